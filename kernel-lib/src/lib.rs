@@ -1,0 +1,11 @@
+//! Image GPT ("Generative Pretraining from Pixels", Chen et al., ICML 2020) for Rust notebooks.
+
+pub use candle_core;
+pub use candle_nn;
+
+mod error;
+pub mod prelude;
+mod root;
+
+pub use error::{Error, Result};
+pub use root::root;
