@@ -1,0 +1,238 @@
+//! The command line.
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    lab, repository,
+    run::{self, RunOptions, launch::KernelCommand, summary},
+};
+
+/// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
+///
+/// Without a subcommand: prepares the kernel, runs every notebook in the quick profile (committed data, CPU,
+/// minutes) and says where the report is.
+#[derive(Debug, Parser)]
+#[command(name = "igpt", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Execute notebooks and report on them; exit 0 only if all is well
+    Run(RunArgs),
+    /// Build and install what the notebooks' kernel needs
+    Setup(SetupArgs),
+    /// Open the notebooks in JupyterLab with this repository's kernel
+    Lab(LabArgs),
+    /// Be the Jupyter kernel of a connection file (Jupyter starts this)
+    Kernel(KernelArgs),
+    /// Remove what setup built
+    Clean,
+}
+
+/// How much to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Committed data, CPU, minutes
+    Quick,
+    /// CIFAR-10 from the hub: hours on a CPU, minutes on a GPU
+    Cifar,
+    /// The paper's weights, data sets and protocol
+    Paper,
+}
+
+impl Profile {
+    /// The value of `IGPT_PROFILE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Cifar => "cifar",
+            Self::Paper => "paper",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Notebooks to run, in this order [default: every notebook of the repository]
+    #[arg(value_name = "NOTEBOOK")]
+    notebooks: Vec<PathBuf>,
+    /// How much to compute
+    #[arg(long, value_enum, default_value_t = Profile::Quick)]
+    profile: Profile,
+    /// Compare the new outputs with the committed ones: text, tables and HTML exactly, pictures by their hash.
+    /// Cells tagged `volatile` are not compared
+    #[arg(long)]
+    check: bool,
+    /// Write the new outputs into the notebook itself when every cell passed
+    #[arg(long, conflicts_with = "check")]
+    in_place: bool,
+    /// Time for one cell, for example 90s, 30m, 2h30m
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
+    timeout: Duration,
+    /// How many notebooks run at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// Where executed notebooks, logs, report.html and junit.xml go [default: target/notebooks]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Another kernel, for tests
+    #[arg(long, hide = true, value_name = "COMMAND")]
+    kernel_command: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct SetupArgs {}
+
+#[derive(Debug, Args)]
+struct LabArgs {
+    /// Passed on to JupyterLab
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct KernelArgs {
+    /// Where the channels are
+    #[arg(value_name = "FILE", required_unless_present = "connection_file")]
+    file: Option<PathBuf>,
+    /// Where the channels are
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "file")]
+    connection_file: Option<PathBuf>,
+}
+
+/// Does what the command line says.
+pub fn main(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        None => main_job(),
+        Some(Command::Run(args)) => run_notebooks(&args),
+        Some(Command::Setup(_)) => set_up().map(|()| ExitCode::SUCCESS),
+        Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
+        Some(Command::Kernel(args)) => {
+            let file = args.connection_file.or(args.file).context("no connection file")?;
+            kernel(&file).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Clean) => bail!("not built yet: clean"),
+    }
+}
+
+fn set_up() -> Result<()> {
+    bail!("not built yet: setup")
+}
+
+fn kernel(_connection_file: &Path) -> Result<()> {
+    bail!("not built yet: kernel")
+}
+
+fn main_job() -> Result<ExitCode> {
+    set_up()?;
+    let everything = Cli::try_parse_from(["igpt", "run"])?;
+    match everything.command {
+        Some(Command::Run(args)) => run_notebooks(&args),
+        _ => bail!("internal error: `igpt run` is not `run`"),
+    }
+}
+
+fn run_notebooks(args: &RunArgs) -> Result<ExitCode> {
+    let root = repository::root();
+    let notebooks = match (&args.notebooks[..], &root) {
+        ([], Ok(root)) => {
+            let folder = root.join("notebooks");
+            let all = run::notebooks_in(&folder)?;
+            if all.is_empty() {
+                bail!("there is no notebook in {}", folder.display());
+            }
+            all
+        }
+        ([], Err(error)) => bail!("{error:#}; name the notebooks to run"),
+        (named, _) => named.to_vec(),
+    };
+    let out = match (&args.out, root) {
+        (Some(out), _) => out.clone(),
+        (None, root) => root?.join("target/notebooks"),
+    };
+    let kernel = match &args.kernel_command {
+        Some(command) => KernelCommand::parse(command)?,
+        None => KernelCommand::own()?,
+    };
+    let options = RunOptions {
+        notebooks,
+        profile: args.profile.name().into(),
+        check: args.check,
+        in_place: args.in_place,
+        timeout: args.timeout,
+        jobs: args.jobs.into(),
+        out,
+        kernel,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let run = runtime.block_on(run::run(options));
+    runtime.shutdown_background();
+    let run = run?;
+    print!("\n{}", summary::summary(&run.outcomes, std::io::stdout().is_terminal()));
+    println!("report: {}", run.report.display());
+    Ok(ExitCode::from(run.exit_code()))
+}
+
+/// `90s`, `30m`, `2h30m`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time like 90s, 30m or 2h30m");
+    let mut total = 0.0;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let after = &rest[digits..];
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        total += number
+            * match &after[..letters] {
+                "" | "s" => 1.0,
+                "m" | "min" => 60.0,
+                "h" => 3600.0,
+                _ => return Err(wrong()),
+            };
+        rest = &after[letters..];
+    }
+    match Duration::try_from_secs_f64(total) {
+        Ok(time) if !time.is_zero() && total < 1e9 => Ok(time),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["igpt", "kernel", "file.json"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "kernel", "-f", "file.json"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "kernel"]).is_err());
+        assert!(Cli::try_parse_from(["igpt", "run", "--profile", "unknown"]).is_err());
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2h30m"), Ok(Duration::from_secs(9000)));
+        for wrong in ["", "x", "5 parsecs", "-1s", "0", "1e400", "m", "1.2.3s"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The environment that kernels get: what `cargo run` and `cargo test` export is not the notebook's business.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::Command,
+};
+
+/// Takes out of a command's environment what cargo and rustup put there for *this* program: build settings that
+/// would rule the builds of the notebook's cells, and library paths where a dylib of the same name would be taken
+/// for the notebook's own.
+///
+/// Kept are the places and the network settings of cargo and rustup, and library paths that a person set, for
+/// example for CUDA.
+pub fn scrub(command: &mut Command) {
+    for (name, value) in env::vars_os() {
+        match replacement(&name, &value) {
+            Keep::AsIs => {}
+            Keep::Changed(value) => drop(command.env(name, value)),
+            Keep::Nothing => drop(command.env_remove(name)),
+        }
+    }
+}
+
+enum Keep {
+    AsIs,
+    Changed(OsString),
+    Nothing,
+}
+
+fn replacement(name: &OsStr, value: &OsStr) -> Keep {
+    let text = name.to_string_lossy();
+    if matches!(&*text, "LD_LIBRARY_PATH" | "DYLD_LIBRARY_PATH" | "DYLD_FALLBACK_LIBRARY_PATH") {
+        let all: Vec<_> = env::split_paths(value).collect();
+        let kept: Vec<_> = all.iter().filter(|folder| !is_made_by_cargo(folder)).collect();
+        return match (kept.len() == all.len(), env::join_paths(&kept)) {
+            (true, _) => Keep::AsIs,
+            (false, Ok(paths)) if !paths.is_empty() => Keep::Changed(paths),
+            _ => Keep::Nothing,
+        };
+    }
+    let rules_builds = text == "CARGO" || text.starts_with("CARGO_") || text.starts_with("RUST");
+    if rules_builds && !is_place_or_network(&text) { Keep::Nothing } else { Keep::AsIs }
+}
+
+fn is_place_or_network(name: &str) -> bool {
+    let names = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTUP_DIST_SERVER", "RUSTUP_UPDATE_ROOT"];
+    let families = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_"];
+    names.contains(&name) || families.iter().any(|family| name.starts_with(family))
+}
+
+/// Build folders have cargo's note about the compiler at their top; the compiler's own libraries lie in a toolchain.
+fn is_made_by_cargo(folder: &Path) -> bool {
+    let in_toolchain = folder.components().any(|c| {
+        let c = c.as_os_str();
+        c == "rustlib" || c == "toolchains"
+    });
+    let in_build = || folder.ancestors().take(6).any(|above| above.join(".rustc_info.json").is_file());
+    folder.as_os_str().is_empty() || in_toolchain || in_build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(name: &str, value: &str) -> Option<String> {
+        match replacement(name.as_ref(), value.as_ref()) {
+            Keep::AsIs => Some(value.into()),
+            Keep::Changed(value) => Some(value.to_string_lossy().into_owned()),
+            Keep::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn build_settings_go_and_places_stay() {
+        for name in
+            ["CARGO", "CARGO_PKG_NAME", "CARGO_TARGET_DIR", "RUSTFLAGS", "RUSTC_WRAPPER", "RUST_BACKTRACE"]
+        {
+            assert_eq!(kept(name, "x"), None, "{name}");
+        }
+        for name in
+            ["CARGO_HOME", "RUSTUP_HOME", "CARGO_HTTP_CAINFO", "PATH", "HOME", "IGPT_PROFILE", "TRUST"]
+        {
+            assert_eq!(kept(name, "x").as_deref(), Some("x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_cargos_library_folders_go() {
+        let build = tempfile::tempdir().unwrap();
+        let deps = build.path().join("debug/deps");
+        std::fs::create_dir_all(&deps).unwrap();
+        std::fs::write(build.path().join(".rustc_info.json"), "{}").unwrap();
+        let toolchain = "/home/x/.rustup/toolchains/1.95.0/lib";
+        let ours = env::join_paths([deps.as_path(), Path::new(toolchain)]).unwrap();
+        assert_eq!(kept("LD_LIBRARY_PATH", ours.to_str().unwrap()), None);
+        let mixed = env::join_paths([deps.as_path(), Path::new("/opt/cuda/lib64")]).unwrap();
+        assert_eq!(kept("LD_LIBRARY_PATH", mixed.to_str().unwrap()).as_deref(), Some("/opt/cuda/lib64"));
+        assert_eq!(kept("LD_LIBRARY_PATH", "/opt/cuda/lib64").as_deref(), Some("/opt/cuda/lib64"));
+    }
+}

@@ -1,0 +1,353 @@
+//! Runs the code cells of one notebook through a connected client.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout},
+};
+
+use super::{
+    client::{Channel, Client, Event},
+    message::Message,
+    notebook::{CodeCell, Notebook, SKIPPED},
+    outcome::{CellRun, CellStatus, Failure},
+    output::OutputArea,
+    text::{headline, strip_ansi},
+};
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// One cell.
+    pub cell: Duration,
+    /// A cell that was told to stop.
+    pub interrupted: Duration,
+    /// Between `idle` and the reply, whichever comes first.
+    pub settle: Duration,
+}
+
+impl Limits {
+    /// The usual limits with this time per cell.
+    pub fn per_cell(cell: Duration) -> Self {
+        Self { cell, interrupted: Duration::from_secs(20), settle: Duration::from_secs(10) }
+    }
+}
+
+/// How the run of the cells ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Every cell ran well.
+    Finished,
+    /// The cell with this number failed.
+    Failed(usize, Failure),
+    /// Somebody stopped the run.
+    Stopped,
+}
+
+/// Told about every cell that is through, with the notebook as far as it ran.
+pub type Observer<'a> = dyn FnMut(&CellRun, &Notebook) + Send + 'a;
+
+/// Executes the cells in order until one fails. `notebook` holds the new outputs afterwards, whatever happened.
+pub async fn execute(
+    client: &mut Client,
+    notebook: &mut Notebook,
+    limits: Limits,
+    stop: &mut watch::Receiver<bool>,
+    observer: &mut Observer<'_>,
+) -> (Vec<CellRun>, End) {
+    let cells = notebook.code_cells();
+    notebook.clear_outputs();
+    let mut session = Session { client, limits, requests: HashMap::new(), areas: HashMap::new() };
+    let mut runs = Vec::new();
+    let mut end = End::Finished;
+    for cell in &cells {
+        if end != End::Finished || *stop.borrow() {
+            if end == End::Finished {
+                end = End::Stopped;
+            }
+            runs.push(CellRun { cell: cell.clone(), seconds: 0.0, status: CellStatus::NotRun });
+            continue;
+        }
+        if cell.has_tag(SKIPPED) {
+            runs.push(CellRun { cell: cell.clone(), seconds: 0.0, status: CellStatus::Skipped });
+            continue;
+        }
+        let started = Instant::now();
+        let ending = session.run(cell, stop).await;
+        session.save_into(notebook);
+        let status = match ending {
+            Ending::Fine => CellStatus::Passed,
+            Ending::Failed(why) => {
+                end = End::Failed(cell.number, why.clone());
+                CellStatus::Failed(why)
+            }
+            Ending::Stopped => {
+                end = End::Stopped;
+                CellStatus::NotRun
+            }
+        };
+        let run = CellRun { cell: cell.clone(), seconds: started.elapsed().as_secs_f64(), status };
+        observer(&run, notebook);
+        runs.push(run);
+        // A cell that looked fine may turn out bad when its error comes after its `idle`.
+        if end == End::Finished
+            && let Some((number, why)) = session.late_error(&cells)
+        {
+            if let Some(run) = runs.iter_mut().find(|run| run.cell.number == number) {
+                run.status = CellStatus::Failed(why.clone());
+            }
+            end = End::Failed(number, why);
+        }
+    }
+    (runs, end)
+}
+
+enum Ending {
+    Fine,
+    Failed(Failure),
+    Stopped,
+}
+
+/// Waits until somebody stops the run; for ever where nobody can.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Why waiting for a cell ended.
+enum Waited {
+    /// Reply and `idle` are in; the reply's content.
+    Replied(serde_json::Value),
+    TimedOut {
+        answered: bool,
+    },
+    Broken {
+        ename: &'static str,
+        why: String,
+    },
+    Stopped,
+}
+
+struct Session<'a> {
+    client: &'a mut Client,
+    limits: Limits,
+    /// Position of the cell that made each request.
+    requests: HashMap<String, usize>,
+    /// Outputs by position of the cell.
+    areas: HashMap<usize, OutputArea>,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, cell: &CodeCell, stop: &mut watch::Receiver<bool>) -> Ending {
+        let may_raise = cell.has_tag("raises-exception");
+        self.areas.insert(cell.position, OutputArea::default());
+        let waited = match self.client.execute(&cell.source, !may_raise).await {
+            Ok(id) => {
+                self.requests.insert(id.clone(), cell.position);
+                self.wait(&id, stop).await
+            }
+            // A dead kernel shows as a failed send first; its death is the better explanation.
+            Err(error) => match timeout(Duration::from_secs(1), self.death()).await {
+                Ok(how) => dead(how),
+                Err(_) => Waited::Broken { ename: "KernelConnectionError", why: format!("{error:#}") },
+            },
+        };
+        let area = self.areas.entry(cell.position).or_default();
+        match waited {
+            Waited::Stopped => Ending::Stopped,
+            Waited::Broken { ename, why } => broken(area, ename, why),
+            Waited::TimedOut { answered } => {
+                let limit = seconds(self.limits.cell);
+                let then = if answered { "it was interrupted" } else { "it ignored the interrupt" };
+                broken(area, "CellTimeoutError", format!("the cell did not end within {limit}; {then}"))
+            }
+            Waited::Replied(reply) => {
+                let status = reply["status"].as_str().unwrap_or("missing");
+                if status == "error" && area.errors().next().is_none() {
+                    // The error is in the reply only: show it where a reader looks.
+                    area.push_error(&reply);
+                }
+                if status == "aborted" {
+                    return broken(
+                        area,
+                        "CellAborted",
+                        "the kernel aborted the cell without running it".into(),
+                    );
+                }
+                let errors: Vec<_> = area.errors().collect();
+                if !errors.is_empty() {
+                    return if may_raise { Ending::Fine } else { Ending::Failed(describe(&errors)) };
+                }
+                if status != "ok" {
+                    return broken(
+                        area,
+                        "ProtocolError",
+                        format!("the kernel's reply has the status {status:?}"),
+                    );
+                }
+                match area.error_value() {
+                    Some(value) if !cell.has_tag("allow-error-value") => Ending::Failed(Failure {
+                        headline: headline(value, 300),
+                        text: format!(
+                            "the cell's value is an error (tag the cell `allow-error-value` if that is meant):\n{value}"
+                        ),
+                    }),
+                    _ => Ending::Fine,
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self, id: &str, stop: &mut watch::Receiver<bool>) -> Waited {
+        let (mut reply, mut idle) = (None, false);
+        let mut deadline = Instant::now() + self.limits.cell;
+        let (mut interrupted, mut settling) = (false, false);
+        loop {
+            if idle && let Some(reply) = reply.take() {
+                return if interrupted {
+                    Waited::TimedOut { answered: true }
+                } else {
+                    Waited::Replied(reply)
+                };
+            }
+            if (idle || reply.is_some()) && !settling {
+                settling = true;
+                deadline = Instant::now() + self.limits.settle;
+            }
+            tokio::select! {
+                event = self.client.next() => match event {
+                    Event::Message(channel, message) => {
+                        let ours = message.parent.as_deref() == Some(id);
+                        match channel {
+                            Channel::Shell if ours && message.kind == "execute_reply" => {
+                                let count = message.content["execution_count"].as_i64();
+                                if let Some(area) = self.requests.get(id).and_then(|p| self.areas.get_mut(p)) {
+                                    area.execution_count = count.or(area.execution_count);
+                                }
+                                reply = Some(message.content);
+                            }
+                            Channel::Iopub if ours && is_idle(&message) => idle = true,
+                            Channel::Iopub => self.take(&message),
+                            Channel::Shell => {}
+                        }
+                    }
+                    Event::Unreadable(what) => return Waited::Broken {
+                        ename: "ProtocolError",
+                        why: format!("unreadable message from the kernel: {what}"),
+                    },
+                    Event::Died(how) => return dead(how),
+                },
+                _ = sleep_until(deadline.into()) => {
+                    if interrupted {
+                        return Waited::TimedOut { answered: false };
+                    }
+                    if settling {
+                        let missing = if idle { "never replied to the cell" } else { "replied but never became idle" };
+                        return Waited::Broken { ename: "ProtocolError", why: format!("the kernel {missing}") };
+                    }
+                    interrupted = true;
+                    deadline = Instant::now() + self.limits.interrupted;
+                    if self.client.interrupt().await.is_err() {
+                        return Waited::TimedOut { answered: false };
+                    }
+                }
+                () = stopped(stop) => return Waited::Stopped,
+            }
+        }
+    }
+
+    /// Puts an output where it belongs: to the cell whose request it answers, be it an earlier one.
+    fn take(&mut self, message: &Message) {
+        let content = &message.content;
+        if let Some(id) = content["transient"]["display_id"].as_str()
+            && matches!(message.kind.as_str(), "update_display_data" | "display_data" | "execute_result")
+        {
+            self.areas.values_mut().for_each(|area| area.update_display(id, content));
+        }
+        let position = message.parent.as_ref().and_then(|parent| self.requests.get(parent));
+        if let Some(area) = position.and_then(|position| self.areas.get_mut(position)) {
+            area.apply(message);
+        }
+    }
+
+    /// An error that arrived after its cell had passed.
+    fn late_error(&self, cells: &[CodeCell]) -> Option<(usize, Failure)> {
+        cells.iter().filter(|cell| !cell.has_tag("raises-exception")).find_map(|cell| {
+            let errors: Vec<_> = self.areas.get(&cell.position)?.errors().collect();
+            (!errors.is_empty()).then(|| (cell.number, describe(&errors)))
+        })
+    }
+
+    async fn death(&mut self) -> String {
+        loop {
+            if let Event::Died(how) = self.client.next().await {
+                return how;
+            }
+        }
+    }
+
+    fn save_into(&self, notebook: &mut Notebook) {
+        for (position, area) in &self.areas {
+            notebook.set_outputs(*position, area.to_outputs(), area.execution_count);
+        }
+    }
+}
+
+/// What went wrong outside the cell's code is shown in the cell, too.
+fn broken(area: &mut OutputArea, ename: &str, why: String) -> Ending {
+    area.push_error(&json!({"ename": ename, "evalue": why, "traceback": [why]}));
+    Ending::Failed(Failure::new(why))
+}
+
+fn dead(how: String) -> Waited {
+    Waited::Broken { ename: "DeadKernelError", why: format!("the kernel died while running the cell: {how}") }
+}
+
+fn is_idle(message: &Message) -> bool {
+    message.kind == "status" && message.content["execution_state"] == "idle"
+}
+
+/// The error outputs of a cell as a failure.
+fn describe(errors: &[&serde_json::Value]) -> Failure {
+    let texts: Vec<String> = errors.iter().map(|error| full_text(error)).collect();
+    let headline = errors.first().map(|error| headline(&title(error), 300)).unwrap_or_default();
+    Failure { headline, text: texts.join("\n\n") }
+}
+
+/// Name and value of an error.
+fn title(error: &serde_json::Value) -> String {
+    let text = |field: &str| strip_ansi(error[field].as_str().unwrap_or_default());
+    match (&*text("ename"), &*text("evalue")) {
+        ("", "") => "error without a name".to_owned(),
+        ("", only) | (only, "") => only.to_owned(),
+        (ename, evalue) => format!("{ename}: {evalue}"),
+    }
+}
+
+/// The traceback, with name and value before it where it does not repeat them, as most kernels do.
+fn full_text(error: &serde_json::Value) -> String {
+    let lines: Vec<&str> =
+        error["traceback"].as_array().into_iter().flatten().filter_map(|l| l.as_str()).collect();
+    let traceback = lines.join("\n");
+    let plain = strip_ansi(&traceback);
+    let value = error["evalue"].as_str().map(strip_ansi).unwrap_or_default();
+    let title = title(error);
+    match () {
+        () if plain.trim().is_empty() => title,
+        () if plain.contains(value.trim()) => traceback,
+        () => format!("{title}\n{traceback}"),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        s if s >= 120.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{s} s"),
+    }
+}

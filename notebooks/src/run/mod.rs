@@ -1,0 +1,294 @@
+//! The runner: executes notebooks as any Jupyter client would, and tells the truth about them.
+
+pub mod check;
+pub mod client;
+pub mod execute;
+pub mod junit;
+pub mod launch;
+pub mod message;
+pub mod notebook;
+pub mod outcome;
+pub mod output;
+pub mod progress;
+pub mod report;
+pub mod summary;
+pub mod text;
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::sync::{Semaphore, watch};
+
+use self::{
+    execute::{End, Limits, stopped},
+    launch::{Kernel, KernelCommand},
+    notebook::Notebook,
+    outcome::{CellRun, CellStatus, Failure, Outcome, Verdict},
+    progress::Progress,
+};
+
+/// What to run and how.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The notebooks, in this order.
+    pub notebooks: Vec<PathBuf>,
+    /// `IGPT_PROFILE` for the cells.
+    pub profile: String,
+    /// Compare the outputs with the committed ones.
+    pub check: bool,
+    /// Write the executed notebook over its source when every cell passed.
+    pub in_place: bool,
+    /// For each cell.
+    pub timeout: Duration,
+    /// How many notebooks run at the same time.
+    pub jobs: usize,
+    /// Where executed notebooks, logs and reports go.
+    pub out: PathBuf,
+    /// The kernel to run them with.
+    pub kernel: KernelCommand,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Run {
+    /// One for each notebook, in the order of the options.
+    pub outcomes: Vec<Outcome>,
+    /// The HTML report.
+    pub report: PathBuf,
+    /// The JUnit file.
+    pub junit: PathBuf,
+    /// Ended by Ctrl-C or a signal.
+    pub interrupted: bool,
+}
+
+impl Run {
+    /// 0 only if all is well, 130 after Ctrl-C, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match (self.interrupted, self.outcomes.iter().all(Outcome::is_well)) {
+            (true, _) => 130,
+            (false, true) => 0,
+            (false, false) => 1,
+        }
+    }
+}
+
+/// The notebooks of a folder, by name.
+pub fn notebooks_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|ending| ending == "ipynb") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Runs the notebooks, saves them, writes the reports.
+pub async fn run(options: RunOptions) -> Result<Run> {
+    ensure!(!options.notebooks.is_empty(), "there is no notebook to run");
+    let logs = options.out.join("logs");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
+    let jobs = jobs(&options)?;
+    let (stop_sender, stop) = watch::channel(false);
+    let progress = Progress::new();
+    let signals = tokio::spawn(stop_on_signals(stop_sender, progress.clone()));
+
+    let options = Arc::new(options);
+    let alive = Arc::new(Semaphore::new(options.jobs.max(1) + 1));
+    let running = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let mut tasks = Vec::new();
+    for job in jobs {
+        // One kernel more than notebooks that run: the next one wakes while the current one works.
+        let permit = Arc::clone(&alive).acquire_owned().await?;
+        let (options, running, progress) = (Arc::clone(&options), Arc::clone(&running), progress.clone());
+        let stop = stop.clone();
+        tasks.push((
+            job.clone(),
+            tokio::spawn(async move {
+                let outcome = run_one(job, &options, &running, stop, &progress).await;
+                drop(permit);
+                progress.finished(&outcome);
+                outcome
+            }),
+        ));
+    }
+    let mut outcomes = Vec::new();
+    for (job, task) in tasks {
+        outcomes.push(task.await.unwrap_or_else(|error| job.failed(format!("internal error: {error}"))));
+    }
+    signals.abort();
+
+    let run = Run {
+        outcomes,
+        report: options.out.join("report.html"),
+        junit: options.out.join("junit.xml"),
+        interrupted: *stop.borrow(),
+    };
+    notebook::write_atomically(&run.junit, junit::junit(&run.outcomes).as_bytes())?;
+    notebook::write_atomically(&run.report, report::report(&run.outcomes, &options).as_bytes())?;
+    Ok(run)
+}
+
+/// One notebook and its places.
+#[derive(Debug, Clone)]
+struct Job {
+    source: PathBuf,
+    name: String,
+    executed: PathBuf,
+    log: PathBuf,
+}
+
+impl Job {
+    fn outcome(&self, cells: Vec<CellRun>, duration: Duration, verdict: Verdict) -> Outcome {
+        Outcome {
+            source: self.source.clone(),
+            name: self.name.clone(),
+            executed: self.executed.clone(),
+            log: self.log.clone(),
+            cells,
+            duration,
+            verdict,
+        }
+    }
+
+    fn failed(&self, error: String) -> Outcome {
+        self.outcome(Vec::new(), Duration::ZERO, Verdict::Failed { cell: None, failure: Failure::new(error) })
+    }
+}
+
+fn jobs(options: &RunOptions) -> Result<Vec<Job>> {
+    let mut names = HashSet::new();
+    let mut jobs = Vec::new();
+    for source in &options.notebooks {
+        let source = std::path::absolute(source)?;
+        let stem = source.file_stem().context("a notebook needs a file name")?.to_string_lossy().into_owned();
+        // Two folders may hold notebooks of the same name.
+        let numbered = (2..).map(|n| format!("{stem}-{n}"));
+        let name = std::iter::once(stem.clone()).chain(numbered).find(|name| names.insert(name.clone()));
+        let name = name.unwrap_or(stem);
+        let executed = std::path::absolute(options.out.join(format!("{name}.ipynb")))?;
+        if executed == source
+            || fs::canonicalize(&executed).is_ok_and(|e| fs::canonicalize(&source).is_ok_and(|s| s == e))
+        {
+            bail!(
+                "the executed notebook would overwrite {}: choose another --out, or --in-place",
+                source.display()
+            );
+        }
+        let log = options.out.join("logs").join(format!("{name}.log"));
+        jobs.push(Job { source, name, executed, log });
+    }
+    Ok(jobs)
+}
+
+async fn run_one(
+    job: Job,
+    options: &RunOptions,
+    running: &Semaphore,
+    mut stop: watch::Receiver<bool>,
+    progress: &Progress,
+) -> Outcome {
+    // A stale file of an earlier run would look like this run's.
+    let _ = fs::remove_file(&job.executed);
+    let committed = match Notebook::read(&job.source) {
+        Ok(notebook) => notebook,
+        Err(error) => return job.failed(format!("{error:#}")),
+    };
+    let mut notebook = committed.clone();
+    notebook.clear_outputs();
+    if let Err(error) = notebook.save(&job.executed) {
+        return job.failed(format!("{error:#}"));
+    }
+    let not_run = || -> Vec<CellRun> {
+        let run = |cell| CellRun { cell, seconds: 0.0, status: CellStatus::NotRun };
+        committed.code_cells().into_iter().map(run).collect()
+    };
+    if not_run().is_empty() {
+        return job.outcome(Vec::new(), Duration::ZERO, Verdict::Passed);
+    }
+    if *stop.borrow() {
+        return job.outcome(not_run(), Duration::ZERO, Verdict::Interrupted);
+    }
+    let folder = job.source.parent().unwrap_or(Path::new("."));
+    let start = async {
+        let launched = Kernel::launch(&options.kernel, folder, &job.log, &options.profile);
+        tokio::join!(launched, running.acquire())
+    };
+    let (launched, _permit) = tokio::select! {
+        started = start => started,
+        () = stopped(&mut stop) => return job.outcome(not_run(), Duration::ZERO, Verdict::Interrupted),
+    };
+    let (kernel, mut client) = match launched {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            let verdict = Verdict::Failed { cell: None, failure: Failure::new(format!("{error:#}")) };
+            return job.outcome(not_run(), Duration::ZERO, verdict);
+        }
+    };
+
+    let started = Instant::now();
+    let bar = progress.notebook(&job.name, committed.code_cells().len());
+    // Saved after every cell: even a killed run leaves what it did.
+    let mut saved = Ok(());
+    let mut observer = |run: &CellRun, notebook: &Notebook| {
+        bar.cell(run);
+        saved = notebook.save(&job.executed);
+    };
+    let limits = Limits::per_cell(options.timeout);
+    let (cells, end) = execute::execute(&mut client, &mut notebook, limits, &mut stop, &mut observer).await;
+    let duration = started.elapsed();
+    let patience = if end == End::Stopped { Duration::from_secs(2) } else { Duration::from_secs(5) };
+    kernel.shut_down(&mut client, patience).await;
+    drop(bar);
+
+    let mut verdict = match end {
+        End::Finished => Verdict::Passed,
+        End::Failed(cell, failure) => Verdict::Failed { cell: Some(cell), failure },
+        End::Stopped => Verdict::Interrupted,
+    };
+    if verdict == Verdict::Passed && options.check {
+        let differences = check::compare(&committed, &notebook);
+        if !differences.is_empty() {
+            verdict = Verdict::Differs(differences);
+        }
+    }
+    if saved.is_ok() && verdict == Verdict::Passed && options.in_place {
+        saved = notebook.save(&job.source);
+    }
+    if let (Err(error), Verdict::Passed) = (saved, &verdict) {
+        verdict = Verdict::Failed { cell: None, failure: Failure::new(format!("{error:#}")) };
+    }
+    job.outcome(cells, duration, verdict)
+}
+
+/// The first signal ends the run in order; a second one ends it at once.
+async fn stop_on_signals(stop: watch::Sender<bool>, progress: Progress) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        if stop.send_replace(true) {
+            launch::kill_all();
+            std::process::exit(130);
+        }
+        progress.say("stopping: what ran is saved; once more to stop at once");
+    }
+}

@@ -1,0 +1,113 @@
+//! What became of a notebook.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    notebook::CodeCell,
+    text::{headline, strip_ansi},
+};
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// In one line.
+    pub headline: String,
+    /// In full, with the escapes of the terminal.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure whose first line says it all.
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { headline: headline(&strip_ansi(&text), 300), text }
+    }
+}
+
+/// What became of one code cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CellStatus {
+    /// It ran and is fine.
+    Passed,
+    /// It failed.
+    Failed(Failure),
+    /// It is tagged `skip-execution`.
+    Skipped,
+    /// The run ended before it.
+    NotRun,
+}
+
+/// One code cell's run.
+#[derive(Debug, Clone)]
+pub struct CellRun {
+    /// The cell.
+    pub cell: CodeCell,
+    /// How long it took.
+    pub seconds: f64,
+    /// How it ended.
+    pub status: CellStatus,
+}
+
+/// The judgement on a notebook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every cell ran well and, when asked for, the outputs are the committed ones.
+    Passed,
+    /// A cell failed: its number among the code cells, and why.
+    Failed {
+        /// `None` when it failed before the first cell: unreadable, or no kernel.
+        cell: Option<usize>,
+        /// Why.
+        failure: Failure,
+    },
+    /// Everything ran, but these outputs are not the committed ones.
+    Differs(Vec<Difference>),
+    /// Stopped by Ctrl-C or a signal.
+    Interrupted,
+}
+
+/// One output that is not the committed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The cell's number among the code cells; `None` for the notebook as a whole.
+    pub cell: Option<usize>,
+    /// What differs, in a few lines.
+    pub text: String,
+}
+
+/// One notebook's run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The notebook file.
+    pub source: PathBuf,
+    /// Its name in tables: the file's name without the ending.
+    pub name: String,
+    /// Where the executed notebook was saved.
+    pub executed: PathBuf,
+    /// Where the kernel's own messages went.
+    pub log: PathBuf,
+    /// The code cells in order.
+    pub cells: Vec<CellRun>,
+    /// From the first cell's start to the last one's end.
+    pub duration: Duration,
+    /// The judgement.
+    pub verdict: Verdict,
+}
+
+impl Outcome {
+    /// How many cells were executed, the failed one included.
+    pub fn cells_run(&self) -> usize {
+        let ran = |c: &&CellRun| matches!(c.status, CellStatus::Passed | CellStatus::Failed(_));
+        self.cells.iter().filter(ran).count()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_well(&self) -> bool {
+        self.verdict == Verdict::Passed
+    }
+
+    /// The cell that the verdict names.
+    pub fn cell(&self, number: usize) -> Option<&CellRun> {
+        self.cells.iter().find(|run| run.cell.number == number)
+    }
+}

@@ -1,0 +1,90 @@
+//! The end of a run in words: a table, and a paragraph for everything that is wrong.
+
+use super::{
+    outcome::{Outcome, Verdict},
+    text::{count, shorten, strip_ansi},
+};
+
+/// The verdict in one line.
+pub fn verdict_line(outcome: &Outcome, width: usize) -> String {
+    let line = match &outcome.verdict {
+        Verdict::Passed if outcome.cells.is_empty() => "passed (nothing to run)".to_owned(),
+        Verdict::Passed => "passed".to_owned(),
+        Verdict::Failed { cell: Some(cell), failure } => {
+            format!("failed at cell {cell}: {}", failure.headline)
+        }
+        Verdict::Failed { cell: None, failure } => format!("failed: {}", failure.headline),
+        Verdict::Differs(differences) => {
+            match differences.iter().filter_map(|d| d.cell).collect::<Vec<_>>() {
+                cells if cells.is_empty() => "differs: no committed outputs".to_owned(),
+                cells if cells.len() == 1 => format!("differs in cell {}", cells[0]),
+                cells => {
+                    let cells: Vec<_> = cells.iter().map(usize::to_string).collect();
+                    format!("differs in cells {}", cells.join(", "))
+                }
+            }
+        }
+        Verdict::Interrupted if outcome.cells_run() == 0 => "not run".to_owned(),
+        Verdict::Interrupted => "interrupted".to_owned(),
+    };
+    shorten(&line, width)
+}
+
+/// The table and the paragraphs. `colours` keeps the escapes that kernels send.
+pub fn summary(outcomes: &[Outcome], colours: bool) -> String {
+    let rows = outcomes.iter().map(|outcome| {
+        let cells = format!("{}/{}", outcome.cells_run(), outcome.cells.len());
+        [
+            outcome.name.clone(),
+            cells,
+            format!("{:.1}", outcome.duration.as_secs_f64()),
+            verdict_line(outcome, 90),
+        ]
+    });
+    let header = ["notebook", "cells", "seconds", "verdict"].map(str::to_owned);
+    let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, cells, seconds) = (width(0), width(1), width(2));
+    let mut text = String::new();
+    for [a, b, c, d] in &rows {
+        text.push_str(format!("{a:<name$}  {b:>cells$}  {c:>seconds$}  {d}").trim_end());
+        text.push('\n');
+    }
+    for outcome in outcomes {
+        for paragraph in paragraphs(outcome) {
+            let paragraph = if colours { paragraph } else { strip_ansi(&paragraph) };
+            text.push('\n');
+            text.push_str(&paragraph);
+            text.push('\n');
+        }
+    }
+    let well = outcomes.iter().filter(|o| o.is_well()).count();
+    text.push_str(&format!("\n{} of {} passed\n", well, count(outcomes.len(), "notebook")));
+    text
+}
+
+/// What is wrong with a notebook, one text for each thing.
+pub fn paragraphs(outcome: &Outcome) -> Vec<String> {
+    let place = |cell: Option<usize>| match cell.and_then(|number| outcome.cell(number)) {
+        Some(run) => {
+            format!("{}, cell {} `{}`", outcome.name, run.cell.number, shorten(run.cell.first_line(), 80))
+        }
+        None => outcome.name.clone(),
+    };
+    match &outcome.verdict {
+        Verdict::Passed => Vec::new(),
+        Verdict::Failed { cell, failure } => vec![format!("{}:\n{}", place(*cell), indent(&failure.text))],
+        Verdict::Differs(all) => {
+            all.iter().map(|d| format!("{}:\n{}", place(d.cell), indent(&d.text))).collect()
+        }
+        Verdict::Interrupted => Vec::new(),
+    }
+}
+
+fn indent(text: &str) -> String {
+    let lines = text
+        .trim_end()
+        .lines()
+        .map(|line| if line.is_empty() { String::new() } else { format!("    {line}") });
+    lines.collect::<Vec<_>>().join("\n")
+}
