@@ -1,0 +1,159 @@
+//! The HTML report: one file with everything in it.
+
+mod ansi;
+mod cells;
+mod markdown;
+mod rust;
+
+use std::{fmt::Write as _, path::Path, process::Command};
+
+use super::{
+    RunOptions,
+    notebook::Notebook,
+    outcome::{Outcome, Verdict},
+    summary::{paragraphs, verdict_line},
+    text::{count, escape},
+};
+
+/// The page for these outcomes; the executed notebooks are read back from where they were saved.
+pub fn report(outcomes: &[Outcome], options: &RunOptions) -> String {
+    let ids: Vec<String> = (1..=outcomes.len()).map(|n| format!("nb-{n}")).collect();
+    let link = |url: &str| {
+        let file = Path::new(url.split('#').next().unwrap_or(url)).file_name()?;
+        let at = outcomes.iter().position(|o| o.source.file_name() == Some(file))?;
+        Some(format!("#{}", ids[at]))
+    };
+    let (mut contents, mut articles) = (String::new(), String::new());
+    for (outcome, id) in outcomes.iter().zip(&ids) {
+        let rendered = Notebook::read(&outcome.executed).ok().map(|n| cells::render(&n, outcome, id, &link));
+        let (body, headings) = rendered.unwrap_or_default();
+        let title = headings.iter().find(|h| h.level == 1).map_or(&*outcome.name, |h| &*h.text);
+        let _ = write!(contents, "<li><a href=\"#{id}\" class=\"{}\">{}</a>", class(outcome), escape(title));
+        let sections: Vec<_> = headings.iter().filter(|h| h.level == 2).collect();
+        if !sections.is_empty() {
+            contents.push_str("<ol>");
+            for heading in sections {
+                let _ =
+                    write!(contents, "<li><a href=\"#{}\">{}</a></li>", heading.id, escape(&heading.text));
+            }
+            contents.push_str("</ol>");
+        }
+        contents.push_str("</li>\n");
+        let _ = write!(
+            articles,
+            "<article id=\"{id}\"><p class=\"where\"><a href=\"{0}.ipynb\">{0}.ipynb</a> \
+             <span class=\"verdict {1}\">{2}</span></p>\n{body}</article>\n",
+            escape(&outcome.name),
+            class(outcome),
+            escape(&verdict_line(outcome, 120)),
+        );
+    }
+    let well = outcomes.iter().filter(|o| o.is_well()).count();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>Image GPT in Rust notebooks: {well} of {all} passed</title>\n<style>\n{style}</style></head>\n<body>\n\
+         <nav><strong>Contents</strong><ol>\n<li><a href=\"#summary\">Summary</a></li>\n{contents}</ol></nav>\n\
+         <main>\n{header}{summary}{wrong}{articles}</main>\n</body></html>\n",
+        all = count(outcomes.len(), "notebook"),
+        style = include_str!("style.css"),
+        header = header(options),
+        summary = summary(outcomes, &ids),
+        wrong = wrong(outcomes),
+    )
+}
+
+fn class(outcome: &Outcome) -> &'static str {
+    match outcome.verdict {
+        Verdict::Passed => "good",
+        Verdict::Failed { .. } | Verdict::Differs(_) => "bad",
+        Verdict::Interrupted => "open",
+    }
+}
+
+fn header(options: &RunOptions) -> String {
+    let facts = [
+        ("profile", Some(options.profile.clone())),
+        (
+            "outputs",
+            Some(if options.check { "compared with the committed ones" } else { "not compared" }.into()),
+        ),
+        ("device", Some(device())),
+        ("commit", commit(options)),
+        ("date", Some(chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string())),
+        ("igpt", Some(env!("CARGO_PKG_VERSION").into())),
+    ];
+    let facts: String = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value?))))
+        .collect();
+    format!(
+        "<header><h1>Image GPT in Rust notebooks</h1>\
+         <p>The notebooks that reproduce <em>Generative Pretraining from Pixels</em> (Chen et al., 2020), \
+         executed from top to bottom by <code>igpt run</code>.</p><dl>{facts}</dl></header>\n"
+    )
+}
+
+fn summary(outcomes: &[Outcome], ids: &[String]) -> String {
+    let mut rows = String::new();
+    for (outcome, id) in outcomes.iter().zip(ids) {
+        let _ = writeln!(
+            rows,
+            "<tr><td><a href=\"#{id}\">{}</a></td><td class=\"number\">{}/{}</td><td class=\"number\">{:.1}</td>\
+             <td><span class=\"verdict {}\">{}</span></td></tr>",
+            escape(&outcome.name),
+            outcome.cells_run(),
+            outcome.cells.len(),
+            outcome.duration.as_secs_f64(),
+            class(outcome),
+            escape(&verdict_line(outcome, 100)),
+        );
+    }
+    format!(
+        "<section id=\"summary\"><h2>Summary</h2><table class=\"summary\"><thead><tr><th>notebook</th>\
+         <th class=\"number\">cells</th><th class=\"number\">seconds</th><th>verdict</th></tr></thead>\
+         <tbody>\n{rows}</tbody></table></section>\n"
+    )
+}
+
+/// Everything that is wrong, before the long part begins.
+fn wrong(outcomes: &[Outcome]) -> String {
+    let all: Vec<String> = outcomes.iter().flat_map(paragraphs).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let all: String =
+        all.iter().map(|text| format!("<pre class=\"error\">{}</pre>\n", ansi::to_html(text))).collect();
+    format!("<section><h2>What is wrong</h2>\n{all}</section>\n")
+}
+
+/// The machine in words: its GPU, if there is one, and its processor.
+fn device() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpu = format!("{}, {}", model.unwrap_or(std::env::consts::ARCH), count(cores, "core"));
+    let gpus = answer(Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]));
+    match gpus {
+        Some(gpus) => format!("{}; {cpu}", gpus.lines().collect::<Vec<_>>().join(", ")),
+        None => cpu,
+    }
+}
+
+fn commit(options: &RunOptions) -> Option<String> {
+    let folder =
+        options.notebooks.first()?.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let git = |arguments: &[&str]| answer(Command::new("git").arg("-C").arg(folder).args(arguments));
+    let hash = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
+    Some(if changed { format!("{hash} and uncommitted changes") } else { hash })
+}
+
+/// What a program says, if it is there, ends well and says anything.
+fn answer(command: &mut Command) -> Option<String> {
+    let output = command.stdin(std::process::Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
