@@ -1,1 +1,120 @@
-//! Support for the integration tests.
+//! Support for the integration tests: notebooks made on the spot, a kernel that misbehaves on demand, and what
+//! `igpt run` left behind.
+
+pub mod fake_kernel;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+/// A code cell to write into a test's notebook.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    source: String,
+    tags: Vec<&'static str>,
+    outputs: Value,
+}
+
+/// A code cell.
+pub fn cell(source: impl Into<String>) -> Cell {
+    Cell { source: source.into(), tags: Vec::new(), outputs: json!([]) }
+}
+
+impl Cell {
+    /// With a tag.
+    pub fn tag(mut self, tag: &'static str) -> Self {
+        self.tags.push(tag);
+        self
+    }
+
+    /// With committed outputs.
+    pub fn outputs(mut self, outputs: Value) -> Self {
+        self.outputs = outputs;
+        self
+    }
+}
+
+/// The text of a notebook with a heading and these code cells.
+pub fn notebook_json(cells: &[Cell]) -> String {
+    let heading = json!({"cell_type": "markdown", "id": "heading", "metadata": {}, "source": "# A test"});
+    let code = cells.iter().enumerate().map(|(i, cell)| {
+        json!({"cell_type": "code", "id": format!("cell-{i}"), "metadata": {"tags": cell.tags},
+               "execution_count": null, "outputs": cell.outputs, "source": cell.source})
+    });
+    let cells: Vec<Value> = std::iter::once(heading).chain(code).collect();
+    let kernelspec = json!({"name": "igpt", "display_name": "Rust (igpt)", "language": "rust"});
+    json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": cells})
+        .to_string()
+}
+
+/// Writes a notebook and returns its path.
+pub fn write_notebook(folder: &Path, name: &str, cells: &[Cell]) -> PathBuf {
+    let path = folder.join(format!("{name}.ipynb"));
+    fs::write(&path, notebook_json(cells)).expect("a notebook can be written");
+    path
+}
+
+/// An executed notebook.
+#[derive(Debug)]
+pub struct Executed {
+    /// The whole document.
+    pub root: Value,
+}
+
+impl Executed {
+    /// Reads it back.
+    pub fn read(path: &Path) -> Self {
+        let text =
+            fs::read_to_string(path).unwrap_or_else(|e| panic!("{} was not saved: {e}", path.display()));
+        Self { root: serde_json::from_str(&text).expect("the saved notebook is JSON") }
+    }
+
+    /// The code cell with this number, from 1.
+    pub fn cell(&self, number: usize) -> &Value {
+        let cells = self.root["cells"].as_array().expect("a notebook has cells");
+        let mut code = cells.iter().filter(|cell| cell["cell_type"] == "code");
+        code.nth(number - 1).unwrap_or_else(|| panic!("there is no code cell {number}"))
+    }
+
+    /// The outputs of a code cell.
+    pub fn outputs(&self, number: usize) -> &[Value] {
+        self.cell(number)["outputs"].as_array().expect("a code cell has outputs")
+    }
+
+    /// What a code cell printed to this stream.
+    pub fn stream(&self, number: usize, name: &str) -> String {
+        let outputs = self.outputs(number).iter();
+        outputs
+            .filter(|o| o["output_type"] == "stream" && o["name"] == name)
+            .map(|o| text(&o["text"]))
+            .collect()
+    }
+
+    /// The only error of a code cell: name, value, traceback.
+    pub fn error(&self, number: usize) -> (String, String, String) {
+        let mut errors = self.outputs(number).iter().filter(|o| o["output_type"] == "error");
+        let error =
+            errors.next().unwrap_or_else(|| panic!("no error in cell {number}: {:?}", self.outputs(number)));
+        let lines = error["traceback"].as_array().expect("an error has a traceback");
+        let traceback: Vec<&str> = lines.iter().filter_map(Value::as_str).collect();
+        (text(&error["ename"]), text(&error["evalue"]), traceback.join("\n"))
+    }
+}
+
+/// A text of a notebook, stored as one string or as lines.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
+        other => panic!("not a text: {other}"),
+    }
+}
+
+/// Whether a process with this id is there and not a zombie.
+pub fn is_alive(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X'))
+}

@@ -1,0 +1,508 @@
+//! The runner as a Jupyter client, against a kernel that misbehaves on demand.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use igpt_notebooks::run::{
+    client::Client,
+    execute::{End, Limits, execute},
+    notebook::Notebook,
+    outcome::{CellRun, CellStatus},
+};
+use igpt_tests::{
+    Cell, Executed, cell,
+    fake_kernel::{self, FakeKernel},
+    is_alive, notebook_json, write_notebook,
+};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+const LIMITS: Limits = Limits {
+    cell: Duration::from_millis(1500),
+    interrupted: Duration::from_secs(1),
+    settle: Duration::from_millis(500),
+};
+
+struct Ran {
+    executed: Executed,
+    cells: Vec<CellRun>,
+    end: End,
+}
+
+impl Ran {
+    fn failure(&self) -> (usize, &str) {
+        match &self.end {
+            End::Failed(cell, failure) => (*cell, &failure.text),
+            other => panic!("the run did not fail but ended with {other:?}"),
+        }
+    }
+}
+
+/// Runs cells on a fake kernel, through the client and nothing else.
+async fn run(cells: &[Cell]) -> Ran {
+    run_with(cells, LIMITS).await
+}
+
+async fn run_with(cells: &[Cell], limits: Limits) -> Ran {
+    let kernel = FakeKernel::start().await;
+    let (_keep, mut stop) = watch::channel(false);
+    let client = Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await;
+    let mut client = client.expect("the client connects");
+    let mut notebook = Notebook::parse(&notebook_json(cells)).expect("a valid notebook");
+    let (cells, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_, _| {}).await;
+    let text = notebook.to_json().expect("a notebook can be written");
+    nbformat::parse_notebook(&text).expect("the saved notebook is valid nbformat");
+    Ran { executed: Executed { root: serde_json::from_str(&text).expect("JSON") }, cells, end }
+}
+
+#[tokio::test]
+async fn outputs_go_where_they_belong() {
+    let ran = run(&[
+        cell("print a\nprint b\\n\neprint e\\n\nprint c\nforeign not ours\ngarbage-parent nor this\nunknown"),
+        cell("display one first\nprint between\ndisplay two second"),
+        cell("update one FIRST\nupdate nobody x\ndisplay two SECOND"),
+        cell("print 1\nclear-wait\nprint 2\nclear-wait"),
+        cell("print 1\nclear\nresult 42"),
+    ])
+    .await;
+    assert_eq!(ran.end, End::Finished);
+    let stream =
+        |name: &str, text: serde_json::Value| json!({"output_type": "stream", "name": name, "text": text});
+    let display =
+        |text: &str| json!({"output_type": "display_data", "data": {"text/plain": [text]}, "metadata": {}});
+    assert_eq!(
+        ran.executed.outputs(1),
+        [stream("stdout", json!(["ab\n", "c"])), stream("stderr", json!(["e\n"]))]
+    );
+    assert_eq!(
+        ran.executed.outputs(2),
+        [display("FIRST"), stream("stdout", json!(["between"])), display("SECOND")]
+    );
+    assert_eq!(ran.executed.outputs(3), [display("SECOND")]);
+    assert_eq!(ran.executed.outputs(4), [stream("stdout", json!(["2"]))]);
+    assert_eq!(ran.executed.outputs(5)[0]["data"]["text/plain"], json!(["42"]));
+    let counts: Vec<_> = (1..=5).map(|n| ran.executed.cell(n)["execution_count"].clone()).collect();
+    assert_eq!(counts, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn the_first_failure_ends_the_run() {
+    let ran = run(&[
+        cell("print 1"),
+        cell("print 2\nerror Panic at line 2"),
+        cell("print 3").outputs(json!([
+            {"output_type": "stream", "name": "stdout", "text": "an old output"}
+        ])),
+    ])
+    .await;
+    assert_eq!(ran.failure(), (2, "Panic: at line 2"));
+    assert_eq!(ran.executed.stream(2, "stdout"), "2");
+    assert_eq!(ran.executed.error(2).1, "at line 2");
+    assert!(ran.executed.outputs(3).is_empty(), "a cell that did not run has no outputs, not even old ones");
+    assert!(ran.executed.cell(3)["execution_count"].is_null());
+    assert_eq!(ran.cells[2].status, CellStatus::NotRun);
+}
+
+#[tokio::test]
+async fn an_error_in_the_reply_alone_is_a_failure_and_is_shown() {
+    let ran = run(&[cell("error-reply Panic hidden"), cell("print 2")]).await;
+    assert_eq!(ran.failure(), (1, "Panic: hidden"));
+    assert_eq!(ran.executed.error(1).0, "Panic");
+}
+
+#[tokio::test]
+async fn expected_errors_do_not_end_the_run() {
+    let ran = run(&[cell("error Panic wanted").tag("raises-exception"), cell("print 2")]).await;
+    assert_eq!(ran.end, End::Finished);
+    assert_eq!(ran.executed.error(1).0, "Panic");
+    assert_eq!(ran.executed.stream(2, "stdout"), "2");
+    // But a death is never expected.
+    let ran = run(&[cell("die").tag("raises-exception"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("the kernel died"));
+}
+
+#[tokio::test]
+async fn a_displayed_err_is_a_failure_unless_it_is_meant() {
+    let ran = run(&[cell("result Err(ParseIntError)"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("Err(ParseIntError)"));
+    let ran =
+        run(&[cell("result Err(ParseIntError)").tag("allow-error-value"), cell("result Ok(Err)")]).await;
+    assert_eq!(ran.end, End::Finished);
+}
+
+#[tokio::test]
+async fn tagged_and_blank_cells_are_left_out() {
+    let kept = json!([{"output_type": "stream", "name": "stdout", "text": ["kept\n"]}]);
+    let ran =
+        run(&[cell("die").tag("skip-execution").outputs(kept.clone()), cell("  \n"), cell("print 2")]).await;
+    assert_eq!(ran.end, End::Finished);
+    assert_eq!(json!(ran.executed.outputs(1)), kept);
+    assert_eq!(ran.executed.stream(3, "stdout"), "2");
+}
+
+#[tokio::test]
+async fn a_slow_cell_is_interrupted_and_a_deaf_one_given_up() {
+    let ran = run(&[cell("print before\nsleep 60000"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("did not end within 1.5 s; it was interrupted"), "{:?}", ran.end);
+    assert_eq!(ran.executed.stream(1, "stdout"), "before");
+    let started = Instant::now();
+    let ran = run(&[cell("hang"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("it ignored the interrupt"), "{:?}", ran.end);
+    assert!(started.elapsed() < Duration::from_secs(6));
+    let ran = run(&[cell("sleep 200"), cell("print 2")]).await;
+    assert_eq!(ran.end, End::Finished);
+}
+
+#[tokio::test]
+async fn a_dead_kernel_is_noticed_at_once_and_its_last_words_are_kept() {
+    let started = Instant::now();
+    let limits = Limits::per_cell(Duration::from_secs(600));
+    let ran = run_with(&[cell("print last words\ndie"), cell("print 2")], limits).await;
+    assert!(ran.failure().1.contains("the kernel died while running the cell: it was told to die"));
+    assert_eq!(ran.executed.stream(1, "stdout"), "last words");
+    assert_eq!(ran.executed.error(1).0, "DeadKernelError");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn half_an_answer_is_no_answer() {
+    let ran = run(&[cell("no-reply"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("never replied"), "{:?}", ran.end);
+    let ran = run(&[cell("no-idle"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("never became idle"), "{:?}", ran.end);
+    let ran = run(&[cell("abort"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("aborted"), "{:?}", ran.end);
+}
+
+#[tokio::test]
+async fn what_comes_after_idle_belongs_to_its_cell() {
+    let ran = run(&[cell("print 1\nlate-print late"), cell("sleep 300\nprint 2")]).await;
+    assert_eq!(ran.end, End::Finished);
+    assert_eq!(ran.executed.stream(1, "stdout"), "1late");
+    assert_eq!(ran.executed.stream(2, "stdout"), "2");
+    let ran = run(&[cell("late-error Panic late"), cell("sleep 300"), cell("print 3")]).await;
+    assert_eq!(ran.failure(), (1, "Panic: late"));
+    assert!(ran.executed.outputs(3).is_empty());
+    assert!(matches!(ran.cells[0].status, CellStatus::Failed(_)));
+}
+
+#[tokio::test]
+async fn an_unreadable_message_fails_the_cell() {
+    let ran = run(&[cell("invalid-json"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("the content is not valid JSON"), "{:?}", ran.end);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_of_much_output() {
+    let limits = Limits::per_cell(Duration::from_secs(60));
+    let ran = run_with(&[cell("print-many 20000"), cell("print-long 30000000")], limits).await;
+    assert_eq!(ran.end, End::Finished);
+    let expected: String = (0..20000).map(|i| format!("{i}\n")).collect();
+    assert_eq!(ran.executed.stream(1, "stdout"), expected);
+    assert_eq!(ran.executed.stream(2, "stdout").len(), 30_000_000);
+}
+
+#[tokio::test]
+async fn a_run_can_be_stopped() {
+    let kernel = FakeKernel::start().await;
+    let (stop_sender, mut stop) = watch::channel(false);
+    let mut client =
+        Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await.expect("connects");
+    let cells = [cell("print 1"), cell("print 2\nsleep 60000"), cell("print 3")];
+    let mut notebook = Notebook::parse(&notebook_json(&cells)).expect("a valid notebook");
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop_sender.send_replace(true);
+        std::future::pending::<()>().await;
+    });
+    let limits = Limits::per_cell(Duration::from_secs(60));
+    let (runs, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_, _| {}).await;
+    assert_eq!(end, End::Stopped);
+    assert_eq!(runs[0].status, CellStatus::Passed);
+    let executed = Executed { root: serde_json::from_str(&notebook.to_json().expect("JSON")).expect("JSON") };
+    assert_eq!(executed.stream(2, "stdout"), "2", "what ran is kept");
+}
+
+#[tokio::test]
+async fn a_kernel_that_does_not_speak_our_language_is_refused() {
+    let kernel = FakeKernel::start().await;
+    let mut info = kernel.info.clone();
+    info.key = "another key".into();
+    let refused = Client::connect(&info, kernel.death.clone(), Duration::from_secs(5)).await;
+    let text = format!("{:#}", refused.err().expect("the signatures are wrong"));
+    assert!(text.contains("unreadable message"), "{text}");
+
+    info.ip.push_str("-not-there");
+    let refused = Client::connect(&info, kernel.death.clone(), Duration::from_millis(300)).await;
+    let text = format!("{:#}", refused.err().expect("nobody is there"));
+    assert!(text.contains("did not answer"), "{text}");
+}
+
+/// The kernel process of the tests below: this very test, started by `--kernel-command`.
+#[test]
+fn fake_kernel_process() {
+    if std::env::var_os("IGPT_FAKE_KERNEL").is_some() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let trace = |what: &str| {
+            if let Some(folder) = std::env::var_os("IGPT_TEST_TRACE") {
+                let time = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .expect("a date after 1970");
+                let file = Path::new(&folder).join(format!("{}-{what}", std::process::id()));
+                fs::write(file, time.as_millis().to_string()).expect("a trace can be written");
+            }
+        };
+        trace("start");
+        runtime.block_on(fake_kernel::serve_connection_file());
+        trace("end");
+    }
+}
+
+/// `igpt run` with the fake kernel as a process.
+struct Igpt {
+    folder: TempDir,
+}
+
+impl Igpt {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn write(&self, name: &str, cells: &[Cell]) {
+        write_notebook(self.folder.path(), name, cells);
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let this = std::env::current_exe().expect("this test's file");
+        let kernel =
+            format!("{} --exact fake_kernel_process --nocapture {{connection_file}}", this.display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_igpt"));
+        command
+            .args(["run", "--out", "out", "--kernel-command", &kernel])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("IGPT_FAKE_KERNEL", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments).output().expect("igpt can be started");
+        said(&output)
+    }
+
+    fn executed(&self, name: &str) -> Executed {
+        Executed::read(&self.folder.path().join(format!("out/{name}.ipynb")))
+    }
+
+    fn out(&self, file: &str) -> String {
+        fs::read_to_string(self.folder.path().join("out").join(file))
+            .unwrap_or_else(|e| panic!("{file}: {e}"))
+    }
+}
+
+fn said(output: &Output) -> (i32, String) {
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn a_good_run_is_told_in_every_form() {
+    let igpt = Igpt::new();
+    igpt.write("first", &[cell("print hello"), cell("result <42>")]);
+    igpt.write(
+        "second",
+        &[
+            cell("env IGPT_PROFILE\nenv IGPT_HEADLESS\nenv CARGO_MANIFEST_DIR\nenv RUST_BACKTRACE"),
+            cell("cwd"),
+        ],
+    );
+    let mut command = igpt.command(&["first.ipynb", "second.ipynb", "--profile", "cifar"]);
+    let (code, said) = said(&command.env("RUST_BACKTRACE", "1").output().expect("igpt can be started"));
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("2 of 2 notebooks passed") && !said.contains('\r'), "{said}");
+    assert!(said.contains("first  cell 1/2") && said.contains("out/report.html"), "{said}");
+    let environment = "IGPT_PROFILE=cifar\nIGPT_HEADLESS=1\nCARGO_MANIFEST_DIR=unset\nRUST_BACKTRACE=unset\n";
+    assert_eq!(igpt.executed("second").stream(1, "stdout"), environment);
+    let folder = igpt.folder.path().canonicalize().expect("the folder is there");
+    assert_eq!(igpt.executed("second").stream(2, "stdout"), folder.to_string_lossy());
+    assert!(
+        igpt.out("junit.xml")
+            .contains("<testsuites name=\"notebooks\" tests=\"4\" failures=\"0\" skipped=\"0\">")
+    );
+    let report = igpt.out("report.html");
+    assert!(report.contains("&lt;42&gt;") && report.contains("cifar") && !report.contains("What is wrong"));
+}
+
+#[test]
+fn failures_are_told_in_every_form_and_do_not_stop_other_notebooks() {
+    let igpt = Igpt::new();
+    igpt.write("bad", &[cell("print 1"), cell("error \u{1b}[31mPanic\u{1b}[0m <oh> & no"), cell("print 3")]);
+    igpt.write("good", &[cell("print 1")]);
+    fs::write(igpt.folder.path().join("broken.ipynb"), "{\"nbformat\": 4, ").expect("a file can be written");
+    let (code, said) = igpt.run(&["bad.ipynb", "broken.ipynb", "missing.ipynb", "good.ipynb"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("1 of 4 notebooks passed"), "{said}");
+    assert!(
+        said.contains("bad, cell 2 `error") && said.contains("failed at cell 2: Panic: <oh> & no"),
+        "{said}"
+    );
+    assert!(said.contains("    Panic: <oh> & no"), "the paragraph has no escapes: {said}");
+    assert!(said.contains("broken.ipynb is not a notebook: invalid JSON"), "{said}");
+    assert!(said.contains("cannot read") && said.contains("missing.ipynb"), "{said}");
+    let junit = igpt.out("junit.xml");
+    assert!(
+        junit.contains("tests=\"6\" failures=\"3\" skipped=\"1\"")
+            && junit.contains("Panic: &lt;oh&gt; &amp; no"),
+        "{junit}"
+    );
+    assert!(!junit.contains('\u{1b}'), "control characters are not XML");
+    assert!(igpt.executed("bad").outputs(3).is_empty());
+    assert!(igpt.out("report.html").contains("What is wrong"));
+}
+
+#[test]
+fn three_at_once_do_not_disturb_each_other_and_the_next_kernel_wakes_early() {
+    let trace = tempfile::tempdir().expect("a temporary folder");
+    let igpt = Igpt::new();
+    let names: Vec<String> = (1..=6).map(|n| format!("n{n}")).collect();
+    for name in &names {
+        igpt.write(
+            name,
+            &[cell(format!("print {name}\nsleep 300")), cell(format!("display d {name}\nsleep 100"))],
+        );
+    }
+    let files: Vec<String> = names.iter().map(|name| format!("{name}.ipynb")).collect();
+    let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
+    arguments.extend(["--jobs", "3"]);
+    let mut command = igpt.command(&arguments);
+    let (code, said) =
+        said(&command.env("IGPT_TEST_TRACE", trace.path()).output().expect("igpt can be started"));
+    assert_eq!(code, 0, "{said}");
+    for name in &names {
+        assert_eq!(igpt.executed(name).stream(1, "stdout"), *name);
+        assert_eq!(igpt.executed(name).outputs(2)[0]["data"]["text/plain"], json!([name]));
+    }
+    assert_eq!(most_alive(trace.path()), 4, "three that run and one that wakes");
+}
+
+/// How many kernels were alive at the same time, from the files that they left.
+fn most_alive(trace: &Path) -> usize {
+    let mut events = Vec::new();
+    for entry in fs::read_dir(trace).expect("the trace can be listed") {
+        let path = entry.expect("an entry").path();
+        let time: u128 = fs::read_to_string(&path).expect("a time").parse().expect("a number");
+        events.push((time, if path.to_string_lossy().ends_with("start") { 1_i32 } else { -1 }));
+    }
+    events.sort_unstable();
+    let (mut alive, mut most) = (0, 0);
+    for (_, change) in events {
+        alive += change;
+        most = most.max(alive);
+    }
+    usize::try_from(most).expect("not negative")
+}
+
+#[test]
+fn the_kernel_and_its_children_end_with_the_notebook() {
+    let igpt = Igpt::new();
+    igpt.write("children", &[cell("pid"), cell("spawn")]);
+    assert_eq!(igpt.run(&["children.ipynb"]).0, 0);
+    let executed = igpt.executed("children");
+    for number in [1, 2] {
+        let pid = executed.stream(number, "stdout");
+        assert!(!is_alive(&pid), "process {pid} of cell {number} is still there");
+    }
+}
+
+#[test]
+fn an_interrupted_run_saves_what_ran_and_leaves_nobody_behind() {
+    let igpt = Igpt::new();
+    igpt.write("long", &[cell("pid"), cell("spawn\nsleep 100000"), cell("print 3")]);
+    igpt.write("next", &[cell("print 1")]);
+    let command = &mut igpt.command(&["long.ipynb", "next.ipynb"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("igpt can be started");
+    let saved = igpt.folder.path().join("out/long.ipynb");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !fs::read_to_string(&saved).is_ok_and(|text| text.contains("\"execution_count\": 1")) {
+        assert!(Instant::now() < deadline, "the first cell was not saved while the second ran");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a process id"))
+        .expect("a process id");
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("igpt can be signalled");
+    let (code, said) = said(&child.wait_with_output().expect("igpt ends"));
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains("interrupted") && said.contains("not run"), "{said}");
+    let executed = igpt.executed("long");
+    for number in [1, 2] {
+        let pid = executed.stream(number, "stdout");
+        assert!(!pid.is_empty() && !is_alive(&pid), "process {pid:?} of cell {number} is still there");
+    }
+    assert!(executed.outputs(3).is_empty());
+}
+
+#[test]
+fn a_kernel_that_does_not_start_is_explained() {
+    let igpt = Igpt::new();
+    igpt.write("n", &[cell("print 1")]);
+    let run = |kernel: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_igpt"));
+        command
+            .args(["run", "--out", "out", "--kernel-command", kernel, "n.ipynb"])
+            .current_dir(igpt.folder.path());
+        said(&command.output().expect("igpt can be started"))
+    };
+    let (code, said) = run("ls --no-such-option {connection_file}");
+    assert_eq!(code, 1);
+    assert!(said.contains("the kernel died at start") && said.contains("no-such-option"), "{said}");
+    let (code, said) = run("/no/such/program {connection_file}");
+    assert_eq!(code, 1);
+    assert!(said.contains("cannot start the kernel /no/such/program"), "{said}");
+}
+
+#[test]
+fn check_accepts_the_same_outputs_and_shows_the_first_difference() {
+    let igpt = Igpt::new();
+    igpt.write("n", &[cell("print a\\nb\\n"), cell("pid").tag("volatile"), cell("result 7")]);
+    let (code, said) = igpt.run(&["n.ipynb", "--check"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("no committed outputs"), "{said}");
+    let (code, said) = igpt.run(&["n.ipynb", "--in-place"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = igpt.run(&["n.ipynb", "--check"]);
+    assert_eq!(code, 0, "{said}");
+    let file = igpt.folder.path().join("n.ipynb");
+    let text = fs::read_to_string(&file).expect("the notebook is there");
+    fs::write(&file, text.replace("\"b\\n\"", "\"B\\n\"")).expect("the notebook can be written");
+    let (code, said) = igpt.run(&["n.ipynb", "--check"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("n, cell 1 `print a") && said.contains("line 2:"), "{said}");
+    assert!(said.contains("committed: B") && said.contains("now:       b"), "{said}");
+}
+
+#[test]
+fn a_source_is_never_overwritten_by_accident() {
+    let igpt = Igpt::new();
+    fs::create_dir(igpt.folder.path().join("out")).expect("a folder can be made");
+    write_notebook(&igpt.folder.path().join("out"), "n", &[cell("print 1")]);
+    let before = igpt.out("n.ipynb");
+    let (code, said) = igpt.run(&["out/n.ipynb"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("would overwrite"), "{said}");
+    assert_eq!(igpt.out("n.ipynb"), before);
+    // The same name in two folders is two notebooks.
+    igpt.write("m", &[cell("print here")]);
+    fs::create_dir(igpt.folder.path().join("sub")).expect("a folder can be made");
+    write_notebook(&igpt.folder.path().join("sub"), "m", &[cell("print there")]);
+    let (code, said) = igpt.run(&["m.ipynb", "sub/m.ipynb"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(igpt.executed("m").stream(1, "stdout"), "here");
+    assert_eq!(igpt.executed("m-2").stream(1, "stdout"), "there");
+}
