@@ -14,7 +14,6 @@
 //! that a cell prints passes through unchanged. A cell never needs anything of this module by name.
 
 use serde::Serialize;
-use std::backtrace::Backtrace;
 use std::fmt::Display;
 use std::io::Write;
 use std::panic::{Location, PanicHookInfo};
@@ -41,10 +40,30 @@ pub struct Failure {
     line: u32,
     /// Column in `file`, from 1; 0 if unknown.
     column: u32,
-    /// Lines of the cell's generated source on the stack, the innermost first.
-    cell_lines: Vec<u32>,
+    /// The cells' code on the stack, the innermost first: library file and offset of the return address in it.
+    /// The kernel turns them into lines; symbols and line tables are no business of this process.
+    frames: Vec<(String, usize)>,
+    /// Frames up to and including this line of the generated source are evcxr's and not the person's; 0 if none.
+    skip_line: u32,
     /// Number of the panic in this process, from 1 (0 for an early return).
     panic: u64,
+}
+
+impl Failure {
+    /// A failure of which no more is known than that it happened.
+    fn unexplained(kind: &'static str, ename: &str, evalue: &str) -> Self {
+        Self {
+            kind,
+            ename: ename.to_owned(),
+            evalue: evalue.to_owned(),
+            file: String::new(),
+            line: 0,
+            column: 0,
+            frames: Vec::new(),
+            skip_line: 0,
+            panic: 0,
+        }
+    }
 }
 
 /// What the panic hook and the boundary know, for the whole process.
@@ -57,7 +76,8 @@ struct State {
     cell: (usize, u32),
 }
 
-static STATE: Mutex<State> = Mutex::new(State { panics: 0, last_panic: None, last_error: None, cell: (0, 0) });
+static STATE: Mutex<State> =
+    Mutex::new(State { panics: 0, last_panic: None, last_error: None, cell: (0, 0) });
 
 fn state() -> std::sync::MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -89,42 +109,60 @@ fn note_panic(info: &PanicHookInfo<'_>) {
     let (file, line, column) =
         info.location().map_or((String::new(), 0, 0), |l| (l.file().to_owned(), l.line(), l.column()));
     let thread = std::thread::current().name().unwrap_or("<unnamed>").to_owned();
-    let cell_lines = cell_lines(&Backtrace::force_capture().to_string());
+    let frames = frames_of_cells();
     let mut state = state();
     state.panics += 1;
-    let failure = Failure {
-        kind: "panic",
-        ename: "panic".to_owned(),
-        evalue,
-        file,
-        line,
-        column,
-        cell_lines,
-        panic: state.panics,
-    };
+    let panic = state.panics;
+    let failure =
+        Failure { file, line, column, frames, panic, ..Failure::unexplained("panic", "panic", &evalue) };
     if let Ok(json) = serde_json::to_string(&serde_json::json!({"thread": thread, "failure": &failure})) {
         write_line(&mut std::io::stderr(), &format!("{MARK}igpt:panic {json}"));
     }
     state.last_panic = Some(failure);
 }
 
-/// The lines of the cell's source in a printed backtrace, innermost first. evcxr names its crate `ctx` and
-/// writes it to `src/lib.rs`; the conversion that `?` calls is its own and not the person's.
-fn cell_lines(backtrace: &str) -> Vec<u32> {
-    let mut lines = Vec::new();
-    let mut in_cell = false;
-    for row in backtrace.lines().map(str::trim_start) {
-        if let Some(place) = row.strip_prefix("at ") {
-            if let Some((_, position)) = place.rsplit_once("src/lib.rs:").filter(|_| in_cell) {
-                lines.extend(position.split(':').next().and_then(|l| l.parse::<u32>().ok()));
-            }
-        } else {
-            let symbol = row.split_once(": ").map_or(row, |(_, symbol)| symbol);
-            in_cell = (symbol.starts_with("ctx::") || symbol.starts_with("<ctx::"))
-                && !symbol.contains("EvcxrUserCodeError");
+/// The cells' code on the stack of the caller, see [`Failure::frames`]. `std::backtrace` cannot be asked: it keeps
+/// the list of libraries that it found at its first use, and each cell is a new library.
+#[cfg(unix)]
+fn frames_of_cells() -> Vec<(String, usize)> {
+    use std::ffi::{CStr, c_int, c_void};
+
+    type Visit = extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+    // Every Rust program with unwinding links the unwinder that has these two.
+    unsafe extern "C" {
+        fn _Unwind_Backtrace(visit: Visit, argument: *mut c_void) -> c_int;
+        fn _Unwind_GetIP(context: *mut c_void) -> usize;
+    }
+    extern "C" fn visit(context: *mut c_void, addresses: *mut c_void) -> c_int {
+        // SAFETY: `addresses` is the vector below, lent for the time of the walk; `context` is the unwinder's.
+        unsafe { (*addresses.cast::<Vec<usize>>()).push(_Unwind_GetIP(context)) };
+        0
+    }
+    let mut addresses: Vec<usize> = Vec::new();
+    // SAFETY: `visit` does not unwind, and the vector outlives the call.
+    unsafe { _Unwind_Backtrace(visit, (&raw mut addresses).cast()) };
+    let mut frames = Vec::new();
+    for address in addresses {
+        // SAFETY: all zero is a valid `Dl_info`; `dladdr` takes any address and fills it for those it knows.
+        let (found, info) = unsafe {
+            let mut info: libc::Dl_info = std::mem::zeroed();
+            (libc::dladdr(address as *const c_void, &raw mut info) != 0, info)
+        };
+        if !found || info.dli_fname.is_null() {
+            continue;
+        }
+        // SAFETY: the loader's name of a loaded library is a C string that lives as long as the library.
+        let file = unsafe { CStr::from_ptr(info.dli_fname) }.to_string_lossy().into_owned();
+        if file.rsplit('/').next().is_some_and(|name| name.contains("code_")) {
+            frames.push((file, address - info.dli_fbase as usize));
         }
     }
-    lines
+    frames
+}
+
+#[cfg(not(unix))]
+fn frames_of_cells() -> Vec<(String, usize)> {
+    Vec::new()
 }
 
 /// `alloc::vec::Vec<core::num::error::ParseIntError>` becomes `Vec<ParseIntError>`.
@@ -159,35 +197,23 @@ fn send(failure: &Failure) {
 #[doc(hidden)]
 pub fn uncaught_panic() {
     let last = state().last_panic.take();
-    send(&last.unwrap_or_else(|| Failure {
-        kind: "panic",
-        ename: "panic".to_owned(),
-        evalue: "a panic that was raised without a message (resume_unwind)".to_owned(),
-        file: String::new(),
-        line: 0,
-        column: 0,
-        cell_lines: Vec::new(),
-        panic: 0,
+    send(&last.unwrap_or_else(|| {
+        Failure::unexplained("panic", "panic", "a panic that was raised without a message (resume_unwind)")
     }));
     write_line(&mut std::io::stdout(), "EVCXR_PANIC_NOTIFICATION");
 }
 
 /// Remembers the error of a `?` (and only of evcxr's own conversion, told by the name of the caller), else
-/// prints it as `eprintln!` would. Called by evcxr's generated code, through `eprintln!`.
+/// prints it as `eprintln!` would. Called by evcxr's generated code, through `eprintln!`, from line `line`.
 #[doc(hidden)]
-pub fn error_of_question_mark(caller: &str, error: &dyn Display, type_name: &str) {
+pub fn error_of_question_mark(caller: &str, line: u32, error: &dyn Display, type_name: &str) {
     if !caller.contains("EvcxrUserCodeError") {
         return std::eprintln!("{error}");
     }
     state().last_error = Some(Failure {
-        kind: "early-return",
-        ename: short_type_name(type_name),
-        evalue: error.to_string(),
-        file: String::new(),
-        line: 0,
-        column: 0,
-        cell_lines: cell_lines(&Backtrace::force_capture().to_string()),
-        panic: 0,
+        frames: frames_of_cells(),
+        skip_line: line,
+        ..Failure::unexplained("early-return", &short_type_name(type_name), &error.to_string())
     });
 }
 
@@ -195,15 +221,8 @@ pub fn error_of_question_mark(caller: &str, error: &dyn Display, type_name: &str
 #[doc(hidden)]
 pub fn early_return(notification: &str) {
     let last = state().last_error.take();
-    send(&last.unwrap_or_else(|| Failure {
-        kind: "early-return",
-        ename: "Error".to_owned(),
-        evalue: "`?` returned an error from the cell".to_owned(),
-        file: String::new(),
-        line: 0,
-        column: 0,
-        cell_lines: Vec::new(),
-        panic: 0,
+    send(&last.unwrap_or_else(|| {
+        Failure::unexplained("early-return", "Error", "`?` returned an error from the cell")
     }));
     write_line(&mut std::io::stdout(), notification);
 }
@@ -247,12 +266,13 @@ macro_rules! cell_println {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! cell_eprintln {
-    ("{}", error) => {{
+    ("{}", $error:ident) => {{
         fn here() {}
         $crate::notebook::error_of_question_mark(
             ::std::any::type_name_of_val(&here),
-            &error,
-            ::std::any::type_name_of_val(&error),
+            ::std::line!(),
+            &$error,
+            ::std::any::type_name_of_val(&$error),
         )
     }};
     ($($t:tt)*) => { ::std::eprintln!($($t)*) };
@@ -278,14 +298,5 @@ mod tests {
         assert_eq!(short_type_name("core::num::error::ParseIntError"), "ParseIntError");
         assert_eq!(short_type_name("alloc::boxed::Box<dyn core::error::Error>"), "Box<dyn Error>");
         assert_eq!(short_type_name("&str"), "&str");
-    }
-
-    #[test]
-    fn only_frames_of_the_cell_count() {
-        let backtrace = "   0: <ctx::EvcxrUserCodeError as core::convert::From<T>>::from\n             \
-             at ./src/lib.rs:7:17\n   1: <core::result::Result<T,F> as core::ops::try_trait::FromResidual>::from_residual\n             \
-             at /rustc/x/library/core/src/result.rs:2187:27\n   2: ctx::run_user_code_4::{{closure}}\n             at ./src/lib.rs:42:11\n   \
-             3: igpt::palette::fit\n             at /slot/kernel-lib/src/lib.rs:9:1\n   4: <ctx::Mine as ctx::Do>::it\n             at /slot/src/lib.rs:12:5\n";
-        assert_eq!(cell_lines(backtrace), [42, 12]);
     }
 }
