@@ -1,17 +1,12 @@
 //! The command line.
 
-use std::{
-    io::IsTerminal as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    lab, repository,
+    kernel, lab, repository,
     run::{self, RunOptions, launch::KernelCommand, summary},
 };
 
@@ -38,6 +33,9 @@ enum Command {
     Kernel(KernelArgs),
     /// Remove what setup built
     Clean,
+    /// Run a program that ends with its parent
+    #[command(hide = true)]
+    Guard(GuardArgs),
 }
 
 /// How much to compute.
@@ -109,6 +107,15 @@ struct KernelArgs {
     /// Where the channels are
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "file")]
     connection_file: Option<PathBuf>,
+    /// The checkout whose library notebooks get that lie in none
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct GuardArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<std::ffi::OsString>,
 }
 
 /// Does what the command line says.
@@ -120,18 +127,16 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
         Some(Command::Kernel(args)) => {
             let file = args.connection_file.or(args.file).context("no connection file")?;
-            kernel(&file).map(|()| ExitCode::SUCCESS)
+            kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)
         }
         Some(Command::Clean) => bail!("not built yet: clean"),
+        Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
     }
 }
 
 fn set_up() -> Result<()> {
-    bail!("not built yet: setup")
-}
-
-fn kernel(_connection_file: &Path) -> Result<()> {
-    bail!("not built yet: kernel")
+    kernel::build_base(&repository::root()?, &|compiled| eprintln!("{compiled} crates"))?;
+    Ok(())
 }
 
 fn main_job() -> Result<ExitCode> {

@@ -1,7 +1,10 @@
 //! The machinery of the igpt command.
 
 pub mod cli;
+pub mod dirs;
 pub mod environment;
+pub mod kernel;
 pub mod lab;
 pub mod repository;
 pub mod run;
+pub mod slot;

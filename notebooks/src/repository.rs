@@ -20,6 +20,11 @@ pub fn root() -> Result<PathBuf> {
         )
 }
 
+/// The checkout that a folder lies in.
+pub fn around(folder: &Path) -> Option<PathBuf> {
+    folder.ancestors().find(|folder| is_root(folder)).map(Path::to_owned)
+}
+
 fn is_root(folder: &Path) -> bool {
     ["Cargo.toml", "notebooks/Cargo.toml", "kernel-lib/Cargo.toml"]
         .iter()

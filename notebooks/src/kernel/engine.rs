@@ -1,0 +1,327 @@
+//! The engine: evcxr_jupyter in a build slot, reached over a connection of its own.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{ChildStdin, Command},
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::timeout,
+};
+use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSocket, util::PeerIdentity};
+
+use super::{
+    cell::{Cell, Ending},
+    wire::{Message, Signer},
+};
+use crate::{environment, slot::Slot};
+
+/// What the engine says.
+#[derive(Debug)]
+pub enum Event {
+    /// A reply.
+    Shell(Message),
+    /// An output or a state.
+    Iopub(Message),
+    /// A question to the person.
+    Stdin(Message),
+    /// A reply on the control channel, which says nothing.
+    Control,
+    /// Its process ended; says how.
+    Exited(String),
+}
+
+/// Makes the cells truthful and wakes rust-analyzer. Run before the person's first cell.
+///
+/// The three macros are imported by name because only a name shadows the standard library's; the line with `?`
+/// turns evcxr's support for `?` on once and for all, and the variable makes each cell mark its start and its end.
+fn prelude(library: &Path) -> String {
+    format!(
+        ":dep igpt = {{ path = {:?} }}\n\
+         use igpt::prelude::*;\n\
+         use igpt::notebook::{{println, eprintln, stringify}};\n\
+         Ok::<(), std::fmt::Error>(())?;\n{SESSION}",
+        library.to_string_lossy()
+    )
+}
+
+/// Starts the session again after its process died: items and imports survived, variables did not.
+const SESSION: &str = "let igpt_session = igpt::notebook::Session::start();";
+
+/// A running engine. Dropping it ends it with everything that it started.
+#[derive(Debug)]
+pub struct Engine {
+    shell: UnboundedSender<Message>,
+    control: UnboundedSender<Message>,
+    stdin: UnboundedSender<Message>,
+    /// What it says.
+    pub events: UnboundedReceiver<Event>,
+    session: String,
+    /// Where it builds.
+    pub slot: Slot,
+    // While the kernel lives it holds this end of the pipe, see `guard`.
+    _lifeline: ChildStdin,
+    // The connection file.
+    _folder: TempDir,
+}
+
+/// How long the engine may take until it answers; it takes two seconds, on a busy machine ten.
+const START: Duration = Duration::from_secs(120);
+
+impl Engine {
+    /// Starts the engine and gives it the prelude.
+    ///
+    /// # Errors
+    /// An engine that does not start, and a library that does not compile (the text says why).
+    pub async fn start(slot: Slot, program: &Path) -> Result<Self> {
+        // The ports are free when they are chosen, and may be taken when they are used: then try again.
+        let mut slot = Some(slot);
+        for last in [false, true] {
+            let Some(this) = slot.take() else { break };
+            let mut engine = Self::launch(this, program).await?;
+            match timeout(START, engine.wait_until_ready()).await {
+                Ok(Ok(())) => {
+                    engine.slot.pin_dependencies()?;
+                    engine.wake().await?;
+                    return Ok(engine);
+                }
+                Ok(Err(error)) if last => return Err(error),
+                Err(_) => bail!("the engine did not answer within {} s", START.as_secs()),
+                Ok(Err(_)) => slot = Some(engine.slot),
+            }
+        }
+        bail!("the engine did not start")
+    }
+
+    async fn launch(slot: Slot, program: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("igpt-engine-").tempdir()?;
+        let ports = free_ports()?;
+        let key = uuid::Uuid::new_v4().to_string();
+        let file = folder.path().join("connection.json");
+        std::fs::write(
+            &file,
+            json!({
+                "transport": "tcp", "ip": "127.0.0.1", "key": key, "signature_scheme": "hmac-sha256",
+                "shell_port": ports[0], "control_port": ports[1], "stdin_port": ports[2],
+                "iopub_port": ports[3], "hb_port": ports[4],
+            })
+            .to_string(),
+        )
+        .with_context(|| format!("cannot write {}", file.display()))?;
+
+        let own = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut command = std::process::Command::new(own);
+        command.arg("guard").arg(program).arg("--control_file").arg(&file);
+        environment::scrub(&mut command);
+        slot.configure(&mut command);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut guard = Command::from(command);
+        guard.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut guard = guard.spawn().context("cannot start the engine's guard")?;
+        let (lifeline, news) = (guard.stdin.take(), guard.stdout.take());
+        let (Some(lifeline), Some(news)) = (lifeline, news) else { bail!("the guard has no pipes") };
+        let (sender, events) = mpsc::unbounded_channel();
+        let (exit_sender, exited) = (sender.clone(), tokio::sync::watch::channel(false));
+        tokio::spawn(async move {
+            let mut how = String::new();
+            let _ = BufReader::new(news).read_line(&mut how).await;
+            let _ = guard.wait().await;
+            let how = if how.is_empty() { "killed".into() } else { how.trim().to_owned() };
+            let _ = exit_sender.send(Event::Exited(how));
+            let _ = exited.0.send(true);
+        });
+
+        let signer = Signer::new(&key);
+        let session = uuid::Uuid::new_v4().to_string();
+        // The engine finds the asker of a question by the name that the request came with: one name for both.
+        let name: PeerIdentity = session.replace('-', "").into_bytes().try_into()?;
+        let connect = async {
+            let url = |index: usize| format!("tcp://127.0.0.1:{}", ports[index]);
+            let mut iopub = SubSocket::new();
+            iopub.subscribe("").await?;
+            iopub.connect(&url(3)).await?;
+            let shell = dealer(&url(0), Some(&name)).await?;
+            let control = dealer(&url(1), None).await?;
+            let stdin = dealer(&url(2), Some(&name)).await?;
+            anyhow::Ok((iopub, shell, control, stdin))
+        };
+        let mut died = exited.1;
+        let (iopub, shell, control, stdin) = tokio::select! {
+            sockets = timeout(START, connect) => sockets.context("the engine does not listen")??,
+            _ = died.wait_for(|died| *died) => bail!("the engine ended at once"),
+        };
+        tokio::spawn(listen(iopub, signer.clone(), sender.clone(), Event::Iopub));
+        let shell = converse(shell, &signer, &sender, Event::Shell);
+        let stdin = converse(stdin, &signer, &sender, Event::Stdin);
+        let control = converse(control, &signer, &sender, |_| Event::Control);
+        Ok(Self { shell, control, stdin, events, session, slot, _lifeline: lifeline, _folder: folder })
+    }
+
+    /// Waits until the engine has answered and its outputs are heard.
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let (mut replied, mut heard) = (false, false);
+        while !(replied && heard) {
+            self.ask("kernel_info_request", json!({}));
+            let ask_again = Instant::now() + Duration::from_millis(1000);
+            while !(replied && heard) {
+                let left = ask_again.saturating_duration_since(Instant::now());
+                match timeout(left, self.next()).await {
+                    Err(_) => break,
+                    Ok(Event::Shell(_)) => replied = true,
+                    Ok(Event::Iopub(_)) => heard = true,
+                    Ok(Event::Stdin(_) | Event::Control) => {}
+                    Ok(Event::Exited(how)) => bail!("the engine ended at its start ({how})"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the prelude, at the start and after `:clear`.
+    pub async fn wake(&mut self) -> Result<()> {
+        let ending = self.run(&prelude(&self.slot.library())).await?;
+        match ending {
+            Ending::Ok => Ok(()),
+            Ending::Engine { traceback, .. } => {
+                bail!("the library does not compile:\n{}", traceback.join("\n"))
+            }
+            other => bail!("the prelude failed: {other:?}"),
+        }
+    }
+
+    /// Starts the session again in a new process.
+    pub async fn revive(&mut self) -> Result<()> {
+        // If the process was killed while idle, the engine notices only at the next cell, which then fails.
+        for last in [false, true] {
+            match self.run(SESSION).await? {
+                Ending::Ok => return Ok(()),
+                Ending::Died(_) if !last => {}
+                other => bail!("the session could not be started again: {other:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs code of our own, and throws its outputs away.
+    pub async fn run(&mut self, code: &str) -> Result<Ending> {
+        let id = self.execute(code);
+        let mut cell = Cell::unmarked(&id);
+        loop {
+            let wait = cell.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            match timeout(wait.unwrap_or(Duration::from_secs(3600)), self.next()).await {
+                Ok(Event::Exited(how)) => bail!("the engine ended ({how})"),
+                Ok(event) => drop(cell.hear(&event)),
+                Err(_) => {}
+            }
+            if cell.is_over(Instant::now()) {
+                return Ok(cell.ending());
+            }
+        }
+    }
+
+    /// Asks for the execution of a cell; returns the request's id.
+    pub fn execute(&self, code: &str) -> String {
+        // Whether a person may be asked is decided by us: the engine would answer a refused question with "".
+        self.ask(
+            "execute_request",
+            json!({"code": code, "silent": false, "store_history": true, "user_expressions": {},
+                   "allow_stdin": true, "stop_on_error": true}),
+        )
+    }
+
+    /// Sends a request on the shell channel; returns its id.
+    pub fn ask(&self, kind: &str, content: Value) -> String {
+        let message = Message::new(&self.session, kind, &json!({}), content);
+        let id = message.id().to_owned();
+        let _ = self.shell.send(message);
+        id
+    }
+
+    /// Answers a question.
+    pub fn answer(&self, question: &Message, value: &str) {
+        let content = json!({"status": "ok", "value": value});
+        let _ = self.stdin.send(Message::new(&self.session, "input_reply", &question.header, content));
+    }
+
+    /// Kills the process that runs the cells.
+    pub fn interrupt(&self) {
+        let _ = self.control.send(Message::new(&self.session, "interrupt_request", &json!({}), json!({})));
+    }
+
+    /// The next thing that the engine says.
+    pub async fn next(&mut self) -> Event {
+        self.events.recv().await.unwrap_or_else(|| Event::Exited("its connection is closed".into()))
+    }
+}
+
+fn free_ports() -> Result<[u16; 5]> {
+    // Held together, so that they differ.
+    let held: Vec<TcpListener> = (0..5)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<std::io::Result<_>>()
+        .context("no free port on this machine")?;
+    let mut ports = [0; 5];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+async fn dealer(url: &str, name: Option<&PeerIdentity>) -> Result<DealerSocket> {
+    let mut options = SocketOptions::default();
+    if let Some(name) = name {
+        options.peer_identity(name.clone());
+    }
+    let mut socket = DealerSocket::with_options(options);
+    socket.connect(url).await?;
+    Ok(socket)
+}
+
+/// Two tasks for a socket: one sends what the returned sender gets, one passes on what comes. The engine's sockets
+/// are always emptied: full ones would make it drop messages, verdicts among them.
+fn converse(
+    socket: DealerSocket,
+    signer: &Signer,
+    events: &UnboundedSender<Event>,
+    event: fn(Message) -> Event,
+) -> UnboundedSender<Message> {
+    let (mut sending, receiving) = socket.split();
+    let (sender, mut messages) = mpsc::unbounded_channel::<Message>();
+    let own_signer = signer.clone();
+    tokio::spawn(async move {
+        while let Some(message) = messages.recv().await {
+            let _ = sending.send(own_signer.encode(&message)).await;
+        }
+    });
+    tokio::spawn(listen(receiving, signer.clone(), events.clone(), event));
+    sender
+}
+
+async fn listen(
+    mut socket: impl SocketRecv,
+    signer: Signer,
+    events: UnboundedSender<Event>,
+    event: fn(Message) -> Event,
+) {
+    loop {
+        match socket.recv().await.map(|frames| signer.decode(frames)) {
+            Ok(Ok(message)) => {
+                if events.send(event(message)).is_err() {
+                    return;
+                }
+            }
+            Ok(Err(error)) => eprintln!("igpt kernel: the engine's message cannot be read: {error:#}"),
+            // The engine is gone, which its guard reports; until then there is nothing to hear.
+            Err(_) if events.is_closed() => return,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `igpt kernel`: a Jupyter kernel that has evcxr_jupyter as its engine and makes it truthful, quick and careful.
+//!
+//! evcxr alone calls cells that panicked or returned early a success, leaves late output behind, hangs on a line
+//! without a newline, needs minutes to build and lets dependencies float. This kernel stands between any client and
+//! evcxr, and mends that for all clients alike:
+//!
+//! * [`client`]: the five channels towards the client; [`wire`]: messages;
+//! * [`engine`]: evcxr in a build slot, and the prelude that makes its cells truthful; [`guard`]: its end;
+//! * [`cell`]: what of the engine's messages is for the person, and how a cell ended;
+//! * [`traceback`]: where it failed, in the cell's own lines;
+//! * [`proxy`]: the queue, the states and the verdicts.
+
+pub mod cell;
+pub mod client;
+pub mod engine;
+pub mod guard;
+pub mod proxy;
+pub mod traceback;
+pub mod wire;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use self::{
+    cell::Ending,
+    client::{Client, ConnectionFile},
+    engine::Engine,
+    proxy::Proxy,
+};
+use crate::{dirs, repository, slot::Slot};
+
+/// Serves the client of a connection file until it asks for the end, or is gone. `checkout` is the one that the
+/// kernelspec names; a notebook inside another checkout gets that one's library.
+///
+/// # Errors
+/// A connection file that cannot be read, channels that cannot be bound.
+pub fn serve(connection_file: &Path, checkout: Option<&Path>) -> Result<()> {
+    let connection = ConnectionFile::read(connection_file)?;
+    let root = choose_root(checkout);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(async {
+        let (client, requests) = Client::bind(&connection).await?;
+        let served = Proxy::new(client, requests, root).run().await;
+        // The last answers are on their way.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        served
+    });
+    // Sockets' tasks have no end of their own.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    served
+}
+
+/// The checkout whose library a notebook gets: the one that it lies in, else the one that the kernelspec names.
+fn choose_root(named: Option<&Path>) -> Result<PathBuf> {
+    let set = std::env::var_os("IGPT_ROOT").map(PathBuf::from);
+    let around = || std::env::current_dir().ok().and_then(|here| repository::around(&here));
+    let root = set.or_else(around).or_else(|| named.map(Path::to_owned)).map_or_else(repository::root, Ok)?;
+    root.canonicalize().with_context(|| format!("the checkout {} is not there any more", root.display()))
+}
+
+/// Builds the checkout's base slot if it is not built from the library as it is; checks that its cells tell the
+/// truth. Returns whether there was anything to do. `say` gets the number of compiled crates from time to time.
+///
+/// # Errors
+/// A library that does not compile, an engine that does not start or whose failures go unnoticed.
+pub fn build_base(root: &Path, say: &(dyn Fn(usize) + Sync)) -> Result<bool> {
+    let slot = Slot::base(root)?;
+    if slot.is_built() {
+        return Ok(false);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let program = dirs::evcxr()?;
+        let watched = slot.watch();
+        let build = async {
+            let mut engine = Engine::start(slot, &program).await?;
+            self_test(&mut engine).await?;
+            engine.slot.note_built()
+        };
+        tokio::pin!(build);
+        loop {
+            tokio::select! {
+                built = &mut build => return built,
+                () = tokio::time::sleep(std::time::Duration::from_millis(500)) => say(watched.compiled()),
+            }
+        }
+    })?;
+    Ok(true)
+}
+
+/// A kernel that overlooks failures is worse than none: see whether the engine's reports still look as we know them.
+async fn self_test(engine: &mut Engine) -> Result<()> {
+    type Expected = fn(&Ending) -> bool;
+    let cases: [(&str, Expected); 4] = [
+        ("panic!(\"on purpose\");", |e| matches!(e, Ending::Failed(f) if f.evalue == "on purpose")),
+        ("let n = \"x\".parse::<i32>()?;", |e| matches!(e, Ending::Failed(f) if f.ename == "ParseIntError")),
+        ("no_such_name", |e| matches!(e, Ending::Engine { .. })),
+        ("println!(\"well\");", |e| matches!(e, Ending::Ok)),
+    ];
+    for (code, expected) in cases {
+        let ending = engine.run(code).await?;
+        if !expected(&ending) {
+            anyhow::bail!("the engine's reports are not understood: {code} ended with {ending:?}");
+        }
+    }
+    Ok(())
+}

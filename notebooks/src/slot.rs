@@ -1,0 +1,363 @@
+//! Build slots: the folders in which the cells of a notebook are compiled.
+//!
+//! Each live kernel has a slot of its own, because evcxr's crates have the same names everywhere and two kernels in
+//! one folder would run each other's code. A slot keeps what was compiled, so that the next kernel starts in seconds
+//! and not in minutes. It builds from its own snapshot of the library: changing `kernel-lib` under a live kernel must
+//! not disturb it. All slots of a checkout are copies of its *base*, in which no notebook ever runs.
+//!
+//! ```text
+//! <cache>/slots/<checkout>/base, 0, 1, 2, …/
+//!     lock                held (flock) by the kernel and by all that it started
+//!     built               fingerprint of the library that is compiled in it
+//!     .cargo/config.toml  how cells and the library are compiled
+//!     config/             evcxr's settings
+//!     cell/               evcxr's folder: Cargo.toml, Cargo.lock, src/lib.rs, target/
+//!     cell/lib/           snapshot of kernel-lib
+//! ```
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::{FdFlags, fcntl_setfd},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::dirs;
+
+/// Raised when slots of older versions cannot be used any more.
+const FORMAT: &str = "1";
+
+/// evcxr compiles for debugging. The library gets what numeric code needs; cells keep line tables, from which
+/// tracebacks come. Overflow checks stay on in cells, where a person's mistakes are.
+const CARGO_CONFIG: &str = r#"[profile.dev]
+debug = "line-tables-only"
+strip = "none"
+
+[profile.dev.package."*"]
+debug = false
+opt-level = 2
+overflow-checks = false
+debug-assertions = false
+
+[profile.dev.package.igpt]
+opt-level = 3
+"#;
+
+/// A folder in which one kernel builds. The lock lasts until this and every process that inherited it are gone.
+#[derive(Debug)]
+pub struct Slot {
+    folder: PathBuf,
+    root: PathBuf,
+    fingerprint: String,
+    _lock: File,
+}
+
+/// The folder of a checkout's slots.
+fn slots_of(root: &Path) -> Result<PathBuf> {
+    let root = root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
+    let hash = hex(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
+    Ok(dirs::slots()?.join(&hash[..16]))
+}
+
+impl Slot {
+    /// Takes the first free slot of the checkout `root`, with the library as it is now.
+    pub fn take(root: &Path) -> Result<Self> {
+        let slots = slots_of(root)?;
+        let fingerprint = fingerprint(root)?;
+        for number in 0..256 {
+            let folder = slots.join(number.to_string());
+            let Some(lock) = try_lock(&folder)? else { continue };
+            let slot = Self { folder, root: root.to_owned(), fingerprint, _lock: lock };
+            slot.copy_base_if_better(&slots.join("base"))?;
+            slot.prepare()?;
+            return Ok(slot);
+        }
+        bail!("256 kernels of this checkout are running; end some")
+    }
+
+    /// Waits for the base of the checkout, in which no notebook runs.
+    pub fn base(root: &Path) -> Result<Self> {
+        let folder = slots_of(root)?.join("base");
+        let lock = open_lock(&folder)?;
+        flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
+        let slot = Self { folder, root: root.to_owned(), fingerprint: fingerprint(root)?, _lock: lock };
+        slot.prepare()?;
+        Ok(slot)
+    }
+
+    /// A slot whose library is not the wanted one takes over what the base has, if that is.
+    fn copy_base_if_better(&self, base: &Path) -> Result<()> {
+        if self.is_built() || !base.join("cell").is_dir() {
+            return Ok(());
+        }
+        let lock = open_lock(base)?;
+        flock(&lock, FlockOperation::LockShared).context("cannot lock the first build slot")?;
+        if built_in(base) == Some(self.fingerprint.clone()) || !self.cell().join("target").is_dir() {
+            let _ = fs::remove_file(self.folder.join("built"));
+            remove(&self.cell())?;
+            copy_folder(&base.join("cell"), &self.cell())?;
+            if let Some(built) = built_in(base) {
+                write_if_different(&self.folder.join("built"), built.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings everything but what is compiled up to date.
+    fn prepare(&self) -> Result<()> {
+        write_if_different(&self.folder.join("checkout"), self.root.as_os_str().as_encoded_bytes())?;
+        write_if_different(&self.folder.join(".cargo/config.toml"), CARGO_CONFIG.as_bytes())?;
+        // evcxr reads its settings from here, and not those of the person's own evcxr.
+        fs::create_dir_all(self.folder.join("config"))?;
+        write_if_different(&self.library().join("../Cargo.toml"), library_workspace(&self.root)?.as_bytes())?;
+        mirror(&self.root.join("kernel-lib"), &self.library())?;
+        // Cells of kernels that are gone.
+        let compiled = self.cell().join("target");
+        for file in files_below(&compiled, 3) {
+            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.contains("code_") && file.extension().is_some_and(|e| e == "so" || e == "dylib") {
+                let _ = fs::remove_file(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// evcxr's folder.
+    pub fn cell(&self) -> PathBuf {
+        self.folder.join("cell")
+    }
+
+    /// The snapshot of the library. It lies in evcxr's folder, because cargo names what it compiles after the path
+    /// from there: so copies of a slot need not compile it again.
+    pub fn library(&self) -> PathBuf {
+        self.folder.join("cell/lib/kernel-lib")
+    }
+
+    /// Whether the wanted library is compiled in it.
+    pub fn is_built(&self) -> bool {
+        built_in(&self.folder).as_ref() == Some(&self.fingerprint)
+    }
+
+    /// Notes that the wanted library is compiled in it.
+    pub fn note_built(&self) -> Result<()> {
+        write_if_different(&self.folder.join("built"), self.fingerprint.as_bytes())
+    }
+
+    /// The environment in which the engine builds here and runs cells.
+    pub fn configure(&self, command: &mut Command) {
+        // The lock shall last as long as anything runs that builds here.
+        let _ = fcntl_setfd(&self._lock, FdFlags::empty());
+        if let Ok(toolchain) = toolchain(&self.root) {
+            command.env("RUSTUP_TOOLCHAIN", toolchain);
+        }
+        command
+            .env("EVCXR_TMPDIR", self.cell())
+            .env("EVCXR_CONFIG_DIR", self.folder.join("config"))
+            // evcxr looks after its own kernelspec in here; that of the person is none of our business.
+            .env("JUPYTER_PATH", self.folder.join("config"))
+            .env("IGPT_ROOT", &self.root)
+            .env("IGPT_KERNEL", "1");
+    }
+
+    /// Pins the versions of all dependencies to those of the checkout. evcxr empties the lock file when it starts, so
+    /// this comes after.
+    pub fn pin_dependencies(&self) -> Result<()> {
+        let lock = self.root.join("Cargo.lock");
+        fs::copy(&lock, self.cell().join("Cargo.lock"))
+            .with_context(|| format!("cannot copy {}", lock.display()))?;
+        Ok(())
+    }
+
+    /// A view of what is being compiled in it.
+    pub fn watch(&self) -> Watch {
+        Watch(self.cell().join("target"))
+    }
+}
+
+/// Looks into a slot that somebody builds.
+#[derive(Debug)]
+pub struct Watch(PathBuf);
+
+impl Watch {
+    /// How many crates are compiled, for a progress bar.
+    pub fn compiled(&self) -> usize {
+        let compiled = |file: &PathBuf| file.extension().is_some_and(|e| e == "rmeta");
+        files_below(&self.0, 4).iter().filter(|file| compiled(file)).count()
+    }
+}
+
+/// The toolchain that the checkout pins.
+pub fn toolchain(root: &Path) -> Result<String> {
+    let file = root.join("rust-toolchain.toml");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let channel = table.get("toolchain").and_then(|t| t.get("channel")).and_then(toml::Value::as_str);
+    Ok(channel.with_context(|| format!("{} names no channel", file.display()))?.to_owned())
+}
+
+fn built_in(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join("built")).ok()
+}
+
+fn open_lock(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let file = folder.join("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&file);
+    lock.with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Locks a slot's folder; `None` if a live kernel has it.
+pub fn try_lock(folder: &Path) -> Result<Option<File>> {
+    let lock = open_lock(folder)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", folder.display())),
+    }
+}
+
+/// What a slot must have been built from to be used as it is.
+fn fingerprint(root: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut add = |name: &[u8], bytes: &[u8]| {
+        for part in [name, bytes] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    };
+    add(b"format", FORMAT.as_bytes());
+    add(b"config", CARGO_CONFIG.as_bytes());
+    add(b"engine", dirs::EVCXR_VERSION.as_bytes());
+    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        let file = root.join(name);
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        add(name.as_bytes(), &bytes);
+    }
+    let library = root.join("kernel-lib");
+    for relative in library_files(&library)? {
+        let file = library.join(&relative);
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        add(relative.as_os_str().as_encoded_bytes(), &bytes);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// The files that make the library, relative to its folder, sorted. Tests and benchmarks do not reach a notebook.
+fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![PathBuf::from("Cargo.toml")];
+    let mut folders = vec![library.join("src")];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(relative) = path.strip_prefix(library) {
+                files.push(relative.to_owned());
+            }
+        }
+    }
+    if library.join("build.rs").is_file() {
+        files.push("build.rs".into());
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The workspace of the checkout with the library as its only member, which inherits its versions and lints from it.
+fn library_workspace(root: &Path) -> Result<String> {
+    let file = root.join("Cargo.toml");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    table.remove("profile");
+    let workspace = table.get_mut("workspace").and_then(toml::Value::as_table_mut);
+    let workspace = workspace.with_context(|| format!("{} has no workspace", file.display()))?;
+    workspace.insert("members".into(), vec!["kernel-lib"].into());
+    Ok(toml::to_string(&table)?)
+}
+
+/// The library's manifest without targets whose files are not in the snapshot.
+fn library_manifest(manifest: &[u8]) -> Result<Vec<u8>> {
+    let mut table: toml::Table = std::str::from_utf8(manifest)?.parse().context("kernel-lib/Cargo.toml")?;
+    for targets in ["bench", "bin", "dev-dependencies", "example", "test"] {
+        table.remove(targets);
+    }
+    Ok(toml::to_string(&table)?.into_bytes())
+}
+
+/// Makes `to` a copy of the library in `from`. What did not change is not touched: cargo looks at the time.
+fn mirror(from: &Path, to: &Path) -> Result<()> {
+    let files = library_files(from)?;
+    for relative in &files {
+        let mut bytes = fs::read(from.join(relative))?;
+        if relative == Path::new("Cargo.toml") {
+            bytes = library_manifest(&bytes)?;
+        }
+        write_if_different(&to.join(relative), &bytes)?;
+    }
+    if to.join("src").is_dir() {
+        for old in library_files(to)? {
+            if files.binary_search(&old).is_err() {
+                fs::remove_file(to.join(&old))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_if_different(file: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(file).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let context = || format!("cannot write {}", file.display());
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(context)?;
+    }
+    fs::write(file, bytes).with_context(context)
+}
+
+/// Copies a folder with the times of its files, by which cargo knows what is up to date. Sharing of blocks makes this
+/// quick where the file system can.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).output();
+    let copied = copied.context("cannot start `cp`")?;
+    if !copied.status.success() {
+        remove(to)?;
+        let reason = String::from_utf8_lossy(&copied.stderr).trim().to_owned();
+        bail!("cannot copy {} to {}: {reason}", from.display(), to.display());
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !path.is_dir() {
+            files.push(path);
+        } else if depth > 0 {
+            files.extend(files_below(&path, depth - 1));
+        }
+    }
+    files
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
