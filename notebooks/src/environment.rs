@@ -51,7 +51,7 @@ fn is_place_or_network(name: &str) -> bool {
 }
 
 /// Build folders have cargo's note about the compiler at their top; the compiler's own libraries lie in a toolchain.
-fn is_made_by_cargo(folder: &Path) -> bool {
+pub(crate) fn is_made_by_cargo(folder: &Path) -> bool {
     let in_toolchain = folder.components().any(|c| {
         let c = c.as_os_str();
         c == "rustlib" || c == "toolchains"

@@ -157,13 +157,34 @@ impl Slot {
         if let Ok(toolchain) = toolchain(&self.root) {
             command.env("RUSTUP_TOOLCHAIN", toolchain);
         }
+        if let Some(folders) = self.library_folders() {
+            command.env("LD_LIBRARY_PATH", folders);
+        }
         command
             .env("EVCXR_TMPDIR", self.cell())
             .env("EVCXR_CONFIG_DIR", self.folder.join("config"))
             // evcxr looks after its own kernelspec in here; that of the person is none of our business.
             .env("JUPYTER_PATH", self.folder.join("config"))
+            // evcxr turns backtraces on, and then candle's errors are pages long.
+            .env("RUST_LIB_BACKTRACE", "0")
             .env("IGPT_ROOT", &self.root)
             .env("IGPT_KERNEL", "1");
+    }
+
+    /// Where cells find the libraries that they share. rustc notes that in each cell's library, but relative to where
+    /// cargo puts it, and evcxr moves it: the note is wrong wherever toolchain and slot lie below the same folder.
+    fn library_folders(&self) -> Option<std::ffi::OsString> {
+        let mut rustc = Command::new("rustc");
+        crate::environment::scrub(&mut rustc);
+        rustc.args(["--print", "target-libdir"]).current_dir(&self.root);
+        let output = rustc.output().ok()?;
+        let standard = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+        // …/lib/rustlib/<target>/lib
+        let target = standard.parent()?.file_name()?;
+        let own = self.cell().join("target").join(target).join("debug/deps");
+        let set = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let kept = std::env::split_paths(&set).filter(|folder| !crate::environment::is_made_by_cargo(folder));
+        std::env::join_paths([standard, own].into_iter().chain(kept)).ok()
     }
 
     /// Pins the versions of all dependencies to those of the checkout. evcxr empties the lock file when it starts, so

@@ -245,7 +245,8 @@ impl Cell {
             return Ending::Failed(failure);
         }
         if let Some(how) = self.died() {
-            return Ending::Died(how.trim_start_matches("Subprocess terminated with ").to_owned());
+            let how = how.trim_start_matches("Subprocess terminated with ").trim_start_matches("status: ");
+            return Ending::Died(how.trim().to_owned());
         }
         let mut errors = self.errors.into_iter();
         let Some((evalue, mut traceback)) = errors.next() else { return Ending::Ok };
@@ -353,7 +354,7 @@ mod tests {
         let error =
             |evalue: &str| iopub("error", json!({"ename": "Error", "evalue": evalue, "traceback": [evalue]}));
         let mut died = Cell::new(ID, "f()");
-        hear(&mut died, &[error("Subprocess terminated with signal: 6 (SIGABRT)"), reply(), idle()]);
+        hear(&mut died, &[error("Subprocess terminated with status: signal: 6 (SIGABRT)"), reply(), idle()]);
         assert_eq!(died.ending(), Ending::Died("signal: 6 (SIGABRT)".into()));
         let mut wrong = Cell::new(ID, "f()");
         hear(&mut wrong, &[error("first"), error("second"), reply(), idle()]);

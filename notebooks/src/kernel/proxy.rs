@@ -572,27 +572,43 @@ async fn next_event(state: &mut State) -> Heard {
 
 /// What evcxr says of a cell that does not compile, with our number of the cell in the places.
 fn compile_fault(evalue: &str, traceback: &[String], count: u64) -> Fault {
-    let plain = |text: &str| {
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('\u{1b}') {
-            plain.push_str(before);
-            rest = after.split_once('m').map_or("", |(_, after)| after);
-        }
-        plain + rest
-    };
     let mut lines = Vec::new();
     for line in traceback {
-        lines.extend(rename_cell(line, count).lines().map(str::to_owned));
-        if line.is_empty() {
-            lines.push(String::new());
-        }
+        let line = simplify_colours(&rename_cell(line, count));
+        lines.extend(line.split('\n').map(str::to_owned));
     }
     // A message of evcxr itself, about one of its commands for example, comes as it is.
     let ename = if traceback.concat() == evalue { "Error" } else { "CompileError" };
-    let evalue = plain(evalue);
+    let evalue: String = styled(evalue).into_iter().map(|(_, text)| text).collect();
     lines.insert(0, headline(ename, &evalue));
     Fault { ename: ename.into(), evalue, traceback: lines }
+}
+
+/// Text in pieces of one terminal style each; the style is the escape's parameters, empty for none.
+fn styled(text: &str) -> Vec<(String, String)> {
+    let mut pieces: Vec<(String, String)> = Vec::new();
+    for (index, part) in text.split("\u{1b}[").enumerate() {
+        let (style, text) = match index {
+            0 => ("", part),
+            _ => part.split_once('m').unwrap_or(("", part)),
+        };
+        // The source's own text is printed in light grey, which cannot be read on white.
+        let style = if matches!(style, "0" | "38;5;249") { "" } else { style };
+        match pieces.last_mut() {
+            _ if text.is_empty() => {}
+            Some((last, whole)) if last == style => whole.push_str(text),
+            _ => pieces.push((style.to_owned(), text.to_owned())),
+        }
+    }
+    pieces
+}
+
+/// The same in fewer escapes: evcxr colours each character by itself.
+fn simplify_colours(line: &str) -> String {
+    styled(line)
+        .into_iter()
+        .map(|(style, text)| if style.is_empty() { text } else { format!("\u{1b}[{style}m{text}\u{1b}[0m") })
+        .collect()
 }
 
 /// `command_5:1:9` becomes `cell [3]:1:9`.
@@ -607,7 +623,7 @@ fn explain_signal(how: &str) -> &'static str {
     for (signal, meaning) in [
         ("signal: 6 ", ": it was aborted, as by a stack overflow, a panic while panicking or `abort`"),
         ("signal: 9 ", ": it was killed, as by a system that is out of memory"),
-        ("signal: 11 ", ": it accessed memory that is not its own"),
+        ("signal: 11 ", ": it accessed memory that is not its own, as by a stack overflow"),
         ("exit status: ", ": a cell ended it, as with `std::process::exit`"),
     ] {
         if how.starts_with(signal) {
@@ -706,9 +722,11 @@ mod tests {
 
     #[test]
     fn compile_errors_name_our_cell() {
-        let traceback = ["\u{1b}[31m[E0308] Error:\u{1b}[0m mismatched\n   ╭─[ command_7:1:14 ]".to_owned()];
+        let red = "\u{1b}[31mE0308\u{1b}[0m\u{1b}[31m:\u{1b}[0m";
+        let traceback = [format!("{red} mismatched\n   ╭─[ \u{1b}[38;5;249mcommand_7\u{1b}[0m:1:14 ]")];
         let fault = compile_fault("\u{1b}[91mmismatched types\u{1b}[0m", &traceback, 3);
         assert_eq!((&*fault.ename, &*fault.evalue), ("CompileError", "mismatched types"));
+        assert_eq!(fault.traceback[1], "\u{1b}[31mE0308:\u{1b}[0m mismatched");
         assert!(fault.traceback[2].contains("[ cell [3]:1:14 ]"), "{:?}", fault.traceback);
         let fault = compile_fault("unknown command", &["unknown command".into()], 3);
         assert_eq!(fault.ename, "Error");

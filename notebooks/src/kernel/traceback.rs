@@ -96,7 +96,7 @@ impl Sources {
         }
         let mut places = Vec::new();
         let in_cell = failure.file == "src/lib.rs";
-        let library = failure.frames.first().and_then(|(file, _)| number_after(file, "code_"));
+        let library = failure.frames.first().and_then(|(file, _)| number_of_library(file));
         if in_cell && let Some(place) = library.and_then(|library| self.find(library, failure.line)) {
             let column = usize::try_from(failure.column).ok();
             let column = column.and_then(|column| column.checked_add_signed(place.shift));
@@ -121,19 +121,17 @@ impl Sources {
 
     /// The lines of generated code on the stack, with their library's number; inlined calls included.
     fn generated_lines(&self, failure: &Failure) -> Vec<(u64, u32)> {
-        let mut loaders: HashMap<&str, Option<Loader>> = HashMap::new();
+        let mut libraries: HashMap<&str, Option<(u64, Loader)>> = HashMap::new();
         let mut lines = Vec::new();
         for (file, offset) in &failure.frames {
-            let Some(number) = number_after(file, "code_") else { continue };
-            let Some(loader) = loaders.entry(file).or_insert_with(|| Loader::new(file).ok()) else {
-                continue;
-            };
+            let open = || Some((number_of_library(file)?, Loader::new(file).ok()?));
+            let Some((number, loader)) = libraries.entry(file).or_insert_with(open) else { continue };
             // A return address is that of the next instruction.
             let Ok(mut frames) = loader.find_frames(offset.saturating_sub(1)) else { continue };
             while let Ok(Some(frame)) = frames.next() {
                 let location = frame.location.and_then(|l| Some((l.file?, l.line?)));
                 if let Some((_, line)) = location.filter(|(file, _)| self.is_generated(file)) {
-                    lines.push((number, line));
+                    lines.push((*number, line));
                 }
             }
         }
@@ -161,6 +159,15 @@ fn excerpt(code: &str, line: usize, around: usize) -> Vec<String> {
             false => format!("  {number:>3} | {text}"),
         })
         .collect()
+}
+
+/// The number of the generated function that a cell's library exports; its file's name has a number of its own.
+fn number_of_library(file: &str) -> Option<u64> {
+    let bytes = std::fs::read(file).ok()?;
+    let name = b"\0run_user_code_";
+    let at = bytes.windows(name.len()).position(|window| window == name)? + name.len();
+    let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&bytes[at..at + digits]).ok()?.parse().ok()
 }
 
 /// The number that follows `word` in `text`.
@@ -264,6 +271,6 @@ mod tests {
         for (path, expected) in short {
             assert_eq!(short_path(path), expected);
         }
-        assert_eq!(number_after("/x/code_1/libcode_27.so", "code_"), Some(27));
+        assert_eq!(number_after("pub extern fn run_user_code_27(", "fn run_user_code_"), Some(27));
     }
 }
