@@ -7,6 +7,7 @@ mod error;
 pub mod notebook;
 pub mod prelude;
 mod root;
+pub mod show;
 
 pub use error::{Error, Result};
 pub use root::root;
