@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     kernel, lab, repository,
     run::{self, RunOptions, launch::KernelCommand, summary},
+    setup,
 };
 
 /// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
@@ -26,7 +27,7 @@ enum Command {
     /// Execute notebooks and report on them; exit 0 only if all is well
     Run(RunArgs),
     /// Build and install what the notebooks' kernel needs
-    Setup(SetupArgs),
+    Setup,
     /// Open the notebooks in JupyterLab with this repository's kernel
     Lab(LabArgs),
     /// Be the Jupyter kernel of a connection file (Jupyter starts this)
@@ -90,9 +91,6 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-struct SetupArgs {}
-
-#[derive(Debug, Args)]
 struct LabArgs {
     /// Passed on to JupyterLab
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -123,24 +121,20 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => main_job(),
         Some(Command::Run(args)) => run_notebooks(&args),
-        Some(Command::Setup(_)) => set_up().map(|()| ExitCode::SUCCESS),
+        Some(Command::Setup) => setup::setup(&repository::root()?).map(|()| ExitCode::SUCCESS),
         Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
         Some(Command::Kernel(args)) => {
             let file = args.connection_file.or(args.file).context("no connection file")?;
             kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)
         }
-        Some(Command::Clean) => bail!("not built yet: clean"),
+        Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
     }
 }
 
-fn set_up() -> Result<()> {
-    kernel::build_base(&repository::root()?, &|compiled| eprintln!("{compiled} crates"))?;
-    Ok(())
-}
-
 fn main_job() -> Result<ExitCode> {
-    set_up()?;
+    setup::setup(&repository::root()?)?;
+    println!();
     let everything = Cli::try_parse_from(["igpt", "run"])?;
     match everything.command {
         Some(Command::Run(args)) => run_notebooks(&args),

@@ -1,8 +1,7 @@
 //! `igpt lab`: JupyterLab with this repository's kernel.
 
 use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -19,27 +18,14 @@ pub fn lab(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     };
+    crate::setup::setup(root)?;
     crate::environment::scrub(&mut command);
-    let status = command
-        .arg(root.join("notebooks"))
-        .args(arguments)
-        .env("JUPYTER_PATH", jupyter_path()?)
-        .status()
-        .context("cannot start JupyterLab")?;
+    if let Some(path) = crate::dirs::jupyter_path()? {
+        command.env("JUPYTER_PATH", path);
+    }
+    command.arg(root.join("notebooks")).args(arguments);
+    let status = command.status().context("cannot start JupyterLab")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Our kernelspec's folder before whatever the person has.
-fn jupyter_path() -> Result<OsString> {
-    let ours = spec_folder();
-    let theirs = std::env::var_os("JUPYTER_PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&theirs).filter(|folder| !folder.as_os_str().is_empty());
-    std::env::join_paths(std::iter::once(ours).chain(folders)).context("JUPYTER_PATH cannot hold our folder")
-}
-
-fn spec_folder() -> PathBuf {
-    // Replaced by the folder that setup writes the kernelspec to.
-    PathBuf::from("target/jupyter")
 }
 
 fn jupyter_lab() -> Option<Command> {

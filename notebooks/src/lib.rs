@@ -7,4 +7,5 @@ pub mod kernel;
 pub mod lab;
 pub mod repository;
 pub mod run;
+pub mod setup;
 pub mod slot;

@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -117,8 +117,7 @@ impl Engine {
         )
         .with_context(|| format!("cannot write {}", file.display()))?;
 
-        let own = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = std::process::Command::new(own);
+        let mut command = std::process::Command::new(own_program()?);
         command.arg("guard").arg(program).arg("--control_file").arg(&file);
         environment::scrub(&mut command);
         slot.configure(&mut command);
@@ -260,6 +259,15 @@ impl Engine {
     pub async fn next(&mut self) -> Event {
         self.events.recv().await.unwrap_or_else(|| Event::Exited("its connection is closed".into()))
     }
+}
+
+/// This program's file. On Linux by a name that stays good when cargo rewrites the file meanwhile.
+fn own_program() -> Result<PathBuf> {
+    let link = PathBuf::from("/proc/self/exe");
+    if link.exists() {
+        return Ok(link);
+    }
+    std::env::current_exe().context("cannot find this program's own file")
 }
 
 fn free_ports() -> Result<[u16; 5]> {

@@ -60,15 +60,16 @@ fn choose_root(named: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Builds the checkout's base slot if it is not built from the library as it is; checks that its cells tell the
-/// truth. Returns whether there was anything to do. `say` gets the number of compiled crates from time to time.
+/// truth. Returns whether there was anything to do; if so it calls `begin` first. `say` gets the number of compiled crates from time to time.
 ///
 /// # Errors
 /// A library that does not compile, an engine that does not start or whose failures go unnoticed.
-pub fn build_base(root: &Path, say: &(dyn Fn(usize) + Sync)) -> Result<bool> {
+pub fn build_base(root: &Path, begin: &dyn Fn(), say: &(dyn Fn(usize) + Sync)) -> Result<bool> {
     let slot = Slot::base(root)?;
     if slot.is_built() {
         return Ok(false);
     }
+    begin();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let program = dirs::evcxr()?;

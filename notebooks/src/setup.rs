@@ -1,0 +1,326 @@
+//! `igpt setup` and `igpt clean`: what the notebooks' kernel needs, built once and kept outside the person's own cargo
+//! folder.
+//!
+//! Each step looks first whether it is done, so that setting up again is quick and needs no network.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{dirs, environment, kernel, slot};
+
+/// The name of our kernelspec, which is nobody else's: evcxr rewrites one called `rust`.
+pub const KERNEL_NAME: &str = "igpt";
+
+/// Does what is missing, and says what it does and how long it took.
+///
+/// # Errors
+/// A step that fails, with what to do about it. What was finished before stays.
+pub fn setup(root: &Path) -> Result<()> {
+    println!("Setting up the kernel in {}", dirs::cache()?.display());
+    let _lock = lock()?;
+    step("the standard library's sources (rust-src)", "a minute", |announce| rust_src(root, announce))?;
+    step(&format!("evcxr_jupyter {}", dirs::EVCXR_VERSION), "5 to 12 minutes", |announce| {
+        evcxr(root, announce)
+    })?;
+    step("the kernelspec", "a moment", |_| kernelspec(root))?;
+    step("the library for notebooks", "3 to 8 minutes the first time", |announce| library(root, announce))?;
+    Ok(())
+}
+
+fn step(name: &str, usual: &str, work: impl FnOnce(&dyn Fn()) -> Result<Step>) -> Result<()> {
+    let start = Instant::now();
+    let announce = || println!("  {name}: at work; this takes {usual}");
+    match work(&announce).with_context(|| format!("setting up {name} failed"))? {
+        Step::Reused => println!("  {name}: already there"),
+        Step::Done => println!("  {name}: done in {}", seconds(start.elapsed())),
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Reused,
+    Done,
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        0..120 => format!("{:.1} s", time.as_secs_f64()),
+        long => format!("{} min {} s", long / 60, long % 60),
+    }
+}
+
+/// Two setups at once would build the same thing in the same place.
+fn lock() -> Result<File> {
+    let path = dirs::cache()?.join("setup.lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        println!("  another setup is at work; waiting for it");
+        flock(&file, FlockOperation::LockExclusive).context("cannot wait for the other setup")?;
+    }
+    Ok(file)
+}
+
+/// A tool of the checkout's toolchain, without what cargo put into the environment for us.
+fn tool(name: &str, root: &Path) -> Command {
+    let mut command = Command::new(name);
+    environment::scrub(&mut command);
+    if let Ok(toolchain) = slot::toolchain(root) {
+        command.env("RUSTUP_TOOLCHAIN", toolchain);
+    }
+    command.current_dir(root).stdin(Stdio::null());
+    command
+}
+
+fn output(mut command: Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot start `{name}`; is Rust installed?"))?;
+    if !output.status.success() {
+        bail!("`{name}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Completion, types and the first `let` of a notebook need the standard library's sources.
+fn rust_src(root: &Path, announce: &dyn Fn()) -> Result<Step> {
+    let mut rustc = tool("rustc", root);
+    rustc.args(["--print", "sysroot"]);
+    let sysroot = PathBuf::from(output(rustc)?);
+    if sysroot.join("lib/rustlib/src/rust/library/std/src/lib.rs").is_file() {
+        return Ok(Step::Reused);
+    }
+    announce();
+    let mut rustup = tool("rustup", root);
+    rustup.args(["component", "add", "rust-src"]);
+    output(rustup).context(
+        "the component rust-src is missing; with rustup and a network it is installed by itself, else install \
+         the sources that belong to your Rust",
+    )?;
+    Ok(Step::Done)
+}
+
+/// Builds the engine with the versions that its authors locked, into our cache.
+fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
+    let program = dirs::evcxr()?;
+    if program.is_file() {
+        return Ok(Step::Reused);
+    }
+    announce();
+    let build = dirs::cache()?.join("evcxr-build");
+    let install = dirs::evcxr_root()?;
+    let mut cargo = tool("cargo", root);
+    cargo
+        .args(["install", "evcxr_jupyter", "--locked", "--version"])
+        .arg(format!("={}", dirs::EVCXR_VERSION))
+        .arg("--root")
+        .arg(&install)
+        .env("CARGO_TARGET_DIR", &build);
+    // Cargo moves the program into place when it is whole, so an interrupted build leaves none.
+    run_cargo(cargo, "evcxr")?;
+    if !program.is_file() {
+        bail!("cargo reported success, but {} is not there", program.display());
+    }
+    let _ = fs::remove_dir_all(&build);
+    Ok(Step::Done)
+}
+
+/// Runs cargo: with its own progress bar on a terminal, else with a line now and then.
+fn run_cargo(mut cargo: Command, what: &str) -> Result<()> {
+    let log_path = dirs::cache()?.join(format!("{what}.log"));
+    let failed = |status: std::process::ExitStatus| {
+        format!(
+            "cargo ended with {status}. It needs a C linker (Debian: apt install build-essential), the package \
+             registry, and about 2 GB of disk; what it said is in {}",
+            log_path.display()
+        )
+    };
+    if std::io::stderr().is_terminal() {
+        let status = cargo.status().context("cannot start cargo")?;
+        if !status.success() {
+            bail!("{}", failed(status).split("; what it said").next().unwrap_or_default());
+        }
+        return Ok(());
+    }
+    let mut log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+    let mut child =
+        cargo.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot start cargo")?;
+    let (mut compiled, mut said, mut last) = (0, Instant::now(), Vec::new());
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            writeln!(log, "{line}")?;
+            compiled += usize::from(line.trim_start().starts_with("Compiling"));
+            if said.elapsed() >= Duration::from_secs(30) {
+                println!("    {compiled} crates compiled");
+                said = Instant::now();
+            }
+            last.push(line);
+            if last.len() > 20 {
+                last.remove(0);
+            }
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{}. Its last words:\n{}", failed(status), last.join("\n"));
+    }
+    Ok(())
+}
+
+/// The folder of our kernelspec.
+pub fn kernelspec_folder() -> Result<PathBuf> {
+    Ok(dirs::jupyter_data()?.join("kernels").join(KERNEL_NAME))
+}
+
+/// Tells Jupyter about the kernel. It starts a copy of this program, because cargo may rewrite or remove the original.
+fn kernelspec(root: &Path) -> Result<Step> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let bytes = fs::read(&own).with_context(|| format!("cannot read {}", own.display()))?;
+    let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes));
+    let program = dirs::cache()?.join("bin").join(format!("igpt-{}", &hash[..16]));
+    let spec = json!({
+        "argv": [program, "kernel", "--connection-file", "{connection_file}", "--root", root],
+        "display_name": "Rust (igpt)",
+        "language": "rust",
+        "interrupt_mode": "message",
+        "metadata": {"igpt": {"version": env!("CARGO_PKG_VERSION")}},
+    });
+    let file = kernelspec_folder()?.join("kernel.json");
+    let old = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    if old.as_ref() == Some(&spec) && program.is_file() {
+        return Ok(Step::Reused);
+    }
+    if old.is_some_and(|old| old["metadata"]["igpt"].is_null()) {
+        println!("  {} is not ours; it is replaced", file.display());
+    }
+    write_atomically(&program, &bytes, true)?;
+    write_atomically(&file, format!("{spec:#}\n").as_bytes(), false)?;
+    // Copies that no kernelspec names any more; a kernel that still runs one keeps it open.
+    for entry in fs::read_dir(dirs::cache()?.join("bin"))?.flatten() {
+        if entry.path() != program {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(Step::Done)
+}
+
+fn write_atomically(file: &Path, bytes: &[u8], executable: bool) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let context = || format!("cannot write {}", file.display());
+    let folder = file.parent().context("a file without a folder")?;
+    fs::create_dir_all(folder).with_context(context)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    temporary.write_all(bytes).with_context(context)?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    temporary.as_file().set_permissions(fs::Permissions::from_mode(mode)).with_context(context)?;
+    temporary.persist(file).with_context(context)?;
+    Ok(())
+}
+
+/// Compiles the library as notebooks use it, and checks that failures of cells are noticed.
+fn library(root: &Path, announce: &dyn Fn()) -> Result<Step> {
+    let total = crates_of_library(root).unwrap_or(0);
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let style = "  {bar:24} {pos}/{len} crates  {elapsed}";
+        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style.progress_chars("=> "))
+    });
+    let said = std::sync::Mutex::new(None::<Instant>);
+    let say = |compiled: usize| {
+        let mut said = said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match (&bar, *said) {
+            (Some(bar), _) => bar.set_position((compiled as u64).min(total)),
+            (None, Some(at)) if at.elapsed() < Duration::from_secs(30) => return,
+            (None, Some(_)) => println!("    {compiled} of about {total} crates compiled"),
+            (None, None) => {}
+        }
+        *said = Some(Instant::now());
+    };
+    let built = kernel::build_base(root, announce, &say);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(if built? { Step::Done } else { Step::Reused })
+}
+
+fn crates_of_library(root: &Path) -> Result<u64> {
+    let mut cargo = tool("cargo", root);
+    cargo.args(["tree", "--package", "igpt", "--edges", "normal", "--prefix", "none", "--offline"]);
+    let tree = output(cargo)?;
+    let mut names: Vec<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.len() as u64)
+}
+
+/// Removes what setup built: slots that no kernel uses, the engine, the kernelspec.
+///
+/// # Errors
+/// A folder that cannot be removed.
+pub fn clean() -> Result<()> {
+    let cache = dirs::cache()?;
+    let _lock = lock()?;
+    let mut freed = 0;
+    let mut remove = |folder: &Path| -> Result<()> {
+        if folder.exists() {
+            let bytes = size(folder);
+            fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+            println!("removed {} ({} MB)", folder.display(), bytes / 1_000_000);
+            freed += bytes;
+        }
+        Ok(())
+    };
+    for checkout in folders(&dirs::slots()?) {
+        for slot in folders(&checkout) {
+            match slot::try_lock(&slot)? {
+                Some(_lock) => remove(&slot)?,
+                None => println!("left {}: a kernel uses it", slot.display()),
+            }
+        }
+        // Only if nothing was left in it.
+        let _ = fs::remove_dir(&checkout);
+    }
+    let _ = fs::remove_dir(dirs::slots()?);
+    let spec = kernelspec_folder()?;
+    let ours = fs::read_to_string(spec.join("kernel.json")).unwrap_or_default();
+    let ours = serde_json::from_str::<Value>(&ours).unwrap_or_default();
+    if !ours["metadata"]["igpt"].is_null() {
+        remove(&spec)?;
+    }
+    for entry in folders(&cache) {
+        let name = entry.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if name.starts_with("evcxr-") || name == "bin" {
+            remove(&entry)?;
+        }
+    }
+    println!("{} MB freed", freed / 1_000_000);
+    Ok(())
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let size_of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => size(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.map(size_of).sum()
+}
