@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 const LIMITS: Limits = Limits {
+    start: Duration::from_secs(60),
     cell: Duration::from_millis(1500),
     interrupted: Duration::from_secs(1),
     settle: Duration::from_millis(500),

@@ -115,7 +115,7 @@ impl Slot {
         write_if_different(&self.folder.join("checkout"), self.root.as_os_str().as_encoded_bytes())?;
         write_if_different(&self.folder.join(".cargo/config.toml"), CARGO_CONFIG.as_bytes())?;
         // evcxr reads its settings from here, and not those of the person's own evcxr.
-        fs::create_dir_all(self.folder.join("config"))?;
+        write_if_different(&self.folder.join("config/evcxr.toml"), b"# Set by `igpt kernel`.\n")?;
         write_if_different(&self.library().join("../Cargo.toml"), library_workspace(&self.root)?.as_bytes())?;
         mirror(&self.root.join("kernel-lib"), &self.library())?;
         // Cells of kernels that are gone.

@@ -86,9 +86,14 @@ impl Engine {
         let mut slot = Some(slot);
         for last in [false, true] {
             let Some(this) = slot.take() else { break };
+            let begun = Instant::now();
             let mut engine = Self::launch(this, program).await?;
             match timeout(START, engine.wait_until_ready()).await {
                 Ok(Ok(())) => {
+                    eprintln!(
+                        "igpt kernel: the engine answered after {:.1} s",
+                        begun.elapsed().as_secs_f64()
+                    );
                     engine.slot.pin_dependencies()?;
                     engine.wake().await?;
                     return Ok(engine);

@@ -164,7 +164,9 @@ impl Proxy {
             tokio::time::sleep(after).await;
             let program = dirs::evcxr()?;
             let slot = tokio::task::spawn_blocking(move || Slot::take(&root)).await??;
+            let begun = Instant::now();
             let engine = Engine::start(slot, &program).await?;
+            eprintln!("igpt kernel: awake after {:.1} s", begun.elapsed().as_secs_f64());
             engine.slot.note_built()?;
             Ok(engine)
         }));

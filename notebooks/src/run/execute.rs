@@ -23,7 +23,9 @@ use super::{
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// One cell.
+    /// From the request to the begin of a cell: a kernel may wake, and build what changed, while cells wait.
+    pub start: Duration,
+    /// One cell, from its begin.
     pub cell: Duration,
     /// A cell that was told to stop.
     pub interrupted: Duration,
@@ -34,7 +36,8 @@ pub struct Limits {
 impl Limits {
     /// The usual limits with this time per cell.
     pub fn per_cell(cell: Duration) -> Self {
-        Self { cell, interrupted: Duration::from_secs(20), settle: Duration::from_secs(10) }
+        let start = Duration::from_secs(20 * 60);
+        Self { start, cell, interrupted: Duration::from_secs(20), settle: Duration::from_secs(10) }
     }
 }
 
@@ -62,7 +65,8 @@ pub async fn execute(
 ) -> (Vec<CellRun>, End) {
     let cells = notebook.code_cells();
     notebook.clear_outputs();
-    let mut session = Session { client, limits, requests: HashMap::new(), areas: HashMap::new() };
+    let mut session =
+        Session { client, limits, requests: HashMap::new(), areas: HashMap::new(), begun: None };
     let mut runs = Vec::new();
     let mut end = End::Finished;
     for cell in &cells {
@@ -91,7 +95,8 @@ pub async fn execute(
                 CellStatus::NotRun
             }
         };
-        let run = CellRun { cell: cell.clone(), seconds: started.elapsed().as_secs_f64(), status };
+        let seconds = session.begun.unwrap_or(started).elapsed().as_secs_f64();
+        let run = CellRun { cell: cell.clone(), seconds, status };
         observer(&run, notebook);
         runs.push(run);
         // A cell that looked fine may turn out bad when its error comes after its `idle`.
@@ -141,12 +146,15 @@ struct Session<'a> {
     requests: HashMap<String, usize>,
     /// Outputs by position of the cell.
     areas: HashMap<usize, OutputArea>,
+    /// When the kernel began with the current cell.
+    begun: Option<Instant>,
 }
 
 impl Session<'_> {
     async fn run(&mut self, cell: &CodeCell, stop: &mut watch::Receiver<bool>) -> Ending {
         let may_raise = cell.has_tag("raises-exception");
         self.areas.insert(cell.position, OutputArea::default());
+        self.begun = None;
         let waited = match self.client.execute(&cell.source, !may_raise).await {
             Ok(id) => {
                 self.requests.insert(id.clone(), cell.position);
@@ -206,7 +214,7 @@ impl Session<'_> {
 
     async fn wait(&mut self, id: &str, stop: &mut watch::Receiver<bool>) -> Waited {
         let (mut reply, mut idle) = (None, false);
-        let mut deadline = Instant::now() + self.limits.cell;
+        let mut deadline = Instant::now() + self.limits.start + self.limits.cell;
         let (mut interrupted, mut settling) = (false, false);
         loop {
             if idle && let Some(reply) = reply.take() {
@@ -232,7 +240,13 @@ impl Session<'_> {
                                 }
                                 reply = Some(message.content);
                             }
-                            Channel::Iopub if ours && is_idle(&message) => idle = true,
+                            Channel::Iopub if ours && is_state(&message, "idle") => idle = true,
+                            Channel::Iopub if ours && self.begun.is_none() && is_state(&message, "busy") => {
+                                self.begun = Some(Instant::now());
+                                if !interrupted && !settling {
+                                    deadline = Instant::now() + self.limits.cell;
+                                }
+                            }
                             Channel::Iopub => self.take(&message),
                             Channel::Shell => {}
                         }
@@ -309,8 +323,8 @@ fn dead(how: String) -> Waited {
     Waited::Broken { ename: "DeadKernelError", why: format!("the kernel died while running the cell: {how}") }
 }
 
-fn is_idle(message: &Message) -> bool {
-    message.kind == "status" && message.content["execution_state"] == "idle"
+fn is_state(message: &Message, state: &str) -> bool {
+    message.kind == "status" && message.content["execution_state"] == state
 }
 
 /// The error outputs of a cell as a failure.
