@@ -86,7 +86,6 @@ macro_rules! displays {
         }
     )+};
 }
-#[allow(unused_imports, reason = "for the types of other modules")]
 pub(crate) use displays;
 
 displays!(Table, ImageGrid, Swatches, Figure, Page);

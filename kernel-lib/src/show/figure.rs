@@ -263,7 +263,7 @@ impl Figure {
         let (mut x, mut y) = (16 * FINE, top + 8 * FINE);
         for (series, colour) in named() {
             // Nobody knows the reader's font: reckon with a wide one.
-            let wide = (30 + 18 + series.name.chars().count() as i32 * 15 / 2) * FINE;
+            let wide = (30 + 18 + series.name.chars().count() as i32 * 13 / 2) * FINE;
             if x + wide > right && x > 16 * FINE {
                 (x, y) = (16 * FINE, y + 18 * FINE);
             }
@@ -341,6 +341,7 @@ impl Show for Figure {
             let point = |(x, y): (f64, f64)| format!("({}, {})", number(x), number(y));
             let what = match (series.kind, series.points.first(), series.points.last()) {
                 (Kind::Level, Some(level), _) => format!("at {}", number(level.1)),
+                (_, Some(only), _) if series.points.len() == 1 => format!("one point at {}", point(*only)),
                 (_, Some(first), Some(last)) => {
                     format!("{} points from {} to {}", series.points.len(), point(*first), point(*last))
                 }

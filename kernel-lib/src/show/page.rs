@@ -9,7 +9,7 @@ use crate::show::clean;
 /// use igpt::show::{Page, Table};
 ///
 /// let table = Table::new(["k"]).row((2,))?;
-/// let page = Page::new().add("Two things:").add(&table);
+/// let page = Page::new().show("Two things:").show(&table);
 /// # Ok::<(), igpt::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ impl Page {
 
     /// Adds a table, a picture, a paragraph of text, another page, …
     #[must_use]
-    pub fn add(mut self, item: impl Show) -> Self {
+    pub fn show(mut self, item: impl Show) -> Self {
         self.push(item);
         self
     }
@@ -46,7 +46,7 @@ impl Page {
         self
     }
 
-    /// As [`Page::add`], for use in a loop.
+    /// As [`Page::show`], for use in a loop.
     pub fn push(&mut self, item: impl Show) {
         self.items.push((item.to_html(), item.to_text()));
     }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_page_keeps_the_order_and_both_forms() {
-        let page = Page::new().heading("Head").add("<one>").add(Page::across().add("two"));
+        let page = Page::new().heading("Head").show("<one>").show(Page::across().show("two"));
         assert_eq!(page.to_text(), "Head\n====\n\n<one>\n\ntwo\n");
         let html = page.to_html();
         assert!(html.find("Head") < html.find("&lt;one&gt;") && html.find("&lt;one&gt;") < html.find("two"));
