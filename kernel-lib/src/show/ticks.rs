@@ -115,16 +115,16 @@ fn trimmed(value: f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
-/// A value in a sentence: four digits or so.
+/// A value in a sentence: three digits or so, so that machines which round differently write the same.
 pub(super) fn reading(value: f64) -> String {
     if value == value.round() && value.abs() < 1e15 {
         return super::fixed(value, 0).into_text();
     }
     let digits = value.abs().log10().floor();
     if !(-4.0..15.0).contains(&digits) {
-        return format!("{value:.3e}");
+        return format!("{value:.2e}");
     }
-    super::fixed(value, (3.0 - digits).clamp(0.0, 7.0) as usize).into_text()
+    super::fixed(value, (2.0 - digits).clamp(0.0, 7.0) as usize).into_text()
 }
 
 #[cfg(test)]
