@@ -3,7 +3,7 @@
 //! The files are `papers/igpt/paper.toml`, `reported.toml` and `claims.toml`; an unknown field in them is an
 //! error, and so is a claim that names a figure that is not there.
 //!
-//! ```
+//! ```no_run
 //! let paper = igpt::paper::igpt()?;
 //! assert_eq!(paper.reported("context.palette")?.number()?, 512.0);
 //!

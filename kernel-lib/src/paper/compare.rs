@@ -73,11 +73,8 @@ impl Comparison {
         &self.verdicts
     }
 
-    /// The comparison as a table, which a cell can show and keep.
-    ///
-    /// # Errors
-    /// None at present.
-    pub fn table(&self) -> Result<Table> {
+    /// The comparison as a table.
+    pub fn table(&self) -> Table {
         let count = |verdict| self.verdicts.iter().filter(|v| **v == verdict).count();
         let all =
             [Verdict::Supported, Verdict::NotSupportedAtThisScale, Verdict::Inconclusive, Verdict::Untested];
@@ -91,9 +88,8 @@ impl Comparison {
         if !counts.is_empty() {
             note.push_str(&format!(" {} {claims}: {}.", self.verdicts.len(), counts.join(", ")));
         }
-        Table::new(["Claim", "Reported", "Ours", "Verdict", "Criterion, set before the run"])
-            .note(note)
-            .rows(self.rows.clone())
+        let headers = ["Claim", "Reported", "Ours", "Verdict", "Criterion, set before the run"];
+        Table::of(headers, self.rows.clone()).note(note)
     }
 }
 
@@ -117,11 +113,11 @@ pub(super) fn with_unit(numbers: impl IntoIterator<Item = String>, unit: &str) -
 
 impl Show for Comparison {
     fn to_html(&self) -> String {
-        self.table().map_or_else(|error| error.to_string().to_html(), |table| table.to_html())
+        self.table().to_html()
     }
 
     fn to_text(&self) -> String {
-        self.table().map_or_else(|error| error.to_string().to_text(), |table| table.to_text())
+        self.table().to_text()
     }
 }
 

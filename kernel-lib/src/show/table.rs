@@ -172,6 +172,12 @@ impl Table {
         Self { caption: String::new(), note: String::new(), headers, rows: Vec::new() }
     }
 
+    /// A table of rows that are known to fit, because the compiler has counted their cells.
+    pub fn of<const N: usize>(headers: [&str; N], rows: impl IntoIterator<Item = [Cell; N]>) -> Self {
+        let rows = rows.into_iter().map(Vec::from).collect();
+        Self { rows, ..Self::new(headers) }
+    }
+
     /// Sets the line above the table.
     #[must_use]
     pub fn caption(self, caption: impl Into<String>) -> Self {
@@ -322,23 +328,22 @@ fn width(text: &str) -> usize {
 
 /// Breaks `text` at blanks into lines of at most `most` characters; a longer word is broken too.
 fn wrap(text: &str, most: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let most = most.max(1);
+    let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        let last = width(lines.last().map_or("", String::as_str));
-        if last > 0 && last + 1 + word.len() > most {
-            lines.push(String::new());
-        } else if last > 0 {
-            lines.last_mut().expect("there is always a line").push(' ');
+        if !line.is_empty() && width(&line) + 1 + width(word) > most {
+            lines.push(std::mem::take(&mut line));
+        } else if !line.is_empty() {
+            line.push(' ');
         }
-        while word.len() > most.max(1) {
-            let rest = word.split_off(most.max(1));
-            lines.last_mut().expect("there is always a line").extend(word);
-            lines.push(String::new());
-            word = rest;
+        for c in word.chars() {
+            if width(&line) == most {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(c);
         }
-        lines.last_mut().expect("there is always a line").extend(word);
     }
+    lines.push(line);
     lines
 }
 

@@ -54,8 +54,7 @@ pub(super) fn axis(scale: Scale, least: f64, most: f64, wanted: usize) -> Axis {
 fn linear(least: f64, most: f64, span: f64, wanted: f64) -> Axis {
     let rough = span / wanted;
     let power = 10f64.powi(rough.log10().floor() as i32);
-    let step =
-        [1.0, 2.0, 5.0, 10.0].into_iter().map(|f| f * power).find(|s| *s >= rough).unwrap_or(rough);
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|f| f * power).find(|s| *s >= rough).unwrap_or(rough);
     // From zero where zero is near: a reader expects it there.
     let low = if least >= 0.0 && least < span * 0.35 { 0.0 } else { least };
     let (from, to) = ((low / step).floor() * step, (most / step).ceil() * step);
