@@ -89,7 +89,8 @@ impl From<Verdict> for Cell {
             Verdict::Inconclusive => ("?", Tone::Open),
             Verdict::Untested => ("○", Tone::Open),
         };
-        Cell::text(format!("{sign} {verdict}")).tone(tone)
+        // A sign alone on its line says nothing.
+        Cell::text(format!("{sign}\u{a0}{verdict}")).tone(tone)
     }
 }
 

@@ -132,7 +132,7 @@ fn a_comparison_shows_both_and_counts_verdicts() {
     for said in [
         "33.3, 30.1 dB",
         "512 colours",
-        "✓ supported",
+        "✓\u{a0}supported",
         "3 claims: 1 supported, 1 inconclusive, 1 untested.",
         "made up for a test. 3",
     ] {
