@@ -1,1 +1,370 @@
-//! Faults.
+//! Whatever a cell does, the run tells the truth about it. Each fault has a near-identical twin that is none.
+//!
+//! Kernels need ten seconds to wake, so all notebooks are executed in one command, several at once, in a folder with a
+//! space in its name; each test looks at its own notebook.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Stdio,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use igpt_tests::{Cell, Executed, cell, igpt, is_alive, set_up, write_notebook};
+
+/// A notebook whose second cell is at fault, and how that must be reported.
+struct Fault {
+    name: &'static str,
+    /// The second cell; its second line is at fault.
+    source: &'static str,
+    ename: &'static str,
+    /// Part of the error's value.
+    evalue: &'static str,
+    /// Whether the traceback can name the line.
+    line: bool,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault {
+        name: "panic",
+        source: "let index = 3;\nvec![1, 2][index];\nprintln!(\"not here\");",
+        ename: "panic",
+        evalue: "index out of bounds: the len is 2 but the index is 3",
+        line: true,
+    },
+    Fault {
+        name: "failed_assert",
+        source: "let sum = 1 + 1;\nassert_eq!(sum, 3, \"sums\");\nprintln!(\"not here\");",
+        ename: "panic",
+        evalue: "assertion `left == right` failed: sums",
+        line: true,
+    },
+    Fault {
+        name: "question_mark_in_a_let",
+        source: "let text = \"x\";\nlet number: i32 = text.parse()?;\nprintln!(\"not here\");",
+        ename: "ParseIntError",
+        evalue: "invalid digit found in string",
+        line: true,
+    },
+    Fault {
+        name: "question_mark_in_the_last_expression",
+        source: "let text = \"x\";\ntext.parse::<f64>()?",
+        ename: "ParseFloatError",
+        evalue: "invalid float literal",
+        line: true,
+    },
+    Fault {
+        name: "question_mark_in_the_middle",
+        source: "println!(\"before\");\n\"x\".parse::<i32>()?;\nprintln!(\"not here\");",
+        ename: "ParseIntError",
+        evalue: "invalid digit found in string",
+        line: true,
+    },
+    Fault {
+        name: "compile_error",
+        source: "let text = \"x\";\nlet number: i32 = text;\nprintln!(\"not here\");",
+        ename: "CompileError",
+        evalue: "mismatched types",
+        line: true,
+    },
+    Fault {
+        name: "exit",
+        source: "println!(\"before\");\nstd::process::exit(0);",
+        ename: "ProcessDied",
+        evalue: "exit status: 0",
+        line: false,
+    },
+    Fault {
+        name: "abort",
+        source: "println!(\"before\");\nstd::process::abort();",
+        ename: "ProcessDied",
+        evalue: "signal: 6",
+        line: false,
+    },
+    Fault {
+        name: "stack_overflow",
+        source: "fn deep(n: u64) -> u64 { std::hint::black_box([n; 64])[0] + if n == 0 { 0 } else { deep(n + 1) } }\n\
+                 println!(\"{}\", deep(1));",
+        ename: "ProcessDied",
+        evalue: "signal: ",
+        line: false,
+    },
+    Fault {
+        name: "hang",
+        source: "println!(\"before\");\nloop { std::thread::sleep(std::time::Duration::from_millis(50)); }",
+        ename: "CellTimeoutError",
+        evalue: "did not end within",
+        line: false,
+    },
+    Fault {
+        name: "killed_child",
+        source: "let own = std::process::id().to_string();\n\
+                 std::process::Command::new(\"kill\").args([\"-9\", &own]).status()?;\n\
+                 std::thread::sleep(std::time::Duration::from_secs(5));",
+        ename: "ProcessDied",
+        evalue: "signal: 9",
+        line: false,
+    },
+    Fault {
+        name: "killed_engine",
+        source: "let engine = std::os::unix::process::parent_id().to_string();\n\
+                 std::process::Command::new(\"kill\").args([\"-9\", &engine]).status()?;\n\
+                 std::thread::sleep(std::time::Duration::from_secs(5));",
+        ename: "EngineDied",
+        evalue: "signal: 9",
+        line: false,
+    },
+];
+
+/// The faults' twins, and other cells that look bad and are not. What each prints is its name.
+const TWINS: [(&str, &str); 18] = [
+    ("panic", "let index = 1;\nvec![1, 2][index];"),
+    ("caught panic", "let index = 3;\nstd::panic::catch_unwind(|| vec![1, 2][3]).is_err();"),
+    (
+        "panic in a joined thread",
+        "let thread = std::thread::spawn(|| panic!(\"there\"));\nassert!(thread.join().is_err());",
+    ),
+    ("assert", "let sum = 1 + 1;\nassert_eq!(sum, 2, \"sums\");"),
+    ("question mark in a let", "let text = \"7\";\nlet number: i32 = text.parse()?;"),
+    ("handled error", "let text = \"x\";\nlet number: i32 = text.parse().unwrap_or(7);"),
+    (
+        "error handled in a function",
+        "fn parse(text: &str) -> Result<i32, std::num::ParseIntError> { Ok(text.parse::<i32>()?) }\nassert!(parse(\"x\").is_err());",
+    ),
+    ("question mark in the middle", "println!(\"before\");\n\"7\".parse::<i32>()?;"),
+    ("compiles", "let text = \"x\";\nlet number: &str = text;"),
+    ("exit of another process", "std::process::Command::new(\"sh\").args([\"-c\", \"exit 1\"]).status()?;"),
+    (
+        "abort of another process",
+        "std::process::Command::new(\"sh\").args([\"-c\", \"kill -6 $$\"]).status()?;",
+    ),
+    (
+        "deep enough",
+        "fn deep(n: u64) -> u64 { std::hint::black_box([n; 64])[0] + if n == 0 { 0 } else { deep(n - 1) } }\n\
+         println!(\"{}\", deep(10));",
+    ),
+    ("sleeps", "loop { std::thread::sleep(std::time::Duration::from_millis(50)); break; }"),
+    (
+        "kills another process",
+        "let mut other = std::process::Command::new(\"sleep\").arg(\"60\").spawn()?;\nother.kill()?;\nother.wait()?;",
+    ),
+    ("knows the engine", "let engine = std::os::unix::process::parent_id().to_string();"),
+    ("line left open", "use std::io::Write;\nprint!(\"open\");\nstd::io::stdout().flush()?;"),
+    (
+        "words on stderr",
+        "eprintln!(\"thread 'main' panicked at src/lib.rs:1:1\\nerror: EVCXR_PANIC_NOTIFICATION\");",
+    ),
+    ("many words", "for i in 0..3000 { println!(\"{i}\"); eprintln!(\"{i}\"); }"),
+];
+
+struct Ran {
+    folder: PathBuf,
+    stdout: String,
+    success: bool,
+}
+
+impl Ran {
+    fn notebook(&self, name: &str) -> Executed {
+        Executed::read(&self.folder.join("out").join(format!("{name}.ipynb")))
+    }
+
+    /// The line of the summary table.
+    fn verdict(&self, name: &str) -> &str {
+        let table = self.stdout.split("notebook ").last().unwrap_or_default();
+        let line = table.lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.unwrap_or_else(|| panic!("{name} is not in the summary:\n{}", self.stdout))
+    }
+}
+
+fn ran() -> &'static Ran {
+    static RAN: OnceLock<Ran> = OnceLock::new();
+    RAN.get_or_init(|| {
+        set_up();
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults and twins");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder for the notebooks");
+        let mut names: Vec<String> = Vec::new();
+        let mut add = |name: &str, cells: &[Cell]| {
+            write_notebook(&folder, name, cells);
+            names.push(format!("{name}.ipynb"));
+        };
+        for fault in &FAULTS {
+            add(fault.name, &[cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")]);
+        }
+        let twins: Vec<Cell> = TWINS.iter().map(|(_, source)| cell(*source)).collect();
+        add("twins", &twins);
+        add(
+            "raises",
+            &[
+                cell("vec![1, 2][3 - 0 * std::process::id() as usize];").tag("raises-exception"),
+                cell("println!(\"{}\", 1 + 1);").tag("raises-exception"),
+                cell("println!(\"after\");"),
+            ],
+        );
+        add("gradient", &gradient_cells());
+        let output = igpt()
+            .args(["run", "--jobs", "3", "--timeout", "20s", "--out", "out"])
+            .args(&names)
+            .current_dir(&folder)
+            .output()
+            .expect("igpt runs");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+        Ran { folder, stdout, success: output.status.success() }
+    })
+}
+
+fn gradient_cells() -> [Cell; 4] {
+    [
+        cell("let a = Var::new(2f32, &Device::Cpu)?;"),
+        cell("let b = Var::new(3f32, &Device::Cpu)?;"),
+        cell("let loss = a.mul(&b)?;\nlet gradients = loss.backward()?;"),
+        cell(
+            "let of = |v: &Var| gradients.get(v).map(|g| g.to_scalar::<f32>());\n\
+             println!(\"{:?} {:?}\", of(&a).transpose()?, of(&b).transpose()?);",
+        ),
+    ]
+}
+
+/// Looks at the notebook of a fault.
+fn check(name: &str) {
+    let fault = FAULTS.iter().find(|fault| fault.name == name).expect("a fault of this name");
+    let ran = ran();
+    assert!(!ran.success, "the command must fail when a notebook fails");
+    let notebook = ran.notebook(name);
+    let (ename, evalue, traceback) = notebook.error(2);
+    assert_eq!(ename, fault.ename, "{evalue}");
+    assert!(evalue.contains(fault.evalue), "{evalue}");
+    if fault.line {
+        assert!(traceback.contains("cell [2], line 2"), "{traceback}");
+        let faulty = fault.source.lines().nth(1).expect("a second line");
+        assert!(traceback.contains(faulty.trim_end_matches(';')), "{traceback}");
+    }
+    assert!(!notebook.stream(2, "stdout").contains("not here"), "{:?}", notebook.outputs(2));
+    if fault.source.contains("before") {
+        assert_eq!(notebook.stream(2, "stdout"), "before\n");
+    }
+    assert!(notebook.outputs(3).is_empty(), "a cell behind the failure ran");
+    let verdict = ran.verdict(name);
+    assert!(verdict.contains("2/3") && verdict.contains("failed at cell 2"), "{verdict}");
+}
+
+macro_rules! faults {
+    ($($name:ident),* $(,)?) => {
+        $(#[test] fn $name() { check(stringify!($name)); })*
+
+        #[test]
+        fn every_fault_is_tested() {
+            assert_eq!(FAULTS.map(|fault| fault.name), [$(stringify!($name)),*]);
+        }
+    };
+}
+
+faults! {
+    panic,
+    failed_assert,
+    question_mark_in_a_let,
+    question_mark_in_the_last_expression,
+    question_mark_in_the_middle,
+    compile_error,
+    exit,
+    abort,
+    stack_overflow,
+    hang,
+    killed_child,
+    killed_engine,
+}
+
+#[test]
+fn what_only_looks_bad_passes() {
+    let ran = ran();
+    let notebook = ran.notebook("twins");
+    for (index, (name, source)) in TWINS.iter().enumerate() {
+        let errors = notebook.outputs(index + 1).iter().filter(|o| o["output_type"] == "error").count();
+        assert_eq!(errors, 0, "{name}: {source}: {:?}", notebook.outputs(index + 1));
+    }
+    let verdict = ran.verdict("twins");
+    assert!(verdict.contains("18/18") && verdict.ends_with("passed"), "{verdict}");
+    let of = |name: &str| TWINS.iter().position(|(twin, _)| *twin == name).expect("a twin") + 1;
+    assert_eq!(notebook.stream(of("line left open"), "stdout"), "open");
+    assert!(notebook.stream(of("words on stderr"), "stderr").ends_with("error: EVCXR_PANIC_NOTIFICATION\n"));
+    let all: String = (0..3000).map(|i| format!("{i}\n")).collect();
+    assert_eq!(notebook.stream(of("many words"), "stdout"), all);
+    assert_eq!(notebook.stream(of("many words"), "stderr"), all);
+    // A panic that was caught is still told, as in any Rust program, with its place in the cell.
+    let told = notebook.stream(of("caught panic"), "stderr");
+    assert!(told.contains("panicked at cell [2]:2:"), "{told}");
+}
+
+#[test]
+fn an_expected_error_is_no_failure() {
+    let ran = ran();
+    let notebook = ran.notebook("raises");
+    assert_eq!(notebook.error(1).0, "panic");
+    assert_eq!(notebook.stream(3, "stdout"), "after\n");
+    assert!(ran.verdict("raises").ends_with("passed"));
+}
+
+/// With candle linked statically into each cell this prints `Some(5.0) Some(5.0)`, see the documentation.
+#[test]
+fn gradients_are_right_across_cells() {
+    assert_eq!(ran().notebook("gradient").stream(4, "stdout"), "Some(3.0) Some(2.0)\n");
+}
+
+#[test]
+fn a_planted_difference_fails_the_check() {
+    set_up();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write_notebook(folder.path(), "checked", &[cell("println!(\"{}\", 6 * 7);"), cell("6 * 7")]);
+    let run = |arguments: &[&str]| {
+        let output =
+            igpt().arg("run").args(arguments).arg(&path).args(["--out", "out"]).current_dir(&folder).output();
+        let output = output.expect("igpt runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (success, said) = run(&["--in-place"]);
+    assert!(success, "{said}");
+    let (success, said) = run(&["--check"]);
+    assert!(success, "{said}");
+    let text = fs::read_to_string(&path).expect("the notebook");
+    fs::write(&path, text.replace("42", "43")).expect("a planted difference");
+    let (success, said) = run(&["--check"]);
+    assert!(!success && said.contains("43"), "{said}");
+}
+
+/// The runner is killed, so that it can tidy nothing up.
+#[test]
+fn nothing_is_left_when_the_runner_vanishes() {
+    set_up();
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid = folder.path().join("pid");
+    let source = format!(
+        "std::fs::write({pid:?}, std::process::id().to_string())?;\n\
+         loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}"
+    );
+    write_notebook(folder.path(), "endless", &[cell(source)]);
+    let mut runner = igpt()
+        .args(["run", "endless.ipynb", "--out", "out"])
+        .current_dir(&folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("igpt runs");
+    let start = Instant::now();
+    let child = loop {
+        match fs::read_to_string(&pid) {
+            Ok(pid) if !pid.is_empty() => break pid,
+            _ if start.elapsed() > Duration::from_secs(300) => panic!("the cell did not start"),
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    };
+    assert!(is_alive(&child));
+    runner.kill().expect("the runner can be killed");
+    runner.wait().expect("the runner ends");
+    let start = Instant::now();
+    while is_alive(&child) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the cell outlives its runner");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -6,6 +6,8 @@ pub mod fake_kernel;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
 };
 
 use serde_json::{Value, json};
@@ -117,4 +119,29 @@ pub fn text(value: &Value) -> String {
 pub fn is_alive(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X'))
+}
+
+/// The `igpt` command. Cargo tells tests of the package that builds it where it is.
+pub fn igpt() -> Command {
+    let program = std::env::var_os("CARGO_BIN_EXE_igpt").map(PathBuf::from).unwrap_or_else(|| {
+        // target/<profile>/deps/<test>
+        let test = std::env::current_exe().expect("the test's own file");
+        test.ancestors().nth(2).expect("a build folder").join("igpt")
+    });
+    let mut command = Command::new(program);
+    command.env("JUPYTER_DATA_DIR", jupyter_data());
+    command
+}
+
+/// Jupyter's folder of these tests: they do not touch the person's kernelspec.
+pub fn jupyter_data() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own file");
+    test.ancestors().nth(3).expect("a target folder").join("tmp/jupyter")
+}
+
+/// Sets the kernel up, once; a moment if the main command ran before, else minutes.
+pub fn set_up() {
+    static DONE: OnceLock<bool> = OnceLock::new();
+    let done = DONE.get_or_init(|| igpt().arg("setup").status().is_ok_and(|status| status.success()));
+    assert!(done, "`igpt setup` failed");
 }

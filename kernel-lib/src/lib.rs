@@ -7,6 +7,7 @@ mod error;
 pub mod notebook;
 pub mod paper;
 pub mod prelude;
+pub mod rng;
 mod root;
 pub mod show;
 

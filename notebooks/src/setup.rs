@@ -183,20 +183,22 @@ pub fn kernelspec_folder() -> Result<PathBuf> {
     Ok(dirs::jupyter_data()?.join("kernels").join(KERNEL_NAME))
 }
 
-/// Tells Jupyter about the kernel. It starts a copy of this program, because cargo may rewrite or remove the original.
+/// Tells Jupyter about the kernel. It starts a copy of this program that lies beside the specification, because cargo
+/// may rewrite or remove the original.
 fn kernelspec(root: &Path) -> Result<Step> {
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let bytes = fs::read(&own).with_context(|| format!("cannot read {}", own.display()))?;
     let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes));
-    let program = dirs::cache()?.join("bin").join(format!("igpt-{}", &hash[..16]));
+    let folder = kernelspec_folder()?;
+    let program = folder.join("igpt");
     let spec = json!({
         "argv": [program, "kernel", "--connection-file", "{connection_file}", "--root", root],
         "display_name": "Rust (igpt)",
         "language": "rust",
         "interrupt_mode": "message",
-        "metadata": {"igpt": {"version": env!("CARGO_PKG_VERSION")}},
+        "metadata": {"igpt": {"version": env!("CARGO_PKG_VERSION"), "sha256": hash}},
     });
-    let file = kernelspec_folder()?.join("kernel.json");
+    let file = folder.join("kernel.json");
     let old = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
     if old.as_ref() == Some(&spec) && program.is_file() {
         return Ok(Step::Reused);
@@ -206,12 +208,6 @@ fn kernelspec(root: &Path) -> Result<Step> {
     }
     write_atomically(&program, &bytes, true)?;
     write_atomically(&file, format!("{spec:#}\n").as_bytes(), false)?;
-    // Copies that no kernelspec names any more; a kernel that still runs one keeps it open.
-    for entry in fs::read_dir(dirs::cache()?.join("bin"))?.flatten() {
-        if entry.path() != program {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
     Ok(Step::Done)
 }
 
@@ -300,7 +296,7 @@ pub fn clean() -> Result<()> {
     }
     for entry in folders(&cache) {
         let name = entry.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if name.starts_with("evcxr-") || name == "bin" {
+        if name.starts_with("evcxr-") {
             remove(&entry)?;
         }
     }

@@ -574,10 +574,14 @@ async fn next_event(state: &mut State) -> Heard {
 
 /// What evcxr says of a cell that does not compile, with our number of the cell in the places.
 fn compile_fault(evalue: &str, traceback: &[String], count: u64) -> Fault {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for line in traceback {
-        let line = simplify_colours(&rename_cell(line, count));
-        lines.extend(line.split('\n').map(str::to_owned));
+        lines.extend(simplify_colours(line).split('\n').map(str::to_owned));
+    }
+    for index in 0..lines.len() {
+        // evcxr's own idea of the line is always 1; the first line that it shows is better.
+        let shown = lines[index..].iter().find_map(|line| shown_line(line)).unwrap_or(1);
+        lines[index] = rename_cell(&lines[index], count, shown);
     }
     // A message of evcxr itself, about one of its commands for example, comes as it is.
     let ename = if traceback.concat() == evalue { "Error" } else { "CompileError" };
@@ -613,11 +617,17 @@ fn simplify_colours(line: &str) -> String {
         .collect()
 }
 
-/// `command_5:1:9` becomes `cell [3]:1:9`.
-fn rename_cell(line: &str, count: u64) -> String {
+/// `command_5:1:1` becomes `cell [3], line 2`.
+fn rename_cell(line: &str, count: u64, shown: u64) -> String {
     let Some((before, rest)) = line.split_once("command_") else { return line.to_owned() };
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    format!("{before}cell [{count}]{}", &rest[end..])
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(rest.len());
+    format!("{before}cell [{count}], line {shown}{}", &rest[end..])
+}
+
+/// The number before the bar of a line of source: ` 12 │ let …`.
+fn shown_line(line: &str) -> Option<u64> {
+    let plain: String = styled(line).into_iter().map(|(_, text)| text).collect();
+    plain.split_once('│')?.0.trim().parse().ok()
 }
 
 /// What the commonest deaths mean.
@@ -725,11 +735,12 @@ mod tests {
     #[test]
     fn compile_errors_name_our_cell() {
         let red = "\u{1b}[31mE0308\u{1b}[0m\u{1b}[31m:\u{1b}[0m";
-        let traceback = [format!("{red} mismatched\n   ╭─[ \u{1b}[38;5;249mcommand_7\u{1b}[0m:1:14 ]")];
+        let traceback =
+            [format!("{red} mismatched\n   ╭─[ \u{1b}[38;5;249mcommand_7\u{1b}[0m:1:1 ]\n 2 │ let")];
         let fault = compile_fault("\u{1b}[91mmismatched types\u{1b}[0m", &traceback, 3);
         assert_eq!((&*fault.ename, &*fault.evalue), ("CompileError", "mismatched types"));
         assert_eq!(fault.traceback[1], "\u{1b}[31mE0308:\u{1b}[0m mismatched");
-        assert!(fault.traceback[2].contains("[ cell [3]:1:14 ]"), "{:?}", fault.traceback);
+        assert!(fault.traceback[2].contains("[ cell [3], line 2 ]"), "{:?}", fault.traceback);
         let fault = compile_fault("unknown command", &["unknown command".into()], 3);
         assert_eq!(fault.ename, "Error");
     }
