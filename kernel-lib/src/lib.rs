@@ -4,6 +4,7 @@ pub use candle_core;
 pub use candle_nn;
 
 mod error;
+pub mod model;
 pub mod notebook;
 pub mod paper;
 pub mod prelude;

@@ -1,0 +1,9 @@
+//! The network of section 2.2: its shape, its parameters, and a readable reference that computes it with candle.
+
+mod config;
+mod network;
+mod parameters;
+
+pub use config::Config;
+pub use network::{Batch, Network, Objective};
+pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};

@@ -1,0 +1,140 @@
+//! The shape of a network (section 3.3): how deep, how wide, how many heads, how long the sequence, how many colours.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The shape of an image GPT.
+///
+/// ```
+/// use igpt::model::Config;
+///
+/// assert_eq!(Config::igpt_s().parameters(), 76_571_648);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Transformer blocks, `L`.
+    pub layers: usize,
+    /// Width of the residual stream, `C` (the paper's `d`).
+    pub width: usize,
+    /// Attention heads, `H`; each has `C / H` channels.
+    pub heads: usize,
+    /// Length of the sequence, `T`: the pixels of an image.
+    pub context: usize,
+    /// Colours of the palette, `V`.
+    pub vocabulary: usize,
+}
+
+impl Config {
+    /// iGPT-S: 76,571,648 parameters at 32², which the paper rounds to 76M.
+    pub const fn igpt_s() -> Self {
+        Self { layers: 24, width: 512, heads: 8, context: 32 * 32, vocabulary: 512 }
+    }
+
+    /// iGPT-M: 455,157,760 parameters at 32² (455M).
+    pub const fn igpt_m() -> Self {
+        Self { layers: 36, width: 1024, heads: 8, context: 32 * 32, vocabulary: 512 }
+    }
+
+    /// iGPT-L: 1,362,250,752 parameters at 32² (1362M in Table 2; "1.4M" in section 3.3 is a slip). The paper also
+    /// trains it at 48²: see [`Config::at`].
+    pub const fn igpt_l() -> Self {
+        Self { layers: 48, width: 1536, heads: 16, context: 32 * 32, vocabulary: 512 }
+    }
+
+    /// iGPT-XL: 6,801,438,720 parameters (6801M in Table 2) at 32²; the paper trains it at 64², see [`Config::at`].
+    ///
+    /// Its number of heads is not published. 16 is our choice, which makes heads of 192 channels; the count of
+    /// parameters does not depend on it, and so cannot confirm it.
+    pub const fn igpt_xl() -> Self {
+        Self { layers: 60, width: 3072, heads: 16, context: 32 * 32, vocabulary: 512 }
+    }
+
+    /// The same network for pictures of `side` × `side` pixels.
+    #[must_use]
+    pub const fn at(self, side: usize) -> Self {
+        Self { context: side * side, ..self }
+    }
+
+    /// The same network for a palette of `vocabulary` colours.
+    #[must_use]
+    pub const fn with_vocabulary(self, vocabulary: usize) -> Self {
+        Self { vocabulary, ..self }
+    }
+
+    /// Channels of one head, `C / H`.
+    pub const fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// How many numbers the network learns: `L (12 C² + 2 C) + T C + 2 V C + 2 C`. Attention has 4 C² weights and the
+    /// MLP 8 C²; no layer has a bias; two gains a block; positions, colours in and out, the start, the last gain.
+    pub const fn parameters(&self) -> usize {
+        let Self { layers, width, context, vocabulary, .. } = *self;
+        layers * (12 * width * width + 2 * width) + context * width + 2 * vocabulary * width + 2 * width
+    }
+
+    /// Checks that such a network can be built.
+    ///
+    /// # Errors
+    /// If something is zero, the heads do not divide the width, or the colours do not fit a token.
+    pub fn validate(&self) -> Result<()> {
+        let Self { layers, width, heads, context, vocabulary } = *self;
+        for (name, value) in [
+            ("layers", layers),
+            ("width", width),
+            ("heads", heads),
+            ("context", context),
+            ("vocabulary", vocabulary),
+        ] {
+            if value == 0 || value > 1 << 20 {
+                return Err(Error::invalid(format!("a network cannot have {name} = {value}")));
+            }
+        }
+        if !width.is_multiple_of(heads) {
+            return Err(Error::invalid(format!(
+                "{heads} heads do not divide a width of {width}: choose a width that is a multiple of the heads"
+            )));
+        }
+        if vocabulary > 1 << 16 {
+            return Err(Error::invalid(format!("{vocabulary} colours do not fit a token; at most 65536 do")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_papers_networks_have_the_papers_sizes() {
+        // Facts: section 3.3, and Table 2 for L and XL.
+        for (config, exact, stated) in [
+            (Config::igpt_s(), 76_571_648, 76),
+            (Config::igpt_m(), 455_157_760, 455),
+            (Config::igpt_l(), 1_362_250_752, 1362),
+            (Config::igpt_l().at(48), 1_364_216_832, 1364),
+            (Config::igpt_xl(), 6_801_438_720, 6801),
+            (Config::igpt_xl().at(64), 6_810_875_904, 6810),
+        ] {
+            config.validate().unwrap();
+            assert_eq!(config.parameters(), exact);
+            assert_eq!(config.parameters() / 1_000_000, stated);
+        }
+    }
+
+    #[test]
+    fn impossible_networks_are_refused() {
+        let good = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3 };
+        good.validate().unwrap();
+        for (bad, said) in [
+            (Config { heads: 3, ..good }, "3 heads do not divide a width of 8"),
+            (Config { layers: 0, ..good }, "layers = 0"),
+            (Config { vocabulary: 65_537, ..good }, "65537 colours"),
+        ] {
+            let error = bad.validate().unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

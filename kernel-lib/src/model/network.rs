@@ -1,0 +1,104 @@
+//! What trains, describes and samples pictures: the interface that the readable reference and the fast engine share.
+
+use super::{Config, Parameters};
+use crate::{Error, Result};
+
+/// Pictures as sequences of tokens, `(B, T)`, and what of them is to be predicted.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Tokens of all pictures, one picture after the other, each in raster order: `B · T`.
+    pub tokens: &'a [u16],
+    /// What is predicted.
+    pub objective: Objective<'a>,
+}
+
+/// The two ways to pre-train (section 2.1).
+#[derive(Debug, Clone, Copy)]
+pub enum Objective<'a> {
+    /// Each token is predicted from those before it. The loss is the mean over all tokens of all pictures.
+    Autoregressive,
+    /// Tokens at masked places, `(B, T)`, are predicted from all others. The loss is the mean over the masked tokens
+    /// of a picture, and then over pictures (original code: `model.py`). A picture needs at least one masked token.
+    Bert(&'a [bool]),
+}
+
+impl<'a> Batch<'a> {
+    /// Pictures whose every token is predicted from those before it.
+    pub fn autoregressive(tokens: &'a [u16]) -> Self {
+        Self { tokens, objective: Objective::Autoregressive }
+    }
+
+    /// Checks the batch against a network, and returns how many pictures it has, `B`.
+    ///
+    /// # Errors
+    /// If tokens are no whole pictures or no colours of the palette, or a mask does not fit or masks nothing.
+    pub fn check(&self, config: &Config) -> Result<usize> {
+        let (tokens, t) = (self.tokens, config.context);
+        if tokens.is_empty() || !tokens.len().is_multiple_of(t) {
+            return Err(Error::invalid(format!(
+                "{} tokens are no whole pictures of {t} tokens",
+                tokens.len()
+            )));
+        }
+        if let Some(token) = tokens.iter().find(|token| usize::from(**token) >= config.vocabulary) {
+            return Err(Error::invalid(format!(
+                "token {token} is no colour of a palette of {}: was the picture encoded with another palette?",
+                config.vocabulary
+            )));
+        }
+        if let Objective::Bert(masked) = self.objective {
+            if masked.len() != tokens.len() {
+                return Err(Error::invalid(format!(
+                    "a mask of {} for {} tokens",
+                    masked.len(),
+                    tokens.len()
+                )));
+            }
+            if masked.chunks(t).any(|picture| !picture.contains(&true)) {
+                return Err(Error::invalid("a picture without a masked token: draw its mask again"));
+            }
+        }
+        Ok(tokens.len() / t)
+    }
+}
+
+/// An image GPT that computes with given parameters. Sizes: `B` pictures, `T` tokens each, `C` channels, `L` blocks,
+/// `V` colours.
+pub trait Network: Send {
+    /// The network's shape.
+    fn config(&self) -> Config;
+
+    /// The loss of a batch, in nats per predicted token.
+    ///
+    /// # Errors
+    /// If the batch does not fit the network.
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64>;
+
+    /// The loss of a batch, and its gradient by every parameter, which is *added* to `gradients` times `scale` (so
+    /// that a large batch can be computed in parts).
+    ///
+    /// # Errors
+    /// If the batch does not fit the network.
+    fn gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64>;
+
+    /// Features of pictures for a linear probe (section 2.4): for each layer l < L the output of block l's first norm,
+    /// and last the output of the final norm, each averaged over the sequence: `(B, L + 1, C)`. `causal` is true for a
+    /// network trained to predict the next token, whose sequence begins with the start vector.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>>;
+
+    /// Logits of the next token for sequences of one length `t < T`, `(B, t)` in and `(B, V)` out: how a picture goes
+    /// on. `t` may be 0; then `count` tells how many sequences there are.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>>;
+}
