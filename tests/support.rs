@@ -1,6 +1,7 @@
 //! Support for the integration tests: notebooks made on the spot, a kernel that misbehaves on demand, and what
 //! `igpt run` left behind.
 
+pub mod cases;
 pub mod fake_kernel;
 
 use std::{
@@ -144,4 +145,20 @@ pub fn set_up() {
     static DONE: OnceLock<bool> = OnceLock::new();
     let done = DONE.get_or_init(|| igpt().arg("setup").status().is_ok_and(|status| status.success()));
     assert!(done, "`igpt setup` failed");
+}
+
+/// Jupyter's `jupyter` program: of the checkout's `.venv`, else of the `PATH`. Without one a test that needs it says why
+/// it does nothing; on CI it fails.
+pub fn jupyter() -> Option<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/jupyter");
+    let works = |program: &PathBuf| {
+        let asked = Command::new(program).args(["nbconvert", "--version"]).output();
+        asked.is_ok_and(|output| output.status.success())
+    };
+    let found = [own, PathBuf::from("jupyter")].into_iter().find(works);
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "Jupyter is not installed, and CI needs it");
+        println!("skipped: Jupyter with nbconvert is not installed (see tests/jupyter/requirements.txt)");
+    }
+    found
 }

@@ -200,6 +200,12 @@ impl Reported {
             Value::Number(number) => vec![*number],
             Value::Numbers(numbers) => numbers.clone(),
         };
+        if let [first, .., last] = numbers[..]
+            && numbers.len() > 8
+        {
+            let ends = [compare::plain(first), "…".to_owned(), compare::plain(last)].join(" ");
+            return format!("{} ({} numbers)", compare::with_unit([ends], &self.unit), numbers.len());
+        }
         compare::with_unit(numbers.into_iter().map(compare::plain), &self.unit)
     }
 }

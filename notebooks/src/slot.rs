@@ -3,7 +3,8 @@
 //! Each live kernel has a slot of its own, because evcxr's crates have the same names everywhere and two kernels in
 //! one folder would run each other's code. A slot keeps what was compiled, so that the next kernel starts in seconds
 //! and not in minutes. It builds from its own snapshot of the library: changing `kernel-lib` under a live kernel must
-//! not disturb it. All slots of a checkout are copies of its *base*, in which no notebook ever runs.
+//! not disturb it. All slots of a checkout are copies of its *base*, in which no notebook
+//! ever runs; the base of a second checkout starts as a copy of the first one's.
 //!
 //! ```text
 //! <cache>/slots/<checkout>/base, 0, 1, 2, …/
@@ -66,6 +67,15 @@ fn slots_of(root: &Path) -> Result<PathBuf> {
     Ok(dirs::slots()?.join(&hash[..16]))
 }
 
+/// The base slots of the other checkouts on this machine.
+fn bases_of_others(root: &Path) -> Result<Vec<PathBuf>> {
+    let own = slots_of(root)?;
+    let entries = fs::read_dir(dirs::slots()?).into_iter().flatten().flatten();
+    let mut others: Vec<_> = entries.map(|entry| entry.path()).filter(|path| *path != own).collect();
+    others.sort();
+    Ok(others.into_iter().map(|checkout| checkout.join("base")).filter(|base| base.is_dir()).collect())
+}
+
 impl Slot {
     /// Takes the first free slot of the checkout `root`, with the library as it is now.
     pub fn take(root: &Path) -> Result<Self> {
@@ -88,6 +98,12 @@ impl Slot {
         let lock = open_lock(&folder)?;
         flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
         let slot = Self { folder, root: root.to_owned(), fingerprint: fingerprint(root)?, _lock: lock };
+        // Another checkout has compiled the same dependencies, most likely, and maybe the same library.
+        if !slot.cell().join("target").is_dir() {
+            for other in bases_of_others(root)? {
+                slot.copy_base_if_better(&other)?;
+            }
+        }
         slot.prepare()?;
         Ok(slot)
     }
@@ -98,7 +114,13 @@ impl Slot {
             return Ok(());
         }
         let lock = open_lock(base)?;
-        flock(&lock, FlockOperation::LockShared).context("cannot lock the first build slot")?;
+        if flock(&lock, FlockOperation::NonBlockingLockShared).is_err() {
+            if base.parent() != self.folder.parent() {
+                // Of another checkout, which is at work in it: no reason to wait.
+                return Ok(());
+            }
+            flock(&lock, FlockOperation::LockShared).context("cannot lock the first build slot")?;
+        }
         if built_in(base) == Some(self.fingerprint.clone()) || !self.cell().join("target").is_dir() {
             let _ = fs::remove_file(self.folder.join("built"));
             remove(&self.cell())?;

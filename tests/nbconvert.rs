@@ -1,0 +1,95 @@
+//! An unmodified `jupyter nbconvert --execute` tells the truth about a notebook, because the kernel does.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use igpt_tests::{
+    Cell, Executed,
+    cases::{FAULTS, TWINS},
+    cell, jupyter, jupyter_data, set_up, write_notebook,
+};
+
+/// Those that `nbconvert` must notice.
+const FIRST: usize = 8;
+
+struct Converted {
+    output: Output,
+    folder: PathBuf,
+}
+
+/// Executes a notebook of these cells. `--allow-errors` is not given, so that the first failure ends it.
+fn convert(name: &str, cells: &[Cell]) -> Option<Converted> {
+    let jupyter = jupyter()?;
+    set_up();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("nbconvert").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder for the notebook");
+    write_notebook(&folder, name, cells);
+    let output = Command::new(jupyter)
+        .args(["nbconvert", "--to", "notebook", "--execute", "--output", "executed"])
+        .arg(format!("{name}.ipynb"))
+        .current_dir(&folder)
+        .env("JUPYTER_DATA_DIR", jupyter_data())
+        .output()
+        .expect("nbconvert can be started");
+    Some(Converted { output, folder })
+}
+
+/// One kernel at a time for two of these tests: more would only wait for each other's compilers.
+fn check(name: &str) {
+    let fault = FAULTS.iter().find(|fault| fault.name == name).expect("a fault of this name");
+    let cells = [cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")];
+    let Some(Converted { output, folder }) = convert(name, &cells) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "nbconvert calls {name} a success:\n{said}");
+    assert!(said.contains(fault.ename) && said.contains(fault.evalue), "{said}");
+    if fault.line {
+        assert!(said.contains("cell [2], line 2"), "{said}");
+    }
+    assert!(!folder.join("executed.ipynb").exists(), "nbconvert wrote a notebook that failed");
+}
+
+/// All the twins of the faults, in one notebook: those of the first eight, and the rest.
+fn twins() -> Option<&'static Converted> {
+    static TWINS_RAN: OnceLock<Option<Converted>> = OnceLock::new();
+    let cells: Vec<Cell> = TWINS.iter().map(|(_, source)| cell(*source)).collect();
+    TWINS_RAN.get_or_init(|| convert("twins", &cells)).as_ref()
+}
+
+#[test]
+fn what_only_looks_bad_passes() {
+    let Some(Converted { output, folder }) = twins() else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let notebook = Executed::read(&folder.join("executed.ipynb"));
+    for (index, (name, _)) in TWINS.iter().enumerate() {
+        let errors = notebook.outputs(index + 1).iter().filter(|o| o["output_type"] == "error").count();
+        assert_eq!(errors, 0, "{name}: {:?}", notebook.outputs(index + 1));
+    }
+}
+
+macro_rules! faults {
+    ($($name:ident),* $(,)?) => {
+        $(#[test] fn $name() { check(stringify!($name)); })*
+
+        #[test]
+        fn the_first_faults_are_tested() {
+            let first: Vec<_> = FAULTS.iter().take(FIRST).map(|fault| fault.name).collect();
+            assert_eq!(first, [$(stringify!($name)),*]);
+        }
+    };
+}
+
+faults! {
+    panic,
+    failed_assert,
+    question_mark_in_a_let,
+    question_mark_in_the_last_expression,
+    question_mark_in_the_middle,
+    compile_error,
+    exit,
+    abort,
+}
