@@ -3,7 +3,9 @@
 pub use candle_core;
 pub use candle_nn;
 
+pub mod data;
 mod error;
+mod image;
 pub mod model;
 pub mod notebook;
 pub mod paper;
@@ -12,5 +14,6 @@ pub mod rng;
 mod root;
 pub mod show;
 
+pub use self::image::Image;
 pub use error::{Error, Result};
 pub use root::root;

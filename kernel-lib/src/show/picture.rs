@@ -1,6 +1,7 @@
 //! A picture inside HTML.
 
 use super::{clean, escape};
+use crate::image::Image;
 use crate::{Error, Result};
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png};
@@ -28,6 +29,11 @@ impl Tile {
                 bytes.len()
             )));
         }
+        Ok(Self::of(width, height, channels, bytes))
+    }
+
+    /// As [`Tile::new`], of bytes whose number is known to be right.
+    fn of(width: usize, height: usize, channels: usize, bytes: &[u8]) -> Self {
         let rgba = bytes
             .chunks_exact(channels)
             .flat_map(|pixel| match *pixel {
@@ -37,7 +43,7 @@ impl Tile {
                 _ => unreachable!("the number of channels was checked"),
             })
             .collect();
-        Ok(Self { width, height, rgba, caption: String::new() })
+        Self { width, height, rgba, caption: String::new() }
     }
 
     /// Sets the line below the picture.
@@ -81,6 +87,18 @@ impl Tile {
         // Writing to memory fails only for pictures too large for PNG, and then there is no picture to show.
         let _ = encoder.write_image(&bytes, width, height, colour);
         file
+    }
+}
+
+impl From<&Image> for Tile {
+    fn from(image: &Image) -> Self {
+        Self::of(image.width(), image.height(), image.channels(), image.pixels())
+    }
+}
+
+impl From<Image> for Tile {
+    fn from(image: Image) -> Self {
+        Self::from(&image)
     }
 }
 

@@ -1,0 +1,23 @@
+//! Data: what is committed in `data/`, checked whenever it is read.
+//!
+//! ```
+//! use igpt::prelude::*;
+//!
+//! let fashion = data::fashion_mnist()?;
+//! assert_eq!(fashion.train().images.len(), 10_000);
+//! let first: Image = fashion.train().images.get(0)?;
+//! # Ok::<(), igpt::Error>(())
+//! ```
+
+mod dataset;
+mod fashion_mnist;
+pub mod idx;
+mod images;
+pub mod manifest;
+mod photographs;
+
+pub use dataset::{Dataset, Split};
+pub use fashion_mnist::fashion_mnist;
+pub use images::Images;
+pub use manifest::Manifest;
+pub use photographs::{Photograph, photograph, photographs};

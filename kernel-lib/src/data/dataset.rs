@@ -1,0 +1,259 @@
+//! Labelled pictures, for training and for testing.
+
+use super::Images;
+use super::manifest::hex;
+use crate::image::colours;
+use crate::show::{Show, Table, displays};
+use crate::{Error, Result};
+use sha2::{Digest as _, Sha256};
+
+/// Pictures with the class of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Split {
+    /// The pictures, (N, H, W, C).
+    pub images: Images,
+    /// The number of each picture's class, (N).
+    pub labels: Vec<u8>,
+}
+
+impl Split {
+    /// Pictures with their labels.
+    ///
+    /// # Errors
+    /// If there are not as many labels as pictures.
+    pub fn new(images: Images, labels: Vec<u8>) -> Result<Self> {
+        let split = Self { images, labels };
+        split.check()?;
+        Ok(split)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.images.len() != self.labels.len() {
+            return Err(Error::invalid(format!(
+                "there are {} labels for {} pictures",
+                self.labels.len(),
+                self.images.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// How many pictures there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The pictures at these places with their labels, in this order.
+    ///
+    /// # Errors
+    /// If there is no picture at one of them.
+    pub fn select(&self, places: &[usize]) -> Result<Self> {
+        let images = self.images.select(places)?;
+        Self::new(images, places.iter().filter_map(|at| self.labels.get(*at).copied()).collect())
+    }
+}
+
+/// A training and a test split of the same classes and the same size of picture.
+///
+/// It cannot be changed, so that [`Dataset::checksum`] is always that of what is in it: make another with
+/// [`Dataset::new`].
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    name: String,
+    classes: Vec<String>,
+    train: Split,
+    test: Split,
+    checksum: String,
+}
+
+impl Dataset {
+    /// A data set of these splits. `name` is what tables and reports call it: it should say what was done to the
+    /// pictures.
+    ///
+    /// # Errors
+    /// If the two have pictures of different sizes, or a label that is no class.
+    pub fn new(
+        name: impl Into<String>,
+        classes: impl IntoIterator<Item = impl Into<String>>,
+        train: Split,
+        test: Split,
+    ) -> Result<Self> {
+        let (name, classes): (_, Vec<String>) = (name.into(), classes.into_iter().map(Into::into).collect());
+        let wrong = |what: String| Error::invalid(format!("{name}: {what}"));
+        let shape = |split: &Split| (split.images.width(), split.images.height(), split.images.channels());
+        if shape(&train) != shape(&test) {
+            return Err(wrong(format!(
+                "the training pictures are {}, but the test pictures are {}",
+                size(&train.images),
+                size(&test.images)
+            )));
+        }
+        for (which, split) in [("training", &train), ("test", &test)] {
+            split.check().map_err(|e| wrong(format!("{which}: {e}")))?;
+            if let Some(at) = split.labels.iter().position(|label| usize::from(*label) >= classes.len()) {
+                return Err(wrong(format!(
+                    "the label of {which} picture {at} is {}, but there are {} classes, counted from 0",
+                    split.labels[at],
+                    classes.len()
+                )));
+            }
+        }
+        let checksum = checksum(&classes, [&train, &test]);
+        Ok(Self { name, classes, train, test, checksum })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of the classes; a label is a place in this list.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// What may be learned from.
+    pub fn train(&self) -> &Split {
+        &self.train
+    }
+
+    /// What is predicted, once, when everything is settled.
+    pub fn test(&self) -> &Split {
+        &self.test
+    }
+
+    /// A SHA-256, in hexadecimal digits, of the classes' names, the pictures' size, the pixels and the labels. The
+    /// name of the data set and how its files are compressed have no part in it.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+
+    fn table(&self) -> Table {
+        let row = |which: &str, split: &Split| {
+            [which.into(), split.len().into(), size(&split.images).into(), self.classes.len().into()]
+        };
+        let rows = [row("training", &self.train), row("test", &self.test)];
+        Table::of(["Split", "Pictures", "Size", "Classes"], rows)
+            .caption(&self.name)
+            .note(format!("Classes: {}", self.classes.join(", ")))
+    }
+}
+
+/// `28 × 28, grey`
+fn size(images: &Images) -> String {
+    format!("{} × {}, {}", images.width(), images.height(), colours(images.channels()))
+}
+
+fn checksum(classes: &[String], splits: [&Split; 2]) -> String {
+    let mut hash = Sha256::new();
+    // Every part is preceded by its length, so that no two data sets are the same sequence of bytes.
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(&(classes.len() as u64).to_le_bytes());
+    classes.iter().for_each(|class| part(class.as_bytes()));
+    for Split { images, labels } in splits {
+        for side in [images.height(), images.width(), images.channels()] {
+            part(&(side as u64).to_le_bytes());
+        }
+        part(images.all_pixels());
+        part(labels);
+    }
+    hex(&hash.finalize())
+}
+
+impl Show for Dataset {
+    fn to_html(&self) -> String {
+        self.table().to_html()
+    }
+    fn to_text(&self) -> String {
+        self.table().to_text()
+    }
+}
+
+displays!(Dataset);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(count: usize, labels: &[u8]) -> Result<Split> {
+        Split::new(Images::new(2, 2, 1, (0..count * 4).map(|v| v as u8).collect())?, labels.to_vec())
+    }
+
+    fn dataset(train: &[u8], test: &[u8]) -> Result<Dataset> {
+        Dataset::new("Dots", ["cat", "dog"], split(train.len(), train)?, split(test.len(), test)?)
+    }
+
+    #[test]
+    fn labels_must_fit() {
+        assert!(dataset(&[0, 1, 1], &[1]).is_ok());
+        assert_eq!(split(2, &[0]).unwrap_err().to_string(), "there are 1 labels for 2 pictures");
+        assert_eq!(
+            dataset(&[0, 1, 1], &[0, 2]).unwrap_err().to_string(),
+            "Dots: the label of test picture 1 is 2, but there are 2 classes, counted from 0"
+        );
+        let mut cut = split(3, &[0, 1, 1]).unwrap();
+        cut.labels.pop();
+        let error =
+            Dataset::new("Dots", ["cat", "dog"], cut, split(1, &[0]).unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "Dots: training: there are 2 labels for 3 pictures");
+        let large = Split::new(Images::new(4, 1, 1, vec![0; 4]).unwrap(), vec![0]).unwrap();
+        let error = Dataset::new("Dots", ["cat"], split(1, &[0]).unwrap(), large).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "Dots: the training pictures are 2 × 2, grey, but the test pictures are 1 × 4, grey"
+        );
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_content() {
+        let one = dataset(&[0, 1, 1], &[1]).unwrap();
+        assert_eq!(one.checksum(), dataset(&[0, 1, 1], &[1]).unwrap().checksum());
+        assert_eq!(one.checksum().len(), 64);
+        let renamed = Dataset::new("X", one.classes(), one.train().clone(), one.test().clone()).unwrap();
+        assert_eq!(renamed.checksum(), one.checksum());
+        let other_classes =
+            Dataset::new("X", ["cat", "cow"], one.train().clone(), one.test().clone()).unwrap();
+        let exchanged = Dataset::new("X", one.classes(), one.test().clone(), one.train().clone()).unwrap();
+        let other_label = dataset(&[0, 1, 0], &[1]).unwrap();
+        let mut other_pixel = one.train().clone();
+        other_pixel.images = Images::new(2, 2, 1, vec![9; 12]).unwrap();
+        let other_pixel = Dataset::new("X", one.classes(), other_pixel, one.test().clone()).unwrap();
+        for other in [other_classes, exchanged, other_label, other_pixel] {
+            assert_ne!(other.checksum(), one.checksum());
+        }
+    }
+
+    #[test]
+    fn places_are_selected_with_their_labels() {
+        let split = split(3, &[0, 1, 1]).unwrap();
+        let some = split.select(&[2, 0]).unwrap();
+        assert_eq!(some.labels, [1, 0]);
+        assert_eq!(some.images.pixels(0).unwrap(), split.images.pixels(2).unwrap());
+        assert!(split.select(&[3]).is_err());
+        assert!(split.select(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_data_set_is_shown_as_a_table() {
+        let expected = "\
+Dots
+
+Split     Pictures  Size         Classes
+--------  --------  -----------  -------
+training         3  2 × 2, grey        2
+test             1  2 × 2, grey        2
+
+Classes: cat, dog
+";
+        assert_eq!(dataset(&[0, 1, 1], &[1]).unwrap().to_text(), expected);
+    }
+}

@@ -1,0 +1,404 @@
+//! Pictures: 8 bits per channel, grey or red-green-blue.
+
+mod resize;
+
+use crate::show::{ImageGrid, Show, Tile, displays};
+use crate::{Error, Result};
+use image::{DynamicImage, ImageFormat, ImageReader};
+use std::fmt;
+use std::io::Cursor;
+use std::path::Path;
+
+/// A picture of `height` rows of `width` pixels, each of 1 (grey) or 3 (red, green, blue) bytes.
+///
+/// The bytes lie as the model reads them: row by row from the top, in a row from the left, the channels of a pixel
+/// side by side, (H, W, C). No picture is empty.
+///
+/// ```
+/// use igpt::prelude::*;
+///
+/// let cup = igpt::data::photograph("coffee")?.image;
+/// let small = cup.center_crop_square().resize(32, 32)?;
+/// let grid = ImageGrid::new().row("", [&small, &small.flip_horizontal()]);
+/// # Ok::<(), igpt::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    width: usize,
+    height: usize,
+    channels: usize,
+    /// (H, W, C)
+    pixels: Vec<u8>,
+}
+
+impl Image {
+    /// A picture from its bytes, (H, W, C).
+    ///
+    /// # Errors
+    /// If the picture is empty, has neither 1 nor 3 channels, or there are not `width * height * channels` bytes.
+    pub fn new(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Result<Self> {
+        let expected = width.checked_mul(height).and_then(|n| n.checked_mul(channels));
+        if width == 0 || height == 0 || !matches!(channels, 1 | 3) || expected != Some(pixels.len()) {
+            return Err(Error::invalid(format!(
+                "{} bytes are not a picture of {width} × {height} pixels with {channels} channels (1 or 3)",
+                pixels.len()
+            )));
+        }
+        Ok(Self { width, height, channels, pixels })
+    }
+
+    /// Reads a PNG or JPEG file; see [`Image::decode`] for what becomes of it.
+    ///
+    /// # Errors
+    /// If the file cannot be read or decoded.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        Self::decode(&bytes, path)
+    }
+
+    /// Decodes a PNG or JPEG file that is in memory; `name` is what errors call it.
+    ///
+    /// What has colours becomes red-green-blue (palettes too), what has none becomes grey. Opacity is dropped, as
+    /// Pillow's `convert("RGB")` does: a transparent pixel has the colour that the file gives it. 16 bits become 8 by
+    /// rounding v / 257. EXIF and colour profiles are ignored: the rows are as they are stored, also where EXIF asks
+    /// for a rotation. PNG is the same with every decoder; in JPEG, decoders differ by a few levels.
+    ///
+    /// # Errors
+    /// If the bytes are no PNG or JPEG file, are damaged, or decode to more than 512 MiB.
+    pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<Self> {
+        let wrong = |what: String| Error::format(name.as_ref(), what);
+        // Reading from memory does not fail.
+        let reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .map_err(|e| Error::io(name.as_ref(), e))?;
+        if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
+            return Err(wrong("is neither a PNG nor a JPEG picture".into()));
+        }
+        let picture = reader.decode().map_err(|e| wrong(format!("cannot be decoded: {e}")))?;
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        match picture.color().has_color() {
+            true => Self::new(width, height, 3, to_rgb8(picture)),
+            false => Self::new(width, height, 1, to_grey8(picture)),
+        }
+        .map_err(|e| wrong(e.to_string()))
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Bytes of a pixel: 1 (grey) or 3 (red, green, blue).
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// All bytes, (H, W, C).
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// All bytes, (H, W, C), without a copy.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
+    /// The channels of the pixel in column `x` and row `y`, if there is one.
+    pub fn pixel(&self, x: usize, y: usize) -> Option<&[u8]> {
+        let at = (y * self.width + x) * self.channels;
+        (x < self.width && y < self.height).then(|| &self.pixels[at..at + self.channels])
+    }
+
+    /// The same picture with three channels: grey becomes red = green = blue.
+    pub fn to_rgb(&self) -> Self {
+        match self.channels {
+            1 => Self {
+                channels: 3,
+                pixels: self.pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
+                ..*self
+            },
+            _ => self.clone(),
+        }
+    }
+
+    /// The part of `width` × `height` pixels whose upper left corner is in column `x` and row `y`.
+    ///
+    /// # Errors
+    /// If the part is empty or not inside the picture.
+    pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Result<Self> {
+        let inside = |at: usize, size: usize, all: usize| size > 0 && at < all && size <= all - at;
+        if !inside(x, width, self.width) || !inside(y, height, self.height) {
+            return Err(Error::invalid(format!(
+                "{width} × {height} pixels at column {x}, row {y} are no part of a picture of {} × {}",
+                self.width, self.height
+            )));
+        }
+        let rows = self.pixels.chunks_exact(self.width * self.channels).skip(y).take(height);
+        let part = x * self.channels..(x + width) * self.channels;
+        let pixels = rows.flat_map(|row| &row[part.clone()]).copied().collect();
+        Self::new(width, height, self.channels, pixels)
+    }
+
+    /// The largest square in the middle. Where it cannot be quite in the middle, it is half a pixel to the left or up.
+    pub fn center_crop_square(&self) -> Self {
+        let side = self.width.min(self.height);
+        let (x, y) = ((self.width - side) / 2, (self.height - side) / 2);
+        // Such a square is always inside.
+        self.crop(x, y, side, side).unwrap_or_else(|_| self.clone())
+    }
+
+    /// The picture at another size, proportions not kept. Equals `resize((width, height), BILINEAR)` of Pillow up to
+    /// 12 in every byte: each new pixel is the mean of those below it, weighted by a triangle that is two new pixels wide
+    /// (two old ones if the picture grows).
+    ///
+    /// # Errors
+    /// If the new picture would be empty or larger than 1 GiB.
+    pub fn resize(&self, width: usize, height: usize) -> Result<Self> {
+        resize::bilinear(self, width, height)
+    }
+
+    /// The picture at the size at which its shorter side is `side` long, proportions kept. The longer side is
+    /// `side * longer / shorter`, rounded down, as in torchvision's `Resize(side)`.
+    ///
+    /// # Errors
+    /// As [`Image::resize`].
+    pub fn resize_shorter_side(&self, side: usize) -> Result<Self> {
+        let longer = |longer: usize, shorter: usize| {
+            let length = side as u128 * longer as u128 / shorter as u128;
+            usize::try_from(length).unwrap_or(usize::MAX)
+        };
+        match self.width <= self.height {
+            true => self.resize(side, longer(self.height, self.width)),
+            false => self.resize(longer(self.width, self.height), side),
+        }
+    }
+
+    /// The mean of each square of `side` × `side` pixels, so that 28 × 28 becomes 14 × 14 with `side` 2. Halves are
+    /// rounded up.
+    ///
+    /// # Errors
+    /// If the picture cannot be cut into such squares.
+    pub fn average_pool(&self, side: usize) -> Result<Self> {
+        if side == 0 || !self.width.is_multiple_of(side) || !self.height.is_multiple_of(side) {
+            return Err(Error::invalid(format!(
+                "a picture of {} × {} pixels cannot be cut into squares of {side} × {side}",
+                self.width, self.height
+            )));
+        }
+        let (width, height, channels) = (self.width / side, self.height / side, self.channels);
+        let count = (side * side) as u64;
+        let mut pixels = Vec::with_capacity(width * height * channels);
+        let mut sums = vec![0u64; width * channels];
+        // `side` rows at a time: (side, W, C) to (W / side, C)
+        for rows in self.pixels.chunks_exact(side * self.width * channels) {
+            sums.fill(0);
+            for (at, value) in rows.iter().enumerate() {
+                let x = at / channels % self.width;
+                sums[x / side * channels + at % channels] += u64::from(*value);
+            }
+            pixels.extend(sums.iter().map(|sum| ((sum + count / 2) / count) as u8));
+        }
+        Self::new(width, height, channels, pixels)
+    }
+
+    /// The mirror image, left and right exchanged.
+    pub fn flip_horizontal(&self) -> Self {
+        let rows = self.pixels.chunks_exact(self.width * self.channels);
+        let pixels = rows.flat_map(|row| row.chunks_exact(self.channels).rev().flatten()).copied().collect();
+        Self { pixels, ..*self }
+    }
+}
+
+/// Three bytes for each pixel.
+fn to_rgb8(picture: DynamicImage) -> Vec<u8> {
+    picture.into_rgb8().into_raw()
+}
+
+/// One byte for each pixel of a picture without colours.
+fn to_grey8(picture: DynamicImage) -> Vec<u8> {
+    picture.into_luma8().into_raw()
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The bytes themselves would fill a screen and say nothing.
+        write!(f, "Image({})", self.size())
+    }
+}
+
+/// What a number of channels is called.
+pub(crate) fn colours(channels: usize) -> &'static str {
+    if channels == 1 { "grey" } else { "RGB" }
+}
+
+impl Image {
+    /// The picture about 256 screen pixels wide, or smaller than it is if it is very large: a page should not carry
+    /// megapixels that nobody asked for.
+    pub(crate) fn tile(&self, caption: &str) -> ImageGrid {
+        const LARGE: usize = 512;
+        let longer = self.width.max(self.height);
+        let shrink = |side: usize| (side * LARGE / longer).max(1);
+        let small = (longer > LARGE).then(|| self.resize(shrink(self.width), shrink(self.height)));
+        let tile = match small {
+            Some(Ok(small)) => Tile::from(&small).caption(format!("{caption}, shown smaller")),
+            _ => Tile::from(self).caption(caption),
+        };
+        ImageGrid::new().row("", [tile]).side(256)
+    }
+
+    /// `28 × 28, grey`
+    pub(crate) fn size(&self) -> String {
+        format!("{} × {}, {}", self.width, self.height, colours(self.channels))
+    }
+}
+
+impl Show for Image {
+    fn to_html(&self) -> String {
+        self.tile(&self.size()).to_html()
+    }
+    fn to_text(&self) -> String {
+        format!("[{}]\n", self.size())
+    }
+}
+
+displays!(Image);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+    use image::{ExtendedColorType, ImageEncoder as _};
+
+    fn image(width: usize, height: usize, channels: usize, pixels: &[u8]) -> Image {
+        Image::new(width, height, channels, pixels.to_vec()).unwrap()
+    }
+
+    fn png(bytes: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
+        let mut file = Vec::new();
+        PngEncoder::new(&mut file).write_image(bytes, width, height, colour).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_picture_must_have_its_bytes() {
+        assert!(Image::new(2, 2, 3, vec![0; 12]).is_ok());
+        for (width, height, channels, bytes) in
+            [(2, 2, 3, 11), (0, 2, 3, 0), (2, 0, 1, 0), (2, 2, 2, 8), (1, 1, 4, 4), (usize::MAX, 2, 3, 6)]
+        {
+            let error = Image::new(width, height, channels, vec![0; bytes]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{bytes} bytes are not")), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_of_every_kind_are_decoded() {
+        let decode = |file: &[u8]| Image::decode(file, "test.png").unwrap();
+        let grey = image(2, 1, 1, &[7, 200]);
+        assert_eq!(decode(&png(&[7, 200], 2, 1, ExtendedColorType::L8)), grey);
+        assert_eq!(decode(&png(&[7, 0, 200, 99], 2, 1, ExtendedColorType::La8)), grey);
+        // Opacity is dropped, the colours of transparent pixels are kept.
+        let rgb = image(2, 1, 3, &[1, 2, 3, 250, 128, 0]);
+        assert_eq!(decode(&png(rgb.pixels(), 2, 1, ExtendedColorType::Rgb8)), rgb);
+        assert_eq!(decode(&png(&[1, 2, 3, 0, 250, 128, 0, 9], 2, 1, ExtendedColorType::Rgba8)), rgb);
+        // The encoder takes 16 bits in the machine's order.
+        let wide: Vec<u8> =
+            [0u16, 128, 129, 257, 40_000, 65_535].iter().flat_map(|v| v.to_ne_bytes()).collect();
+        let rounded = [0, 0, 1, 1, 156, 255];
+        assert_eq!(decode(&png(&wide, 6, 1, ExtendedColorType::L16)), image(6, 1, 1, &rounded));
+        assert_eq!(decode(&png(&wide, 2, 1, ExtendedColorType::Rgb16)), image(2, 1, 3, &rounded));
+
+        let mut jpeg = Vec::new();
+        let flat = [90, 120, 30].repeat(64);
+        JpegEncoder::new_with_quality(&mut jpeg, 95)
+            .write_image(&flat, 8, 8, ExtendedColorType::Rgb8)
+            .unwrap();
+        let decoded = decode(&jpeg);
+        assert_eq!((decoded.width(), decoded.height(), decoded.channels()), (8, 8, 3));
+        assert!(
+            decoded.pixels().iter().zip(&flat).all(|(a, b)| a.abs_diff(*b) < 4),
+            "{:?}",
+            decoded.pixel(0, 0)
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_named() {
+        let good = png(&[0; 3000], 50, 20, ExtendedColorType::Rgb8);
+        assert!(Image::decode(&good, "x").is_ok());
+        for length in 0..good.len() - 12 {
+            let error = Image::decode(&good[..length], "x/y.png").unwrap_err().to_string();
+            assert!(error.starts_with("x/y.png: "), "{error}");
+        }
+        assert_eq!(
+            Image::decode(b"GIF89a", "x.gif").unwrap_err().to_string(),
+            "x.gif: is neither a PNG nor a JPEG picture"
+        );
+        assert!(Image::open("no/such.png").unwrap_err().to_string().starts_with("no/such.png: "));
+    }
+
+    #[test]
+    fn a_header_cannot_ask_for_all_memory() {
+        let mut file = png(&[0; 3], 1, 1, ExtendedColorType::Rgb8);
+        // The width in IHDR becomes 2^30; the checksum is made right again.
+        file[16..20].copy_from_slice(&(1u32 << 30).to_be_bytes());
+        let mut checksum = flate2::Crc::new();
+        checksum.update(&file[12..29]);
+        file[29..33].copy_from_slice(&checksum.sum().to_be_bytes());
+        let error = Image::decode(&file, "x.png").unwrap_err().to_string();
+        assert!(error.starts_with("x.png: cannot be decoded"), "{error}");
+    }
+
+    #[test]
+    fn parts_and_mirrors() {
+        let picture = image(3, 2, 3, &(0..18).collect::<Vec<u8>>());
+        assert_eq!(picture.crop(1, 1, 2, 1).unwrap(), image(2, 1, 3, &[12, 13, 14, 15, 16, 17]));
+        assert_eq!(picture.crop(0, 0, 3, 2).unwrap(), picture);
+        for (x, y, width, height) in [
+            (3, 0, 1, 1),
+            (2, 0, 2, 1),
+            (0, 0, 0, 1),
+            (0, 1, 1, 2),
+            (usize::MAX, 0, 1, 1),
+            (0, 0, usize::MAX, 1),
+        ] {
+            assert!(picture.crop(x, y, width, height).is_err());
+        }
+        assert_eq!(picture.center_crop_square(), picture.crop(0, 0, 2, 2).unwrap());
+        let tall = image(1, 4, 1, &[1, 2, 3, 4]);
+        assert_eq!(tall.center_crop_square(), image(1, 1, 1, &[2]));
+        let mirror = image(3, 2, 3, &[6, 7, 8, 3, 4, 5, 0, 1, 2, 15, 16, 17, 12, 13, 14, 9, 10, 11]);
+        assert_eq!(picture.flip_horizontal(), mirror);
+        assert_eq!(mirror.flip_horizontal(), picture);
+        assert_eq!(tall.to_rgb().pixels(), [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        assert_eq!(picture.pixel(2, 1), Some(&[15, 16, 17][..]));
+        assert_eq!(picture.pixel(3, 0), None);
+    }
+
+    #[test]
+    fn means_of_squares_round_halves_up() {
+        let picture = image(4, 2, 1, &[0, 1, 9, 9, 0, 1, 9, 8]);
+        assert_eq!(picture.average_pool(2).unwrap(), image(2, 1, 1, &[1, 9]));
+        assert_eq!(picture.average_pool(1).unwrap(), picture);
+        let colours = image(2, 2, 3, &[0, 10, 255, 1, 20, 255, 2, 30, 255, 3, 41, 255]);
+        assert_eq!(colours.average_pool(2).unwrap(), image(1, 1, 3, &[2, 25, 255]));
+        for side in [0, 3, 4] {
+            assert!(picture.average_pool(side).is_err());
+        }
+    }
+
+    #[test]
+    fn pictures_are_shown_at_a_reasonable_size() {
+        let small = image(28, 28, 1, &[5; 784]);
+        assert!(small.to_html().contains("width=\"252\""));
+        assert_eq!(small.to_text(), "[28 × 28, grey]\n");
+        let large = image(1024, 2, 1, &[5; 2048]);
+        assert!(large.to_html().contains("width=\"512\" height=\"1\""));
+        assert!(large.to_html().contains("1024 × 2, grey, shown smaller"));
+    }
+}
