@@ -5,6 +5,7 @@ pub use candle_nn;
 
 mod error;
 pub mod notebook;
+pub mod palette;
 pub mod paper;
 pub mod prelude;
 pub mod rng;
