@@ -49,7 +49,7 @@ impl Naive {
     fn step(self, pixels: &[u8], channels: usize) -> Self {
         let mut next = self.centres.clone();
         let mut empty = Vec::new();
-        for j in 0..next.len() {
+        for (j, next) in next.iter_mut().enumerate() {
             let own: Vec<_> = pixels
                 .chunks_exact(channels)
                 .zip(&self.nearest)
@@ -63,7 +63,7 @@ impl Naive {
             for i in 0..channels {
                 let sum: i64 = own.iter().map(|pixel| i64::from(pixel[i])).sum();
                 let n = own.len() as i64;
-                next[j][i] = (2 * sum * Self::GRID + n).div_euclid(2 * n);
+                next[i] = (2 * sum * Self::GRID + n).div_euclid(2 * n);
             }
         }
         // By distance, the largest first, then by place on the Z-order curve.
@@ -89,7 +89,12 @@ fn equals_textbook_lloyd_exactly() {
     for (n, channels, k, seed) in [(3_000, 3, 64, 1), (2_000, 3, 7, 2), (4_000, 1, 9, 3), (600, 3, 300, 4)] {
         let bytes = pixels(n, channels, seed);
         let settings = KMeans { seed, tolerance: 0.0, max_iterations: 0, ..KMeans::new(k) };
-        let start = Palette::fit(&bytes, channels, &settings).unwrap().palette;
+        let mut start = Palette::fit(&bytes, channels, &settings).unwrap().palette;
+        if seed == 2 {
+            // Some centres twice and some far away: clusters without pixels.
+            start.centres.copy_within(0..6, 9);
+            start.centres[18..].fill(-1.0);
+        }
         let grid = |x: f64| (x * Naive::GRID as f64).round() as i64;
         let levels = start.levels();
         let centres = levels.iter().map(|row| row[..channels].iter().map(|&x| grid(x)).collect());
@@ -315,9 +320,33 @@ fn a_palette_shows_its_colours() {
     assert_eq!(Palette::new(1, vec![1.0]).unwrap().to_text(), "1 colour: #ffffff\n");
 }
 
-/// `tests/fixtures/palette/` of the repository.
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/palette").join(name)
+/// `tests/fixtures/palette/make.py` made these.
+#[test]
+fn equals_scikit_learn_from_the_same_start() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        channels: usize,
+        max_iterations: usize,
+        pixels: Vec<u8>,
+        start: Vec<f32>,
+        centres: Vec<f64>,
+        labels: Vec<u16>,
+        inertia: f64,
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/palette/lloyd.json");
+    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let start = Palette::new(case.channels, case.start).unwrap();
+        let settings =
+            KMeans { tolerance: 0.0, max_iterations: case.max_iterations, ..KMeans::new(start.len()) };
+        let fit = start.refit(&case.pixels, &settings).unwrap();
+        for (ours, theirs) in fit.palette.centres().iter().zip(&case.centres) {
+            assert!((f64::from(*ours) - theirs).abs() < 1e-5, "{ours} {theirs}");
+        }
+        assert_eq!(fit.palette.encode(&case.pixels).unwrap(), case.labels);
+        assert!((fit.inertia / case.inertia - 1.0).abs() < 1e-6, "{} {}", fit.inertia, case.inertia);
+    }
 }
 
 /// The folder of reference files that are not ours to publish; `None`, and its reason printed, where it is absent.
