@@ -8,6 +8,7 @@ mod error;
 mod image;
 pub mod model;
 pub mod notebook;
+pub mod palette;
 pub mod paper;
 pub mod prelude;
 pub mod rng;

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Palette against scikit-learn's KMeans and MiniBatchKMeans, and against the numpy quantiser of Hugging Face's ImageGPT
+# processor: the same pixels, 2 threads each, in turns. Needs python3 and its packages' registry once.
+#
+#     tests/peers/palette/run.sh [--rounds 5] [--cifar FILE.parquet] [--palette kmeans_centers.npy] [--sets small,large]
+#
+# PALETTE_VENV names a virtual environment to make or to use (default: target/peers/palette).
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+venv=${PALETTE_VENV:-$root/target/peers/palette}
+if ! [ -x "$venv/bin/python" ]; then
+    python3 -m venv "$venv"
+fi
+"$venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
+cd "$root"
+cargo build --release --quiet --package igpt --example palette_bench
+# These choose kernels and buffers that are not those of this machine, and slow numpy down.
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE || true
+export OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 RAYON_NUM_THREADS=2 HF_HUB_OFFLINE=1
+exec "$venv/bin/python" "$here/compare.py" --ours "${CARGO_TARGET_DIR:-target}/release/examples/palette_bench" "$@"
