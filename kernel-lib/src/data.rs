@@ -14,10 +14,12 @@ mod fashion_mnist;
 pub mod idx;
 mod images;
 pub mod manifest;
+mod openai;
 mod photographs;
 
 pub use dataset::{Dataset, Split};
 pub use fashion_mnist::fashion_mnist;
 pub use images::Images;
 pub use manifest::Manifest;
+pub use openai::openai_palette;
 pub use photographs::{Photograph, photograph, photographs};

@@ -29,7 +29,7 @@ mod tests;
 pub use kmeans::{Fit, KMeans};
 
 use crate::show::{Show, Swatches};
-use crate::{Error, Result};
+use crate::{Error, Image, Result};
 use kmeans::LEVELS;
 
 /// k colours of 1 channel (grey) or 3 (red, green, blue), on the scale [-1, 1] of the original code: a byte x is
@@ -115,6 +115,29 @@ impl Palette {
         Ok(pixels)
     }
 
+    /// The picture of `width` × `height` tokens in raster order.
+    ///
+    /// # Errors
+    /// If the tokens are not as many, or one is not the number of a colour.
+    pub fn picture(&self, tokens: &[u16], width: usize, height: usize) -> Result<Image> {
+        Image::new(width, height, self.channels, self.decode(tokens)?)
+    }
+
+    /// What encoding and decoding makes of a picture.
+    ///
+    /// # Errors
+    /// If the picture has other channels than the palette.
+    pub fn recode(&self, image: &Image) -> Result<Image> {
+        if image.channels() != self.channels {
+            return Err(Error::invalid(format!(
+                "a picture of {} channels and a palette of {}: see Image::to_rgb",
+                image.channels(),
+                self.channels
+            )));
+        }
+        self.picture(&self.encode(image.pixels())?, image.width(), image.height())
+    }
+
     /// The mean squared error that encoding and decoding makes in the pixels' channels, on the scale of bytes, 0..=255.
     ///
     /// # Errors
@@ -130,6 +153,13 @@ impl Palette {
     /// If the bytes are not whole pixels, or there are none.
     pub fn psnr(&self, pixels: &[u8]) -> Result<f64> {
         psnr(pixels, &self.decode(&self.encode(pixels)?)?)
+    }
+
+    /// All colours as (red, green, blue) bytes; grey ones have the same in all three.
+    #[must_use]
+    pub fn colours(&self) -> Vec<[u8; 3]> {
+        let channel = |colour: &[u8], channel: usize| colour[channel.min(self.channels - 1)];
+        self.bytes().chunks_exact(self.channels).map(|c| [0, 1, 2].map(|at| channel(c, at))).collect()
     }
 
     /// The centre of one colour, which there must be.
@@ -213,12 +243,9 @@ crate::show::displays!(Palette);
 impl Palette {
     fn swatches(&self) -> Swatches {
         const MOST: usize = 1024;
-        let bytes = self.bytes();
+        let all = self.colours();
         let shown = self.len().min(MOST);
-        let colours = (0..shown).map(|i| {
-            let colour = &bytes[i * self.len() / shown * self.channels..];
-            [0, 1, 2].map(|channel| colour[channel.min(self.channels - 1)])
-        });
+        let colours = (0..shown).map(|i| all[i * self.len() / shown]);
         let label = if shown < self.len() { format!("of {} colours", self.len()) } else { String::new() };
         Swatches::new().palette(label, colours)
     }

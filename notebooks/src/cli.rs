@@ -37,6 +37,9 @@ enum Command {
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Guard(GuardArgs),
+    /// Be the cargo that rust-analyzer calls
+    #[command(hide = true)]
+    Cargo(CargoArgs),
 }
 
 /// How much to compute.
@@ -116,6 +119,12 @@ struct GuardArgs {
     command: Vec<std::ffi::OsString>,
 }
 
+#[derive(Debug, Args)]
+struct CargoArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<std::ffi::OsString>,
+}
+
 /// Does what the command line says.
 pub fn main(cli: Cli) -> Result<ExitCode> {
     match cli.command {
@@ -129,6 +138,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
+        Some(Command::Cargo(args)) => kernel::crates::cargo(&args.arguments),
     }
 }
 

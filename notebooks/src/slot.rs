@@ -33,7 +33,7 @@ use sha2::{Digest as _, Sha256};
 use crate::dirs;
 
 /// Raised when slots of older versions cannot be used any more.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// evcxr compiles for debugging. The library gets what numeric code needs; cells keep line tables, from which
 /// tracebacks come. Overflow checks stay on in cells, where a person's mistakes are.

@@ -20,6 +20,7 @@ use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSoc
 
 use super::{
     cell::{Cell, Ending},
+    crates,
     wire::{Message, Signer},
 };
 use crate::{environment, slot::Slot};
@@ -126,6 +127,7 @@ impl Engine {
         command.arg("guard").arg(program).arg("--control_file").arg(&file);
         environment::scrub(&mut command);
         slot.configure(&mut command);
+        crates::hide_from_rust_analyzer(&mut command)?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut guard = Command::from(command);
         guard.stdin(Stdio::piped()).stdout(Stdio::piped());
