@@ -3,6 +3,7 @@
 pub use candle_core;
 pub use candle_nn;
 
+pub mod augment;
 pub mod data;
 mod error;
 mod image;
@@ -13,7 +14,9 @@ pub mod paper;
 pub mod prelude;
 pub mod rng;
 mod root;
+pub mod sample;
 pub mod show;
+pub mod train;
 
 pub use self::image::Image;
 pub use error::{Error, Result};

@@ -3,7 +3,9 @@
 mod config;
 mod network;
 mod parameters;
+mod reference;
 
 pub use config::Config;
 pub use network::{Batch, Network, Objective};
 pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};
+pub use reference::{ImageGpt, Reference};

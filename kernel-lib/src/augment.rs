@@ -1,0 +1,293 @@
+//! Changing pictures at random, so that a network does not learn them by heart (section 3.1).
+
+use crate::data::Images;
+use crate::rng::Rng;
+use crate::train::Examples;
+use crate::{Error, Image, Result};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How pictures are changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Augmentation {
+    /// Not at all.
+    #[default]
+    None,
+    /// Mirrored with probability ½, shifted by up to `shift` pixels to either side and up or down, each shift equally
+    /// likely, with black (0) coming in; then each square of `shrink` × `shrink` pixels becomes its mean, halves
+    /// rounded up. "Fashion-MNIST, placed at random" is this with 4 and 2: garments that always lie in the middle
+    /// would be too easy for raw pixels.
+    Placed {
+        /// The largest shift.
+        shift: usize,
+        /// The side of the squares; 1 leaves the size as it is.
+        shrink: usize,
+    },
+    /// Padded by reflection on every side, mirrored with probability ½, and cropped at random to the size it had
+    /// (section 3.1, for CIFAR, with 4 pixels).
+    Crop {
+        /// Pixels of padding on each side.
+        padding: usize,
+    },
+}
+
+impl Augmentation {
+    /// Fashion-MNIST, placed at random: 28 × 28 pixels become 14 × 14.
+    pub const fn placed() -> Self {
+        Self::Placed { shift: 4, shrink: 2 }
+    }
+
+    /// CIFAR's padding, crop and mirror (section 3.1).
+    pub const fn cifar() -> Self {
+        Self::Crop { padding: 4 }
+    }
+
+    /// A picture, changed as `rng` says.
+    ///
+    /// # Errors
+    /// If the picture's size does not allow it.
+    pub fn apply(&self, image: &Image, rng: &mut Rng) -> Result<Image> {
+        match *self {
+            Self::None => Ok(image.clone()),
+            Self::Placed { shift, shrink } => {
+                let (x, y, mirror) = (rng.below(2 * shift + 1), rng.below(2 * shift + 1), rng.below(2) == 1);
+                let image = if mirror { image.flip_horizontal() } else { image.clone() };
+                // The window that a picture with `shift` black pixels around it is seen through.
+                let black = |_: isize, _: usize| None;
+                padded(&image, shift, black)?.crop(x, y, image.width(), image.height())?.average_pool(shrink)
+            }
+            Self::Crop { padding } => {
+                let (x, y, mirror) =
+                    (rng.below(2 * padding + 1), rng.below(2 * padding + 1), rng.below(2) == 1);
+                if padding >= image.width().min(image.height()) {
+                    return Err(Error::invalid(format!(
+                        "{padding} pixels cannot be padded by reflection to {} × {}",
+                        image.width(),
+                        image.height()
+                    )));
+                }
+                let image = if mirror { image.flip_horizontal() } else { image.clone() };
+                padded(&image, padding, reflected)?.crop(x, y, image.width(), image.height())
+            }
+        }
+    }
+
+    /// Pictures `picks` as step `step` of a run with this seed sees them. Each is keyed by seed, step and its number.
+    ///
+    /// # Errors
+    /// If there is no such picture, or its size does not allow it.
+    pub fn fresh(&self, images: &Images, picks: &[usize], seed: u64, step: u64) -> Result<Images> {
+        self.keyed(images, picks, |image| Rng::keyed(seed, "augmentation", [step, image as u64]))
+    }
+
+    /// All pictures as they are evaluated, always the same. Placed pictures have a placement each, keyed by seed and
+    /// number: a network that has learnt from placed pictures is tested on placed pictures. Crops are for training
+    /// only; here they change nothing.
+    ///
+    /// # Errors
+    /// If the pictures' size does not allow it.
+    pub fn fixed(&self, images: &Images, seed: u64) -> Result<Images> {
+        let picks: Vec<usize> = (0..images.len()).collect();
+        let augmentation = if let Self::Crop { .. } = self { Self::None } else { *self };
+        augmentation.keyed(images, &picks, |image| Rng::keyed(seed, "fixed augmentation", [0, image as u64]))
+    }
+
+    fn keyed(&self, images: &Images, picks: &[usize], rng: impl Fn(usize) -> Rng + Sync) -> Result<Images> {
+        let changed: Vec<Image> = picks
+            .par_iter()
+            .map(|image| self.apply(&images.get(*image)?, &mut rng(*image)))
+            .collect::<Result<_>>()?;
+        Images::gather(changed)
+    }
+}
+
+/// The place that is mirrored at the border: -1 is 1, and `size` is `size - 2`. The border itself is not repeated
+/// (NumPy's and PyTorch's `reflect`).
+fn reflected(place: isize, size: usize) -> Option<usize> {
+    let place = place.unsigned_abs();
+    Some(if place < size { place } else { 2 * (size - 1) - place })
+}
+
+/// A picture with `by` pixels more on each side. `outside` says which place stands for one outside; none is black.
+fn padded(image: &Image, by: usize, outside: fn(isize, usize) -> Option<usize>) -> Result<Image> {
+    let (width, height, channels) = (image.width(), image.height(), image.channels());
+    let place = |padded: usize, size: usize| match padded.checked_sub(by) {
+        Some(place) if place < size => Some(place),
+        _ => outside(padded as isize - by as isize, size),
+    };
+    let mut pixels = Vec::with_capacity((width + 2 * by) * (height + 2 * by) * channels);
+    for y in 0..height + 2 * by {
+        for x in 0..width + 2 * by {
+            let from = place(x, width).zip(place(y, height)).and_then(|(x, y)| image.pixel(x, y));
+            match from {
+                Some(pixel) => pixels.extend_from_slice(pixel),
+                None => pixels.extend(std::iter::repeat_n(0, channels)),
+            }
+        }
+    }
+    Image::new(width + 2 * by, height + 2 * by, channels, pixels)
+}
+
+/// From pixels, channels beside each other, to tokens: a palette's `encode`.
+pub type Encode = Box<dyn Fn(&[u8]) -> Result<Vec<u16>> + Send + Sync>;
+
+/// Pictures to train on that are changed anew at each step, and then encoded.
+pub struct Augmented {
+    images: Arc<Images>,
+    augmentation: Augmentation,
+    seed: u64,
+    encode: Encode,
+}
+
+impl Augmented {
+    /// These pictures, changed so, with this seed.
+    pub fn new(images: Arc<Images>, augmentation: Augmentation, seed: u64, encode: Encode) -> Self {
+        Self { images, augmentation, seed, encode }
+    }
+}
+
+impl std::fmt::Debug for Augmented {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} pictures, {:?}, seed {}", self.images.len(), self.augmentation, self.seed)
+    }
+}
+
+impl Examples for Augmented {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>> {
+        (self.encode)(self.augmentation.fresh(&self.images, images, self.seed, step)?.all_pixels())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture whose pixels are all different.
+    fn picture(side: usize, channels: usize) -> Image {
+        Image::new(side, side, channels, (0..side * side * channels).map(|i| (i + 1) as u8).collect())
+            .unwrap()
+    }
+
+    fn rng(i: u64) -> Rng {
+        Rng::keyed(1, "test", [i, 0])
+    }
+
+    #[test]
+    fn placements_are_all_shifts_of_both_mirrors() {
+        let image = picture(5, 3);
+        let mut seen = std::collections::BTreeMap::new();
+        let augmentation = Augmentation::Placed { shift: 1, shrink: 1 };
+        for i in 0..2000 {
+            *seen.entry(augmentation.apply(&image, &mut rng(i)).unwrap().into_pixels()).or_insert(0) += 1;
+        }
+        // By hand: each of the 2 · 3 · 3.
+        let mut expected = Vec::new();
+        for image in [image.clone(), image.flip_horizontal()] {
+            for (dx, dy) in (-1..=1).flat_map(|dx| (-1..=1).map(move |dy| (dx, dy))) {
+                let mut pixels = Vec::new();
+                for (y, x) in (0..5isize).flat_map(|y| (0..5isize).map(move |x| (y, x))) {
+                    let from = usize::try_from(x - dx).ok().zip(usize::try_from(y - dy).ok());
+                    let pixel = from.and_then(|(x, y)| image.pixel(x, y)).unwrap_or(&[0, 0, 0]);
+                    pixels.extend_from_slice(pixel);
+                }
+                expected.push(pixels);
+            }
+        }
+        expected.sort();
+        assert_eq!(seen.keys().cloned().collect::<Vec<_>>(), expected);
+        // Each 111 times; five standard deviations are 51.
+        assert!(seen.values().all(|count| (60..=162).contains(count)), "{:?}", seen.values());
+    }
+
+    #[test]
+    fn placed_fashion_mnist_has_14_by_14_pixels_whose_halves_are_rounded_up() {
+        let image = Image::new(28, 28, 1, vec![10; 784]).unwrap();
+        let placed = Augmentation::placed().apply(&image, &mut rng(0)).unwrap();
+        assert_eq!((placed.width(), placed.height(), placed.channels()), (14, 14, 1));
+        // Squares hold 4, 2 or 1 of the picture's pixels: means 10, 5, 2.5, or none.
+        assert!(placed.pixels().iter().all(|pixel| [0, 3, 5, 10].contains(pixel)));
+        assert!(Augmentation::Placed { shift: 1, shrink: 3 }.apply(&image, &mut rng(0)).is_err());
+    }
+
+    #[test]
+    fn crops_are_all_windows_of_the_reflected_picture() {
+        let image = picture(4, 1);
+        // NumPy: np.pad(np.arange(1, 17).reshape(4, 4), 2, mode="reflect")
+        #[rustfmt::skip]
+        let reflected: [u8; 64] = [
+            11, 10,  9, 10, 11, 12, 11, 10,
+             7,  6,  5,  6,  7,  8,  7,  6,
+             3,  2,  1,  2,  3,  4,  3,  2,
+             7,  6,  5,  6,  7,  8,  7,  6,
+            11, 10,  9, 10, 11, 12, 11, 10,
+            15, 14, 13, 14, 15, 16, 15, 14,
+            11, 10,  9, 10, 11, 12, 11, 10,
+             7,  6,  5,  6,  7,  8,  7,  6,
+        ];
+        let mut windows = std::collections::BTreeSet::new();
+        for (x, y) in (0..5).flat_map(|x| (0..5).map(move |y| (x, y))) {
+            let rows = (y..y + 4).map(|y| reflected[y * 8 + x..y * 8 + x + 4].to_vec());
+            windows.insert(rows.clone().flatten().collect::<Vec<u8>>());
+            windows.insert(rows.flat_map(|row| row.into_iter().rev()).collect());
+        }
+        let crop = Augmentation::Crop { padding: 2 };
+        let seen: std::collections::BTreeSet<_> =
+            (0..2000).map(|i| crop.apply(&image, &mut rng(i)).unwrap().into_pixels()).collect();
+        assert_eq!(seen, windows);
+        let error = Augmentation::Crop { padding: 4 }.apply(&image, &mut rng(0)).unwrap_err().to_string();
+        assert!(error.contains("4 pixels cannot be padded by reflection to 4 × 4"), "{error}");
+    }
+
+    fn examples() -> (Arc<Images>, Augmented) {
+        let images = Images::gather((0..6).map(|i| {
+            let pixels = picture(6, 1).pixels().iter().map(|pixel| pixel + 36 * i).collect();
+            Image::new(6, 6, 1, pixels).unwrap()
+        }));
+        let images = Arc::new(images.unwrap());
+        let encode: Encode = Box::new(|pixels| Ok(pixels.iter().map(|pixel| u16::from(*pixel)).collect()));
+        let augmented =
+            Augmented::new(images.clone(), Augmentation::Placed { shift: 2, shrink: 2 }, 7, encode);
+        (images, augmented)
+    }
+
+    #[test]
+    fn examples_are_keyed_by_step_and_picture() {
+        let (_, examples) = examples();
+        let all = examples.tokens(3, &[0, 1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(all.len(), 6 * 9);
+        assert_eq!(examples.tokens(3, &[4]).unwrap(), all[36..45]);
+        assert_ne!(examples.tokens(4, &[0, 1, 2, 3, 4, 5]).unwrap(), all);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        assert_eq!(pool.install(|| examples.tokens(3, &[0, 1, 2, 3, 4, 5])).unwrap(), all);
+        assert!(examples.tokens(0, &[6]).is_err());
+    }
+
+    #[test]
+    fn evaluation_is_fixed() {
+        let (images, _) = examples();
+        let placed = Augmentation::Placed { shift: 2, shrink: 2 };
+        assert_eq!(placed.fixed(&images, 1).unwrap(), placed.fixed(&images, 1).unwrap());
+        assert_ne!(placed.fixed(&images, 1).unwrap(), placed.fixed(&images, 2).unwrap());
+        assert_eq!(Augmentation::cifar().fixed(&images, 1).unwrap(), *images);
+        assert_ne!(
+            Augmentation::Crop { padding: 2 }.fresh(&images, &[0], 1, 0).unwrap(),
+            images.select(&[0]).unwrap()
+        );
+    }
+
+    #[test]
+    fn unknown_settings_are_errors() {
+        let read = |text: &str| toml::from_str::<std::collections::BTreeMap<String, Augmentation>>(text);
+        let good =
+            read("a = \"none\"\nb = { placed = { shift = 4, shrink = 2 } }\nc = { crop = { padding = 4 } }");
+        assert_eq!(good.unwrap()["b"], Augmentation::placed());
+        assert!(read("b = { placed = { shift = 4, shrink = 2, tint = 1 } }").is_err());
+        assert!(read("b = { placed = { shift = 4 } }").is_err());
+    }
+}

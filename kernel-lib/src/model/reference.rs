@@ -1,0 +1,328 @@
+//! The network of section 2.2, to be read: every step of it in candle's operations, differentiated by candle.
+//!
+//! It is what the fast engine is held against, and what a reader takes apart in a cell:
+//!
+//! ```
+//! use igpt::model::{Config, ImageGpt, Parameters};
+//! use igpt::prelude::*;
+//!
+//! let config = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 4 };
+//! let model = ImageGpt::new(&Parameters::init(config, 1)?, DType::F32, &Device::Cpu)?;
+//! let picture = Tensor::from_slice(&[0u32, 1, 2, 3, 0, 1, 2, 3, 0], (1, 9), &Device::Cpu)?;
+//! assert_eq!(model.logits(&picture)?.dims(), [1, 9, 4]);
+//! // The output matrix starts at zero, so all colours are equally likely.
+//! assert!((model.loss(&picture)?.to_scalar::<f32>()? - 4f32.ln()).abs() < 1e-6);
+//! # Ok::<(), igpt::Error>(())
+//! ```
+//!
+//! It departs from GPT-2 where the original code does, whatever its README says: norms take no mean away and have
+//! no bias, no matrix has a bias, GELU is the quick one, and input and output embeddings are two matrices. Nothing
+//! of `candle_nn` is used that has no backward pass (`softmax_last_dim`, `RmsNorm`, ...): those cut the graph
+//! without a word, and gradients before the cut are silently missing.
+
+mod network;
+#[cfg(test)]
+mod tests;
+
+pub use network::Reference;
+
+use super::{Config, Entry, Layout, Parameters};
+use crate::{Error, Result};
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::ops;
+
+/// An image GPT in candle (section 2.2), with parameters that candle differentiates by. Sizes: `B` pictures, `T`
+/// tokens each, `C` channels, `H` heads, `V` colours.
+#[derive(Debug)]
+pub struct ImageGpt {
+    config: Config,
+    wte: Tensor,
+    sos: Tensor,
+    wpe: Tensor,
+    blocks: Vec<Block>,
+    ln_f: Norm,
+    head: Tensor,
+}
+
+/// One block: `a = h + attention(norm(h))`, then `a + mlp(norm(a))` (section 2.2).
+#[derive(Debug)]
+struct Block {
+    ln_1: Norm,
+    attn: Attention,
+    ln_2: Norm,
+    mlp: Mlp,
+}
+
+/// A norm by the root of the mean square, without mean or bias.
+#[derive(Debug)]
+struct Norm {
+    gain: Tensor,
+}
+
+/// Attention with `H` heads.
+#[derive(Debug)]
+struct Attention {
+    c_attn: Tensor,
+    c_proj: Tensor,
+    heads: usize,
+}
+
+/// Two matrices with the quick GELU between them.
+#[derive(Debug)]
+struct Mlp {
+    c_fc: Tensor,
+    c_proj: Tensor,
+}
+
+impl Norm {
+    /// `(B, T, C)` → `(B, T, C)`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        // x / sqrt(mean(x²) + 1e-5) · g, over the channels.
+        let deviation = (x.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?; // (B, T, 1)
+        Ok(x.broadcast_div(&deviation)?.broadcast_mul(&self.gain)?)
+    }
+}
+
+impl Attention {
+    /// `(B, T, C)` → `(B, T, C)`. With a `mask` `(T, T)` that is 0 where a row's position may look and -∞ where not.
+    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (b, t, c) = x.dims3()?;
+        let head_width = c / self.heads;
+        let qkv = linear(x, &self.c_attn)?; // (B, T, 3C)
+        let part = |i: usize| -> Result<Tensor> {
+            let part = qkv.narrow(D::Minus1, i * c, c)?; // (B, T, C)
+            Ok(part.reshape((b, t, self.heads, head_width))?.transpose(1, 2)?.contiguous()?) // (B, H, T, C/H)
+        };
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+
+        let scores = (q.matmul(&k.t()?)? * (1.0 / (head_width as f64).sqrt()))?; // (B, H, T, T)
+        let scores = match mask {
+            Some(mask) => scores.broadcast_add(mask)?,
+            None => scores,
+        };
+        let mixed = ops::softmax(&scores, D::Minus1)?.matmul(&v)?; // (B, H, T, C/H)
+        linear(&mixed.transpose(1, 2)?.reshape((b, t, c))?, &self.c_proj)
+    }
+}
+
+impl Mlp {
+    /// `(B, T, C)` → `(B, T, C)`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = linear(x, &self.c_fc)?; // (B, T, 4C)
+        // The quick GELU: x · sigmoid(1.702 x).
+        let x = (&x * ops::sigmoid(&(&x * 1.702)?)?)?;
+        linear(&x, &self.c_proj)
+    }
+}
+
+impl Block {
+    /// `(B, T, C)` → `(B, T, C)`.
+    fn forward(&self, h: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let a = (h + self.attn.forward(&self.ln_1.forward(h)?, mask)?)?;
+        Ok((&a + self.mlp.forward(&self.ln_2.forward(&a)?)?)?)
+    }
+}
+
+impl ImageGpt {
+    /// The network with these parameters as variables, which `backward` differentiates by, computed in `dtype`: `F32`,
+    /// or `F64` where its answer is to be the measure of others.
+    ///
+    /// # Errors
+    /// If `dtype` is no float, or the device has no room.
+    pub fn new(parameters: &Parameters, dtype: DType, device: &Device) -> Result<Self> {
+        Self::from_tensors(parameters.config(), |entry| {
+            let tensor = parameters.tensor(&entry.name)?.to_device(device)?.to_dtype(dtype)?;
+            Ok(Var::from_tensor(&tensor)?.into_inner())
+        })
+    }
+
+    /// The network with the tensors that `tensor` gives for each entry of its layout: variables, constants, or what was
+    /// computed from something else.
+    ///
+    /// # Errors
+    /// If such a network cannot be built, a tensor is not to be had, or has another shape than its entry says.
+    pub fn from_tensors(config: Config, tensor: impl Fn(&Entry) -> Result<Tensor>) -> Result<Self> {
+        let layout = Layout::new(config)?;
+        let get = |name: &str| -> Result<Tensor> {
+            let entry = layout.entry(name)?;
+            let tensor = tensor(entry)?;
+            if tensor.dims() != entry.shape {
+                let (have, want) = (tensor.dims(), &entry.shape);
+                return Err(Error::invalid(format!("{name:?} has the shape {have:?}; it needs {want:?}")));
+            }
+            Ok(tensor)
+        };
+        let norm = |name: &str| -> Result<Norm> { Ok(Norm { gain: get(name)? }) };
+        let block = |l: usize| -> Result<Block> {
+            let get = |name: &str| get(&format!("h.{l}.{name}"));
+            Ok(Block {
+                ln_1: norm(&format!("h.{l}.ln_1"))?,
+                attn: Attention {
+                    c_attn: get("attn.c_attn")?,
+                    c_proj: get("attn.c_proj")?,
+                    heads: config.heads,
+                },
+                ln_2: norm(&format!("h.{l}.ln_2"))?,
+                mlp: Mlp { c_fc: get("mlp.c_fc")?, c_proj: get("mlp.c_proj")? },
+            })
+        };
+        Ok(Self {
+            config,
+            wte: get("wte")?,
+            sos: get("sos")?,
+            wpe: get("wpe")?,
+            blocks: (0..config.layers).map(block).collect::<Result<_>>()?,
+            ln_f: norm("ln_f")?,
+            head: get("head")?,
+        })
+    }
+
+    /// The network's shape.
+    pub fn config(&self) -> Config {
+        self.config
+    }
+
+    /// All parameters, in the order of [`Layout::entries`].
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        let blocks = self.blocks.iter().flat_map(|block| {
+            let Block { ln_1, attn, ln_2, mlp } = block;
+            [&ln_1.gain, &attn.c_attn, &attn.c_proj, &ln_2.gain, &mlp.c_fc, &mlp.c_proj]
+        });
+        let (first, last) = ([&self.wte, &self.sos, &self.wpe], [&self.ln_f.gain, &self.head]);
+        first.into_iter().chain(blocks).chain(last).collect()
+    }
+
+    /// Logits `(B, T, V)` of pictures `(B, T)`: those at place i predict token i from the tokens before it.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn logits(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.output(&self.hidden_states(tokens)?)
+    }
+
+    /// Hidden states of pictures `(B, T)`, each `(B, T, C)`: what goes into each of the `L` blocks, and last what
+    /// comes out of the final norm (as Hugging Face counts them).
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn hidden_states(&self, tokens: &Tensor) -> Result<Vec<Tensor>> {
+        self.states(&self.start_then(tokens)?.narrow(1, 0, tokens.dim(1)?)?, true)
+    }
+
+    /// Logits `(B, V)` of the token that follows each of the beginnings `(B, t)`, for `t < T`.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn next_logits(&self, beginnings: &Tensor) -> Result<Tensor> {
+        let logits = self.output(&self.states(&self.start_then(beginnings)?, true)?)?; // (B, t + 1, V)
+        Ok(logits.narrow(1, beginnings.dim(1)?, 1)?.squeeze(1)?)
+    }
+
+    /// Logits `(B, T, V)` of pictures `(B, T)` for BERT's objective: nothing is hidden but the colours at masked places
+    /// (`masked` is `(B, T)`, 1 there and 0 elsewhere), whose embeddings are set to zero (section 2.2).
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn bert_logits(&self, tokens: &Tensor, masked: &Tensor) -> Result<Tensor> {
+        let seen = (1.0 - masked.to_dtype(self.wte.dtype())?)?.unsqueeze(D::Minus1)?; // (B, T, 1)
+        self.output(&self.states(&self.embed(tokens)?.broadcast_mul(&seen)?, false)?)
+    }
+
+    /// The loss of pictures `(B, T)`, in nats per token: `-log p(x_i | x_0 .. x_(i-1))`, averaged over all tokens
+    /// (section 2.1).
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn loss(&self, tokens: &Tensor) -> Result<Tensor> {
+        Ok(surprise(&self.logits(tokens)?, tokens)?.mean_all()?)
+    }
+
+    /// BERT's loss of pictures `(B, T)`: averaged over a picture's masked tokens, then over pictures (original code:
+    /// `model.py`; section 2.1 writes the sum).
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn bert_loss(&self, tokens: &Tensor, masked: &Tensor) -> Result<Tensor> {
+        let surprise = surprise(&self.bert_logits(tokens, masked)?, tokens)?; // (B, T)
+        let masked = masked.to_dtype(surprise.dtype())?;
+        Ok(((surprise * &masked)?.sum(1)? / masked.sum(1)?)?.mean_all()?)
+    }
+
+    /// What a linear probe sees (section 2.4): the output of each block's first norm, and last that of the final norm,
+    /// averaged over the sequence: `(B, L + 1, C)`. `causal` is false for a network trained by BERT's objective, which
+    /// begins with no start vector and looks both ways.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn features(&self, tokens: &Tensor, causal: bool) -> Result<Tensor> {
+        let states =
+            if causal { self.hidden_states(tokens)? } else { self.states(&self.embed(tokens)?, false)? };
+        let mut features = Vec::with_capacity(states.len());
+        for (l, h) in states.iter().enumerate() {
+            let normed = self.blocks.get(l).map_or_else(|| Ok(h.clone()), |block| block.ln_1.forward(h))?;
+            features.push(normed.mean(1)?); // (B, C)
+        }
+        Ok(Tensor::stack(&features, 1)?)
+    }
+
+    /// Colours' vectors: `(B, t)` → `(B, t, C)`.
+    fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
+        let (b, t) = tokens.dims2()?;
+        Ok(self.wte.index_select(&tokens.flatten_all()?, 0)?.reshape((b, t, self.config.width))?)
+    }
+
+    /// The start vector and then the colours' vectors: `(B, t)` → `(B, t + 1, C)`. So place i knows the tokens before i.
+    fn start_then(&self, tokens: &Tensor) -> Result<Tensor> {
+        let (b, t) = tokens.dims2()?;
+        let start = self.sos.reshape((1, 1, ()))?.broadcast_as((b, 1, self.config.width))?;
+        if t == 0 {
+            return Ok(start.contiguous()?);
+        }
+        Ok(Tensor::cat(&[&start, &self.embed(tokens)?], 1)?)
+    }
+
+    /// From embeddings `(B, t, C)` to what goes into each block, and last what comes out of the final norm.
+    fn states(&self, embeddings: &Tensor, causal: bool) -> Result<Vec<Tensor>> {
+        let t = embeddings.dim(1)?;
+        if t > self.config.context {
+            return Err(Error::invalid(format!(
+                "a sequence of {t} tokens is longer than the network's {}",
+                self.config.context
+            )));
+        }
+        let mask = if causal { Some(causal_mask(t, embeddings)?) } else { None };
+        let mut h = embeddings.broadcast_add(&self.wpe.narrow(0, 0, t)?)?; // (B, t, C)
+        let mut states = Vec::with_capacity(self.blocks.len() + 1);
+        for block in &self.blocks {
+            let out = block.forward(&h, mask.as_ref())?;
+            states.push(std::mem::replace(&mut h, out));
+        }
+        states.push(self.ln_f.forward(&h)?);
+        Ok(states)
+    }
+
+    /// Logits from the last of the states: `(B, t, C)` → `(B, t, V)`.
+    fn output(&self, states: &[Tensor]) -> Result<Tensor> {
+        let last = states.last().ok_or_else(|| Error::invalid("no hidden states"))?;
+        linear(last, &self.head.t()?)
+    }
+}
+
+/// `x w` with no bias: `(B, T, in)` by `(in, out)` → `(B, T, out)`.
+fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (b, t, width) = x.dims3()?;
+    Ok(x.reshape((b * t, width))?.matmul(w)?.reshape((b, t, ()))?)
+}
+
+/// `(T, T)`: 0 where row i may look, at places up to i, and -∞ after it.
+fn causal_mask(t: usize, like: &Tensor) -> Result<Tensor> {
+    let row = |i: usize| (0..t).map(move |j| if j <= i { 0f32 } else { f32::NEG_INFINITY });
+    let mask: Vec<f32> = (0..t).flat_map(row).collect();
+    Ok(Tensor::from_vec(mask, (t, t), like.device())?.to_dtype(like.dtype())?)
+}
+
+/// `-log p` of each token under the logits at its place: `(B, T, V)` and `(B, T)` → `(B, T)`.
+fn surprise(logits: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+    let log_p = ops::log_softmax(logits, D::Minus1)?;
+    Ok(log_p.gather(&tokens.unsqueeze(D::Minus1)?.contiguous()?, D::Minus1)?.squeeze(D::Minus1)?.neg()?)
+}

@@ -1,0 +1,177 @@
+//! The reference as a [`Network`]: from flat buffers to candle and back.
+
+use super::ImageGpt;
+use crate::model::{Batch, Config, Network, Objective, Parameters};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+
+/// Numbers that candle may keep for one part of a batch while it differentiates: 256 MB of `f32`.
+const BUDGET: usize = 64 << 20;
+
+/// [`ImageGpt`] as a [`Network`]: slow, readable, and right. In `F64` it is what other implementations are held
+/// against.
+///
+/// A batch is computed in parts of a few pictures, so that memory stays small; parts depend on the network's shape
+/// only, so that the result does not depend on the machine.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    config: Config,
+    dtype: DType,
+    device: Device,
+}
+
+impl Reference {
+    /// The network of this shape on the CPU, computed in `dtype`: `F32` or `F64`.
+    ///
+    /// # Errors
+    /// If such a network cannot be built, or `dtype` is another.
+    pub fn new(config: Config, dtype: DType) -> Result<Self> {
+        Self::on(config, dtype, Device::Cpu)
+    }
+
+    /// The same on a device of candle.
+    ///
+    /// # Errors
+    /// If such a network cannot be built, or `dtype` is another.
+    pub fn on(config: Config, dtype: DType, device: Device) -> Result<Self> {
+        config.validate()?;
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return Err(Error::invalid(format!("the reference computes in F32 or F64, not in {dtype:?}")));
+        }
+        Ok(Self { config, dtype, device })
+    }
+
+    /// How many pictures are computed at a time.
+    pub(super) fn pictures_at_a_time(&self) -> usize {
+        let Config { layers, width, heads, context: t, vocabulary, .. } = self.config;
+        // Counted in the graph of a block: some 40 tensors (T, C), and 7 of (H, T, T); at the end 5 of (T, V).
+        let kept = layers * (40 * t * width + 7 * heads * t * t) + 5 * t * vocabulary;
+        (BUDGET / kept.max(1)).max(1)
+    }
+
+    /// The network with these parameters: as variables, or as constants of which candle keeps no graph.
+    fn build(&self, parameters: &Parameters, differentiated: bool) -> Result<ImageGpt> {
+        if parameters.config() != self.config {
+            return Err(Error::invalid(format!(
+                "parameters of {:?} are not those of {:?}",
+                parameters.config(),
+                self.config
+            )));
+        }
+        if differentiated {
+            return ImageGpt::new(parameters, self.dtype, &self.device);
+        }
+        ImageGpt::from_tensors(self.config, |entry| {
+            Ok(parameters.tensor(&entry.name)?.to_device(&self.device)?.to_dtype(self.dtype)?)
+        })
+    }
+
+    /// Tokens `(count, t)` as candle has them.
+    fn tokens(&self, tokens: &[u16], count: usize) -> Result<Tensor> {
+        let t = tokens.len() / count.max(1);
+        let tokens: Vec<u32> = tokens.iter().copied().map(u32::from).collect();
+        Ok(Tensor::from_vec(tokens, (count, t), &self.device)?)
+    }
+
+    /// The loss of each part of a batch with its number of pictures.
+    fn losses(
+        &self,
+        model: &ImageGpt,
+        batch: &Batch<'_>,
+        mut each: impl FnMut(Tensor, usize) -> Result<()>,
+    ) -> Result<()> {
+        let part = self.pictures_at_a_time() * self.config.context;
+        for (i, tokens) in batch.tokens.chunks(part).enumerate() {
+            let count = tokens.len() / self.config.context;
+            let tensor = self.tokens(tokens, count)?;
+            let loss = match batch.objective {
+                Objective::Autoregressive => model.loss(&tensor)?,
+                Objective::Bert(masked) => {
+                    let masked = masked.iter().skip(i * part).take(tokens.len());
+                    let masked: Vec<u8> = masked.copied().map(u8::from).collect();
+                    model.bert_loss(&tensor, &Tensor::from_vec(masked, tensor.shape(), &self.device)?)?
+                }
+            };
+            each(loss, count)?;
+        }
+        Ok(())
+    }
+}
+
+impl Network for Reference {
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        let pictures = batch.check(&self.config)?;
+        let model = self.build(parameters, false)?;
+        let mut sum = 0.0;
+        self.losses(&model, batch, |loss, count| {
+            sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            Ok(())
+        })?;
+        Ok(sum / pictures as f64)
+    }
+
+    fn gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64> {
+        let pictures = batch.check(&self.config)?;
+        if gradients.config() != self.config {
+            return Err(Error::invalid("the buffer for gradients is that of another network"));
+        }
+        let model = self.build(parameters, true)?;
+        let mut sum = 0.0;
+        // In f64 until the end, so that parts add without a rounding each.
+        let mut total = vec![0f64; gradients.values().len()];
+        self.losses(&model, batch, |loss, count| {
+            let by = loss.backward()?;
+            for (entry, tensor) in gradients.layout().entries().iter().zip(model.tensors()) {
+                // None where the loss does not depend on it: the start vector, for BERT.
+                if let Some(gradient) = by.get(tensor) {
+                    let gradient = gradient.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+                    let total = &mut total[entry.range.clone()];
+                    total.iter_mut().zip(&gradient).for_each(|(sum, x)| *sum += count as f64 * x);
+                }
+            }
+            sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            Ok(())
+        })?;
+        let share = f64::from(scale) / pictures as f64;
+        gradients.values_mut().iter_mut().zip(&total).for_each(|(sum, x)| *sum += (share * x) as f32);
+        Ok(sum / pictures as f64)
+    }
+
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        Batch::autoregressive(tokens).check(&self.config)?;
+        let model = self.build(parameters, false)?;
+        let mut features = Vec::new();
+        for part in tokens.chunks(self.pictures_at_a_time() * self.config.context) {
+            let part = self.tokens(part, part.len() / self.config.context)?;
+            let of_part = model.features(&part, causal)?.to_dtype(DType::F32)?; // (b, L + 1, C)
+            features.extend(of_part.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(features)
+    }
+
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        let Config { context, vocabulary, .. } = self.config;
+        if count == 0 || !prefix.len().is_multiple_of(count) || prefix.len() / count >= context {
+            return Err(Error::invalid(format!(
+                "{} tokens are not the beginnings, of one length under {context}, of {count} pictures",
+                prefix.len()
+            )));
+        }
+        if let Some(token) = prefix.iter().find(|token| usize::from(**token) >= vocabulary) {
+            return Err(Error::invalid(format!("token {token} is no colour of a palette of {vocabulary}")));
+        }
+        let model = self.build(parameters, false)?;
+        let logits = model.next_logits(&self.tokens(prefix, count)?)?; // (B, V)
+        Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+}

@@ -1,0 +1,219 @@
+//! Sampling pictures, token by token.
+//!
+//! The paper's pictures are drawn at temperature 1, with neither beam search nor nucleus sampling; `top_k` and
+//! `top_p` are there for those who want to see what they do.
+
+use crate::model::{Network, Parameters};
+use crate::rng::Rng;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How tokens are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    /// Logits are divided by it. 0 always takes the likeliest token.
+    pub temperature: f64,
+    /// Only so many of the likeliest tokens.
+    pub top_k: Option<usize>,
+    /// Only the likeliest tokens that together reach this probability (nucleus sampling).
+    pub top_p: Option<f64>,
+    /// The seed. Each token's chance is keyed by it, the picture and the place.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    /// As on the paper's page: temperature 1, all tokens.
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, top_p: None, seed: 0 }
+    }
+}
+
+impl Sampling {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// If one makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        let Self { temperature, top_k, top_p, .. } = *self;
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return Err(Error::invalid(format!("temperature = {temperature} is negative or no number")));
+        }
+        if top_k == Some(0) {
+            return Err(Error::invalid("top_k = 0 leaves no token; leave it out for all"));
+        }
+        if top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
+            return Err(Error::invalid(format!("top_p = {top_p:?} is no probability above 0")));
+        }
+        Ok(())
+    }
+
+    /// Draws the token at `place` of picture `image` from its logits `(V)`. The same for any way to compute them, as
+    /// long as the logits are the same.
+    pub fn draw(&self, logits: &[f32], image: u64, place: usize) -> u16 {
+        // The likeliest first; of equal ones the first.
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+        let Some(largest) = order.first().map(|token| f64::from(logits[*token])) else { return 0 };
+        order.truncate(if self.temperature == 0.0 { 1 } else { self.top_k.unwrap_or(logits.len()).max(1) });
+
+        // Weights with the likeliest's at 1. libm's exponential is the same on every machine.
+        let temperature = if self.temperature == 0.0 { 1.0 } else { self.temperature };
+        let weight = |token: &usize| libm::exp((f64::from(logits[*token]) - largest) / temperature);
+        let mut weights: Vec<f64> = order.iter().map(weight).collect();
+        if let Some(p) = self.top_p {
+            let enough = p * weights.iter().sum::<f64>();
+            let mut sum = 0.0;
+            let reached = weights.iter().position(|weight| {
+                sum += weight;
+                sum >= enough
+            });
+            weights.truncate(reached.map_or(weights.len(), |last| last + 1));
+        }
+        let mut left =
+            Rng::keyed(self.seed, "sample", [image, place as u64]).uniform() * weights.iter().sum::<f64>();
+        for (token, weight) in order.iter().zip(&weights) {
+            left -= weight;
+            if left < 0.0 {
+                return *token as u16;
+            }
+        }
+        // Rounding may leave a rest behind the last one.
+        order.get(weights.len().saturating_sub(1)).map_or(0, |token| *token as u16)
+    }
+}
+
+/// Completes `count` pictures of which the first tokens are given, as many for each: `(count, t)` in, with `t` from 0
+/// to `T`, and `(count, T)` out. They are pictures number `first`, `first + 1` and so on, which keys their chance.
+///
+/// Every token is a forward pass over all that is before it, as in the original code.
+///
+/// # Errors
+/// If the settings make no sense or the tokens do not fit the network.
+pub fn sample(
+    network: &mut dyn Network,
+    parameters: &Parameters,
+    beginnings: &[u16],
+    count: usize,
+    first: u64,
+    settings: &Sampling,
+) -> Result<Vec<u16>> {
+    settings.validate()?;
+    let config = network.config();
+    if count == 0 || !beginnings.len().is_multiple_of(count) || beginnings.len() / count > config.context {
+        return Err(Error::invalid(format!(
+            "{} tokens are not the beginnings, of one length up to {}, of {count} pictures",
+            beginnings.len(),
+            config.context
+        )));
+    }
+    let given = beginnings.len() / count;
+    let mut pictures: Vec<Vec<u16>> = match given {
+        0 => vec![Vec::new(); count],
+        given => beginnings.chunks(given).map(<[u16]>::to_vec).collect(),
+    };
+    for place in given..config.context {
+        let logits = network.next_logits(parameters, &pictures.concat(), count)?; // (count, V)
+        for ((picture, logits), image) in
+            pictures.iter_mut().zip(logits.chunks(config.vocabulary)).zip(first..)
+        {
+            picture.push(settings.draw(logits, image, place));
+        }
+    }
+    Ok(pictures.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Config, Reference};
+    use candle_core::DType;
+
+    const TINY: Config = Config { layers: 1, width: 8, heads: 2, context: 6, vocabulary: 4 };
+    /// Probabilities 0.1, 0.4, 0.2, 0.3.
+    const P: [f64; 4] = [0.1, 0.4, 0.2, 0.3];
+
+    fn frequencies(settings: &Sampling) -> [f64; 4] {
+        let logits: Vec<f32> = P.iter().map(|p| p.ln() as f32 + 5.0).collect();
+        let mut counts = [0; 4];
+        (0..20_000).for_each(|image| counts[usize::from(settings.draw(&logits, image, 3))] += 1);
+        counts.map(|count| f64::from(count) / 20_000.0)
+    }
+
+    #[test]
+    fn tokens_come_as_often_as_they_are_likely() {
+        let usual = Sampling::default();
+        let half = P.map(|p| p * p / P.iter().map(|p| p * p).sum::<f64>());
+        for (settings, expected) in [
+            (usual, P),
+            (Sampling { seed: 9, ..usual }, P),
+            (Sampling { temperature: 0.5, ..usual }, half),
+            (Sampling { temperature: 0.0, ..usual }, [0.0, 1.0, 0.0, 0.0]),
+            (Sampling { top_k: Some(2), ..usual }, [0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]),
+            (Sampling { top_k: Some(9), top_p: Some(1.0), ..usual }, P),
+            (Sampling { top_p: Some(0.8), ..usual }, [0.0, 4.0 / 9.0, 2.0 / 9.0, 3.0 / 9.0]),
+            (Sampling { top_p: Some(0.39), ..usual }, [0.0, 1.0, 0.0, 0.0]),
+        ] {
+            let found = frequencies(&settings);
+            for (found, expected) in found.iter().zip(expected) {
+                // Five standard errors.
+                let error = 5.0 * (expected * (1.0 - expected) / 20_000.0f64).sqrt();
+                assert!((found - expected).abs() <= error, "{settings:?}: {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_does_not_depend_on_its_neighbours() {
+        let mut parameters = Parameters::init(TINY, 1).unwrap();
+        let mut rng = Rng::keyed(2, "test", [0, 0]);
+        parameters.get_mut("head").unwrap().iter_mut().for_each(|x| *x = rng.normal() as f32);
+        let mut network = Reference::new(TINY, DType::F32).unwrap();
+        let settings = Sampling::default();
+        let mut draw = |beginnings: &[u16], count, first| {
+            sample(&mut network, &parameters, beginnings, count, first, &settings).unwrap()
+        };
+        let all = draw(&[], 5, 10);
+        assert_eq!(all.len(), 5 * TINY.context);
+        assert_eq!(draw(&[], 2, 12), all[2 * TINY.context..4 * TINY.context]);
+        assert_ne!(all[..TINY.context], all[TINY.context..2 * TINY.context]);
+        // Completion keeps what is given; given what would have been drawn, the same comes.
+        let halves: Vec<u16> = all.chunks(TINY.context).flat_map(|picture| &picture[..3]).copied().collect();
+        assert_eq!(draw(&halves, 5, 10), all);
+        assert_eq!(draw(&all, 5, 10), all);
+        assert_eq!(draw(&[3, 2, 1], 1, 0)[..3], [3, 2, 1]);
+    }
+
+    #[test]
+    fn greedy_sampling_takes_the_networks_likeliest() {
+        let mut parameters = Parameters::init(TINY, 1).unwrap();
+        let mut rng = Rng::keyed(3, "test", [0, 0]);
+        parameters.get_mut("head").unwrap().iter_mut().for_each(|x| *x = rng.normal() as f32);
+        let mut network = Reference::new(TINY, DType::F32).unwrap();
+        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+        let picture = sample(&mut network, &parameters, &[], 1, 0, &greedy).unwrap();
+        for t in 0..TINY.context {
+            let logits = network.next_logits(&parameters, &picture[..t], 1).unwrap();
+            assert!(logits.iter().all(|x| *x <= logits[usize::from(picture[t])]));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let parameters = Parameters::init(TINY, 1).unwrap();
+        let mut network = Reference::new(TINY, DType::F32).unwrap();
+        let usual = Sampling::default();
+        for (beginnings, count, settings, said) in [
+            (&[0, 1, 2][..], 2, usual, "3 tokens are not the beginnings"),
+            (&[0; 7], 1, usual, "7 tokens are not the beginnings"),
+            (&[], 0, usual, "of 0 pictures"),
+            (&[], 1, Sampling { temperature: -1.0, ..usual }, "temperature = -1"),
+            (&[], 1, Sampling { top_k: Some(0), ..usual }, "top_k = 0"),
+            (&[], 1, Sampling { top_p: Some(1.5), ..usual }, "top_p"),
+            (&[4], 1, usual, "token 4 is no colour"),
+        ] {
+            let error = sample(&mut network, &parameters, beginnings, count, 0, &settings).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+}

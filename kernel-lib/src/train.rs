@@ -1,0 +1,41 @@
+//! Pre-training (sections 2.1, 3.4 and A.1): settings, the order of pictures, Adam, checkpoints, and the loop.
+//!
+//! ```
+//! use igpt::model::{Config, Reference};
+//! use igpt::prelude::*;
+//! use igpt::train::{Tokens, Trainer, Training};
+//! use std::sync::Arc;
+//!
+//! let config = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3 };
+//! let pictures = Arc::new(Tokens::new(config.context, vec![0, 1, 2, 0, 2, 1, 0, 2])?); // two pictures of four tokens
+//! let settings = Training { batch: 2, learning_rate: 0.01, log_every: 10, ..Training::paper(20) };
+//! let network = Box::new(Reference::new(config, DType::F32)?);
+//! let mut trainer = Trainer::new(settings, network, pictures.clone(), pictures)?;
+//! trainer.run(&mut |progress| println!("{progress}"))?;
+//! assert!(trainer.curve().validation.last().unwrap().loss < 3f64.ln());
+//! # Ok::<(), igpt::Error>(())
+//! ```
+//!
+//! A run is a function of its settings, its pictures and the network's arithmetic. It gives the same bytes for any
+//! number of threads, and also when it was stopped, or killed, and continued from its last checkpoint.
+
+mod adam;
+mod batches;
+mod checkpoint;
+mod curve;
+mod examples;
+mod rate;
+mod schedule;
+mod settings;
+pub mod stop;
+mod trainer;
+
+pub use adam::{Adam, AdamState};
+pub use batches::Batches;
+pub use checkpoint::{Checkpoint, Checkpoints};
+pub use curve::{Curve, Point, Progress};
+pub use examples::{Examples, Tokens};
+pub use rate::{RateSearch, choose_learning_rate};
+pub use schedule::Schedule;
+pub use settings::{Length, Pretext, Training, WarmUp};
+pub use trainer::{Outcome, Trainer};

@@ -1,0 +1,89 @@
+//! Which pictures a step sees.
+
+use crate::rng::Rng;
+use crate::{Error, Result};
+
+/// The order of pictures: all of them once in each epoch, each epoch in another order. What a step sees is a function
+/// of the seed and the step alone, so that a run can be continued anywhere.
+///
+/// Steps take their pictures from epoch after epoch without a gap: a batch at the seam has the last pictures of one
+/// epoch and the first of the next, and no picture is left out.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    pictures: usize,
+    batch: usize,
+    seed: u64,
+    /// The epoch whose order is at hand.
+    at_hand: Option<(u64, Vec<usize>)>,
+}
+
+impl Batches {
+    /// Batches of `batch` of so many `pictures`.
+    ///
+    /// # Errors
+    /// If there are no pictures or a batch is to have none.
+    pub fn new(pictures: usize, batch: usize, seed: u64) -> Result<Self> {
+        if pictures == 0 || batch == 0 {
+            return Err(Error::invalid(format!("{pictures} pictures cannot be had in batches of {batch}")));
+        }
+        Ok(Self { pictures, batch, seed, at_hand: None })
+    }
+
+    /// Steps in which every picture is seen once.
+    pub fn epoch(&self) -> u64 {
+        self.pictures.div_ceil(self.batch) as u64
+    }
+
+    /// The pictures of a step.
+    pub fn of(&mut self, step: u64) -> Vec<usize> {
+        let first = u128::from(step) * self.batch as u128;
+        let mut of_step = Vec::with_capacity(self.batch);
+        for place in (0..self.batch).map(|i| first + i as u128) {
+            let (epoch, place) = (place / self.pictures as u128, place % self.pictures as u128);
+            of_step.push(self.order(epoch as u64)[place as usize]);
+        }
+        of_step
+    }
+
+    fn order(&mut self, epoch: u64) -> &[usize] {
+        let (pictures, seed) = (self.pictures, self.seed);
+        let order = || (epoch, Rng::keyed(seed, "order", [epoch, 0]).permutation(pictures));
+        if self.at_hand.as_ref().is_none_or(|(at_hand, _)| *at_hand != epoch) {
+            self.at_hand = None;
+        }
+        &self.at_hand.get_or_insert_with(order).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_has_every_picture_once_in_another_order() {
+        let mut batches = Batches::new(10, 4, 1).unwrap();
+        assert_eq!(batches.epoch(), 3);
+        let seen: Vec<usize> = (0..5).flat_map(|step| batches.of(step)).collect();
+        let (first, second) = seen.split_at(10);
+        assert_ne!(first, second);
+        for epoch in [first, second] {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_step_is_the_same_wherever_one_begins() {
+        let mut from_start = Batches::new(7, 3, 5).unwrap();
+        let all: Vec<_> = (0..40).map(|step| from_start.of(step)).collect();
+        for step in [39, 0, 17, 2] {
+            assert_eq!(Batches::new(7, 3, 5).unwrap().of(step), all[step as usize]);
+            assert_eq!(from_start.of(step), all[step as usize]);
+        }
+        assert_ne!(Batches::new(7, 3, 6).unwrap().of(0), all[0]);
+        // More in a batch than there are.
+        assert_eq!(Batches::new(2, 5, 1).unwrap().of(0).len(), 5);
+        assert!(Batches::new(0, 5, 1).is_err());
+    }
+}

@@ -1,0 +1,294 @@
+//! Settings of a pre-training run.
+
+use super::{Adam, Batches, Schedule};
+use crate::rng::Rng;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Settings of a pre-training run. Unknown settings are errors.
+///
+/// ```
+/// use igpt::train::{Length, Training};
+///
+/// let settings: Training = toml::from_str("length = { steps = 700 }\nbatch = 32\nlearning_rate = 0.003")?;
+/// assert_eq!(settings.length, Length::Steps(700));
+/// assert!(toml::from_str::<Training>("length = { steps = 700 }\nbatchsize = 32").is_err());
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// How long to train.
+    pub length: Length,
+    /// Pictures in a step.
+    #[serde(default = "default::batch")]
+    pub batch: usize,
+    /// The peak learning rate.
+    #[serde(default = "default::learning_rate")]
+    pub learning_rate: f64,
+    /// How long the learning rate rises.
+    #[serde(default)]
+    pub warm_up: WarmUp,
+    /// The optimiser.
+    #[serde(default)]
+    pub adam: Adam,
+    /// What is predicted.
+    #[serde(default)]
+    pub objective: Pretext,
+    /// Of the network's start, the order of pictures, and masks.
+    #[serde(default)]
+    pub seed: u64,
+    /// Steps from one report to the next; each is the mean loss since the last.
+    #[serde(default = "default::log_every")]
+    pub log_every: u64,
+    /// Steps from one validation to the next; the last step always ends with one.
+    #[serde(default = "default::evaluate_every")]
+    pub evaluate_every: u64,
+    /// Steps from one checkpoint to the next, where checkpoints are kept. It changes no result.
+    #[serde(default = "default::checkpoint_every")]
+    pub checkpoint_every: u64,
+}
+
+/// The length of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Length {
+    /// So many steps.
+    Steps(u64),
+    /// So many times all pictures; need not be whole.
+    Epochs(f64),
+}
+
+/// The length of the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarmUp {
+    /// One epoch, as in section 3.4.
+    #[default]
+    Epoch,
+    /// So many steps.
+    Steps(u64),
+}
+
+/// What is predicted (section 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Pretext {
+    /// Each token from those before it.
+    #[default]
+    Autoregressive,
+    /// Masked tokens from all others.
+    Bert {
+        /// Each token is masked with this probability; 0.15 in section 2.1.
+        mask: f64,
+    },
+}
+
+mod default {
+    pub(super) const fn batch() -> usize {
+        128
+    }
+    pub(super) const fn learning_rate() -> f64 {
+        0.003
+    }
+    pub(super) const fn log_every() -> u64 {
+        100
+    }
+    pub(super) const fn evaluate_every() -> u64 {
+        1000
+    }
+    pub(super) const fn checkpoint_every() -> u64 {
+        1000
+    }
+}
+
+impl Training {
+    /// The paper's settings for iGPT-S (section 3.4, Table 5), for so many steps; it takes 1,000,000.
+    pub fn paper(steps: u64) -> Self {
+        Self {
+            length: Length::Steps(steps),
+            batch: default::batch(),
+            learning_rate: default::learning_rate(),
+            warm_up: WarmUp::Epoch,
+            adam: Adam::default(),
+            objective: Pretext::Autoregressive,
+            seed: 0,
+            log_every: default::log_every(),
+            evaluate_every: default::evaluate_every(),
+            checkpoint_every: default::checkpoint_every(),
+        }
+    }
+
+    /// The number of steps with so many pictures to train on.
+    ///
+    /// # Errors
+    /// If there are none, or the length makes no sense.
+    pub fn steps(&self, pictures: usize) -> Result<u64> {
+        Batches::new(pictures, self.batch, self.seed)?;
+        match self.length {
+            Length::Steps(steps) if steps > 0 => Ok(steps),
+            Length::Epochs(epochs) if epochs.is_finite() && epochs > 0.0 => {
+                // As many as reach the last picture of the last epoch.
+                Ok((epochs * pictures as f64 / self.batch as f64).ceil().max(1.0) as u64)
+            }
+            length => Err(Error::invalid(format!("{length:?} is no length to train for"))),
+        }
+    }
+
+    /// The learning rate at each step, with so many pictures to train on.
+    ///
+    /// # Errors
+    /// If length, learning rate and warm-up do not go together.
+    pub fn schedule(&self, pictures: usize) -> Result<Schedule> {
+        let warm_up = match self.warm_up {
+            WarmUp::Epoch => Batches::new(pictures, self.batch, self.seed)?.epoch(),
+            WarmUp::Steps(steps) => steps,
+        };
+        Schedule::new(self.learning_rate, warm_up, self.steps(pictures)?)
+    }
+
+    /// Checks the settings against so many pictures to train on.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn validate(&self, pictures: usize) -> Result<()> {
+        self.schedule(pictures)?;
+        self.adam.validate()?;
+        for (name, every) in [
+            ("log_every", self.log_every),
+            ("evaluate_every", self.evaluate_every),
+            ("checkpoint_every", self.checkpoint_every),
+        ] {
+            if every == 0 {
+                return Err(Error::invalid(format!("{name} = 0: it counts steps from one to the next")));
+            }
+        }
+        match self.objective {
+            Pretext::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
+                Err(Error::invalid(format!("mask = {mask} is no probability above 0")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// In what a run with these settings differs from the paper's pre-training (sections 2.1, 3.4, A.1), each in words.
+    /// Learning rates are not among them: the paper chooses them anew for each network.
+    pub fn differences(&self) -> Vec<String> {
+        let Adam { beta_1, beta_2, epsilon: _, weight_decay, clip } = self.adam;
+        let mut differences = Vec::new();
+        let mut differs = |condition: bool, what: String| {
+            if condition {
+                differences.push(what);
+            }
+        };
+        let length = match self.length {
+            Length::Steps(steps) => format!("{steps} steps"),
+            Length::Epochs(epochs) => format!("{epochs} epochs"),
+        };
+        differs(self.length != Length::Steps(1_000_000), format!("{length} instead of 1000000 steps"));
+        differs(self.batch != 128, format!("batches of {} instead of 128", self.batch));
+        if let WarmUp::Steps(steps) = self.warm_up {
+            differs(true, format!("a warm-up of {steps} steps instead of one epoch"));
+        }
+        differs(beta_1 != 0.9, format!("Adam's beta_1 is {beta_1} instead of 0.9"));
+        differs(beta_2 != 0.95, format!("Adam's beta_2 is {beta_2} instead of 0.95"));
+        differs(weight_decay != 0.0, format!("a weight decay of {weight_decay} instead of none"));
+        if let Some(clip) = clip {
+            differs(true, format!("gradients clipped to a norm of {clip}, which the paper does not mention"));
+        }
+        if let Pretext::Bert { mask } = self.objective {
+            differs(mask != 0.15, format!("{mask} of the tokens masked instead of 0.15"));
+        }
+        differences
+    }
+}
+
+/// Which of `context` tokens are masked, each with this probability. A mask that masks nothing is drawn again.
+pub(super) fn mask(context: usize, probability: f64, mut rng: Rng) -> Vec<bool> {
+    loop {
+        let mask: Vec<bool> = (0..context).map(|_| rng.uniform() < probability).collect();
+        if mask.contains(&true) || context == 0 {
+            return mask;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_papers_settings_differ_from_the_paper_in_nothing() {
+        let paper = Training::paper(1_000_000);
+        assert!(paper.differences().is_empty());
+        let text = "length = { steps = 1000000 }";
+        assert_eq!(toml::from_str::<Training>(text).unwrap(), paper);
+
+        let other = Training {
+            length: Length::Epochs(2.5),
+            batch: 32,
+            warm_up: WarmUp::Steps(50),
+            adam: Adam { beta_2: 0.999, weight_decay: 0.01, clip: Some(1.0), ..Adam::default() },
+            objective: Pretext::Bert { mask: 0.2 },
+            ..paper
+        };
+        assert_eq!(
+            other.differences(),
+            [
+                "2.5 epochs instead of 1000000 steps",
+                "batches of 32 instead of 128",
+                "a warm-up of 50 steps instead of one epoch",
+                "Adam's beta_2 is 0.999 instead of 0.95",
+                "a weight decay of 0.01 instead of none",
+                "gradients clipped to a norm of 1, which the paper does not mention",
+                "0.2 of the tokens masked instead of 0.15",
+            ]
+        );
+        let text = toml::to_string(&other).unwrap();
+        assert_eq!(toml::from_str::<Training>(&text).unwrap(), other, "{text}");
+    }
+
+    #[test]
+    fn epochs_become_steps() {
+        let settings = Training { batch: 4, ..Training::paper(1) };
+        let steps = |epochs| Training { length: Length::Epochs(epochs), ..settings }.steps(10).unwrap();
+        assert_eq!((steps(1.0), steps(2.0), steps(0.01)), (3, 5, 1));
+        let one_epoch = Training { length: Length::Epochs(1.0), ..settings };
+        let error = one_epoch.schedule(10).unwrap_err().to_string();
+        assert!(error.contains("a warm-up of 3 steps fills a run of 3"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        let good = Training { warm_up: WarmUp::Steps(1), ..Training::paper(10) };
+        good.validate(5).unwrap();
+        for (bad, said) in [
+            (Training { batch: 0, ..good }, "batches of 0"),
+            (Training { length: Length::Epochs(-1.0), ..good }, "Epochs(-1.0) is no length"),
+            (Training { length: Length::Steps(0), ..good }, "Steps(0) is no length"),
+            (Training { log_every: 0, ..good }, "log_every = 0"),
+            (Training { objective: Pretext::Bert { mask: 0.0 }, ..good }, "mask = 0"),
+            (Training { learning_rate: 0.0, ..good }, "a learning rate is a positive number, not 0"),
+        ] {
+            let error = bad.validate(5).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        for bad in [
+            "length = { steps = 1 }\nadam = { beta = 1 }",
+            "length = { steps = 1 }\nobjective = { bert = { rate = 1 } }",
+        ] {
+            assert!(toml::from_str::<Training>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn masks_are_never_empty_and_of_the_right_size() {
+        let rng = |i| Rng::keyed(1, "mask", [i, 0]);
+        let counts: usize = (0..500).map(|i| mask(100, 0.15, rng(i)).iter().filter(|m| **m).count()).sum();
+        assert!(
+            (counts as f64 / 50_000.0 - 0.15).abs() < 5.0 * (0.15 * 0.85 / 50_000.0f64).sqrt(),
+            "{counts}"
+        );
+        assert!((0..200).all(|i| mask(3, 0.05, rng(i)).contains(&true)));
+    }
+}

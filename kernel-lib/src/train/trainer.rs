@@ -1,0 +1,306 @@
+//! The training loop.
+
+use super::checkpoint::Identity;
+use super::settings::mask;
+use super::{
+    AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Pretext, Progress, Schedule,
+    Training, stop,
+};
+use crate::model::{Batch, Network, Objective, Parameters};
+use crate::rng::Rng;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A pre-training run.
+///
+/// [`Trainer::run`] is the whole loop; [`Trainer::advance`] is one step of it, for a reader who wants to look between
+/// steps.
+pub struct Trainer {
+    identity: Identity,
+    schedule: Schedule,
+    steps: u64,
+    batches: Batches,
+    network: Box<dyn Network>,
+    training: Arc<dyn Examples>,
+    validation: Arc<dyn Examples>,
+    checkpoints: Option<Checkpoints>,
+    stop: Option<&'static AtomicBool>,
+    now: Checkpoint,
+    gradients: Parameters,
+    /// Time that steps took, and how many, since this process began with the run.
+    pace: (Duration, u64),
+}
+
+/// How [`Trainer::run`] ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[must_use]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// Someone asked to stop ([`stop::request`]). If checkpoints are kept, there is one of this step.
+    Stopped {
+        /// Steps done.
+        step: u64,
+    },
+    /// The loss is no number any more: the learning rate is too large.
+    Diverged {
+        /// The step, from 0, that gave this loss.
+        step: u64,
+    },
+}
+
+impl Trainer {
+    /// A run that trains a network of the shape of `network`, from its start, on `training`, and follows the loss on
+    /// `validation` (which may be empty).
+    ///
+    /// # Errors
+    /// If the settings make no sense.
+    pub fn new(
+        settings: Training,
+        network: Box<dyn Network>,
+        training: Arc<dyn Examples>,
+        validation: Arc<dyn Examples>,
+    ) -> Result<Self> {
+        settings.validate(training.len())?;
+        let config = network.config();
+        let now = Checkpoint {
+            step: 0,
+            parameters: Parameters::init(config, settings.seed)?,
+            adam: AdamState::new(config.parameters()),
+            curve: Curve::default(),
+            since: (0.0, 0),
+        };
+        Ok(Self {
+            schedule: settings.schedule(training.len())?,
+            steps: settings.steps(training.len())?,
+            batches: Batches::new(training.len(), settings.batch, settings.seed)?,
+            identity: Identity {
+                settings,
+                network: config,
+                pictures: [training.len(), validation.len()],
+                inputs: BTreeMap::new(),
+            },
+            network,
+            training,
+            validation,
+            checkpoints: None,
+            stop: None,
+            now,
+            gradients: Parameters::zeros(config)?,
+            pace: (Duration::ZERO, 0),
+        })
+    }
+
+    /// Names something else that the run depends on, with its checksum: the data, the palette. A checkpoint with another
+    /// is refused. Say it before [`Trainer::keep_checkpoints`].
+    #[must_use]
+    pub fn input(mut self, name: &str, checksum: &str) -> Self {
+        self.identity.inputs.insert(name.to_owned(), checksum.to_owned());
+        self
+    }
+
+    /// Keeps checkpoints in this folder, and goes on from the last one there if there is one.
+    ///
+    /// # Errors
+    /// If the folder cannot be made, or its checkpoint is damaged or that of another run.
+    pub fn keep_checkpoints(mut self, folder: impl Into<PathBuf>) -> Result<Self> {
+        let checkpoints = Checkpoints::new(folder)?;
+        if let Some(checkpoint) = checkpoints.load(&self.identity)? {
+            self.now = checkpoint;
+        }
+        self.checkpoints = Some(checkpoints);
+        Ok(self)
+    }
+
+    /// Stops when this flag is set, too, not only at [`stop::request`].
+    #[must_use]
+    pub fn stop_at(mut self, flag: &'static AtomicBool) -> Self {
+        self.stop = Some(flag);
+        self
+    }
+
+    /// Trains to the end, and calls `report` with every mean loss and every validation: with
+    /// `|progress| println!("{progress}")` each is a whole line.
+    ///
+    /// # Errors
+    /// If pictures cannot be had, the network refuses them, or a checkpoint cannot be written.
+    pub fn run(&mut self, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
+        let Training { log_every, evaluate_every, checkpoint_every, .. } = self.identity.settings;
+        while self.now.step < self.steps {
+            if self.stop_requested() {
+                self.save()?;
+                return Ok(Outcome::Stopped { step: self.now.step });
+            }
+            let step = self.now.step;
+            if !self.advance()?.is_finite() {
+                return Ok(Outcome::Diverged { step });
+            }
+            let done = step + 1;
+            let last = done == self.steps;
+            let loss = (done.is_multiple_of(log_every) || last).then(|| self.mean_loss());
+            let evaluate = (done.is_multiple_of(evaluate_every) || last) && !self.validation.is_empty();
+            let validation = if evaluate { Some(self.evaluate()?) } else { None };
+            for (loss, curve) in
+                [(loss, &mut self.now.curve.training), (validation, &mut self.now.curve.validation)]
+            {
+                curve.extend(loss.map(|loss| Point { step: done, loss }));
+            }
+            if done.is_multiple_of(checkpoint_every) || last {
+                self.save()?;
+            }
+            if loss.is_some() || validation.is_some() {
+                report(&self.progress(loss, validation));
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// Does one step, and returns its loss, that of the network before the step. A loss that is no number changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// If pictures cannot be had or the network refuses them.
+    pub fn advance(&mut self) -> Result<f64> {
+        let began = Instant::now();
+        let settings = self.identity.settings;
+        let step = self.now.step;
+        let images = self.batches.of(step);
+        let tokens = self.training.tokens(step, &images)?;
+        let masked = self.masks("mask", step, &images);
+        let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
+
+        self.gradients.values_mut().fill(0.0);
+        let Checkpoint { parameters, adam, since, .. } = &mut self.now;
+        let loss = self.network.gradients(parameters, &batch, 1.0, &mut self.gradients)?;
+        if !loss.is_finite() {
+            return Ok(loss);
+        }
+        let layout = self.gradients.layout();
+        let rate = self.schedule.at(step);
+        adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), self.gradients.values())?;
+
+        *since = (since.0 + loss, since.1 + 1);
+        self.now.step += 1;
+        self.pace = (self.pace.0 + began.elapsed(), self.pace.1 + 1);
+        Ok(loss)
+    }
+
+    /// The loss on all validation pictures, as the network now is. Masks are the same each time.
+    ///
+    /// # Errors
+    /// If there are none, they cannot be had, or the network refuses them.
+    pub fn evaluate(&mut self) -> Result<f64> {
+        let images: Vec<usize> = (0..self.validation.len()).collect();
+        let mut sum = 0.0;
+        for images in images.chunks(self.identity.settings.batch) {
+            let tokens = self.validation.tokens(0, images)?;
+            let masked = self.masks("validation mask", 0, images);
+            let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
+            sum += images.len() as f64 * self.network.loss(&self.now.parameters, &batch)?;
+        }
+        if images.is_empty() {
+            return Err(Error::invalid("there are no validation pictures"));
+        }
+        Ok(sum / images.len() as f64)
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.now.step
+    }
+
+    /// Steps of the whole run.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How the loss fell so far.
+    pub fn curve(&self) -> &Curve {
+        &self.now.curve
+    }
+
+    /// The network as it now is.
+    pub fn parameters(&self) -> &Parameters {
+        &self.now.parameters
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Training {
+        &self.identity.settings
+    }
+
+    /// What computes the network, to sample or to extract features with, and the parameters.
+    pub fn network(&mut self) -> (&mut dyn Network, &Parameters) {
+        (self.network.as_mut(), &self.now.parameters)
+    }
+
+    /// The trained parameters, the curve, and what computed them.
+    pub fn into_parts(self) -> (Parameters, Curve, Box<dyn Network>) {
+        (self.now.parameters, self.now.curve, self.network)
+    }
+
+    /// Masks of these pictures, `(B, T)`, if the objective has any. Keyed by step and picture.
+    fn masks(&self, purpose: &str, step: u64, images: &[usize]) -> Option<Vec<bool>> {
+        let Pretext::Bert { mask: probability } = self.identity.settings.objective else { return None };
+        let rng = |image: usize| Rng::keyed(self.identity.settings.seed, purpose, [step, image as u64]);
+        let context = self.identity.network.context;
+        Some(images.iter().flat_map(|image| mask(context, probability, rng(*image))).collect())
+    }
+
+    /// The mean loss since it was last asked for.
+    fn mean_loss(&mut self) -> f64 {
+        let (sum, count) = std::mem::take(&mut self.now.since);
+        sum / count.max(1) as f64
+    }
+
+    fn save(&self) -> Result<()> {
+        match &self.checkpoints {
+            Some(checkpoints) => checkpoints.save(&self.identity, &self.now),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether to stop. The request is answered, and so taken back.
+    fn stop_requested(&self) -> bool {
+        if self.stop.is_some_and(|flag| flag.swap(false, Ordering::Relaxed)) {
+            return true;
+        }
+        let requested = stop::requested();
+        if requested {
+            stop::clear();
+        }
+        requested
+    }
+
+    fn progress(&self, loss: Option<f64>, validation: Option<f64>) -> Progress {
+        let (time, count) = (self.pace.0.as_secs_f64().max(1e-9), self.pace.1);
+        let tokens = count as f64 * (self.identity.settings.batch * self.identity.network.context) as f64;
+        let left = (self.steps - self.now.step) as f64 * time / count.max(1) as f64;
+        Progress {
+            step: self.now.step,
+            steps: self.steps,
+            loss,
+            validation,
+            learning_rate: self.schedule.at(self.now.step.saturating_sub(1)),
+            tokens_per_second: tokens / time,
+            left: Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX),
+        }
+    }
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Trainer at step {} of {}: {:?}", self.now.step, self.steps, self.identity)
+    }
+}
+
+fn objective(masked: Option<&[bool]>) -> Objective<'_> {
+    masked.map_or(Objective::Autoregressive, Objective::Bert)
+}
+
+#[cfg(test)]
+mod tests;

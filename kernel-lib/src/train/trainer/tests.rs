@@ -1,0 +1,256 @@
+use super::*;
+use crate::model::{Config, Reference};
+use crate::train::{Length, Tokens, WarmUp};
+use candle_core::DType;
+
+const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5 };
+
+fn pictures(count: usize, seed: u64) -> Arc<Tokens> {
+    let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
+    let tokens = (0..count * TINY.context).map(|_| rng.below(TINY.vocabulary) as u16).collect();
+    Arc::new(Tokens::new(TINY.context, tokens).unwrap())
+}
+
+fn settings(steps: u64) -> Training {
+    Training {
+        batch: 4,
+        learning_rate: 0.01,
+        warm_up: WarmUp::Steps(5),
+        log_every: 4,
+        evaluate_every: 6,
+        checkpoint_every: 3,
+        ..Training::paper(steps)
+    }
+}
+
+fn trainer(settings: Training) -> Trainer {
+    let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+    Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).unwrap()
+}
+
+fn quiet(trainer: &mut Trainer) -> Outcome {
+    trainer.run(&mut |_| ()).unwrap()
+}
+
+#[test]
+fn a_few_pictures_are_learnt_by_heart() {
+    for objective in [Pretext::Autoregressive, Pretext::Bert { mask: 0.15 }] {
+        let settings = Training { objective, batch: 3, log_every: 10, ..settings(400) };
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        let mut trainer = Trainer::new(settings, network, pictures(3, 1), pictures(0, 2)).unwrap();
+        assert_eq!(quiet(&mut trainer), Outcome::Finished);
+        let curve = trainer.curve();
+        assert!((curve.training[0].loss - 5f64.ln()).abs() < 0.3, "{curve:?}");
+        // The first token of a picture is one of three at random: ln 3 / 9 cannot be learnt.
+        let floor = if objective == Pretext::Autoregressive { 3f64.ln() / 9.0 } else { 0.0 };
+        let last = curve.training.last().unwrap().loss;
+        assert!(last < floor + 0.1, "{objective:?}: {last}");
+        assert!(curve.validation.is_empty());
+    }
+}
+
+#[test]
+fn reports_and_curve_agree() {
+    let mut trainer = trainer(settings(14));
+    let mut lines = Vec::new();
+    let outcome = trainer.run(&mut |progress| lines.push(progress.to_string())).unwrap();
+    assert_eq!(outcome, Outcome::Finished);
+    let steps = |points: &[Point]| points.iter().map(|point| point.step).collect::<Vec<_>>();
+    assert_eq!(steps(&trainer.curve().training), [4, 8, 12, 14]);
+    assert_eq!(steps(&trainer.curve().validation), [6, 12, 14]);
+    assert_eq!(lines.len(), 5);
+    assert!(lines[0].starts_with("step 4 of 14 · loss 1."), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains(['\n', '\r'])));
+    // The first loss is that of a network which finds all colours equally likely.
+    let mut again = super::tests::trainer(settings(14));
+    let losses: Vec<f64> = (0..4).map(|_| again.advance().unwrap()).collect();
+    assert!((losses[0] - 5f64.ln()).abs() < 1e-6);
+    assert_eq!(losses.iter().sum::<f64>() / 4.0, trainer.curve().training[0].loss);
+    let (_, curve, _) = trainer.into_parts();
+    let text = serde_json::to_string(&curve).unwrap();
+    assert_eq!(serde_json::from_str::<Curve>(&text).unwrap(), curve);
+}
+
+#[test]
+fn threads_change_nothing() {
+    for objective in [Pretext::Autoregressive, Pretext::Bert { mask: 0.15 }] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut trainer = trainer(Training { objective, ..settings(12) });
+                assert_eq!(quiet(&mut trainer), Outcome::Finished);
+                trainer.now
+            })
+        };
+        let one = with(1);
+        assert!(one == with(2) && one == with(3));
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bytes() {
+    for objective in [Pretext::Autoregressive, Pretext::Bert { mask: 0.3 }] {
+        let settings = Training { objective, length: Length::Epochs(5.5), ..settings(1) };
+        let mut whole = trainer(settings);
+        assert_eq!(quiet(&mut whole), Outcome::Finished);
+        assert_eq!(whole.steps(), 14);
+
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let folder = tempfile::tempdir().unwrap();
+        let mut stops = 0;
+        let parts = loop {
+            let mut part = trainer(settings).keep_checkpoints(folder.path()).unwrap().stop_at(&STOP);
+            let began = part.step();
+            let outcome = part.run(&mut |_| STOP.store(true, Ordering::Relaxed)).unwrap();
+            STOP.store(false, Ordering::Relaxed);
+            match outcome {
+                Outcome::Stopped { step } => assert!(step > began),
+                outcome => {
+                    assert_eq!(outcome, Outcome::Finished);
+                    break part;
+                }
+            }
+            stops += 1;
+        };
+        assert!(stops >= 4, "{stops}");
+        assert!(parts.now == whole.now);
+        // What is finished is not done again.
+        let mut again = trainer(settings).keep_checkpoints(folder.path()).unwrap();
+        assert_eq!(again.step(), 14);
+        assert_eq!(quiet(&mut again), Outcome::Finished);
+        assert!(again.now == whole.now);
+    }
+}
+
+/// A run stopped at step 6 of 14, in this folder.
+fn stopped_at_6(folder: &std::path::Path) {
+    let mut trainer = trainer(settings(14)).keep_checkpoints(folder).unwrap();
+    (0..3).for_each(|_| _ = trainer.advance().unwrap());
+    trainer.save().unwrap();
+    (0..3).for_each(|_| _ = trainer.advance().unwrap());
+    trainer.save().unwrap();
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_at_6(folder.path());
+    let refused = |trainer: Trainer| trainer.keep_checkpoints(folder.path()).unwrap_err().to_string();
+    let settings = settings(14);
+    let error = refused(trainer(Training { learning_rate: 0.003, batch: 5, ..settings }));
+    for said in [
+        "that of another run",
+        "settings.batch is 4 there and 5 here",
+        "settings.learning_rate is 0.01 there and 0.003 here",
+        "choose another folder",
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
+    let error = refused(trainer(settings).input("palette", "abc"));
+    assert!(error.contains("inputs.palette is null there and \"abc\" here"), "{error}");
+    let network = Box::new(Reference::new(Config { layers: 1, ..TINY }, DType::F32).unwrap());
+    let error = refused(Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).unwrap());
+    assert!(error.contains("network.layers is 2 there and 1 here"), "{error}");
+    let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+    let error = refused(Trainer::new(settings, network, pictures(11, 1), pictures(5, 2)).unwrap());
+    assert!(error.contains("pictures is [10,5] there and [11,5] here"), "{error}");
+    // The good twins.
+    let same = trainer(settings).keep_checkpoints(folder.path()).unwrap();
+    assert_eq!(same.step(), 6);
+    let oftener = trainer(Training { checkpoint_every: 1, ..settings });
+    assert_eq!(oftener.keep_checkpoints(folder.path()).unwrap().step(), 6);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_found_and_the_one_before_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_at_6(folder.path());
+    let open = || trainer(settings(14)).keep_checkpoints(folder.path());
+    let last = Checkpoints::new(folder.path()).unwrap().last();
+    let good = std::fs::read(&last).unwrap();
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    for bad in
+        [&good[..good.len() - 1], &good[..100], &[], b"not a checkpoint at all, but long enough", &flipped]
+    {
+        std::fs::write(&last, bad).unwrap();
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains("delete it"), "{error}");
+        assert!(
+            error.contains("checkpoint before it") && error.contains("checkpoint.safetensors"),
+            "{error}"
+        );
+    }
+    std::fs::remove_file(&last).unwrap();
+    assert_eq!(open().unwrap().step(), 3);
+    std::fs::write(&last, &good).unwrap();
+    let good = open().unwrap();
+    assert_eq!(good.step(), 6);
+    // Not ours, but whole.
+    let tensor = candle_core::Tensor::zeros(3, DType::F32, &candle_core::Device::Cpu).unwrap();
+    tensor.save_safetensors("x", &last).unwrap();
+    let error = open().unwrap_err().to_string();
+    assert!(error.contains("no checkpoint of a training run"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_at_6(folder.path());
+    // Whatever is written to this device meets a full disk.
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("checkpoint.partial")).unwrap();
+    let mut run = trainer(settings(14)).keep_checkpoints(folder.path()).unwrap();
+    let error = run.run(&mut |_| ()).unwrap_err().to_string();
+    for said in
+        ["checkpoint of step 9 could not be written", "No space left", "make room", "checkpoint.partial"]
+    {
+        assert!(error.contains(said), "{error}");
+    }
+    // Run again where there is room: to the same bytes.
+    let mut again = trainer(settings(14)).keep_checkpoints(folder.path()).unwrap();
+    assert_eq!(again.step(), 6);
+    // The stop in the middle was not at the end of a report, and the losses before it still count.
+    assert_eq!(quiet(&mut again), Outcome::Finished);
+    let mut whole = trainer(settings(14));
+    assert_eq!(quiet(&mut whole), Outcome::Finished);
+    assert_eq!(again.now.parameters, whole.now.parameters);
+    assert_eq!(again.now.adam, whole.now.adam);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "").unwrap();
+    let error = trainer(settings(14)).keep_checkpoints(file.join("run")).unwrap_err().to_string();
+    assert!(error.contains("a file/run"), "{error}");
+}
+
+#[test]
+fn a_run_that_diverges_says_so() {
+    let mut trainer = trainer(Training { learning_rate: 1e30, warm_up: WarmUp::Steps(1), ..settings(14) });
+    let Outcome::Diverged { step } = quiet(&mut trainer) else {
+        panic!("a learning rate of 1e30 is too large")
+    };
+    assert!(step > 0);
+    assert_eq!(trainer.step(), step);
+}
+
+#[test]
+fn validation_is_the_mean_over_pictures() {
+    // 5 pictures in batches of 4: the fifth counts as much as the others.
+    let mut trainer = trainer(settings(14));
+    assert_eq!(quiet(&mut trainer), Outcome::Finished);
+    let all = trainer.evaluate().unwrap();
+    let parameters = trainer.parameters().clone();
+    let mut network = Reference::new(TINY, DType::F32).unwrap();
+    let tokens = pictures(5, 2).tokens(0, &[0, 1, 2, 3, 4]).unwrap();
+    let one_by_one: f64 = tokens
+        .chunks(TINY.context)
+        .map(|picture| network.loss(&parameters, &Batch::autoregressive(picture)).unwrap())
+        .sum();
+    assert!((all - one_by_one / 5.0).abs() < 1e-6);
+    assert_eq!(trainer.curve().validation.last().unwrap().loss, all);
+}
