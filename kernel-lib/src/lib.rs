@@ -8,6 +8,7 @@ pub mod model;
 pub mod notebook;
 pub mod paper;
 pub mod prelude;
+pub mod probe;
 pub mod rng;
 mod root;
 pub mod show;

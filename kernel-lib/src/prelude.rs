@@ -1,6 +1,7 @@
 //! What a notebook imports with `use igpt::prelude::*;`.
 
 pub use crate::paper::{self, Verdict};
+pub use crate::probe::{self, Features, Probe};
 pub use crate::show::{self, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent};
 pub use crate::{Error, Result};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
