@@ -9,9 +9,11 @@ pub mod notebook;
 pub mod paper;
 pub mod prelude;
 pub mod probe;
+pub mod profile;
 pub mod rng;
 mod root;
 pub mod show;
+pub mod store;
 
 pub use error::{Error, Result};
 pub use root::root;

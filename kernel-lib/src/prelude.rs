@@ -2,6 +2,8 @@
 
 pub use crate::paper::{self, Verdict};
 pub use crate::probe::{self, Features, Probe};
+pub use crate::profile::Profile;
 pub use crate::show::{self, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent};
+pub use crate::store::{Step, Store};
 pub use crate::{Error, Result};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

@@ -20,8 +20,6 @@ pub(super) struct Minimum {
     pub(super) at: Vec<f64>,
     /// The function's value there.
     pub(super) value: f64,
-    /// Its gradient there.
-    pub(super) gradient: Vec<f64>,
     /// Steps that were taken.
     pub(super) iterations: usize,
     /// How often the function was computed.
@@ -48,7 +46,6 @@ pub(super) fn minimise(
         let end = |converged, now: Point, evaluations| Minimum {
             at: now.at,
             value: now.value,
-            gradient: now.gradient,
             iterations,
             evaluations,
             converged,

@@ -30,6 +30,55 @@ fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(what)
 }
 
+/// What `tests/fixtures/probe/make.py` found with scikit-learn.
+#[derive(serde::Deserialize)]
+struct Peer {
+    images: usize,
+    width: usize,
+    classes: usize,
+    labels: String,
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    l2: f64,
+    objective: f64,
+    weights: Vec<Vec<f64>>,
+    predicted: String,
+}
+
+#[test]
+fn the_optimum_is_that_of_scikit_learn() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/probe");
+    let bytes = std::fs::read(folder.join("features.f32")).unwrap();
+    let peer: Peer = serde_json::from_slice(&std::fs::read(folder.join("probe.json")).unwrap()).unwrap();
+    let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+    let features = Features::new(values, 1, peer.width).unwrap();
+    assert_eq!((features.images(), peer.cases.len()), (peer.images, 6));
+    let digits = |text: &str| text.bytes().map(|digit| digit - b'0').collect::<Vec<_>>();
+    let labels = digits(&peer.labels);
+    for case in &peer.cases {
+        let probe = Probe::fit(&features, 0, &labels, peer.classes, case.l2).unwrap();
+        let fit = probe.outcome();
+        let relative = (fit.objective - case.objective).abs() / case.objective;
+        assert!(fit.converged && relative < 1e-7, "{:e}: {relative:e} {fit:?}", case.l2);
+        // The flatter the optimum, the further apart two that are equally good may lie.
+        let size = case.weights.concat().iter().fold(0.0, |most: f64, w| most.max(w.abs()));
+        for (ours, theirs) in probe.weights().concat().iter().zip(case.weights.concat()) {
+            assert!((ours - theirs).abs() < 1e-3 * size, "{:e}: {ours} {theirs}", case.l2);
+        }
+        let same = probe
+            .predict(&features)
+            .unwrap()
+            .iter()
+            .zip(digits(&case.predicted))
+            .filter(|(a, b)| **a == *b)
+            .count();
+        assert!(same + 1 >= peer.images, "{same}");
+    }
+}
+
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
     let (features, labels) = images(1, 2500, 1, 13, 4);
