@@ -12,10 +12,13 @@ pub mod notebook;
 pub mod palette;
 pub mod paper;
 pub mod prelude;
+pub mod probe;
+pub mod profile;
 pub mod rng;
 mod root;
 pub mod sample;
 pub mod show;
+pub mod store;
 pub mod train;
 
 pub use self::image::Image;

@@ -1,0 +1,269 @@
+//! The linear probe (section 2.4): how well a linear classifier does on frozen features, layer by layer.
+//!
+//! A probe is a multinomial logistic regression with an intercept. It minimises
+//!
+//! > the mean over N images of −ln p(class), plus λ/2 · ‖W‖²
+//!
+//! where `W` are the weights of standardised features (each less its mean, over its standard deviation, in the images
+//! that the probe is fitted to); the intercepts are not penalised. scikit-learn's `LogisticRegression` minimises
+//! C · N times the same, with `C = 1 / (λ N)`: see [`Probe::scikit_learn_c`]. λ is used here because it means the
+//! same for every N: what was chosen on the training images still fits when the validation images join them.
+//!
+//! The paper used scikit-learn's L-BFGS and states neither the penalty nor any scaling of the features; here both are
+//! explicit, and the penalty is chosen on validation images. Features are f32; everything that is computed from them
+//! is f64, in a fixed order: the result is the same, bit for bit, on any processor and for any number of threads.
+//!
+//! [`choose`] is the protocol of Figure 2: layer and penalty are chosen without the test images, and the test labels
+//! are a value that [`Choice::test`] uses up.
+
+mod accuracy;
+mod curve;
+mod features;
+mod lanes;
+mod lbfgs;
+mod objective;
+mod whiten;
+
+pub use accuracy::Accuracy;
+pub use curve::{Choice, Curve, Layer, TestSet, choose};
+pub use features::Features;
+
+use crate::{Error, Result};
+use objective::{Design, Objective, Scaling};
+use serde::{Deserialize, Serialize};
+use whiten::Whitening;
+
+/// Bound on the whitened gradient's norm, see [`Fit`].
+const TOLERANCE: f64 = 1e-5;
+/// Most steps of one fit.
+const MOST_STEPS: usize = 2000;
+
+/// How the fit of a [`Probe`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Fit {
+    /// The objective, in nats.
+    pub objective: f64,
+    /// The largest derivative of the objective by a weight or an intercept (absolute).
+    pub gradient: f64,
+    /// Steps of L-BFGS.
+    pub iterations: usize,
+    /// How often the objective was computed.
+    pub evaluations: usize,
+    /// Whether the fit ended because the gradient was small enough: its norm, in variables in which the objective's
+    /// curvature is about one, was at most 1e-5, so that about 1e-10 nats are left to gain.
+    pub converged: bool,
+}
+
+/// A linear classifier of images by their features at one layer.
+///
+/// ```
+/// use igpt::probe::{Features, Probe};
+///
+/// let features = Features::new(vec![0.1, 0.9, 0.2, 0.8, 0.5], 1, 1)?;
+/// let probe = Probe::fit(&features, 0, &[0, 1, 0, 1, 1], 2, 0.1)?;
+/// assert_eq!(probe.predict(&features)?, [0, 1, 0, 1, 1]);
+/// # Ok::<(), igpt::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Probe {
+    layer: usize,
+    l2: f64,
+    /// Classes that the probe can tell, ascending; the others had no image.
+    seen: Vec<u8>,
+    scaling: Scaling,
+    /// Of standardised features, (F + 1, K); the last row is the intercepts.
+    weights: Vec<f64>,
+    fit: Fit,
+}
+
+impl Probe {
+    /// Fits a probe to the features of images at `layer`, and to their classes, each below `classes`. `l2` is λ.
+    ///
+    /// A class without an image among these is never predicted.
+    ///
+    /// # Errors
+    /// If there is no such layer, no image, not a label for each image, a label that is no class, or λ is negative or
+    /// not a number.
+    pub fn fit(features: &Features, layer: usize, labels: &[u8], classes: usize, l2: f64) -> Result<Self> {
+        check_labels(features, labels, classes)?;
+        check_l2(l2)?;
+        let images: Vec<usize> = (0..labels.len()).collect();
+        Ok(Fitting::new(features, layer, labels, &images)?.probe(l2, None))
+    }
+
+    /// The most likely class of each image.
+    ///
+    /// # Errors
+    /// If the features have another width, or no such layer.
+    pub fn predict(&self, features: &Features) -> Result<Vec<u8>> {
+        let all: Vec<usize> = (0..features.images()).collect();
+        check_layer(features, self.layer)?;
+        if features.width() != self.scaling.mean.len() {
+            return Err(Error::invalid(format!(
+                "a probe of {} features cannot judge images of {} features",
+                self.scaling.mean.len(),
+                features.width()
+            )));
+        }
+        Ok(self.classify(&Design::new(features, self.layer, &all, &self.scaling)))
+    }
+
+    /// How many images the probe classifies as their labels say.
+    ///
+    /// # Errors
+    /// As [`Probe::predict`]; or if there are not as many labels as images.
+    pub fn accuracy(&self, features: &Features, labels: &[u8]) -> Result<Accuracy> {
+        check_count(features, labels)?;
+        let correct = self.predict(features)?.iter().zip(labels).filter(|(a, b)| a == b).count();
+        Accuracy::new(correct, labels.len())
+    }
+
+    fn classify(&self, design: &Design) -> Vec<u8> {
+        let classes = design.classify(&self.weights, self.seen.len());
+        classes.into_iter().filter_map(|class| self.seen.get(class).copied()).collect()
+    }
+
+    /// The weights of standardised features, a row for each class that had images: (K, F).
+    pub fn weights(&self) -> Vec<Vec<f64>> {
+        let k = self.seen.len();
+        let features = self.scaling.mean.len();
+        (0..k).map(|class| (0..features).map(|f| self.weights[f * k + class]).collect()).collect()
+    }
+
+    /// The intercept of each class that had images, (K).
+    pub fn intercepts(&self) -> &[f64] {
+        &self.weights[self.scaling.mean.len() * self.seen.len()..]
+    }
+
+    /// The classes that had images, in the order of the weights.
+    pub fn classes(&self) -> &[u8] {
+        &self.seen
+    }
+
+    /// The penalty λ.
+    pub fn l2(&self) -> f64 {
+        self.l2
+    }
+
+    /// scikit-learn's `C` for a penalty λ and this many images: `1 / (λ N)`.
+    pub fn scikit_learn_c(l2: f64, images: usize) -> f64 {
+        1.0 / (l2 * images as f64)
+    }
+
+    /// How the fit ended.
+    pub fn outcome(&self) -> Fit {
+        self.fit
+    }
+}
+
+/// Images that probes are fitted to, standardised once for all penalties.
+struct Fitting {
+    layer: usize,
+    scaling: Scaling,
+    design: Design,
+    seen: Vec<u8>,
+    /// The place in `seen` of each image's class.
+    labels: Vec<usize>,
+    gram: Vec<f64>,
+}
+
+impl Fitting {
+    /// Of the images at these places, whose labels have been checked.
+    fn new(features: &Features, layer: usize, labels: &[u8], images: &[usize]) -> Result<Self> {
+        check_layer(features, layer)?;
+        if images.is_empty() {
+            return Err(Error::invalid("a probe cannot be fitted to no image"));
+        }
+        let scaling = Scaling::of(features, layer, images);
+        let design = Design::new(features, layer, images, &scaling);
+        let own: Vec<u8> = images.iter().filter_map(|image| labels.get(*image).copied()).collect();
+        let mut seen = own.clone();
+        seen.sort_unstable();
+        seen.dedup();
+        let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
+        let gram = design.gram();
+        Ok(Self { layer, scaling, design, seen, labels, gram })
+    }
+
+    /// Where a fit starts: no weights, and intercepts that give each class its share.
+    fn start(&self) -> Vec<f64> {
+        let (width, classes) = (self.design.width, self.seen.len());
+        let mut weights = vec![0.0; (width + 1) * classes];
+        let mut counts = vec![0.0; classes];
+        self.labels.iter().for_each(|label| counts[*label] += 1.0);
+        let total = self.labels.len() as f64;
+        for (intercept, count) in weights[width * classes..].iter_mut().zip(counts) {
+            *intercept = libm::log(count / total);
+        }
+        weights
+    }
+
+    /// The probe of this penalty; quicker from the weights of a neighbouring one.
+    fn probe(&self, l2: f64, start: Option<&[f64]>) -> Probe {
+        let classes = self.seen.len();
+        let objective = Objective { design: &self.design, labels: &self.labels, classes, l2 };
+        let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
+        let whitening = Whitening::new(&self.gram, self.design.width, objective.curvature(&start), l2);
+        let mut by_weights = vec![0.0; objective.len()];
+        let function = |u: &[f64], gradient: &mut [f64]| {
+            let value = objective.value(&whitening.weights(u), &mut by_weights);
+            gradient.copy_from_slice(&whitening.gradient(&by_weights));
+            value
+        };
+        let found = lbfgs::minimise(function, whitening.whitened(&start), TOLERANCE, MOST_STEPS);
+        let weights = whitening.weights(&found.at);
+        objective.value(&weights, &mut by_weights);
+        let fit = Fit {
+            objective: found.value,
+            gradient: by_weights.iter().fold(0.0, |most, g| g.abs().max(most)),
+            iterations: found.iterations,
+            evaluations: found.evaluations,
+            converged: found.converged,
+        };
+        Probe { layer: self.layer, l2, seen: self.seen.clone(), scaling: self.scaling.clone(), weights, fit }
+    }
+}
+
+fn check_layer(features: &Features, layer: usize) -> Result<()> {
+    if layer >= features.layers() {
+        return Err(Error::invalid(format!(
+            "there is no layer {layer}: features are of layers 0 to {}",
+            features.layers() - 1
+        )));
+    }
+    Ok(())
+}
+
+fn check_count(features: &Features, labels: &[u8]) -> Result<()> {
+    if labels.len() != features.images() {
+        return Err(Error::invalid(format!(
+            "{} labels are not those of {} images",
+            labels.len(),
+            features.images()
+        )));
+    }
+    Ok(())
+}
+
+fn check_labels(features: &Features, labels: &[u8], classes: usize) -> Result<()> {
+    check_count(features, labels)?;
+    if let Some((image, label)) = labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= classes)
+    {
+        return Err(Error::invalid(format!(
+            "image {image} has label {label}, but there are {classes} classes, from 0"
+        )));
+    }
+    Ok(())
+}
+
+fn check_l2(l2: f64) -> Result<()> {
+    if !(l2.is_finite() && l2 >= 0.0) {
+        return Err(Error::invalid(format!("an L2 penalty cannot be {l2}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

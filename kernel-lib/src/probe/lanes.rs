@@ -1,0 +1,299 @@
+//! The arithmetic of the probe: loops over rows, eight and more at a time.
+//!
+//! A block holds [`ROWS`] rows (images) *feature by feature*, so that a vector of the processor holds one feature of
+//! several images, whatever the number of classes. Features are f32; they are widened when they are loaded, and every
+//! product and sum is f64.
+//!
+//! Nothing here fuses a product with a sum, and every order of summation is fixed. So the bits of the result are the
+//! same on every processor; wide vectors only make it quicker.
+
+/// Rows of one block.
+pub(super) const ROWS: usize = 256;
+/// Rows that are taken together where a register holds rows.
+const TILE: usize = 16;
+/// Partial sums of a sum over rows; added as a tree at the end.
+const LANES: usize = 8;
+/// Columns (classes) that are taken together.
+const COLUMNS: usize = 5;
+
+/// Gives a function the widest vectors that the processor has. The function itself must be `#[inline(always)]`.
+macro_rules! widest {
+    ($(#[$meta:meta])* $name:ident = $plain:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
+        $(#[$meta])*
+        pub(super) fn $name($($argument: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f")]
+                fn avx512($($argument: $type),*) $(-> $result)? {
+                    $plain($($argument),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $type),*) $(-> $result)? {
+                    $plain($($argument),*)
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has just said that it has AVX-512.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has just said that it has AVX2.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            $plain($($argument),*)
+        }
+    };
+}
+
+widest! {
+    /// Logits of a block: `x` (F, ROWS) and `weights` (F + 1, K), whose last row is the intercepts, give
+    /// `logits` (K, ROWS).
+    logits = logits_plain(x: &[f32], weights: &[f64], logits: &mut [f64])
+}
+widest! {
+    /// Adds xᵀ y, the sum over a block's rows: `x` (F, ROWS) and `y` (K, ROWS) to `sums` (F, K).
+    add_products = add_products_plain(x: &[f32], y: &[f64], sums: &mut [f64])
+}
+widest! {
+    /// Turns logits (K, ROWS) into probabilities; returns the logarithm of the sum of exponentials of each row.
+    softmax = softmax_plain(logits: &mut [f64]) -> [f64; ROWS]
+}
+
+#[inline(always)]
+fn logits_plain(x: &[f32], weights: &[f64], logits: &mut [f64]) {
+    let classes = logits.len() / ROWS;
+    let mut k = 0;
+    while k + COLUMNS <= classes {
+        logits_of::<COLUMNS>(x, weights, classes, k, logits);
+        k += COLUMNS;
+    }
+    while k < classes {
+        logits_of::<1>(x, weights, classes, k, logits);
+        k += 1;
+    }
+}
+
+/// Logits of classes `k..k + N`.
+#[inline(always)]
+fn logits_of<const N: usize>(x: &[f32], weights: &[f64], classes: usize, k: usize, logits: &mut [f64]) {
+    let (columns, _) = x.as_chunks::<ROWS>();
+    for from in (0..ROWS).step_by(TILE) {
+        let mut sums = [[0.0; TILE]; N];
+        for (column, weights) in columns.iter().zip(weights.chunks_exact(classes)) {
+            let Some(x) = column[from..].first_chunk::<TILE>() else { continue };
+            let x = x.map(f64::from);
+            let Some(weights) = weights[k..].first_chunk::<N>() else { continue };
+            for (sums, weight) in sums.iter_mut().zip(weights) {
+                for (sum, x) in sums.iter_mut().zip(&x) {
+                    *sum += x * weight;
+                }
+            }
+        }
+        let intercepts = &weights[columns.len() * classes + k..];
+        for ((n, sums), intercept) in sums.iter().enumerate().zip(intercepts) {
+            let to = &mut logits[(k + n) * ROWS + from..][..TILE];
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = sum + intercept;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_products_plain(x: &[f32], y: &[f64], sums: &mut [f64]) {
+    let (x, _) = x.as_chunks::<ROWS>();
+    let (y, _) = y.as_chunks::<ROWS>();
+    let classes = y.len();
+    // Two features at once, so that a loaded `y` is used twice.
+    for (x, sums) in x.chunks(2).zip(sums.chunks_mut(2 * classes)) {
+        let mut k = 0;
+        while k < classes {
+            let step = if k + COLUMNS <= classes { COLUMNS } else { 1 };
+            match (x, step) {
+                ([a, b], COLUMNS) => products_of::<2, COLUMNS>([a, b], &y[k..], classes, &mut sums[k..]),
+                ([a, b], _) => products_of::<2, 1>([a, b], &y[k..], classes, &mut sums[k..]),
+                ([a], COLUMNS) => products_of::<1, COLUMNS>([a], &y[k..], classes, &mut sums[k..]),
+                ([a], _) => products_of::<1, 1>([a], &y[k..], classes, &mut sums[k..]),
+                _ => {}
+            }
+            k += step;
+        }
+    }
+}
+
+#[inline(always)]
+fn products_of<const M: usize, const N: usize>(
+    x: [&[f32; ROWS]; M],
+    y: &[[f64; ROWS]],
+    classes: usize,
+    sums: &mut [f64],
+) {
+    let Some(y) = y.first_chunk::<N>() else { return };
+    let mut partial = [[[0.0; LANES]; N]; M];
+    for from in (0..ROWS).step_by(LANES) {
+        let y: [[f64; LANES]; N] = std::array::from_fn(|n| std::array::from_fn(|lane| y[n][from + lane]));
+        for (x, partial) in x.iter().zip(&mut partial) {
+            let x: [f64; LANES] = std::array::from_fn(|lane| f64::from(x[from + lane]));
+            for (y, partial) in y.iter().zip(partial) {
+                for lane in 0..LANES {
+                    partial[lane] += x[lane] * y[lane];
+                }
+            }
+        }
+    }
+    for (m, partial) in partial.iter().enumerate() {
+        for (n, partial) in partial.iter().enumerate() {
+            sums[m * classes + n] += tree(partial);
+        }
+    }
+}
+
+/// The sum of eight numbers, as a tree.
+#[inline(always)]
+fn tree(lanes: &[f64; LANES]) -> f64 {
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
+#[inline(always)]
+fn softmax_plain(logits: &mut [f64]) -> [f64; ROWS] {
+    let (classes, _) = logits.as_chunks_mut::<ROWS>();
+    let mut largest = [f64::NEG_INFINITY; ROWS];
+    for logits in classes.iter() {
+        for (largest, logit) in largest.iter_mut().zip(logits) {
+            *largest = if *logit > *largest { *logit } else { *largest };
+        }
+    }
+    let mut sums = [0.0; ROWS];
+    for logits in classes.iter_mut() {
+        for ((logit, largest), sum) in logits.iter_mut().zip(&largest).zip(&mut sums) {
+            *logit = exp(*logit - largest);
+            *sum += *logit;
+        }
+    }
+    for logits in classes.iter_mut() {
+        for (p, sum) in logits.iter_mut().zip(&sums) {
+            *p /= sum;
+        }
+    }
+    std::array::from_fn(|row| largest[row] + libm::log(sums[row]))
+}
+
+/// eˣ for x ≤ 0, to about one unit in the last place. Without a branch or a call, so that it runs on vectors; the
+/// system's differs in the last bit between machines.
+#[inline(always)]
+fn exp(x: f64) -> f64 {
+    // Added to a small number, this rounds it to a whole one, which then stands in the last bits.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    // ln 2 in two parts; the first has so few bits that its product with n is exact.
+    const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
+    const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    // 1 / n! from n = 13 down: the rest of the series is below 1e-17 for |r| <= ln 2 / 2.
+    const SERIES: [f64; 14] = [
+        1.0 / 6_227_020_800.0,
+        1.0 / 479_001_600.0,
+        1.0 / 39_916_800.0,
+        1.0 / 3_628_800.0,
+        1.0 / 362_880.0,
+        1.0 / 40_320.0,
+        1.0 / 5_040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ];
+    let x = if x > -700.0 { x } else { -700.0 };
+    let rounded = x * std::f64::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
+    let series = SERIES.iter().fold(0.0, |sum, c| sum * r + c);
+    // 2ⁿ, by its bits.
+    series * f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52)
+}
+
+/// The inner product, with eight partial sums.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut partial = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            partial[lane] += a[lane] * b[lane];
+        }
+    }
+    a_rest.iter().zip(b_rest).fold(tree(&partial), |sum, (a, b)| sum + a * b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn exponentials_are_right_to_the_last_digits() {
+        let mut worst = 0.0_f64;
+        for i in 0..200_000 {
+            let x = -f64::from(i) * 0.003_5;
+            worst = worst.max((exp(x) / libm::exp(x) - 1.0).abs());
+        }
+        assert!(worst < 4e-16, "{worst:e}");
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(-1e300) < 1e-300 && exp(f64::NEG_INFINITY) < 1e-300);
+    }
+
+    #[test]
+    fn blocks_are_what_their_definition_says() {
+        let mut rng = Rng::keyed(1, "test", [0, 0]);
+        for (width, classes) in [(1, 1), (3, 2), (7, 5), (8, 13)] {
+            let x: Vec<f32> = (0..width * ROWS).map(|_| rng.normal() as f32).collect();
+            let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
+            let mut y = vec![0.0; classes * ROWS];
+            logits(&x, &weights, &mut y);
+            let plain = |k: usize, row: usize| {
+                (0..width).map(|f| f64::from(x[f * ROWS + row]) * weights[f * classes + k]).sum::<f64>()
+                    + weights[width * classes + k]
+            };
+            for k in 0..classes {
+                for row in 0..ROWS {
+                    assert!((y[k * ROWS + row] - plain(k, row)).abs() < 1e-12);
+                }
+            }
+            let mut sums = vec![1.0; width * classes];
+            add_products(&x, &y, &mut sums);
+            for f in 0..width {
+                for k in 0..classes {
+                    let plain: f64 =
+                        (0..ROWS).map(|row| f64::from(x[f * ROWS + row]) * y[k * ROWS + row]).sum();
+                    assert!((sums[f * classes + k] - 1.0 - plain).abs() < 1e-10);
+                }
+            }
+            let before = y.clone();
+            let log_sums = softmax(&mut y);
+            for row in 0..ROWS {
+                let total: f64 = (0..classes).map(|k| y[k * ROWS + row]).sum();
+                assert!((total - 1.0).abs() < 1e-14);
+                let log_sum = (0..classes).map(|k| before[k * ROWS + row].exp()).sum::<f64>().ln();
+                assert!((log_sums[row] - log_sum).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn wide_and_narrow_vectors_give_the_same_bits() {
+        let mut rng = Rng::keyed(2, "test", [0, 0]);
+        let x: Vec<f32> = (0..9 * ROWS).map(|_| rng.normal() as f32).collect();
+        let weights: Vec<f64> = (0..10 * 7).map(|_| rng.normal()).collect();
+        let (mut wide, mut narrow) = (vec![0.0; 7 * ROWS], vec![0.0; 7 * ROWS]);
+        logits(&x, &weights, &mut wide);
+        logits_plain(&x, &weights, &mut narrow);
+        assert_eq!(wide, narrow);
+        assert_eq!(softmax(&mut wide), softmax_plain(&mut narrow));
+        assert_eq!(wide, narrow);
+        let (mut a, mut b) = (vec![0.0; 9 * 7], vec![0.0; 9 * 7]);
+        add_products(&x, &wide, &mut a);
+        add_products_plain(&x, &narrow, &mut b);
+        assert_eq!(a, b);
+    }
+}

@@ -1,0 +1,310 @@
+//! What a probe minimises: the mean log-loss of a softmax regression and a penalty on its weights, with gradient.
+
+use super::Features;
+use super::lanes::{self, ROWS, dot};
+use rayon::prelude::*;
+
+/// Most parts that a sum over images is cut into, whatever the number of threads: the parts' sums are added in order,
+/// so that no sum depends on who computed what.
+const PARTS: usize = 64;
+/// Rows from which the preconditioner is made, for each feature; it need not be exact.
+const GRAM_ROWS: usize = 4;
+
+/// Each feature's mean and scale in the images that a probe is fitted to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scaling {
+    pub(super) mean: Vec<f64>,
+    /// One over the standard deviation; 0 for a feature that never changes, which then says nothing.
+    pub(super) inverse: Vec<f64>,
+}
+
+impl Scaling {
+    /// Of these rows (N, F), N > 0. The standard deviation is that of the images themselves (divided by N), as
+    /// scikit-learn's `StandardScaler` has it, and so is the bound below which a feature counts as constant.
+    pub(super) fn of(features: &Features, layer: usize, images: &[usize]) -> Self {
+        let (n, width) = (images.len() as f64, features.width());
+        let mut mean = vec![0.0; width];
+        for row in images.iter().filter_map(|image| features.row(*image, layer)) {
+            mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        mean.iter_mut().for_each(|mean| *mean /= n);
+        let mut squares = vec![0.0; width];
+        for row in images.iter().filter_map(|image| features.row(*image, layer)) {
+            for ((sum, x), mean) in squares.iter_mut().zip(row).zip(&mean) {
+                let x = f64::from(*x) - mean;
+                *sum += x * x;
+            }
+        }
+        let inverse = squares.iter().zip(&mean).map(|(sum, mean)| {
+            let variance = sum / n;
+            let rounding = n * f64::EPSILON * mean;
+            let constant = variance <= n * f64::EPSILON * variance + rounding * rounding;
+            if constant { 0.0 } else { 1.0 / variance.sqrt() }
+        });
+        Self { inverse: inverse.collect(), mean }
+    }
+}
+
+/// Standardised features, packed for [`lanes`]: blocks of [`ROWS`] images, each (F, ROWS); what the last block has too
+/// many is zero.
+pub(super) struct Design {
+    pub(super) images: usize,
+    pub(super) width: usize,
+    blocks: Vec<f32>,
+}
+
+impl Design {
+    pub(super) fn new(features: &Features, layer: usize, images: &[usize], scaling: &Scaling) -> Self {
+        let width = features.width();
+        let mut blocks = vec![0.0; images.len().div_ceil(ROWS) * ROWS * width];
+        blocks.par_chunks_mut(ROWS * width).zip(images.par_chunks(ROWS)).for_each(|(block, images)| {
+            for (at, row) in images.iter().filter_map(|image| features.row(*image, layer)).enumerate() {
+                for ((f, x), (mean, inverse)) in
+                    row.iter().enumerate().zip(scaling.mean.iter().zip(&scaling.inverse))
+                {
+                    block[f * ROWS + at] = ((f64::from(*x) - mean) * inverse) as f32;
+                }
+            }
+        });
+        Self { images: images.len(), width, blocks }
+    }
+
+    /// The blocks, each with how many of its rows are images.
+    fn blocks(&self) -> impl IndexedParallelIterator<Item = (&[f32], usize)> {
+        let images = self.images;
+        let blocks = self.blocks.par_chunks(ROWS * self.width).enumerate();
+        blocks.map(move |(at, block)| (block, (images - at * ROWS).min(ROWS)))
+    }
+
+    /// The most likely class of each image, by weights (F + 1, K); the first of several that are equally likely.
+    pub(super) fn classify(&self, weights: &[f64], classes: usize) -> Vec<usize> {
+        let of_block = |(x, rows): (&[f32], usize)| {
+            let mut logits = vec![0.0; classes * ROWS];
+            lanes::logits(x, weights, &mut logits);
+            let best = |row: usize| {
+                (1..classes).fold(0, |best, k| {
+                    if logits[k * ROWS + row] > logits[best * ROWS + row] { k } else { best }
+                })
+            };
+            (0..rows).map(best).collect::<Vec<_>>()
+        };
+        self.blocks().map(of_block).collect::<Vec<_>>().concat()
+    }
+
+    /// xᵀx / N of the first images, (F, F), symmetric: how features vary together.
+    pub(super) fn gram(&self) -> Vec<f64> {
+        let (width, most) = (self.width, (GRAM_ROWS * self.width).max(16 * ROWS));
+        let blocks = self.images.min(most).div_ceil(ROWS);
+        let rows = self.images.min(blocks * ROWS);
+        // A few columns at a time: x is (F, ROWS), and so is y, which is x's columns in f64.
+        let columns = 20;
+        let strips: Vec<Vec<f64>> = (0..width.div_ceil(columns))
+            .into_par_iter()
+            .map(|strip| {
+                let own = strip * columns * ROWS..((strip + 1) * columns).min(width) * ROWS;
+                let mut sums = vec![0.0; width * (own.len() / ROWS)];
+                let mut y = vec![0.0; own.len()];
+                for x in self.blocks.chunks(ROWS * width).take(blocks) {
+                    y.iter_mut().zip(&x[own.clone()]).for_each(|(y, x)| *y = f64::from(*x));
+                    lanes::add_products(x, &y, &mut sums);
+                }
+                sums
+            })
+            .collect();
+        let mut gram = vec![0.0; width * width];
+        for (strip, sums) in strips.iter().enumerate() {
+            let own = sums.len() / width;
+            for (row, sums) in gram.chunks_exact_mut(width).zip(sums.chunks_exact(own)) {
+                let to = &mut row[strip * columns..][..own];
+                to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum / rows as f64);
+            }
+        }
+        gram
+    }
+}
+
+/// The objective: the mean over images of −ln p(class), plus λ/2 times the sum of the squared weights, but not of the
+/// intercepts. Parameters are (F + 1, K): a row of weights for each feature, and last the intercepts.
+pub(super) struct Objective<'a> {
+    pub(super) design: &'a Design,
+    /// The class of each image, 0..K.
+    pub(super) labels: &'a [usize],
+    pub(super) classes: usize,
+    pub(super) l2: f64,
+}
+
+impl Objective<'_> {
+    /// How many parameters there are.
+    pub(super) fn len(&self) -> usize {
+        (self.design.width + 1) * self.classes
+    }
+
+    /// The value at `weights`; its gradient is written to `gradient`. Both are sums in f64, added in a fixed order.
+    pub(super) fn value(&self, weights: &[f64], gradient: &mut [f64]) -> f64 {
+        let parts = self.sum(weights, |x, labels, p, log_sums, part: &mut Partial| {
+            // The gradient by a logit is p − 1 for the image's class, and p for others.
+            for (row, label) in labels.iter().enumerate() {
+                let p = &mut p[label * ROWS + row];
+                part.loss += log_sums[row] - part.logits[label * ROWS + row];
+                *p -= 1.0;
+            }
+            let (by_weights, by_intercepts) = part.gradient.split_at_mut(self.design.width * self.classes);
+            for (sum, p) in by_intercepts.iter_mut().zip(p.chunks_exact(ROWS)) {
+                *sum += p.iter().sum::<f64>();
+            }
+            lanes::add_products(x, p, by_weights);
+        });
+        let n = self.design.images as f64;
+        let mut loss = 0.0;
+        gradient.fill(0.0);
+        for part in parts {
+            loss += part.loss;
+            gradient.iter_mut().zip(&part.gradient).for_each(|(sum, g)| *sum += g);
+        }
+        let penalised = self.design.width * self.classes;
+        gradient.iter_mut().for_each(|g| *g /= n);
+        gradient.iter_mut().zip(&weights[..penalised]).for_each(|(g, w)| *g += self.l2 * w);
+        loss / n + 0.5 * self.l2 * dot(&weights[..penalised], &weights[..penalised])
+    }
+
+    /// The mean over images and classes of p (1 − p): how strongly the loss curves.
+    pub(super) fn curvature(&self, weights: &[f64]) -> f64 {
+        let parts = self.sum(weights, |_, labels, p, _, part| {
+            for p in p.chunks_exact(ROWS) {
+                part.loss += p[..labels.len()].iter().map(|p| p * (1.0 - p)).sum::<f64>();
+            }
+        });
+        let sum: f64 = parts.iter().map(|part| part.loss).sum();
+        sum / (self.design.images * self.classes) as f64
+    }
+
+    /// Lets `add` add every block to the part that it belongs to. It gets the block, its labels, the probabilities
+    /// (K, ROWS), zero where there is no image, and the rows' logarithms of sums.
+    fn sum(
+        &self,
+        weights: &[f64],
+        add: impl Fn(&[f32], &[usize], &mut [f64], &[f64; ROWS], &mut Partial) + Sync,
+    ) -> Vec<Partial> {
+        let (width, classes) = (self.design.width, self.classes);
+        let blocks = self.design.images.div_ceil(ROWS);
+        let each = blocks.div_ceil(PARTS).max(1);
+        let blocks = self.design.blocks.par_chunks(each * ROWS * width);
+        blocks
+            .zip(self.labels.par_chunks(each * ROWS))
+            .map(|(blocks, labels)| {
+                let mut part =
+                    Partial { loss: 0.0, gradient: vec![0.0; self.len()], logits: vec![0.0; classes * ROWS] };
+                let mut p = vec![0.0; classes * ROWS];
+                for (x, labels) in blocks.chunks(ROWS * width).zip(labels.chunks(ROWS)) {
+                    lanes::logits(x, weights, &mut part.logits);
+                    p.copy_from_slice(&part.logits);
+                    let log_sums = lanes::softmax(&mut p);
+                    for p in p.chunks_exact_mut(ROWS) {
+                        p[labels.len()..].fill(0.0);
+                    }
+                    add(x, labels, &mut p, &log_sums, &mut part);
+                }
+                part
+            })
+            .collect()
+    }
+}
+
+/// What one part of the images adds.
+struct Partial {
+    loss: f64,
+    gradient: Vec<f64>,
+    logits: Vec<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn problem(images: usize, width: usize, classes: usize) -> (Features, Vec<usize>) {
+        let mut rng = Rng::keyed(3, "test", [0, 0]);
+        let values = (0..images * width).map(|_| (rng.normal() * 2.0 + 1.0) as f32).collect();
+        let labels = (0..images).map(|_| rng.below(classes)).collect();
+        (Features::new(values, 1, width).unwrap(), labels)
+    }
+
+    fn design(features: &Features) -> Design {
+        let all: Vec<usize> = (0..features.images()).collect();
+        Design::new(features, 0, &all, &Scaling::of(features, 0, &all))
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_finite_differences() {
+        let (features, labels) = problem(300, 7, 6);
+        let design = design(&features);
+        let objective = Objective { design: &design, labels: &labels, classes: 6, l2: 0.3 };
+        let mut rng = Rng::keyed(4, "test", [0, 0]);
+        let weights: Vec<f64> = (0..objective.len()).map(|_| 0.5 * rng.normal()).collect();
+        let (mut gradient, mut unused) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
+        objective.value(&weights, &mut gradient);
+        for at in 0..weights.len() {
+            let mut value = |by: f64| {
+                let mut moved = weights.clone();
+                moved[at] += by;
+                objective.value(&moved, &mut unused)
+            };
+            let slope = (value(1e-5) - value(-1e-5)) / 2e-5;
+            assert!((slope - gradient[at]).abs() < 1e-9, "{at}: {slope} {}", gradient[at]);
+        }
+    }
+
+    #[test]
+    fn the_value_is_that_of_its_definition() {
+        let (features, labels) = problem(517, 3, 4);
+        let design = design(&features);
+        let objective = Objective { design: &design, labels: &labels, classes: 4, l2: 0.1 };
+        let weights: Vec<f64> = (0..16).map(|i| f64::from(i) * 0.1 - 0.7).collect();
+        let all: Vec<usize> = (0..517).collect();
+        let scaling = Scaling::of(&features, 0, &all);
+        let mut loss = 0.0;
+        let mut curvature = 0.0;
+        for (image, label) in labels.iter().enumerate() {
+            let x: Vec<f64> = (0..3)
+                .map(|f| {
+                    f64::from(
+                        ((f64::from(features.values()[image * 3 + f]) - scaling.mean[f]) * scaling.inverse[f])
+                            as f32,
+                    )
+                })
+                .collect();
+            let logit = |k: usize| (0..3).map(|f| x[f] * weights[f * 4 + k]).sum::<f64>() + weights[12 + k];
+            let sum: f64 = (0..4).map(|k| logit(k).exp()).sum();
+            loss += sum.ln() - logit(*label);
+            curvature += (0..4).map(|k| logit(k).exp() / sum).map(|p| p * (1.0 - p)).sum::<f64>();
+        }
+        let expected = loss / 517.0 + 0.05 * weights[..12].iter().map(|w| w * w).sum::<f64>();
+        let value = objective.value(&weights, &mut [0.0; 16]);
+        assert!((value - expected).abs() < 1e-12, "{value} {expected}");
+        assert!((objective.curvature(&weights) - curvature / (517.0 * 4.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn features_are_standardised() {
+        let (features, _) = problem(1000, 25, 2);
+        let design = design(&features);
+        let gram = design.gram();
+        for i in 0..25 {
+            assert!((gram[i * 25 + i] - 1.0).abs() < 1e-6);
+            for j in 0..25 {
+                assert!((gram[i * 25 + j] - gram[j * 25 + i]).abs() < 1e-12);
+            }
+        }
+        assert!(gram.iter().sum::<f64>() > 0.0);
+    }
+
+    #[test]
+    fn a_feature_that_never_changes_says_nothing() {
+        let values = (0..100).flat_map(|i| [i as f32, 0.1, 1e30]).collect();
+        let features = Features::new(values, 1, 3).unwrap();
+        let all: Vec<usize> = (0..100).collect();
+        let scaling = Scaling::of(&features, 0, &all);
+        assert!(scaling.inverse[0] > 0.0);
+        assert_eq!(scaling.inverse[1..], [0.0, 0.0]);
+    }
+}

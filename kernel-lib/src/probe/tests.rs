@@ -1,0 +1,278 @@
+//! Tests of the probe as a whole.
+
+use super::*;
+use crate::rng::Rng;
+
+/// Images of a few classes whose features depend on the class, on a hidden factor and on chance; (N, L, F).
+fn images(seed: u64, n: usize, layers: usize, width: usize, classes: usize) -> (Features, Vec<u8>) {
+    let mut rng = Rng::keyed(seed, "probe test", [0, 0]);
+    let mut world = Rng::keyed(0, "probe test: world", [0, 0]);
+    let centres: Vec<f64> = (0..classes * width).map(|_| world.normal()).collect();
+    let mut labels = Vec::new();
+    let mut values = Vec::new();
+    for _ in 0..n {
+        let class = rng.below(classes);
+        labels.push(class as u8);
+        let factor = rng.normal();
+        for layer in 0..layers {
+            // Layer 1 says most of the class.
+            let clear = if layer == 1 { 1.0 } else { 0.3 };
+            for f in 0..width {
+                let x = clear * centres[class * width + f] + 3.0 * factor + rng.normal() + f as f64;
+                values.push(x as f32);
+            }
+        }
+    }
+    (Features::new(values, layers, width).unwrap(), labels)
+}
+
+fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(what)
+}
+
+/// What `tests/fixtures/probe/make.py` found with scikit-learn.
+#[derive(serde::Deserialize)]
+struct Peer {
+    images: usize,
+    width: usize,
+    classes: usize,
+    labels: String,
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    l2: f64,
+    objective: f64,
+    weights: Vec<Vec<f64>>,
+    predicted: String,
+}
+
+#[test]
+fn the_optimum_is_that_of_scikit_learn() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/probe");
+    let bytes = std::fs::read(folder.join("features.f32")).unwrap();
+    let peer: Peer = serde_json::from_slice(&std::fs::read(folder.join("probe.json")).unwrap()).unwrap();
+    let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+    let features = Features::new(values, 1, peer.width).unwrap();
+    assert_eq!((features.images(), peer.cases.len()), (peer.images, 6));
+    let digits = |text: &str| text.bytes().map(|digit| digit - b'0').collect::<Vec<_>>();
+    let labels = digits(&peer.labels);
+    for case in &peer.cases {
+        let probe = Probe::fit(&features, 0, &labels, peer.classes, case.l2).unwrap();
+        let fit = probe.outcome();
+        let relative = (fit.objective - case.objective).abs() / case.objective;
+        assert!(fit.converged && relative < 1e-7, "{:e}: {relative:e} {fit:?}", case.l2);
+        // The flatter the optimum, the further apart two that are equally good may lie.
+        let size = case.weights.concat().iter().fold(0.0, |most: f64, w| most.max(w.abs()));
+        for (ours, theirs) in probe.weights().concat().iter().zip(case.weights.concat()) {
+            assert!((ours - theirs).abs() < 1e-3 * size, "{:e}: {ours} {theirs}", case.l2);
+        }
+        let same = probe
+            .predict(&features)
+            .unwrap()
+            .iter()
+            .zip(digits(&case.predicted))
+            .filter(|(a, b)| **a == *b)
+            .count();
+        assert!(same + 1 >= peer.images, "{same}");
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    let (features, labels) = images(1, 2500, 1, 13, 4);
+    let weights =
+        |threads| on_threads(threads, || Probe::fit(&features, 0, &labels, 4, 1e-3).unwrap().weights.clone());
+    let one = weights(1);
+    for threads in [2, 3, 8] {
+        assert_eq!(one, weights(threads), "{threads} threads");
+    }
+}
+
+#[test]
+fn classes_that_can_be_told_apart_are() {
+    let (features, labels) = images(2, 400, 1, 6, 3);
+    let probe = Probe::fit(&features, 0, &labels, 3, 1e-2).unwrap();
+    assert!(probe.outcome().converged, "{:?}", probe.outcome());
+
+    // Perfectly: without a penalty the weights would grow for ever.
+    let values = (0..100).map(|i| if i % 2 == 0 { -1.0 - i as f32 } else { 1.0 + i as f32 }).collect();
+    let (features, labels): (_, Vec<u8>) =
+        (Features::new(values, 1, 1).unwrap(), (0..100).map(|i| i % 2).collect());
+    for l2 in [0.0, 1e-12, 1e-6, 1.0] {
+        let probe = Probe::fit(&features, 0, &labels, 2, l2).unwrap();
+        assert_eq!(probe.predict(&features).unwrap(), labels);
+        assert!(probe.weights.iter().all(|w| w.is_finite()));
+        assert!(l2 < 1e-6 || probe.outcome().converged, "{l2}: {:?}", probe.outcome());
+    }
+}
+
+#[test]
+fn a_class_without_images_is_never_predicted() {
+    let (features, labels) = images(3, 300, 1, 6, 3);
+    let labels: Vec<u8> = labels.iter().map(|label| [0, 2, 5][usize::from(*label)]).collect();
+    let probe = Probe::fit(&features, 0, &labels, 7, 1e-3).unwrap();
+    assert_eq!(probe.classes(), [0, 2, 5]);
+    assert!(probe.outcome().converged);
+    assert!(probe.predict(&features).unwrap().iter().all(|class| [0, 2, 5].contains(class)));
+    assert_eq!((probe.weights().len(), probe.intercepts().len()), (3, 3));
+    // Only one class: nothing to tell apart.
+    let one = Probe::fit(&features, 0, &[4; 300], 7, 0.0).unwrap();
+    assert_eq!(one.predict(&features).unwrap(), [4; 300]);
+}
+
+#[test]
+fn a_feature_that_never_changes_changes_nothing() {
+    let (features, labels) = images(4, 300, 1, 5, 3);
+    let with: Vec<f32> = features.values().chunks(5).flat_map(|x| [x, &[7.5]].concat()).collect();
+    let with = Features::new(with, 1, 6).unwrap();
+    let (a, b) = (
+        Probe::fit(&features, 0, &labels, 3, 1e-3).unwrap(),
+        Probe::fit(&with, 0, &labels, 3, 1e-3).unwrap(),
+    );
+    assert!((a.outcome().objective - b.outcome().objective).abs() < 1e-9);
+    assert!(b.weights().iter().all(|weights| weights[5] == 0.0));
+    // Not even when it does change, in images to be classified.
+    let moved: Vec<f32> = features.values().chunks(5).flat_map(|x| [x, &[-100.0]].concat()).collect();
+    let moved = Features::new(moved, 1, 6).unwrap();
+    assert_eq!(b.predict(&with).unwrap(), b.predict(&moved).unwrap());
+}
+
+#[test]
+fn penalty_and_intercept_are_as_stated() {
+    let (features, labels) = images(5, 300, 1, 4, 3);
+    let strong = Probe::fit(&features, 0, &labels, 3, 1e9).unwrap();
+    assert!(strong.weights().concat().iter().all(|w| w.abs() < 1e-6));
+    // What is left are the intercepts, which give each class its share.
+    let share = |class| labels.iter().filter(|label| **label == class).count() as f64 / 300.0;
+    let expected = -(0..3).map(|class| share(class) * share(class).ln()).sum::<f64>();
+    assert!((strong.outcome().objective - expected).abs() < 1e-6);
+    assert_eq!(Probe::scikit_learn_c(0.01, 50), 2.0);
+}
+
+#[test]
+fn nonsense_is_refused_with_its_reason() {
+    let (features, labels) = images(6, 50, 2, 4, 3);
+    let said = |result: Result<Probe>| result.unwrap_err().to_string();
+    let mut wrong = labels.clone();
+    wrong[7] = 3;
+    assert!(
+        said(Probe::fit(&features, 0, &wrong, 3, 0.1))
+            .contains("image 7 has label 3, but there are 3 classes")
+    );
+    assert!(said(Probe::fit(&features, 2, &labels, 3, 0.1)).contains("there is no layer 2"));
+    assert!(
+        said(Probe::fit(&features, 0, &labels[1..], 3, 0.1)).contains("49 labels are not those of 50 images")
+    );
+    for l2 in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(said(Probe::fit(&features, 0, &labels, 3, l2)).contains("an L2 penalty cannot be"));
+    }
+    let none = Features::new(vec![], 2, 4).unwrap();
+    assert!(said(Probe::fit(&none, 0, &[], 3, 0.1)).contains("no image"));
+    let probe = Probe::fit(&features, 1, &labels, 3, 0.1).unwrap();
+    assert!(probe.predict(&Features::new(vec![0.0; 4], 1, 4).unwrap()).is_err());
+    assert!(probe.predict(&Features::new(vec![0.0; 6], 2, 3).unwrap()).is_err());
+    assert!(probe.predict(&none).unwrap().is_empty());
+    for validation in [vec![], vec![50], vec![1, 1], (0..50).collect()] {
+        assert!(choose(&features, &labels, 3, &validation, &[0.1]).is_err(), "{validation:?}");
+    }
+    assert!(choose(&features, &labels, 3, &[1, 2], &[]).is_err());
+}
+
+const GRID: [f64; 3] = [1e-3, 1e-1, 1e-2];
+
+fn curve(test_labels: Vec<u8>, test: &Features) -> (usize, Vec<f64>, Curve) {
+    let (features, labels) = images(7, 600, 3, 5, 4);
+    let validation: Vec<usize> = (0..600).step_by(4).collect();
+    let choice = choose(&features, &labels, 4, &validation, &GRID).unwrap();
+    let (layer, l2) = (choice.layer(), choice.l2());
+    let curve = choice.test(TestSet::new(test, test_labels).unwrap()).unwrap();
+    (layer, l2, curve)
+}
+
+#[test]
+fn nothing_of_the_test_split_moves_a_choice() {
+    let (test, labels) = images(8, 400, 3, 5, 4);
+    let (layer, l2, curve_as_is) = curve(labels.clone(), &test);
+    assert_eq!((layer, curve_as_is.chosen), (1, 1));
+    assert!(curve_as_is.layers.iter().all(|layer| layer.converged));
+
+    // A marker: at layer 0 a feature of the test images is their label, and then the labels are wrong.
+    let mut marked = test.values().to_vec();
+    for (image, label) in labels.iter().enumerate() {
+        marked[image * 15] = 1000.0 * f32::from(*label);
+    }
+    let marked = Features::new(marked, 3, 5).unwrap();
+    let wrong: Vec<u8> = labels.iter().map(|label| 3 - label).collect();
+    for (labels, test) in [(labels, &marked), (wrong, &test)] {
+        let (other_layer, other_l2, with_marker) = curve(labels, test);
+        assert_eq!((other_layer, &other_l2), (layer, &l2));
+        let choices = |curve: &Curve| {
+            (curve.chosen, curve.layers.iter().map(|l| (l.l2, l.validation, l.at_edge)).collect::<Vec<_>>())
+        };
+        assert_eq!(choices(&with_marker), choices(&curve_as_is));
+        // But it does reach the test accuracy: the marker is seen where it should be.
+        assert_ne!(with_marker.layers[0].test, curve_as_is.layers[0].test);
+    }
+}
+
+#[test]
+fn a_curve_is_made_as_the_protocol_says() {
+    let (features, labels) = images(7, 600, 3, 5, 4);
+    let (test, test_labels) = images(8, 400, 3, 5, 4);
+    let (_, l2, curve) = curve(test_labels.clone(), &test);
+    for (layer, at) in curve.layers.iter().enumerate() {
+        let refitted = Probe::fit(&features, layer, &labels, 4, l2[layer]).unwrap();
+        assert_eq!(at.test, refitted.accuracy(&test, &test_labels).unwrap());
+        let training: Vec<usize> = (0..600).filter(|i| i % 4 != 0).collect();
+        let validation: Vec<usize> = (0..600).step_by(4).collect();
+        let of = |places: &[usize]| places.iter().map(|i| labels[*i]).collect::<Vec<_>>();
+        let accuracy = |l2| {
+            let probe =
+                Probe::fit(&features.select(&training).unwrap(), layer, &of(&training), 4, l2).unwrap();
+            probe.accuracy(&features.select(&validation).unwrap(), &of(&validation)).unwrap()
+        };
+        // The strongest of the best.
+        let best = GRID.iter().map(|l2| accuracy(*l2).correct).max().unwrap();
+        let strongest = GRID.iter().filter(|l2| accuracy(**l2).correct == best).fold(0.0, |a, b| b.max(a));
+        assert_eq!((at.l2, at.validation.correct), (strongest, best));
+    }
+    let back: Curve = serde_json::from_str(&serde_json::to_string(&curve).unwrap()).unwrap();
+    assert_eq!(back, curve);
+    let text = crate::show::Show::to_text(&curve);
+    assert!(text.contains("chosen on 150 of 600 training images") && text.contains("chosen"), "{text}");
+    assert_eq!(curve.result().unwrap(), curve.layers[1].test);
+}
+
+#[test]
+fn a_split_may_lack_a_class() {
+    let (features, labels) = images(7, 600, 2, 5, 4);
+    // Validation images of all classes but one, and then training images.
+    for lacking in [true, false] {
+        let validation: Vec<usize> =
+            (0..600).filter(|i| (labels[*i] != 2) == lacking && i % 3 == 0).collect();
+        let training_lacks: Vec<usize> = (0..600).filter(|i| labels[*i] == 2).collect();
+        let validation = if lacking { validation } else { training_lacks };
+        let choice = choose(&features, &labels, 4, &validation, &GRID).unwrap();
+        let curve = choice.test(TestSet::new(&features, labels.clone()).unwrap()).unwrap();
+        // A class that was never trained on is never right; refitted with it, it can be.
+        assert_eq!(curve.layers[0].validation.correct == 0, !lacking);
+        assert!(curve.layers[1].test.share() > 0.5);
+    }
+}
+
+#[test]
+fn layers_are_compared_image_by_image() {
+    let layer = |hits: &[u8]| {
+        let hits: Vec<bool> = hits.iter().map(|hit| *hit == 1).collect();
+        let accuracy = Accuracy::new(hits.iter().filter(|hit| **hit).count(), hits.len()).unwrap();
+        Layer { l2: 1.0, validation: accuracy, test: accuracy, at_edge: false, converged: true, hits }
+    };
+    let (a, b) = (layer(&[1, 1, 1, 0]), layer(&[0, 1, 1, 0]));
+    let (mean, error) = a.difference(&b).unwrap();
+    // Differences 1, 0, 0, 0: mean 1/4, variance 3/16.
+    assert_eq!((mean, error), (0.25, (3.0f64 / 16.0 / 4.0).sqrt()));
+    assert_eq!(a.difference(&a).unwrap(), (0.0, 0.0));
+    assert!(a.difference(&layer(&[1])).is_err());
+}

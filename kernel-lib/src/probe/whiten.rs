@@ -1,0 +1,140 @@
+//! A change of variables that makes the probe's objective nearly round, so that L-BFGS needs few steps.
+//!
+//! Features averaged over a sequence are strongly correlated: their covariance has eigenvalues that differ by factors
+//! of ten thousand, and so has the curvature of the loss, which is about α xᵀx / N + λ for the weights of each class
+//! (α: the mean of p (1 − p)). With that matrix as L Lᵀ and weights w = L⁻ᵀ u, the curvature by u is about one in
+//! every direction. The objective, and so the optimum, is the same.
+
+use super::lanes::dot;
+use rayon::prelude::*;
+
+/// The factor L, and how the intercepts are scaled.
+pub(super) struct Whitening {
+    width: usize,
+    /// L, (F, F), lower triangle.
+    factor: Vec<f64>,
+    intercept: f64,
+}
+
+impl Whitening {
+    /// For xᵀx / N = `gram` (F, F), curvature α and penalty λ.
+    pub(super) fn new(gram: &[f64], width: usize, curvature: f64, l2: f64) -> Self {
+        // Never exactly singular, not for a penalty of zero or classes that are told apart with certainty.
+        let curvature = curvature.max(1e-6);
+        let floor = l2.max(1e-9 * curvature);
+        let mut factor: Vec<f64> = gram.iter().map(|g| curvature * g).collect();
+        for i in 0..width {
+            factor[i * width + i] += floor;
+            for j in 0..=i {
+                let (above, row) = factor.split_at_mut(i * width);
+                if j < i {
+                    let other = &above[j * width..][..width];
+                    row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+                } else {
+                    // Rounding can leave nothing of a feature that the ones before it determine.
+                    row[i] = (row[i] - dot(&row[..i], &row[..i])).max(floor).sqrt();
+                }
+            }
+        }
+        Self { width, factor, intercept: curvature.sqrt() }
+    }
+
+    fn row(&self, i: usize) -> (&[f64], f64) {
+        let row = &self.factor[i * self.width..][..=i];
+        (&row[..i], row[i])
+    }
+
+    /// u (K, F + 1) to weights (F + 1, K): w = L⁻ᵀ u.
+    pub(super) fn weights(&self, u: &[f64]) -> Vec<f64> {
+        let solved = self.each_class(u, |w| {
+            for i in (0..self.width).rev() {
+                let (row, diagonal) = self.row(i);
+                w[i] /= diagonal;
+                let x = w[i];
+                w.iter_mut().zip(row).for_each(|(w, l)| *w -= x * l);
+            }
+            w[self.width] /= self.intercept;
+        });
+        transposed(&solved, self.width + 1)
+    }
+
+    /// Weights (F + 1, K) to u (K, F + 1): u = Lᵀ w.
+    pub(super) fn whitened(&self, weights: &[f64]) -> Vec<f64> {
+        let by_class = transposed(weights, weights.len() / (self.width + 1));
+        self.each_class(&by_class, |u| {
+            for i in 0..self.width {
+                let (row, diagonal) = self.row(i);
+                let x = u[i];
+                u.iter_mut().zip(row).for_each(|(u, l)| *u += x * l);
+                u[i] = x * diagonal;
+            }
+            u[self.width] *= self.intercept;
+        })
+    }
+
+    /// The gradient by weights (F + 1, K) to that by u (K, F + 1): L⁻¹ g.
+    pub(super) fn gradient(&self, by_weights: &[f64]) -> Vec<f64> {
+        let by_class = transposed(by_weights, by_weights.len() / (self.width + 1));
+        self.each_class(&by_class, |g| {
+            for i in 0..self.width {
+                let (row, diagonal) = self.row(i);
+                g[i] = (g[i] - dot(row, &g[..i])) / diagonal;
+            }
+            g[self.width] /= self.intercept;
+        })
+    }
+
+    fn each_class(&self, values: &[f64], solve: impl Fn(&mut [f64]) + Sync) -> Vec<f64> {
+        let mut values = values.to_vec();
+        values.par_chunks_mut(self.width + 1).for_each(|values| solve(values));
+        values
+    }
+}
+
+/// (rows, columns) to (columns, rows).
+fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn the_change_of_variables_is_undone_and_its_gradient_is_right() {
+        let (width, classes) = (9, 3);
+        let mut rng = Rng::keyed(5, "test", [0, 0]);
+        let x: Vec<f64> = (0..20 * width).map(|_| rng.normal()).collect();
+        let gram: Vec<f64> = (0..width * width)
+            .map(|at| x.chunks(width).map(|x| x[at / width] * x[at % width]).sum::<f64>() / 20.0)
+            .collect();
+        let whitening = Whitening::new(&gram, width, 0.2, 0.01);
+        let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
+        let back = whitening.weights(&whitening.whitened(&weights));
+        assert!(weights.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-10));
+        // uᵀu is the quadratic form of the curvature.
+        let u = whitening.whitened(&weights);
+        let mut form = 0.0;
+        for k in 0..classes {
+            let w = |i: usize| weights[i * classes + k];
+            for i in 0..width {
+                for j in 0..width {
+                    let curvature = 0.2 * gram[i * width + j] + if i == j { 0.01 } else { 0.0 };
+                    form += w(i) * curvature * w(j);
+                }
+            }
+            form += 0.2 * w(width) * w(width);
+        }
+        assert!((dot(&u, &u) - form).abs() < 1e-10 * form);
+        // A linear function gᵀw is (L⁻¹ g)ᵀ u.
+        let g: Vec<f64> = weights.iter().map(|_| rng.normal()).collect();
+        assert!((dot(&whitening.gradient(&g), &u) - dot(&g, &weights)).abs() < 1e-10);
+    }
+
+    #[test]
+    fn features_that_repeat_others_do_not_break_it() {
+        let whitening = Whitening::new(&[1.0; 16], 4, 0.1, 0.0);
+        assert!(whitening.weights(&[1.0; 10]).iter().all(|w| w.is_finite()));
+    }
+}

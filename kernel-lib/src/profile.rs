@@ -1,0 +1,364 @@
+//! Profiles: the settings of a whole run, as files.
+//!
+//! `papers/igpt/profiles/NAME.toml` says what data a run reads, what network it trains and how, and how it probes and
+//! samples. The environment variable `IGPT_PROFILE` names one; `quick` is the default. Each step of an experiment takes
+//! its own part, which is then part of the [key](crate::store::Step) of its result: a change of the probe's settings
+//! trains nothing anew.
+//!
+//! ```
+//! let profile = igpt::profile::Profile::current()?;
+//! println!("{}: {} steps of {} pictures", profile.name, profile.training.steps, profile.training.batch);
+//! # Ok::<(), igpt::Error>(())
+//! ```
+
+use crate::model::Config;
+use crate::show::{Cell, Show, Table};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The profile that is taken when none is named.
+pub const DEFAULT: &str = "quick";
+
+/// All settings of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Profile {
+    /// Its name: that of the file.
+    #[serde(skip_deserializing)]
+    pub name: String,
+    /// What it is, in a sentence.
+    pub about: String,
+    /// The pictures.
+    pub data: Data,
+    /// The network's shape.
+    pub model: Model,
+    /// Pre-training.
+    pub training: Training,
+    /// The linear probe.
+    pub probe: Probe,
+    /// Samples.
+    pub sampling: Sampling,
+}
+
+/// A data set that a profile can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DataSet {
+    /// The sample of Fashion-MNIST that is committed in `data/`.
+    FashionMnist,
+    /// CIFAR-10, from a Hugging Face cache directory.
+    Cifar10,
+}
+
+/// How pictures are varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Augmentation {
+    /// Not at all.
+    None,
+    /// Shifted by up to 4 pixels each way and mirrored at random, then averaged to the side: what makes Fashion-MNIST,
+    /// whose garments are all centred, a task for more than raw pixels.
+    Placed,
+    /// Section 3.1, for CIFAR: 4 pixels of reflection around the picture, a random crop of it or of its mirror image.
+    ReflectCrop,
+}
+
+/// The pictures of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Data {
+    /// Which.
+    pub set: DataSet,
+    /// How they are varied while training.
+    pub augmentation: Augmentation,
+    /// Height and width in pixels after context reduction.
+    pub side: usize,
+    /// Colours (or greys) of the palette, fitted by k-means.
+    pub colours: usize,
+    /// The share of the training pictures that is held out to choose by (section 3.1: 0.1).
+    pub validation: f64,
+    /// How many pictures are taken of the training set (with the validation share); absent: all.
+    pub train_images: Option<usize>,
+    /// How many pictures are taken of the test set; absent: all.
+    pub test_images: Option<usize>,
+}
+
+/// The shape of the network, as far as the data leaves it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Model {
+    /// Transformer blocks, `L`.
+    pub layers: usize,
+    /// Width of the residual stream, `C`.
+    pub width: usize,
+    /// Attention heads, `H`.
+    pub heads: usize,
+}
+
+/// How the network is trained (section 3.4). Adam with betas, cosine to zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Training {
+    /// Steps of the optimiser.
+    pub steps: usize,
+    /// Pictures in a step.
+    pub batch: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Steps over which it rises to that.
+    pub warmup_steps: usize,
+    /// Adam's β₁.
+    pub beta1: f64,
+    /// Adam's β₂.
+    pub beta2: f64,
+    /// Decoupled weight decay; the paper has none.
+    pub weight_decay: f64,
+    /// The largest norm of a gradient, beyond which it is scaled down; absent, as in the paper: none.
+    pub clip: Option<f64>,
+    /// Seed of initialisation, order and augmentation.
+    pub seed: u64,
+}
+
+/// How features are probed (section 2.4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Probe {
+    /// Penalties λ that are tried.
+    pub l2: Vec<f64>,
+    /// How many of the training pictures a probe is fitted to (with the validation share); absent: all.
+    pub images: Option<usize>,
+}
+
+/// How pictures are sampled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Sampling {
+    /// How many.
+    pub images: usize,
+    /// The temperature; 1, as the paper's authors have it, samples what the network believes.
+    pub temperature: f64,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+impl Profile {
+    /// The profile that `IGPT_PROFILE` names, or [`DEFAULT`].
+    ///
+    /// # Errors
+    /// As [`Profile::named`].
+    pub fn current() -> Result<Self> {
+        match std::env::var("IGPT_PROFILE") {
+            Ok(name) if !name.is_empty() => Self::named(&name),
+            Ok(_) | Err(std::env::VarError::NotPresent) => Self::named(DEFAULT),
+            Err(error) => Err(Error::invalid(format!("IGPT_PROFILE: {error}"))),
+        }
+    }
+
+    /// The profile of this name.
+    ///
+    /// # Errors
+    /// If there is none, or its file has a field too many, too few, or one that makes no sense.
+    pub fn named(name: &str) -> Result<Self> {
+        // As `paper::igpt` does: settings can be read without any data.
+        let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = std::env::var_os("IGPT_ROOT").map_or_else(compiled_in, PathBuf::from);
+        Self::open(&root.join("papers").join("igpt").join("profiles"), name)
+    }
+
+    fn open(folder: &Path, name: &str) -> Result<Self> {
+        let known = names(folder)?;
+        if !known.iter().any(|known| known == name) {
+            return Err(Error::invalid(format!(
+                "there is no profile {name:?}: set IGPT_PROFILE to one of {} (they are files in {})",
+                known.join(", "),
+                folder.display()
+            )));
+        }
+        let path = folder.join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        let read: Result<Self, _> = toml::from_str(&text);
+        let mut profile = read.map_err(|e| Error::format(&path, e.to_string().trim_end()))?;
+        profile.name = name.to_owned();
+        profile.check().map_err(|error| Error::format(&path, error.to_string()))?;
+        Ok(profile)
+    }
+
+    /// The shape of the network for these pictures.
+    pub fn config(&self) -> Config {
+        let Model { layers, width, heads } = self.model;
+        Config {
+            layers,
+            width,
+            heads,
+            context: self.data.side * self.data.side,
+            vocabulary: self.data.colours,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.config().validate()?;
+        let Self { data, training, probe, sampling, .. } = self;
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let some = |x: Option<usize>| x != Some(0);
+        for (name, right) in [
+            ("data.validation (0 < share < 1)", positive(data.validation) && share(data.validation)),
+            ("data.train_images (at least 1)", some(data.train_images)),
+            ("data.test_images (at least 1)", some(data.test_images)),
+            ("training.steps (at least 1)", training.steps > 0),
+            ("training.batch (at least 1)", training.batch > 0),
+            ("training.learning_rate (above 0)", positive(training.learning_rate)),
+            ("training.warmup_steps (fewer than the steps)", training.warmup_steps < training.steps),
+            ("training.beta1 (0 to 1)", share(training.beta1)),
+            ("training.beta2 (0 to 1)", share(training.beta2)),
+            (
+                "training.weight_decay (0 or more)",
+                training.weight_decay == 0.0 || positive(training.weight_decay),
+            ),
+            ("training.clip (above 0)", training.clip.is_none_or(positive)),
+            (
+                "probe.l2 (one or more, each above 0)",
+                !probe.l2.is_empty() && probe.l2.iter().all(|x| positive(*x)),
+            ),
+            ("probe.images (at least 1)", some(probe.images)),
+            ("sampling.images (at least 1)", sampling.images > 0),
+            ("sampling.temperature (above 0)", positive(sampling.temperature)),
+        ] {
+            if !right {
+                return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> Table {
+        let Self { data, model, training, probe, sampling, .. } = self;
+        let all = || "all".to_owned();
+        let count = |x: Option<usize>| x.map_or_else(all, |x| Cell::from(x).into_text());
+        let set = match data.set {
+            DataSet::FashionMnist => "Fashion-MNIST",
+            DataSet::Cifar10 => "CIFAR-10",
+        };
+        let augmentation = match data.augmentation {
+            Augmentation::None => "as they are",
+            Augmentation::Placed => "placed at random",
+            Augmentation::ReflectCrop => "reflected border, random crop, mirrored",
+        };
+        let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
+        let parameters = Cell::from(self.config().parameters()).into_text();
+        let rows = [
+            ("Data", format!("{set}, {augmentation}")),
+            ("Pictures", format!("{0} × {0} pixels, {1} colours", data.side, data.colours)),
+            ("Training, test pictures", format!("{}, {}", count(data.train_images), count(data.test_images))),
+            ("Held out to choose by", crate::show::percent(data.validation, 0).into_text()),
+            (
+                "Network",
+                format!(
+                    "{} layers, width {}, {} heads: {parameters} parameters",
+                    model.layers, model.width, model.heads
+                ),
+            ),
+            ("Training", format!("{} steps of {} pictures", training.steps, training.batch)),
+            (
+                "Learning rate",
+                format!(
+                    "{:e}, {} steps of warm-up, cosine to 0",
+                    training.learning_rate, training.warmup_steps
+                ),
+            ),
+            ("Seed", training.seed.to_string()),
+            ("Probe's L2", l2.join(", ")),
+            ("Samples", format!("{} at temperature {}", sampling.images, sampling.temperature)),
+        ];
+        let rows = rows.map(|(name, value)| [name.into(), Cell::text(value)]);
+        Table::of(["Setting", "Value"], rows)
+            .caption(format!("Profile {}", self.name))
+            .note(self.about.clone())
+    }
+}
+
+/// The profiles that there are.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if let (Some("toml"), Some(name)) =
+            (path.extension().and_then(|e| e.to_str()), path.file_stem().and_then(|name| name.to_str()))
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+impl Show for Profile {
+    fn to_html(&self) -> String {
+        self.table().to_html()
+    }
+    fn to_text(&self) -> String {
+        self.table().to_text()
+    }
+}
+
+crate::show::displays!(Profile);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn every_profile_of_the_repository_is_one() {
+        for name in ["quick", "cifar"] {
+            let profile = Profile::named(name).unwrap();
+            assert_eq!(profile.name, name);
+            let text = profile.to_text();
+            assert!(text.starts_with(&format!("Profile {name}")), "{text}");
+        }
+        let quick = Profile::named("quick").unwrap().config();
+        assert_eq!(quick, Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16 });
+        let cifar = Profile::named("cifar").unwrap().config();
+        assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles");
+        assert_eq!(names(&folder).unwrap(), ["cifar", "quick"]);
+    }
+
+    #[test]
+    fn a_profile_that_is_none_is_refused_with_its_reason() {
+        let error = Profile::named("qick").unwrap_err().to_string();
+        assert!(error.contains("no profile \"qick\"") && error.contains("cifar, quick"), "{error}");
+        assert!(Profile::named("../claims").is_err());
+
+        let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles/quick.toml");
+        let good = fs::read_to_string(good).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let said = |text: &str| {
+            fs::write(folder.path().join("mine.toml"), text).unwrap();
+            Profile::open(folder.path(), "mine").map_err(|error| error.to_string())
+        };
+        said(&good).unwrap();
+        for (from, to, expected) in [
+            ("steps = ", "stepz = ", "unknown field `stepz`"),
+            ("beta1 = ", "# ", "missing field `beta1`"),
+            ("heads = 4", "heads = 3", "3 heads do not divide"),
+            ("validation = 0.1", "validation = 1.5", "data.validation"),
+            ("\"fashion-mnist\"", "\"fashion\"", "unknown variant `fashion`"),
+            ("batch = 32", "batch = 0", "training.batch"),
+            ("about = ", "name = \"x\"\nabout = ", "unknown field `name`"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let error = said(&good.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(expected) && error.contains("mine.toml"), "{error}");
+        }
+    }
+}

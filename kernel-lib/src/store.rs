@@ -1,0 +1,221 @@
+//! The experiment store: what was computed once is kept, and found again by everything that decided it.
+//!
+//! A [`Step`] is a computation as a value: its name, every setting, the keys of the results it starts from, the data's
+//! checksum, seed, device, and the hash of the sources that compute it. The SHA-256 of all that is its [`Key`].
+//! [`Store::get_or_run`] returns the stored result of that key, or computes and stores it:
+//!
+//! ```
+//! # fn main() -> igpt::Result<()> {
+//! # let folder = std::env::temp_dir().join("igpt-store-doc");
+//! use igpt::store::{Step, Store};
+//!
+//! let store = Store::at(&folder);
+//! let step = Step::new("squares", &serde_json::json!({"count": 3}))?.code(&["rng"])?.seed(7);
+//! let squares: Vec<u64> = store.get_or_run(&step, |_| Ok(vec![0, 1, 4]))?;
+//! // A second notebook, or the same one tomorrow:
+//! let again: Vec<u64> = store.get_or_run(&step, |_| unreachable!("it is stored"))?;
+//! assert_eq!(again, squares);
+//! # std::fs::remove_dir_all(&folder).map_err(|e| igpt::Error::io(&folder, e))
+//! # }
+//! ```
+//!
+//! **What a notebook prints is the same, whether a result was computed or reused**: nothing is printed here, and what
+//! was computed is read back from the store before it is returned. What happened is told where `--check` does not
+//! compare: [`Store::report`] is a table for a cell tagged `volatile`; [`Store::provenance`] tells of one result; and
+//! where the environment variable `IGPT_STORE_JOURNAL` names a file, each use adds a line of JSON to it, from which
+//! the runner can say how much was reused. Only a damaged result is told on stderr, since somebody should know.
+//!
+//! ```text
+//! <store>/<name>-<key>/
+//!     lock            held (flock) while the result is looked for, computed and written
+//!     result/         manifest.json, which names every other file with its SHA-256; appears whole, by renaming
+//!     checkpoint/     belongs to the computation, see [`Context::folder`]; goes when the result is there
+//! ```
+
+mod entry;
+mod files;
+mod provenance;
+mod step;
+
+pub use files::{Files, Stored, Tensors};
+pub use provenance::Provenance;
+pub use step::{Key, Step};
+
+use crate::show::Table;
+use crate::{Error, Result};
+use entry::{Entry, Found};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A folder of results.
+#[derive(Debug, Clone)]
+pub struct Store {
+    folder: PathBuf,
+    uses: Arc<Mutex<Vec<Use>>>,
+}
+
+/// What was done for a step.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+struct Use {
+    step: String,
+    key: Key,
+    /// Whether the result was there.
+    reused: bool,
+    /// What was wrong with a stored result.
+    damage: Option<String>,
+    /// What it took to compute, now or then, in milliseconds.
+    wall_ms: u64,
+    /// When it was computed.
+    date: String,
+}
+
+/// What a computation may know and use.
+#[derive(Debug)]
+pub struct Context {
+    key: Key,
+    folder: PathBuf,
+}
+
+impl Context {
+    /// The key of the result that is being computed.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// A folder for checkpoints of this computation and no other. If an earlier try was interrupted, what it left is
+    /// here; once the result is stored, the folder goes.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Store {
+    /// The store that the environment variable `IGPT_STORE` names, or else `target/igpt-store` in the repository.
+    ///
+    /// # Errors
+    /// If neither is known.
+    pub fn open() -> Result<Self> {
+        match std::env::var_os("IGPT_STORE").filter(|folder| !folder.is_empty()) {
+            Some(folder) => Ok(Self::at(folder)),
+            None => Ok(Self::at(crate::root()?.join("target").join("igpt-store"))),
+        }
+    }
+
+    /// The store in this folder, which is made when something is stored.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), uses: Arc::default() }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The result of a step: as stored, or else as `run` computes it. Of several processes that want the same result
+    /// at once, one computes it and the others wait for it.
+    ///
+    /// A stored result that is damaged, or that is not a `T`, is computed again.
+    ///
+    /// # Errors
+    /// If `run` fails, or the result cannot be written (read-only folder, full disk): then what was stored before is
+    /// as it was, and checkpoints are kept, so that the next try continues.
+    pub fn get_or_run<T: Stored>(&self, step: &Step, run: impl FnOnce(&Context) -> Result<T>) -> Result<T> {
+        let entry = Entry::of(&self.folder, step);
+        // Results appear whole, so that reading needs no lock, and a read-only store can be read.
+        let mut found = entry.load();
+        let _lock = match &found {
+            Found::Whole(..) => None,
+            _ => {
+                let lock = entry.lock()?;
+                found = entry.load();
+                Some(lock)
+            }
+        };
+        let damage = match found {
+            Found::Whole(result, provenance) => {
+                self.note(step, true, None, &provenance);
+                return Ok(result);
+            }
+            Found::Damaged(what) => {
+                eprintln!("{}: {what}; it is computed again", entry.folder().display());
+                Some(what)
+            }
+            Found::Nothing => None,
+        };
+        let context = Context { key: step.key(), folder: entry.checkpoints()? };
+        let start = Instant::now();
+        let result = run(&context)?;
+        let provenance = Provenance::of(step, start.elapsed());
+        entry.save(step, &result, &provenance)?;
+        drop(result);
+        match entry.load() {
+            Found::Whole(result, provenance) => {
+                self.note(step, false, damage, &provenance);
+                Ok(result)
+            }
+            Found::Damaged(what) => Err(Error::format(entry.folder(), format!("just written, but {what}"))),
+            Found::Nothing => Err(Error::format(entry.folder(), "just written, but gone")),
+        }
+    }
+
+    /// Whether a result of this step is stored. Its files are checked when it is read.
+    pub fn has(&self, step: &Step) -> bool {
+        Entry::of(&self.folder, step).manifest().is_ok()
+    }
+
+    /// Where the stored result of a step comes from; `None` if there is none.
+    ///
+    /// # Errors
+    /// If there is one, but it is damaged.
+    pub fn provenance(&self, step: &Step) -> Result<Option<Provenance>> {
+        let entry = Entry::of(&self.folder, step);
+        match entry.manifest() {
+            Ok(manifest) => Ok(Some(manifest.provenance)),
+            Err(None) => Ok(None),
+            Err(Some(what)) => Err(Error::format(entry.folder(), what)),
+        }
+    }
+
+    /// What was computed and what was reused since this store was opened. It names times: for a cell that is tagged
+    /// `volatile`, and so is not compared.
+    pub fn report(&self) -> Table {
+        let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = uses.iter().filter(|used| used.reused).count();
+        let rows = uses.iter().map(|used| {
+            [
+                crate::show::Cell::from(&used.step),
+                crate::show::Cell::text(if used.reused { "reused" } else { "computed" }),
+                crate::show::fixed(used.wall_ms as f64 / 1000.0, 1),
+                crate::show::Cell::from(&used.date),
+                crate::show::Cell::text(used.key.short()),
+            ]
+        });
+        Table::of(["Step", "Result", "Took (s)", "Computed at", "Key"], rows)
+            .caption(format!("Reused: {reused} of {} results", uses.len()))
+    }
+
+    fn note(&self, step: &Step, reused: bool, damage: Option<String>, provenance: &Provenance) {
+        let used = Use {
+            step: step.name().to_owned(),
+            key: step.key(),
+            reused,
+            damage,
+            wall_ms: provenance.wall_ms,
+            date: provenance.date.clone(),
+        };
+        if let Some(journal) = std::env::var_os("IGPT_STORE_JOURNAL")
+            && let Ok(line) = serde_json::to_string(&used)
+        {
+            // One write to a file opened for appending: lines of several processes do not mix. Nobody's result shall
+            // fail because it could not be told of.
+            let file = std::fs::File::options().create(true).append(true).open(journal);
+            let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        }
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner).push(used);
+    }
+}
+
+#[cfg(test)]
+mod tests;

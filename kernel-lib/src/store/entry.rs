@@ -1,0 +1,175 @@
+//! The folder of one result.
+
+use super::files::{Checked, Files};
+use super::step::hex;
+use super::{Provenance, Step, Stored};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The folder of one result, whether there is one or not.
+pub(super) struct Entry {
+    store: PathBuf,
+    folder: PathBuf,
+    key: String,
+}
+
+/// What was found of a result.
+pub(super) enum Found<T> {
+    Whole(T, Provenance),
+    /// What is wrong with it.
+    Damaged(String),
+    Nothing,
+}
+
+/// `manifest.json`: what a result consists of.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manifest {
+    pub(super) provenance: Provenance,
+    files: BTreeMap<String, Checked>,
+}
+
+/// The file itself, which guards the manifest too.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    manifest: Manifest,
+    sha256: String,
+}
+
+impl Manifest {
+    fn sha256(&self) -> String {
+        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()))
+    }
+}
+
+impl Entry {
+    pub(super) fn of(store: &Path, step: &Step) -> Self {
+        let key = step.key();
+        let folder = store.join(format!("{}-{}", step.name(), key.short()));
+        Self { store: store.to_owned(), folder, key: key.to_string() }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn result(&self) -> PathBuf {
+        self.folder.join("result")
+    }
+
+    /// Waits until no other process computes this result. The lock goes with the file, and so with the process, however
+    /// that ends.
+    pub(super) fn lock(&self) -> Result<File> {
+        let path = self.folder.join("lock");
+        let file = fs::create_dir_all(&self.folder)
+            .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
+        let file = file.map_err(|e| self.cannot_write(&path, &e))?;
+        file.lock().map_err(|e| Error::io(&path, e))?;
+        Ok(file)
+    }
+
+    fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Error {
+        Error::format(
+            path,
+            format!(
+                "{error}: results are kept in {}; make room there or make it writable, or set IGPT_STORE to another folder",
+                self.store.display()
+            ),
+        )
+    }
+
+    /// The folder of the computation's checkpoints, which now exists.
+    pub(super) fn checkpoints(&self) -> Result<PathBuf> {
+        let folder = self.folder.join("checkpoint");
+        fs::create_dir_all(&folder).map_err(|e| self.cannot_write(&folder, &e))?;
+        Ok(folder)
+    }
+
+    /// The manifest of a result, whose files have not been looked at; `None` if there is no result, or else what is
+    /// wrong with it.
+    pub(super) fn manifest(&self) -> std::result::Result<Manifest, Option<String>> {
+        let text = match fs::read(self.result().join("manifest.json")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.result().exists() => return Err(None),
+            Err(error) => return Err(Some(format!("its manifest cannot be read ({error})"))),
+        };
+        let sealed: Sealed =
+            serde_json::from_slice(&text).map_err(|e| Some(format!("its manifest is damaged ({e})")))?;
+        if sealed.sha256 != sealed.manifest.sha256() {
+            return Err(Some("its manifest has another SHA-256 than when it was written".into()));
+        }
+        if sealed.manifest.provenance.key.to_string() != self.key {
+            return Err(Some("it is the result of another step".into()));
+        }
+        Ok(sealed.manifest)
+    }
+
+    pub(super) fn load<T: Stored>(&self) -> Found<T> {
+        let Manifest { provenance, files } = match self.manifest() {
+            Ok(manifest) => manifest,
+            Err(None) => return Found::Nothing,
+            Err(Some(what)) => return Found::Damaged(what),
+        };
+        let files = Files::new(self.result(), files);
+        if let Some(what) = files.damage() {
+            return Found::Damaged(what);
+        }
+        match T::read(&files) {
+            Ok(result) => Found::Whole(result, provenance),
+            Err(error) => Found::Damaged(format!("it is not what is wanted ({error})")),
+        }
+    }
+
+    /// Writes a result beside the place where it belongs, and then moves it there, whole. Whoever calls this has the
+    /// lock.
+    pub(super) fn save(&self, step: &Step, result: &impl Stored, provenance: &Provenance) -> Result<()> {
+        let partial = self.folder.join("partial");
+        let written = self.write(&partial, result, provenance);
+        if let Err(error) = written {
+            let _ = fs::remove_dir_all(&partial);
+            return Err(Error::format(
+                &self.folder,
+                format!(
+                    "the result of {} cannot be kept ({error}): make room in {}, or set IGPT_STORE to another folder",
+                    step.name(),
+                    self.store.display()
+                ),
+            ));
+        }
+        let _ = fs::remove_dir_all(self.folder.join("checkpoint"));
+        Ok(())
+    }
+
+    fn write(&self, partial: &Path, result: &impl Stored, provenance: &Provenance) -> Result<()> {
+        remove(partial)?;
+        fs::create_dir_all(partial).map_err(|e| Error::io(partial, e))?;
+        let mut files = Files::new(partial.to_owned(), BTreeMap::new());
+        result.write(&mut files)?;
+        let manifest = Manifest { provenance: provenance.clone(), files: files.checked };
+        let sealed = Sealed { sha256: manifest.sha256(), manifest };
+        let path = partial.join("manifest.json");
+        let text = serde_json::to_vec_pretty(&sealed).map_err(|e| Error::format(&path, e.to_string()))?;
+        fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+        let synced = [&path, partial].iter().try_for_each(|path| File::open(path)?.sync_all());
+        synced.map_err(|e| Error::io(partial, e))?;
+        // A damaged result lies there at most.
+        remove(&self.result())?;
+        fs::rename(partial, self.result()).map_err(|e| Error::io(partial, e))?;
+        // That the name is there may be lost with the power; then the result is computed again.
+        let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        Ok(())
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(folder, error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,207 @@
+//! How results become files, and files results.
+
+use super::step::hex;
+use crate::model::{Config, Parameters};
+use crate::probe::Features;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// A result that can be kept. Everything that serde can write and read is one; what holds many numbers should say how
+/// it becomes files itself, with [`Files::write_tensors`].
+pub trait Stored: Sized {
+    /// Writes this into files.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn write(&self, files: &mut Files) -> Result<()>;
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// If a file is not there or holds something else.
+    fn read(files: &Files) -> Result<Self>;
+}
+
+impl<T: Serialize + DeserializeOwned> Stored for T {
+    fn write(&self, files: &mut Files) -> Result<()> {
+        files.write_json("value", self)
+    }
+
+    fn read(files: &Files) -> Result<Self> {
+        files.read_json("value")
+    }
+}
+
+impl Stored for Features {
+    fn write(&self, files: &mut Files) -> Result<()> {
+        let shape = [self.images(), self.layers(), self.width()];
+        let tensor = Tensor::from_slice(self.values(), &shape[..], &Device::Cpu)?;
+        files.write_tensors("features", &HashMap::from([("features".into(), tensor)]))
+    }
+
+    fn read(files: &Files) -> Result<Self> {
+        let tensors = files.read_tensors("features")?;
+        let tensor = tensors.get("features").ok_or_else(|| Error::invalid("there are no features in it"))?;
+        let (_, layers, width) = tensor.dims3()?;
+        Self::new(tensor.flatten_all()?.to_vec1()?, layers, width)
+    }
+}
+
+impl Stored for Parameters {
+    fn write(&self, files: &mut Files) -> Result<()> {
+        files.write_json("config", &self.config())?;
+        let tensors = self.layout().entries().iter();
+        let tensors = tensors.map(|entry| Ok((entry.name.clone(), self.tensor(&entry.name)?)));
+        files.write_tensors("parameters", &tensors.collect::<Result<_>>()?)
+    }
+
+    fn read(files: &Files) -> Result<Self> {
+        let mut parameters = Self::zeros(files.read_json::<Config>("config")?)?;
+        let tensors = files.read_tensors("parameters")?;
+        for entry in parameters.layout().entries().to_vec() {
+            let tensor = tensors.get(&entry.name).filter(|tensor| tensor.dims() == entry.shape);
+            let tensor = tensor.ok_or_else(|| {
+                Error::invalid(format!("there is no tensor {} of shape {:?} in it", entry.name, entry.shape))
+            })?;
+            parameters.get_mut(&entry.name)?.copy_from_slice(&tensor.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(parameters)
+    }
+}
+
+/// Named tensors on the CPU.
+pub type Tensors = HashMap<String, Tensor>;
+
+/// What is known of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Checked {
+    bytes: u64,
+    sha256: String,
+}
+
+/// The files of one result.
+#[derive(Debug)]
+pub struct Files {
+    folder: PathBuf,
+    pub(super) checked: BTreeMap<String, Checked>,
+}
+
+impl Files {
+    pub(super) fn new(folder: PathBuf, checked: BTreeMap<String, Checked>) -> Self {
+        Self { folder, checked }
+    }
+
+    /// Writes a value as `<name>.json`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_json(&mut self, name: &str, value: &impl Serialize) -> Result<()> {
+        let path = self.path(name, "json")?;
+        let json = serde_json::to_vec(value).map_err(|e| Error::format(&path, e.to_string()))?;
+        self.write(&path, &json)
+    }
+
+    /// Reads a value from `<name>.json`.
+    ///
+    /// # Errors
+    /// If it is not there or something else.
+    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.path(name, "json")?;
+        let json = fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        serde_json::from_slice(&json).map_err(|e| Error::format(&path, e.to_string()))
+    }
+
+    /// Writes tensors as `<name>.safetensors`.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write_tensors(&mut self, name: &str, tensors: &Tensors) -> Result<()> {
+        let path = self.path(name, "safetensors")?;
+        candle_core::safetensors::save(tensors, &path)?;
+        self.check_in(&path)
+    }
+
+    /// Reads tensors from `<name>.safetensors`.
+    ///
+    /// # Errors
+    /// If they are not there.
+    pub fn read_tensors(&self, name: &str) -> Result<Tensors> {
+        Ok(candle_core::safetensors::load(self.path(name, "safetensors")?, &Device::Cpu)?)
+    }
+
+    /// Writes bytes as `<name>.bin`.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path(name, "bin")?;
+        self.write(&path, bytes)
+    }
+
+    /// Reads bytes from `<name>.bin`.
+    ///
+    /// # Errors
+    /// If they are not there.
+    pub fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(name, "bin")?;
+        fs::read(&path).map_err(|e| Error::io(&path, e))
+    }
+
+    fn path(&self, name: &str, extension: &str) -> Result<PathBuf> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || name == "manifest" || !name.chars().all(plain) {
+            return Err(Error::invalid(format!("{name:?} cannot name a file of a result")));
+        }
+        Ok(self.folder.join(format!("{name}.{extension}")))
+    }
+
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let written = File::create(path).and_then(|mut file| file.write_all(bytes));
+        written.map_err(|e| Error::io(path, e))?;
+        self.check_in(path)
+    }
+
+    /// Waits until the file is on the disk, and notes what is in it.
+    fn check_in(&mut self, path: &Path) -> Result<()> {
+        File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io(path, e))?;
+        let checked = checked(path).map_err(|e| Error::io(path, e))?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        self.checked.insert(name, checked);
+        Ok(())
+    }
+
+    /// Says what is wrong with the files, if something is.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.checked.iter().find_map(|(name, noted)| match checked(&self.folder.join(name)) {
+            Err(error) => Some(format!("{name} cannot be read ({error})")),
+            Ok(found) if found.bytes != noted.bytes => {
+                Some(format!("{name} has {} bytes and not {}", found.bytes, noted.bytes))
+            }
+            Ok(found) if found != *noted => {
+                Some(format!("{name} has another SHA-256 than when it was written"))
+            }
+            Ok(_) => None,
+        })
+    }
+}
+
+fn checked(path: &Path) -> std::io::Result<Checked> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(Checked { bytes, sha256: hex(&hash.finalize()) });
+        }
+        hash.update(&buffer[..count]);
+        bytes += count as u64;
+    }
+}
