@@ -4,7 +4,6 @@ use super::nearest::{Centre, Colour, SLACK, colour_at, compare_exactly, morton, 
 use super::{Palette, check_pixels};
 use crate::Result;
 use rayon::prelude::*;
-use std::cmp::Ordering;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Pixels that a thread takes at once.
@@ -42,14 +41,14 @@ struct Cells<'a> {
     centres: Vec<Centre>,
     /// A box holds the colours that share all but the last `bits` bits of their place on the Z-order curve.
     bits: u32,
-    /// Where in `candidates` those of a box begin; those of the next box end them.
-    starts: Vec<u32>,
+    /// Where in `candidates` those of a box begin and end.
+    ranges: Vec<[u32; 2]>,
     /// Ascending in each box.
     candidates: Vec<u16>,
 }
 
-/// Boxes are made in so many independent parts.
-const PARTS: usize = 64;
+/// Boxes whose candidates a thread finds at once.
+const BOXES: usize = 256;
 
 impl<'a> Cells<'a> {
     /// The boxes in which there are pixels; the others have no candidates.
@@ -57,93 +56,96 @@ impl<'a> Cells<'a> {
         let centres = palette.levels();
         // Sides of 8 or 4 grey levels: more centres pay for more boxes.
         let bits = if centres.len() <= 4096 { 9 } else { 6 };
-        let used: Vec<AtomicBool> = (0..1 << (24 - bits)).map(|_| AtomicBool::new(false)).collect();
-        pixels.par_chunks(CHUNK * palette.channels()).for_each(|pixels| {
-            for pixel in pixels.chunks_exact(palette.channels()) {
-                used[(morton(colour(pixel)) >> bits) as usize].store(true, Relaxed);
-            }
-        });
-        let used: Vec<bool> = used.into_iter().map(AtomicBool::into_inner).collect();
-        let part = used.len() / PARTS;
-        let parts: Vec<(Vec<u32>, Vec<u16>)> = used
-            .par_chunks(part)
-            .enumerate()
-            .map(|(at, used)| {
-                let mut lists =
-                    Lists { centres: &centres, bits, ends: Vec::with_capacity(part), flat: Vec::new() };
-                let mut candidates = Vec::new();
-                if used.contains(&true) {
-                    candidates.extend(0..centres.len() as u32);
-                }
-                lists.fill((at * part) as u32, used, &mut candidates, 0);
-                (lists.ends, lists.flat)
+        let boxes = 1 << (24 - bits);
+        let used = used(palette.channels(), pixels, bits, boxes);
+        let lists: Vec<Lists> = used
+            .par_chunks(BOXES)
+            .map(|codes| {
+                let mut lists = Lists::default();
+                lists.fill(&centres, codes, bits, &mut (0..centres.len() as u32).collect(), 0);
+                lists
             })
             .collect();
-        let mut starts = Vec::with_capacity(used.len() + 1);
-        let mut candidates = Vec::new();
-        starts.push(0);
-        for (ends, flat) in parts {
-            let before = candidates.len() as u32;
-            starts.extend(ends.into_iter().map(|end| before + end));
-            candidates.extend(flat);
+        let (mut ranges, mut candidates) = (vec![[0; 2]; boxes], Vec::new());
+        let mut codes = used.into_iter();
+        for list in lists {
+            let (before, mut start) = (candidates.len() as u32, 0);
+            for (end, code) in list.ends.into_iter().zip(codes.by_ref()) {
+                ranges[code as usize] = [before + start, before + end];
+                start = end;
+            }
+            candidates.extend(list.flat);
         }
-        Self { palette, centres, bits, starts, candidates }
+        Self { palette, centres, bits, ranges, candidates }
     }
 
     /// The centre that is nearest to a pixel.
     #[inline]
     fn nearest(&self, pixel: &[u8]) -> u16 {
         let colour = colour(pixel);
-        let cell = (morton(colour) >> self.bits) as usize;
-        let candidates = &self.candidates[self.starts[cell] as usize..self.starts[cell + 1] as usize];
-        if let &[only] = candidates {
-            return only;
-        }
+        let [start, end] = self.ranges[(morton(colour) >> self.bits) as usize];
+        let candidates = &self.candidates[start as usize..end as usize];
         let colour = colour.map(f64::from);
-        let mut best = (f64::INFINITY, 0);
+        let (mut first, mut second, mut best) = (f64::INFINITY, f64::INFINITY, 0);
         for &candidate in candidates {
             let distance = squared_distance(&self.centres[usize::from(candidate)], colour);
-            if distance < best.0 - SLACK
-                || distance < best.0 + SLACK && self.is_nearer(pixel, candidate, best.1)
-            {
-                best = (distance, candidate);
-            }
+            second = second.min(first.max(distance));
+            best = if distance < first { candidate } else { best };
+            first = first.min(distance);
         }
-        best.1
+        if second - first < SLACK { self.nearest_exactly(pixel, candidates) } else { best }
     }
 
-    /// Whether `candidate` is nearer to a pixel than `best`, where rounding might hide it.
+    /// As [`nearest`](Self::nearest), where rounding might hide which one it is.
     #[cold]
-    fn is_nearer(&self, pixel: &[u8], candidate: u16, best: u16) -> bool {
-        let [candidate, best] = [candidate, best].map(|at| self.palette.colour(usize::from(at)));
-        compare_exactly(pixel, candidate, best) == Ordering::Less
+    fn nearest_exactly(&self, pixel: &[u8], candidates: &[u16]) -> u16 {
+        let centre = |at: u16| self.palette.colour(usize::from(at));
+        let nearer =
+            |best, at| if compare_exactly(pixel, centre(at), centre(best)).is_lt() { at } else { best };
+        candidates.iter().copied().reduce(nearer).unwrap_or(0)
     }
 }
 
-/// The boxes of one part, being made.
-struct Lists<'a> {
-    centres: &'a [Centre],
-    bits: u32,
-    ends: Vec<u32>,
-    flat: Vec<u16>,
+/// The boxes in which there are pixels, ascending.
+fn used(channels: usize, pixels: &[u8], bits: u32, boxes: usize) -> Vec<u32> {
+    let seen: Vec<AtomicBool> = (0..boxes).map(|_| AtomicBool::new(false)).collect();
+    let chunks = pixels.par_chunks(CHUNK * channels).flat_map_iter(|pixels| {
+        let codes = pixels.chunks_exact(channels).map(|pixel| morton(colour(pixel)) >> bits);
+        // Most have been seen, and looking costs less than swapping.
+        codes.filter(|&code| {
+            let seen = &seen[code as usize];
+            !seen.load(Relaxed) && !seen.swap(true, Relaxed)
+        })
+    });
+    let mut used: Vec<u32> = chunks.collect();
+    used.sort_unstable();
+    used
 }
 
-impl Lists<'_> {
-    /// Appends the boxes from number `first` on, a power of two of them. `candidates[from..]` are those for all.
-    fn fill(&mut self, first: u32, used: &[bool], candidates: &mut Vec<u32>, from: usize) {
-        if !used.contains(&true) {
-            self.ends.resize(self.ends.len() + used.len(), self.flat.len() as u32);
-            return;
-        }
-        let (low, high) = (first << self.bits, ((first + used.len() as u32) << self.bits) - 1);
-        let narrowed = narrow(self.centres, colour_at(low), colour_at(high), candidates, from);
-        if used.len() == 1 {
+/// The candidates of some boxes, one list after the other.
+#[derive(Default)]
+struct Lists {
+    flat: Vec<u16>,
+    /// Where each list ends.
+    ends: Vec<u32>,
+}
+
+impl Lists {
+    /// Appends the lists of boxes, whose `codes` ascend. `candidates[from..]` are those for all of them.
+    fn fill(&mut self, centres: &[Centre], codes: &[u32], bits: u32, candidates: &mut Vec<u32>, from: usize) {
+        let (Some(first), Some(last)) = (codes.first(), codes.last()) else { return };
+        // All codes begin alike; the rest of their bits spans the box around them.
+        let differing = u32::BITS - (first ^ last).leading_zeros();
+        let low = first >> differing << differing << bits;
+        let high = low | ((1 << (differing + bits)) - 1);
+        let narrowed = narrow(centres, colour_at(low), colour_at(high), candidates, from);
+        if codes.len() == 1 {
             self.flat.extend(candidates[narrowed..].iter().map(|&candidate| candidate as u16));
             self.ends.push(self.flat.len() as u32);
         } else {
-            let half = used.len() / 2;
-            self.fill(first, &used[..half], candidates, narrowed);
-            self.fill(first + half as u32, &used[half..], candidates, narrowed);
+            let half = codes.partition_point(|code| code >> (differing - 1) & 1 == 0);
+            self.fill(centres, &codes[..half], bits, candidates, narrowed);
+            self.fill(centres, &codes[half..], bits, candidates, narrowed);
         }
         candidates.truncate(narrowed);
     }

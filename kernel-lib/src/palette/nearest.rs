@@ -78,21 +78,23 @@ pub(super) fn narrow(
     }
     let star = best.1;
     let end = list.len();
-    for at in from..end {
-        let candidate = list[at];
+    // Whether a candidate stays is hard to guess, so the processor is not asked to: all are written, those that go are
+    // written over.
+    list.resize(end + (end - from), 0);
+    let (candidates, narrowed) = list.split_at_mut(end);
+    let mut kept = 0;
+    for &candidate in &candidates[from..] {
         let centre = centres[candidate as usize];
         // |centre - v|² - |star - v|² = (centre - star) · (centre + star - 2 v), smallest at the corner v of the box
         // towards which the centre lies.
-        let excess: f64 = (0..3)
-            .map(|i| {
-                let step = centre[i] - star[i];
-                step * (centre[i] + star[i]) - 2.0 * (step * low[i]).max(step * high[i])
-            })
-            .sum();
-        if excess <= SLACK {
-            list.push(candidate);
-        }
+        let excess = |i: usize| {
+            let step = centre[i] - star[i];
+            step * (centre[i] + star[i] - if step > 0.0 { 2.0 * high[i] } else { 2.0 * low[i] })
+        };
+        narrowed[kept] = candidate;
+        kept += usize::from(excess(0) + excess(1) + excess(2) <= SLACK);
     }
+    list.truncate(end + kept);
     end
 }
 
