@@ -33,6 +33,16 @@ pub enum Augmentation {
     },
 }
 
+impl std::fmt::Display for Augmentation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "as they are",
+            Self::Placed { .. } => "placed at random",
+            Self::Crop { .. } => "padded by reflection, cropped and mirrored at random",
+        })
+    }
+}
+
 impl Augmentation {
     /// Fashion-MNIST, placed at random: 28 × 28 pixels become 14 × 14.
     pub const fn placed() -> Self {

@@ -6,6 +6,7 @@ pub use candle_nn;
 pub mod augment;
 pub mod data;
 mod error;
+pub mod experiment;
 mod image;
 pub mod model;
 pub mod notebook;

@@ -1,6 +1,7 @@
 //! What a notebook imports with `use igpt::prelude::*;`.
 
 pub use crate::data::{self, Dataset, Images};
+pub use crate::experiment::{self, Experiment, Pretrained, Subject};
 pub use crate::palette::{self, KMeans, Palette};
 pub use crate::paper::{self, Verdict};
 pub use crate::probe::{self, Features, Probe};

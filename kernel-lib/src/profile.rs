@@ -7,12 +7,15 @@
 //!
 //! ```
 //! let profile = igpt::profile::Profile::current()?;
-//! println!("{}: {} steps of {} pictures", profile.name, profile.training.steps, profile.training.batch);
+//! println!("{}: batches of {} pictures", profile.name, profile.training.batch);
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
+use crate::augment::Augmentation;
 use crate::model::Config;
+use crate::sample::Sampling;
 use crate::show::{Cell, Show, Table};
+use crate::train::{Length, Training, WarmUp};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -39,7 +42,7 @@ pub struct Profile {
     /// The linear probe.
     pub probe: Probe,
     /// Samples.
-    pub sampling: Sampling,
+    pub samples: Samples,
 }
 
 /// A data set that a profile can name.
@@ -51,20 +54,6 @@ pub enum DataSet {
     FashionMnist,
     /// CIFAR-10, from a Hugging Face cache directory.
     Cifar10,
-}
-
-/// How pictures are varied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Augmentation {
-    /// Not at all.
-    None,
-    /// Shifted by up to 4 pixels each way and mirrored at random, then averaged to the side: what makes Fashion-MNIST,
-    /// whose garments are all centred, a task for more than raw pixels.
-    Placed,
-    /// Section 3.1, for CIFAR: 4 pixels of reflection around the picture, a random crop of it or of its mirror image.
-    ReflectCrop,
 }
 
 /// The pictures of a run.
@@ -101,31 +90,6 @@ pub struct Model {
     pub heads: usize,
 }
 
-/// How the network is trained (section 3.4). Adam with betas, cosine to zero.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Training {
-    /// Steps of the optimiser.
-    pub steps: usize,
-    /// Pictures in a step.
-    pub batch: usize,
-    /// The highest learning rate.
-    pub learning_rate: f64,
-    /// Steps over which it rises to that.
-    pub warmup_steps: usize,
-    /// Adam's β₁.
-    pub beta1: f64,
-    /// Adam's β₂.
-    pub beta2: f64,
-    /// Decoupled weight decay; the paper has none.
-    pub weight_decay: f64,
-    /// The largest norm of a gradient, beyond which it is scaled down; absent, as in the paper: none.
-    pub clip: Option<f64>,
-    /// Seed of initialisation, order and augmentation.
-    pub seed: u64,
-}
-
 /// How features are probed (section 2.4).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,17 +101,19 @@ pub struct Probe {
     pub images: Option<usize>,
 }
 
-/// How pictures are sampled.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Pictures that the network makes up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Sampling {
+pub struct Samples {
     /// How many.
-    pub images: usize,
-    /// The temperature; 1, as the paper's authors have it, samples what the network believes.
-    pub temperature: f64,
-    /// Seed of the samples.
-    pub seed: u64,
+    pub pictures: usize,
+    /// Steps of training after which they are made, beside the last one: how they get better.
+    #[serde(default)]
+    pub after: [u64; 3],
+    /// How tokens are drawn.
+    #[serde(default)]
+    pub sampling: Sampling,
 }
 
 impl Profile {
@@ -206,7 +172,10 @@ impl Profile {
 
     fn check(&self) -> Result<()> {
         self.config().validate()?;
-        let Self { data, training, probe, sampling, .. } = self;
+        let Self { data, training, probe, samples, .. } = self;
+        // Whatever needs the number of pictures is checked again when that is known.
+        training.validate(data.train_images.unwrap_or(usize::MAX >> 32))?;
+        samples.sampling.validate()?;
         let positive = |x: f64| x > 0.0 && x.is_finite();
         let share = |x: f64| (0.0..1.0).contains(&x);
         let some = |x: Option<usize>| x != Some(0);
@@ -214,24 +183,12 @@ impl Profile {
             ("data.validation (0 < share < 1)", positive(data.validation) && share(data.validation)),
             ("data.train_images (at least 1)", some(data.train_images)),
             ("data.test_images (at least 1)", some(data.test_images)),
-            ("training.steps (at least 1)", training.steps > 0),
-            ("training.batch (at least 1)", training.batch > 0),
-            ("training.learning_rate (above 0)", positive(training.learning_rate)),
-            ("training.warmup_steps (fewer than the steps)", training.warmup_steps < training.steps),
-            ("training.beta1 (0 to 1)", share(training.beta1)),
-            ("training.beta2 (0 to 1)", share(training.beta2)),
-            (
-                "training.weight_decay (0 or more)",
-                training.weight_decay == 0.0 || positive(training.weight_decay),
-            ),
-            ("training.clip (above 0)", training.clip.is_none_or(positive)),
             (
                 "probe.l2 (one or more, each above 0)",
                 !probe.l2.is_empty() && probe.l2.iter().all(|x| positive(*x)),
             ),
             ("probe.images (at least 1)", some(probe.images)),
-            ("sampling.images (at least 1)", sampling.images > 0),
-            ("sampling.temperature (above 0)", positive(sampling.temperature)),
+            ("samples.pictures (at least 1)", samples.pictures > 0),
         ] {
             if !right {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
@@ -241,22 +198,25 @@ impl Profile {
     }
 
     fn table(&self) -> Table {
-        let Self { data, model, training, probe, sampling, .. } = self;
+        let Self { data, model, training, probe, samples, .. } = self;
         let all = || "all".to_owned();
         let count = |x: Option<usize>| x.map_or_else(all, |x| Cell::from(x).into_text());
         let set = match data.set {
             DataSet::FashionMnist => "Fashion-MNIST",
             DataSet::Cifar10 => "CIFAR-10",
         };
-        let augmentation = match data.augmentation {
-            Augmentation::None => "as they are",
-            Augmentation::Placed => "placed at random",
-            Augmentation::ReflectCrop => "reflected border, random crop, mirrored",
+        let length = match training.length {
+            Length::Steps(steps) => format!("{steps} steps"),
+            Length::Epochs(epochs) => format!("{epochs} epochs"),
+        };
+        let warm_up = match training.warm_up {
+            WarmUp::Epoch => "one epoch".to_owned(),
+            WarmUp::Steps(steps) => format!("{steps} steps"),
         };
         let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
-            ("Data", format!("{set}, {augmentation}")),
+            ("Data", format!("{set}, {}", data.augmentation)),
             ("Pictures", format!("{0} × {0} pixels, {1} colours", data.side, data.colours)),
             ("Training, test pictures", format!("{}, {}", count(data.train_images), count(data.test_images))),
             ("Held out to choose by", crate::show::percent(data.validation, 0).into_text()),
@@ -267,17 +227,14 @@ impl Profile {
                     model.layers, model.width, model.heads
                 ),
             ),
-            ("Training", format!("{} steps of {} pictures", training.steps, training.batch)),
+            ("Training", format!("{length} of {} pictures", training.batch)),
             (
                 "Learning rate",
-                format!(
-                    "{:e}, {} steps of warm-up, cosine to 0",
-                    training.learning_rate, training.warmup_steps
-                ),
+                format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate),
             ),
             ("Seed", training.seed.to_string()),
             ("Probe's L2", l2.join(", ")),
-            ("Samples", format!("{} at temperature {}", sampling.images, sampling.temperature)),
+            ("Samples", format!("{} at temperature {}", samples.pictures, samples.sampling.temperature)),
         ];
         let rows = rows.map(|(name, value)| [name.into(), Cell::text(value)]);
         Table::of(["Setting", "Value"], rows)
@@ -348,12 +305,12 @@ mod tests {
         };
         said(&good).unwrap();
         for (from, to, expected) in [
-            ("steps = ", "stepz = ", "unknown field `stepz`"),
-            ("beta1 = ", "# ", "missing field `beta1`"),
+            ("seed = ", "sead = ", "unknown field `sead`"),
+            ("length = ", "# ", "missing field `length`"),
             ("heads = 4", "heads = 3", "3 heads do not divide"),
             ("validation = 0.1", "validation = 1.5", "data.validation"),
             ("\"fashion-mnist\"", "\"fashion\"", "unknown variant `fashion`"),
-            ("batch = 32", "batch = 0", "training.batch"),
+            ("batch = 32", "batch = 0", "batch"),
             ("about = ", "name = \"x\"\nabout = ", "unknown field `name`"),
         ] {
             assert!(good.contains(from), "{from}");

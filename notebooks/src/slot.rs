@@ -10,6 +10,7 @@
 //! <cache>/slots/<checkout>/base, 0, 1, 2, …/
 //!     lock                held (flock) by the kernel and by all that it started
 //!     built               fingerprint of the library that is compiled in it
+//!     built-with          fingerprint of its dependencies
 //!     .cargo/config.toml  how cells and the library are compiled
 //!     config/             evcxr's settings
 //!     cell/               evcxr's folder: Cargo.toml, Cargo.lock, src/lib.rs, target/
@@ -57,6 +58,7 @@ pub struct Slot {
     folder: PathBuf,
     root: PathBuf,
     fingerprint: String,
+    dependencies: String,
     _lock: File,
 }
 
@@ -80,11 +82,11 @@ impl Slot {
     /// Takes the first free slot of the checkout `root`, with the library as it is now.
     pub fn take(root: &Path) -> Result<Self> {
         let slots = slots_of(root)?;
-        let fingerprint = fingerprint(root)?;
+        let [dependencies, fingerprint] = fingerprints(root)?;
         for number in 0..256 {
             let folder = slots.join(number.to_string());
             let Some(lock) = try_lock(&folder)? else { continue };
-            let slot = Self { folder, root: root.to_owned(), fingerprint, _lock: lock };
+            let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
             slot.copy_base_if_better(&slots.join("base"))?;
             slot.prepare()?;
             return Ok(slot);
@@ -97,7 +99,8 @@ impl Slot {
         let folder = slots_of(root)?.join("base");
         let lock = open_lock(&folder)?;
         flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
-        let slot = Self { folder, root: root.to_owned(), fingerprint: fingerprint(root)?, _lock: lock };
+        let [dependencies, fingerprint] = fingerprints(root)?;
+        let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
         // Another checkout has compiled the same dependencies, most likely, and maybe the same library.
         if !slot.cell().join("target").is_dir() {
             for other in bases_of_others(root)? {
@@ -121,12 +124,20 @@ impl Slot {
             }
             flock(&lock, FlockOperation::LockShared).context("cannot lock the first build slot")?;
         }
-        if built_in(base) == Some(self.fingerprint.clone()) || !self.cell().join("target").is_dir() {
-            let _ = fs::remove_file(self.folder.join("built"));
+        // Built from another library, the base may still have the dependencies compiled, which take minutes.
+        let nearer = built_with(base) == Some(self.dependencies.clone())
+            && built_with(&self.folder) != Some(self.dependencies.clone());
+        let same = built_in(base) == Some(self.fingerprint.clone());
+        if same || nearer || !self.cell().join("target").is_dir() {
+            for note in ["built", "built-with"] {
+                let _ = fs::remove_file(self.folder.join(note));
+            }
             remove(&self.cell())?;
             copy_folder(&base.join("cell"), &self.cell())?;
-            if let Some(built) = built_in(base) {
-                write_if_different(&self.folder.join("built"), built.as_bytes())?;
+            for (note, text) in [("built-with", built_with(base)), ("built", built_in(base))] {
+                if let Some(text) = text {
+                    write_if_different(&self.folder.join(note), text.as_bytes())?;
+                }
             }
         }
         Ok(())
@@ -169,6 +180,7 @@ impl Slot {
 
     /// Notes that the wanted library is compiled in it.
     pub fn note_built(&self) -> Result<()> {
+        write_if_different(&self.folder.join("built-with"), self.dependencies.as_bytes())?;
         write_if_different(&self.folder.join("built"), self.fingerprint.as_bytes())
     }
 
@@ -249,6 +261,10 @@ fn built_in(folder: &Path) -> Option<String> {
     fs::read_to_string(folder.join("built")).ok()
 }
 
+fn built_with(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join("built-with")).ok()
+}
+
 fn open_lock(folder: &Path) -> Result<File> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let file = folder.join("lock");
@@ -266,30 +282,34 @@ pub fn try_lock(folder: &Path) -> Result<Option<File>> {
     }
 }
 
-/// What a slot must have been built from to be used as it is.
-fn fingerprint(root: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut add = |name: &[u8], bytes: &[u8]| {
-        for part in [name, bytes] {
+/// What a slot must have been built from: for its dependencies to be as wanted, and for all of it.
+fn fingerprints(root: &Path) -> Result<[String; 2]> {
+    fn add(hash: &mut Sha256, name: &Path, bytes: &[u8]) {
+        for part in [name.as_os_str().as_encoded_bytes(), bytes] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-    };
-    add(b"format", FORMAT.as_bytes());
-    add(b"config", CARGO_CONFIG.as_bytes());
-    add(b"engine", dirs::EVCXR_VERSION.as_bytes());
-    for name in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
-        let file = root.join(name);
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        add(name.as_bytes(), &bytes);
     }
+    fn add_file(hash: &mut Sha256, folder: &Path, name: &Path) -> Result<()> {
+        let file = folder.join(name);
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        add(hash, name, &bytes);
+        Ok(())
+    }
+    let mut hash = Sha256::new();
+    for (name, text) in [("format", FORMAT), ("config", CARGO_CONFIG), ("engine", dirs::EVCXR_VERSION)] {
+        add(&mut hash, Path::new(name), text.as_bytes());
+    }
+    for name in ["Cargo.lock", "rust-toolchain.toml"] {
+        add_file(&mut hash, root, Path::new(name))?;
+    }
+    let dependencies = hex(&hash.clone().finalize());
+    add_file(&mut hash, root, Path::new("Cargo.toml"))?;
     let library = root.join("kernel-lib");
     for relative in library_files(&library)? {
-        let file = library.join(&relative);
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        add(relative.as_os_str().as_encoded_bytes(), &bytes);
+        add_file(&mut hash, &library, &relative)?;
     }
-    Ok(hex(&hash.finalize()))
+    Ok([dependencies, hex(&hash.finalize())])
 }
 
 /// The files that make the library, relative to its folder, sorted. Tests and benchmarks do not reach a notebook.

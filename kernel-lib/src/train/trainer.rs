@@ -129,8 +129,16 @@ impl Trainer {
     /// # Errors
     /// If pictures cannot be had, the network refuses them, or a checkpoint cannot be written.
     pub fn run(&mut self, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
+        self.run_until(self.steps, report)
+    }
+
+    /// As [`Trainer::run`], but pauses after step `end`, so that the network can be looked at.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_until(&mut self, end: u64, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
         let Training { log_every, evaluate_every, checkpoint_every, .. } = self.identity.settings;
-        while self.now.step < self.steps {
+        while self.now.step < self.steps.min(end) {
             if self.stop_requested() {
                 self.save()?;
                 return Ok(Outcome::Stopped { step: self.now.step });
