@@ -1,0 +1,117 @@
+//! A training run gives the same bytes for any number of threads, and after it was killed and continued.
+//!
+//! Runs are processes of their own: a killed one must not take the test with it, and candle reads its number of
+//! threads once per process. Each test starts this very test again, which then sees `IGPT_TEST_RUN` and trains.
+
+use igpt::model::{Config, Reference};
+use igpt::prelude::*;
+use igpt::rng::Rng;
+use igpt::train::{Outcome, Tokens, Trainer, Training, WarmUp};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Large enough that matrix products are cut into parts for threads.
+const CONFIG: Config = Config { layers: 2, width: 64, heads: 4, context: 49, vocabulary: 16 };
+const STEPS: u64 = 40;
+
+/// Trains for so many steps in this folder, with a checkpoint after every step.
+fn train(folder: &Path, steps: u64) -> Result<()> {
+    let pictures = |count: usize, seed| {
+        let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
+        let tokens = (0..count * CONFIG.context).map(|_| rng.below(CONFIG.vocabulary) as u16).collect();
+        Ok::<_, igpt::Error>(Arc::new(Tokens::new(CONFIG.context, tokens)?))
+    };
+    let settings = Training {
+        batch: 8,
+        warm_up: WarmUp::Steps(3),
+        log_every: 4,
+        evaluate_every: 20,
+        checkpoint_every: 1,
+        ..Training::paper(steps)
+    };
+    let network = Box::new(Reference::new(CONFIG, DType::F32)?);
+    let trainer = Trainer::new(settings, network, pictures(30, 1)?, pictures(8, 2)?)?;
+    let mut trainer = trainer.keep_checkpoints(folder)?;
+    let outcome = trainer.run(&mut |progress| println!("{progress}"))?;
+    assert_eq!(outcome, Outcome::Finished);
+    Ok(())
+}
+
+/// Starts `test` of this file again, to train in this folder with so many threads.
+fn start(test: &str, folder: &Path, threads: usize) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("IGPT_TEST_RUN", folder)
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The folder to train in, if this process is such a run.
+fn run_here() -> Option<std::path::PathBuf> {
+    std::env::var_os("IGPT_TEST_RUN").map(Into::into)
+}
+
+fn result(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("checkpoint.safetensors")).unwrap()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    if let Some(folder) = run_here() {
+        return train(&folder, 6).unwrap();
+    }
+    let run = |threads| {
+        let folder = tempfile::tempdir().unwrap();
+        let status =
+            start("any_number_of_threads_gives_the_same_bytes", folder.path(), threads).wait().unwrap();
+        assert!(status.success());
+        result(folder.path())
+    };
+    let one = run(1);
+    for threads in [2, 3, 8] {
+        assert!(run(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_run_killed_at_random_moments_continues_to_the_same_bytes() {
+    const NAME: &str = "a_run_killed_at_random_moments_continues_to_the_same_bytes";
+    if let Some(folder) = run_here() {
+        return train(&folder, STEPS).unwrap();
+    }
+    let whole = tempfile::tempdir().unwrap();
+    assert!(start(NAME, whole.path(), 2).wait().unwrap().success());
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut rng = Rng::keyed(std::process::id().into(), "moments", [0, 0]);
+    for kill in 0..5 {
+        let mut run = start(NAME, folder.path(), 1 + kill % 2);
+        // Some steps further, and then anywhere within a step, or within the writing of a checkpoint.
+        let until = (step(folder.path()) + 1 + rng.below(5) as u64).min(STEPS - 5);
+        while step(folder.path()) < until {
+            assert!(run.try_wait().unwrap().is_none(), "the run ended by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(rng.below(20_000) as u64));
+        run.kill().unwrap(); // SIGKILL
+        run.wait().unwrap();
+        println!("killed after step {}", step(folder.path()));
+    }
+    assert!((5..STEPS).contains(&step(folder.path())));
+    assert!(start(NAME, folder.path(), 2).wait().unwrap().success());
+    assert!(result(folder.path()) == result(whole.path()), "the continued run ended elsewhere");
+}
+
+/// Steps done, according to the checkpoint's header.
+fn step(folder: &Path) -> u64 {
+    // In between two renames there is none for a moment; the one before it will do.
+    let read = ["checkpoint.safetensors", "checkpoint.previous.safetensors"];
+    let Some(file) = read.iter().find_map(|name| std::fs::read(folder.join(name)).ok()) else { return 0 };
+    let header = String::from_utf8_lossy(&file[..file.len().min(20_000)]).replace('\\', "");
+    let digits = header.split("\"step\":").nth(1).unwrap();
+    digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
