@@ -228,10 +228,7 @@ impl Profile {
                 ),
             ),
             ("Training", format!("{length} of {} pictures", training.batch)),
-            (
-                "Learning rate",
-                format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate),
-            ),
+            ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             ("Seed", training.seed.to_string()),
             ("Probe's L2", l2.join(", ")),
             ("Samples", format!("{} at temperature {}", samples.pictures, samples.sampling.temperature)),

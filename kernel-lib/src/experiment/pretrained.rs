@@ -33,7 +33,8 @@ impl Stored for Pretrained {
     fn read(files: &Files) -> Result<Self> {
         let config: Config = files.read_json("config")?;
         let steps: Vec<u64> = files.read_json("steps")?;
-        let snapshot = |step: u64| Ok((step, from_bytes(config, &files.read_bytes(&format!("parameters-{step}"))?)?));
+        let snapshot =
+            |step: u64| Ok((step, from_bytes(config, &files.read_bytes(&format!("parameters-{step}"))?)?));
         Ok(Self {
             parameters: from_bytes(config, &files.read_bytes("parameters")?)?,
             curve: files.read_json("curve")?,

@@ -1,0 +1,88 @@
+use super::*;
+use crate::train::Length;
+
+/// A profile small enough for a test: a tiny network on few pictures.
+fn small(steps: u64) -> Profile {
+    let mut profile = Profile::named("quick").unwrap();
+    profile.data.train_images = Some(300);
+    profile.data.test_images = Some(100);
+    profile.model.layers = 2;
+    profile.model.width = 16;
+    profile.model.heads = 2;
+    profile.training.length = Length::Steps(steps);
+    profile.training.batch = 8;
+    profile.training.checkpoint_every = 2;
+    profile.training.evaluate_every = 5;
+    profile.training.warm_up = crate::train::WarmUp::Steps(1);
+    profile.samples.after = [0, 3, 6];
+    profile.probe.l2 = vec![1e-2, 1.0];
+    profile
+}
+
+fn experiment(store: &std::path::Path) -> Experiment {
+    Experiment::new(small(8), Store::at(store)).unwrap()
+}
+
+#[test]
+fn each_part_is_computed_once_and_the_same_for_another_notebook() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = experiment(folder.path());
+    let mut reports = 0;
+    let trained = first.pretrained(&mut |_| reports += 1).unwrap();
+    assert!(reports > 0);
+    assert_eq!(trained.snapshots.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 3, 6]);
+    assert_eq!(trained.snapshots[0].1, first.untrained().unwrap());
+    assert_ne!(trained.snapshots[2].1, trained.parameters);
+
+    let second = experiment(folder.path());
+    let again = second.pretrained(&mut |_| panic!("it is stored")).unwrap();
+    assert_eq!(again, trained);
+    let curve = second.probe(Subject::Trained).unwrap();
+    assert_eq!(curve.layers.len(), 3);
+    assert_eq!(first.probe(Subject::Trained).unwrap(), curve);
+    assert_eq!(first.probe(Subject::Pixels).unwrap().layers.len(), 1);
+    assert_ne!(first.probe(Subject::Untrained).unwrap(), curve);
+
+    // Another seed is another network, on the same pictures.
+    let other = experiment(folder.path()).with_seed(2);
+    assert_ne!(other.pretrained(&mut |_| {}).unwrap().parameters, trained.parameters);
+    assert_eq!(other.palette().unwrap(), first.palette().unwrap());
+    assert_eq!(other.validation(), first.validation());
+}
+
+#[test]
+fn an_interrupted_training_ends_as_an_uninterrupted_one() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = experiment(whole.path()).pretrained(&mut |_| {}).unwrap();
+    let interrupted = experiment(parts.path());
+    crate::train::stop::request();
+    let error = interrupted.pretrained(&mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("run the cell again"), "{error}");
+    assert_eq!(interrupted.pretrained(&mut |_| {}).unwrap(), expected);
+}
+
+#[test]
+fn pictures_are_placed_alike_each_time_and_held_out_ones_are_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = experiment(folder.path());
+    assert_eq!(experiment.name(), "Fashion-MNIST (sample), placed at random");
+    let (training, validation) = (experiment.training(), experiment.validation());
+    assert_eq!((training.len(), validation.len()), (270, 30));
+    assert!(training.iter().all(|place| !validation.contains(place)));
+    let images = experiment.train_images().unwrap();
+    assert_eq!((images.height(), images.width()), (14, 14));
+    assert_eq!(images.all_pixels(), experiment.train_images().unwrap().all_pixels());
+    let tokens = experiment.tokens(&images).unwrap();
+    assert_eq!(tokens.len(), 300 * 196);
+    assert!(tokens.iter().all(|token| *token < 16));
+    assert_eq!(experiment.pictures(&tokens[..196]).unwrap().len(), 1);
+    assert!(experiment.pictures(&tokens[..195]).is_err());
+}
+
+#[test]
+fn the_entropy_of_colours_is_that_of_each_place() {
+    let config = Config { layers: 1, width: 4, heads: 1, context: 2, vocabulary: 4 };
+    // The first place always has colour 3; the second has two colours, equally often.
+    let entropy = entropy_by_place(&[3, 0, 3, 1], &config);
+    assert!((entropy - 2f64.ln() / 2.0).abs() < 1e-12, "{entropy}");
+}
