@@ -3,6 +3,7 @@
 pub use candle_core;
 pub use candle_nn;
 
+pub mod engine;
 mod error;
 pub mod model;
 pub mod notebook;
