@@ -5,6 +5,9 @@ pub use candle_nn;
 
 pub mod augment;
 pub mod data;
+
+pub mod engine;
+
 mod error;
 pub mod experiment;
 mod image;

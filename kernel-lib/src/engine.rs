@@ -1,0 +1,369 @@
+//! The engine: the network of section 2.2, fast. The same as the readable reference, with a backward pass written by
+//! hand and kernels of its own.
+//!
+//! Read it in this order:
+//! - `forward.rs`: from tokens to logits, equation by equation;
+//! - `backward.rs`: the chain rule through it, from its end;
+//! - `backend.rs`: the kernels that both are written with, and `plan.rs`: where activations lie;
+//! - `cpu/`: the kernels for a CPU;
+//! - `sample.rs`: drawing pictures, token by token, with cached keys and values;
+//! - `optimizer.rs`: Adam, and clipping.
+//!
+//! **The same bits always.** A result depends on the parameters and the batch, not on the number of threads, nor on
+//! which of AVX-512, AVX2 and plain Rust computes it, nor on the machine's caches: every sum has one fixed order.
+//! Pictures go through in shards of about 2,048 tokens; inside a shard all threads share each kernel's work, so a
+//! single picture uses them all; shards add to the gradients one after the other.
+//!
+//! **Memory.** For each token a block keeps 10 C + H + 2 numbers for the backward pass (its input, queries, keys and
+//! values, attention's output, the stream between, the MLP's 4 C before the activation; norms and activation are
+//! computed again), for the tokens of one shard. The T × T matrix of attention is never held. With
+//! [`Engine::with_recomputation`] only a block's input is kept, C numbers, for a third more work. [`memory`] counts.
+
+mod backend;
+mod backward;
+mod cpu;
+mod forward;
+pub mod optimizer;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use cpu::Isa;
+
+use crate::model::{Batch, Config, Layout, Network, Objective, Parameters};
+use crate::{Error, Result};
+use backend::Input;
+use cpu::{Cpu, Extra, Scalar};
+use forward::{Pass, Targets};
+use plan::{Keep, Plan, Weights};
+
+/// The fast network. It keeps its workspace from call to call, so that steady training allocates nothing.
+///
+/// ```
+/// use igpt::engine::Engine;
+/// use igpt::model::{Batch, Config, Network, Parameters};
+///
+/// let config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 4 };
+/// let parameters = Parameters::init(config, 1)?;
+/// let loss = Engine::new(config)?.loss(&parameters, &Batch::autoregressive(&[0, 1, 2, 3, 0, 1, 2, 3, 0]))?;
+/// assert!((loss - 4f64.ln()).abs() < 1e-6); // the output matrix starts at zero
+/// # Ok::<(), igpt::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    isa: Isa,
+    recompute: bool,
+    core: Core<f32>,
+}
+
+impl Engine {
+    /// An engine for networks of this shape.
+    ///
+    /// # Errors
+    /// If there is no such network.
+    pub fn new(config: Config) -> Result<Self> {
+        Ok(Self { config, isa: Isa::best(), recompute: false, core: Core::new(config)? })
+    }
+
+    /// The same with these instructions: other speed, same bits.
+    ///
+    /// # Errors
+    /// If the processor does not have them.
+    pub fn with_isa(self, isa: Isa) -> Result<Self> {
+        if !isa.is_available() {
+            return Err(Error::invalid(format!(
+                "this processor has no {isa:?}; its best is {:?}",
+                Isa::best()
+            )));
+        }
+        Ok(Self { isa, ..self })
+    }
+
+    /// The same, computing blocks a second time when it goes backward instead of keeping their activations: less
+    /// memory, a third more work, same bits.
+    #[must_use]
+    pub fn with_recomputation(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// Which instructions it uses.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn check(&self, parameters: &Parameters) -> Result<()> {
+        if parameters.config() != self.config {
+            return Err(Error::invalid(format!(
+                "parameters of {:?} for an engine of {:?}",
+                parameters.config(),
+                self.config
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How much memory training takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Parameters, gradients and Adam's two moments.
+    pub parameters: usize,
+    /// What the blocks keep for the backward pass, of one shard.
+    pub kept: usize,
+    /// All else that a shard needs for a moment: logits, a block's gradients, packed matrices.
+    pub temporary: usize,
+    /// `kept` per token and layer.
+    pub per_token_and_layer: usize,
+}
+
+/// How much memory the gradients of a batch of so many pictures take. What threads keep for attention, about
+/// `16 (T + 96) C / H + 230,000` bytes each, comes on top.
+pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
+    let float = size_of::<f32>();
+    let pictures = plan::shard(config, batch);
+    let keep = if recompute { Keep::Starts } else { Keep::All };
+    let plan = Plan::new(config, pictures, keep);
+    let Config { layers, width: c, heads, context, vocabulary } = *config;
+    let tokens = pictures * context;
+    let kept_each = if recompute { c } else { 10 * c + heads + 2 };
+    let kept = tokens * kept_each * layers;
+    let extra = cpu::extra_len(c * (4 * c).max(vocabulary.next_multiple_of(16)), tokens, c);
+    Memory {
+        parameters: 4 * config.parameters() * float,
+        kept: kept * float,
+        temporary: (plan.len - kept.min(plan.len) + extra) * float,
+        per_token_and_layer: kept_each * float,
+    }
+}
+
+/// What does the work, for `f32` and, in tests, for `f64`.
+#[derive(Debug)]
+struct Core<S> {
+    config: Config,
+    weights: Weights,
+    plan: Option<Plan>,
+    workspace: Vec<S>,
+    extra: Extra<S>,
+}
+
+impl<S: Scalar> Core<S> {
+    fn new(config: Config) -> Result<Self> {
+        let weights = Weights::new(&Layout::new(config)?);
+        Ok(Self { config, weights, plan: None, workspace: Vec::new(), extra: Extra::default() })
+    }
+
+    /// Does something with each shard of a batch of `pictures`: gives it the shard's pass and its range of pictures.
+    fn shards(
+        &mut self,
+        isa: Isa,
+        parameters: &[S],
+        gradients: &mut [S],
+        causal: bool,
+        pictures: usize,
+        keep: Keep,
+        mut work: impl FnMut(&mut Pass<'_>, std::ops::Range<usize>),
+    ) {
+        let each = plan::shard(&self.config, pictures);
+        let fits = |plan: &Plan| plan.pictures == each && plan.keep == keep;
+        let plan = match self.plan.take().filter(fits) {
+            Some(plan) => plan,
+            None => Plan::new(&self.config, each, keep),
+        };
+        if self.workspace.len() < plan.len + 16 {
+            self.workspace = vec![S::ZERO; plan.len + 16];
+        }
+        // Spans begin at cache lines if the workspace does.
+        let start = self.workspace.as_ptr().align_offset(64).min(16);
+        for first in (0..pictures).step_by(each) {
+            let range = first..(first + each).min(pictures);
+            let workspace = &mut self.workspace[start..];
+            let mut machine = Cpu::new(isa, parameters, gradients, workspace, &mut self.extra);
+            let mut pass = Pass {
+                machine: &mut machine,
+                config: self.config,
+                weights: &self.weights,
+                plan: &plan,
+                pictures: range.len(),
+                causal,
+            };
+            work(&mut pass, range);
+        }
+        self.plan = Some(plan);
+    }
+
+    /// The loss of a batch that fits the network; its gradients times the scale are added if wanted.
+    fn loss(
+        &mut self,
+        isa: Isa,
+        parameters: &[S],
+        batch: &Batch<'_>,
+        gradients: Option<(f32, &mut [S])>,
+        recompute: bool,
+    ) -> f64 {
+        let t = self.config.context;
+        let pictures = batch.tokens.len() / t;
+        let (rows, weights) = counting(batch, t);
+        let causal = matches!(batch.objective, Objective::Autoregressive);
+        let (scale, gradients, keep) = match gradients {
+            None => (None, &mut [][..], Keep::Nothing),
+            Some((scale, gradients)) if recompute => (Some(scale), gradients, Keep::Starts),
+            Some((scale, gradients)) => (Some(scale), gradients, Keep::All),
+        };
+        let (mut loss, mut done) = (0.0, 0);
+        let mut local = Vec::new();
+        self.shards(isa, parameters, gradients, causal, pictures, keep, |pass, pictures| {
+            let range = pictures.start * t..pictures.end * t;
+            let tokens = &batch.tokens[range.clone()];
+            let input = match batch.objective {
+                Objective::Autoregressive => Input::Shifted(tokens),
+                Objective::Bert(masked) => Input::Masked(tokens, Some(&masked[range.clone()])),
+            };
+            let targets = match &rows {
+                None => Targets { tokens, rows: None, weights: &weights[range] },
+                Some(rows) => {
+                    let count = rows[done..].iter().take_while(|row| (**row as usize) < range.end).count();
+                    local.clear();
+                    local.extend(rows[done..done + count].iter().map(|row| row - range.start as u32));
+                    let weights = &weights[done..done + count];
+                    done += count;
+                    Targets { tokens, rows: Some(&local), weights }
+                }
+            };
+            loss += match scale {
+                Some(scale) => pass.forward_backward(input, &targets, scale),
+                None => {
+                    pass.embed(input);
+                    (0..pass.config.layers).for_each(|l| pass.forward_block(l));
+                    pass.loss(&targets, None, |_, _| {})
+                }
+            };
+        });
+        loss
+    }
+
+    /// Features, (B, L + 1, C): see [`Network::features`].
+    fn features(&mut self, isa: Isa, parameters: &[S], tokens: &[u16], causal: bool) -> Vec<f32> {
+        let Config { layers, width: c, context: t, .. } = self.config;
+        let pictures = tokens.len() / t;
+        let mut features = vec![0.0; pictures * (layers + 1) * c];
+        self.shards(isa, parameters, &mut [], causal, pictures, Keep::Nothing, |pass, pictures| {
+            let tokens = &tokens[pictures.start * t..pictures.end * t];
+            pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
+            for l in 0..=layers {
+                let gain = if l < layers { pass.weights.blocks[l].ln_1 } else { pass.weights.ln_f };
+                let (x, mean) = (pass.x(l), pass.plan.mean.first(pictures.len() * c));
+                pass.machine.mean_of_norm(x, gain, pictures.len(), mean);
+                for (i, picture) in pictures.clone().enumerate() {
+                    let to = &mut features[(picture * (layers + 1) + l) * c..][..c];
+                    pass.machine.read(mean.part(i * c..(i + 1) * c), to);
+                }
+                if l < layers {
+                    pass.forward_block(l);
+                }
+            }
+        });
+        features
+    }
+}
+
+impl<S: Scalar> Core<S> {
+    /// Logits of the next token, (count, V): see [`Network::next_logits`].
+    fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Vec<f32> {
+        let Config { layers, width: c, context: t, vocabulary: v, .. } = self.config;
+        let given = prefix.len() / count;
+        // What comes after the prefix has no influence on its next token.
+        let mut tokens = vec![0; count * t];
+        for (to, from) in tokens.chunks_mut(t).zip(prefix.chunks(given.max(1))) {
+            to[..given].copy_from_slice(from);
+        }
+        let mut logits = vec![0.0; count * v];
+        self.shards(isa, parameters, &mut [], true, count, Keep::Nothing, |pass, pictures| {
+            pass.embed(Input::Shifted(&tokens[pictures.start * t..pictures.end * t]));
+            (0..layers).for_each(|l| pass.forward_block(l));
+            let rows: Vec<u32> = (0..pictures.len()).map(|i| (i * t + given) as u32).collect();
+            let (all, x) = (&mut logits[pictures.start * v..pictures.end * v], pass.x(layers));
+            let most = plan::logit_rows(&pass.config);
+            for (rows, logits) in rows.chunks(most).zip(all.chunks_mut(most * v)) {
+                let picked = pass.plan.picked.first(rows.len() * c);
+                pass.machine.gather(x, rows, picked);
+                let found = pass.logits(picked);
+                pass.machine.read(found, logits);
+            }
+        });
+        logits
+    }
+}
+
+/// Which rows of a batch are predicted (`None` if all), and how much each counts: all the same, or, for BERT, each
+/// picture the same, see [`Objective`].
+fn counting(batch: &Batch<'_>, t: usize) -> (Option<Vec<u32>>, Vec<f64>) {
+    let n = batch.tokens.len();
+    match batch.objective {
+        Objective::Autoregressive => (None, vec![1.0 / n as f64; n]),
+        Objective::Bert(masked) => {
+            let (mut rows, mut weights) = (Vec::new(), Vec::new());
+            for (picture, masked) in masked.chunks(t).enumerate() {
+                let count = masked.iter().filter(|masked| **masked).count();
+                for (i, _) in masked.iter().enumerate().filter(|(_, masked)| **masked) {
+                    rows.push((picture * t + i) as u32);
+                    weights.push(1.0 / (count * (n / t)) as f64);
+                }
+            }
+            (Some(rows), weights)
+        }
+    }
+}
+
+impl Network for Engine {
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        self.check(parameters)?;
+        batch.check(&self.config)?;
+        Ok(self.core.loss(self.isa, parameters.values(), batch, None, self.recompute))
+    }
+
+    fn gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64> {
+        self.check(parameters)?;
+        self.check(gradients)?;
+        batch.check(&self.config)?;
+        let gradients = Some((scale, gradients.values_mut()));
+        Ok(self.core.loss(self.isa, parameters.values(), batch, gradients, self.recompute))
+    }
+
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        self.check(parameters)?;
+        Batch::autoregressive(tokens).check(&self.config)?;
+        Ok(self.core.features(self.isa, parameters.values(), tokens, causal))
+    }
+
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        self.check(parameters)?;
+        check_prefix(&self.config, prefix, count)?;
+        Ok(self.core.next_logits(self.isa, parameters.values(), prefix, count))
+    }
+}
+
+/// Checks sequences that are to go on, (count, t) with t < T.
+fn check_prefix(config: &Config, prefix: &[u16], count: usize) -> Result<()> {
+    let Config { context, vocabulary, .. } = *config;
+    if count == 0 || !prefix.len().is_multiple_of(count) || prefix.len() / count >= context {
+        return Err(Error::invalid(format!(
+            "{} tokens are not {count} sequences shorter than a picture of {context}",
+            prefix.len()
+        )));
+    }
+    if let Some(token) = prefix.iter().find(|token| usize::from(**token) >= vocabulary) {
+        return Err(Error::invalid(format!("token {token} is no colour of a palette of {vocabulary}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! What a machine must be able to do to run the network: ten kernels over spans of its memory.
+//!
+//! The forward and backward passes speak only of [`Span`]s, so they are written once, compiled once, and the same for
+//! a CPU in `f32`, for the `f64` that tests use, and for a GPU. A kernel call is one dynamic call; what it does takes
+//! micro- to milliseconds.
+
+use std::ops::Range;
+
+/// Which memory a span lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arena {
+    /// The network's parameters, in their layout. Only read.
+    Parameters,
+    /// Their gradients, in the same layout. Only added to.
+    Gradients,
+    /// Activations and what is needed for a moment.
+    Workspace,
+}
+
+/// Numbers that lie together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) arena: Arena,
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+impl Span {
+    pub(crate) fn parameter(range: &Range<usize>) -> Self {
+        Self { arena: Arena::Parameters, start: range.start, len: range.len() }
+    }
+
+    /// The gradient of a parameter.
+    pub(crate) fn gradient(self) -> Self {
+        debug_assert_eq!(self.arena, Arena::Parameters);
+        Self { arena: Arena::Gradients, ..self }
+    }
+
+    /// A part of it.
+    ///
+    /// # Panics
+    /// If it is not within.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {self:?}");
+        Self { start: self.start + range.start, len: range.len(), ..self }
+    }
+
+    /// Its first numbers.
+    pub(crate) fn first(self, len: usize) -> Self {
+        self.part(0..len)
+    }
+}
+
+/// What of a product's factors is transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// (M, K) · (K, N): activations by a weight.
+    Plain,
+    /// (M, K) · (N, K)ᵀ: gradients by a weight, going back; and logits.
+    RightTransposed,
+    /// (K, M)ᵀ · (K, N): activations by gradients, the gradient of a weight. K counts tokens.
+    LeftTransposed,
+}
+
+/// A matrix product: `c = plus + a · b`, of shape (M, N).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub(crate) form: Form,
+    pub(crate) a: Span,
+    pub(crate) b: Span,
+    pub(crate) c: Span,
+    /// What is added, of c's shape; may be `c` itself.
+    pub(crate) plus: Option<Span>,
+    /// M, N, K.
+    pub(crate) shape: [usize; 3],
+}
+
+/// What attention works on: `pictures` sequences of `tokens`, `heads` heads of `width` channels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heads {
+    pub(crate) pictures: usize,
+    pub(crate) tokens: usize,
+    pub(crate) heads: usize,
+    pub(crate) width: usize,
+    /// Whether a token sees only itself and those before it.
+    pub(crate) causal: bool,
+}
+
+/// What goes into the first block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Input<'a> {
+    /// The start, then all tokens but the last, (B, T).
+    Shifted(&'a [u16]),
+    /// All tokens, (B, T), nothing (zeros) in the place of those that are masked.
+    Masked(&'a [u16], Option<&'a [bool]>),
+}
+
+/// The embedding's parameters, or their gradients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Embedding {
+    pub(crate) wte: Span,
+    pub(crate) sos: Span,
+    pub(crate) wpe: Span,
+}
+
+impl Embedding {
+    pub(crate) fn gradient(self) -> Self {
+        Self { wte: self.wte.gradient(), sos: self.sos.gradient(), wpe: self.wpe.gradient() }
+    }
+}
+
+/// A machine that runs the network's kernels. Rows are tokens: all spans of activations are (rows, width), row after
+/// row. A kernel gives the same bits however many threads work on it, and a row's bits do not depend on how many
+/// other rows there are.
+pub(crate) trait Backend {
+    /// x = token's vector + position's vector. `x`: (B·T, C).
+    fn embed(&mut self, input: Input<'_>, from: Embedding, x: Span);
+    /// Adds `dx` to the gradients of the vectors it was made of.
+    fn embed_backward(&mut self, input: Input<'_>, dx: Span, gradients: Embedding);
+
+    /// y = x r g with r = 1 / √(mean(x²) + 10⁻⁵), row by row; keeps r. `x`, `y`: (rows, C), `gain`: (C), `r`: (rows).
+    fn norm(&mut self, x: Span, gain: Span, y: Span, r: Span);
+    /// dx += ∂y/∂x dy, dgain += Σ rows.
+    fn norm_backward(&mut self, dy: Span, x: Span, gain: Span, r: Span, dx: Span, dgain: Span);
+
+    /// A matrix product.
+    fn matmul(&mut self, product: Product);
+
+    /// y = x σ(1.702 x): quick-GELU.
+    fn gelu(&mut self, x: Span, y: Span);
+    /// dy → dx, and x → y: both in place, for the next product needs y.
+    fn gelu_backward(&mut self, x: Span, dy: Span);
+
+    /// o = softmax(q kᵀ / √width) v per head. `qkv`: (B·T, 3C), `o`: (B·T, C), `lse`: (B, H, T), the logarithm of the
+    /// softmax's denominator.
+    fn attention(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span);
+    /// do → dqkv; recomputes the softmax from lse.
+    fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span);
+
+    /// Σ rows weight (ln Σ e^logits - logit of the target). `logits`: (rows, V), become the loss's gradients if
+    /// `gradient`, each times `scale`.
+    fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>)
+    -> f64;
+
+    /// y = mean over tokens of the norm of x: (B, T, C) → (B, C).
+    fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span);
+
+    /// Copies rows: `to` row i = `from` row `rows[i]`.
+    fn gather(&mut self, from: Span, rows: &[u32], to: Span);
+    /// Copies rows: `to` row `rows[i]` = `from` row i.
+    fn scatter(&mut self, from: Span, rows: &[u32], to: Span);
+    /// Makes all of it zero.
+    fn clear(&mut self, span: Span);
+
+    /// Brings numbers to the caller.
+    fn read(&self, span: Span, to: &mut [f32]);
+}

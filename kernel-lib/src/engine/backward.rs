@@ -1,0 +1,108 @@
+//! The backward pass: the chain rule through `forward.rs`, line by line from its end. `dx` is the loss's gradient by
+//! the residual stream, (N, C). For y = x W: dx = dy Wᵀ and dW = xᵀ dy. What a residual connection adds to is already
+//! there, so only what the branch adds is added.
+
+use super::backend::{Form, Input, Product, Span};
+use super::forward::{Part, Pass, Targets};
+use super::plan::Keep;
+use crate::model::Config;
+
+impl Pass<'_> {
+    /// dx = dy Wᵀ, for x of `k` channels.
+    fn linear_backward(&mut self, dy: Span, weight: Span, k: usize, dx: Span) {
+        let n = weight.len / k;
+        let shape = [dy.len / n, k, n];
+        let form = Form::RightTransposed;
+        self.machine.matmul(Product { form, a: dy, b: weight, c: dx, plus: None, shape });
+    }
+
+    /// dW += xᵀ dy, for x of `k` channels: a sum over all tokens.
+    fn weight_gradient(&mut self, x: Span, dy: Span, k: usize, weight: Span) {
+        let (rows, c) = (x.len / k, weight.gradient());
+        let shape = [k, weight.len / k, rows];
+        self.machine.matmul(Product { form: Form::LeftTransposed, a: x, b: dy, c, plus: Some(c), shape });
+    }
+
+    /// The loss of a shard; its gradients times `scale` are added.
+    pub(super) fn forward_backward(&mut self, input: Input<'_>, targets: &Targets<'_>, scale: f32) -> f64 {
+        self.embed(input);
+        for l in 0..self.config.layers {
+            self.forward_block(l);
+        }
+        let dx = self.rows(self.plan.dx, self.config.width);
+        if targets.rows.is_some() {
+            // Rows that are not predicted have no gradient here.
+            self.machine.clear(dx);
+        }
+        let loss = self.loss(targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
+        for l in (0..self.config.layers).rev() {
+            if self.plan.keep == Keep::Starts && l + 1 < self.config.layers {
+                // The same bits as before, its output included.
+                self.forward_block(l);
+            }
+            self.backward_block(l, dx);
+        }
+        self.machine.embed_backward(input, dx, self.weights.embedding.gradient());
+        loss
+    }
+
+    /// dlogits → dx, for some rows.
+    fn backward_logits(&mut self, part: Part<'_>, dx: Span) {
+        let Config { width: c, vocabulary: v, .. } = self.config;
+        let rows = part.x.len / c;
+        let (n, r) = (self.plan.last.first(rows * c), self.plan.r.first(rows));
+        let (dn, head) = (self.plan.dlast.first(rows * c), self.weights.head);
+        // dhead += dlogitsᵀ n                                     (V, C)
+        self.weight_gradient(part.logits, n, v, head);
+        // dn = dlogits head                                       (rows, C)
+        let (form, shape) = (Form::Plain, [rows, c, v]);
+        self.machine.matmul(Product { form, a: part.logits, b: head, c: dn, plus: None, shape });
+        // dx = through the norm                                   (rows, C)
+        let to = match part.rows {
+            None => dx.part(part.start * c..part.start * c + rows * c),
+            Some(_) => self.plan.dpicked.first(rows * c),
+        };
+        self.machine.clear(to);
+        let ln_f = self.weights.ln_f;
+        self.machine.norm_backward(dn, part.x, ln_f, r, to, ln_f.gradient());
+        if let Some(rows) = part.rows {
+            self.machine.scatter(to, rows, dx);
+        }
+    }
+
+    /// dx after block l → dx before it.
+    fn backward_block(&mut self, l: usize, dx: Span) {
+        let c = self.config.width;
+        let (w, a) = self.block(l);
+        let (n, dn) = (self.rows(self.plan.n, c), self.rows(self.plan.dn, c));
+        let (wide, dqkv) = (self.rows(self.plan.g, 4 * c), self.rows(self.plan.g, 3 * c));
+        let x = self.x(l);
+
+        // dg = dx W_projᵀ                                         (N, 4C)
+        self.linear_backward(dx, w.mlp_c_proj, 4 * c, wide);
+        // df = dg ∂(f σ(1.702 f))/∂f, and g again in f's place    (N, 4C)
+        self.machine.gelu_backward(a.fc, wide);
+        // dW_proj += gᵀ dx                                        (4C, C)
+        self.weight_gradient(a.fc, dx, 4 * c, w.mlp_c_proj);
+        // n = norm(x′; g₂) again, dW_fc += nᵀ df                  (C, 4C)
+        self.machine.norm(a.mid, w.ln_2, n, a.r_2);
+        self.weight_gradient(n, wide, c, w.c_fc);
+        // dn = df W_fcᵀ                                           (N, C)
+        self.linear_backward(wide, w.c_fc, c, dn);
+        // dx += through the norm
+        self.machine.norm_backward(dn, a.mid, w.ln_2, a.r_2, dx, w.ln_2.gradient());
+
+        // dW_proj += oᵀ dx, do = dx W_projᵀ                       (C, C), (N, C)
+        self.weight_gradient(a.o, dx, c, w.attn_c_proj);
+        self.linear_backward(dx, w.attn_c_proj, c, dn);
+        // [dq dk dv] through attention                            (N, 3C)
+        self.machine.attention_backward(self.heads(), a.qkv, a.o, a.lse, dn, dqkv);
+        // n = norm(x; g₁) again, dW_qkv += nᵀ [dq dk dv]          (C, 3C)
+        self.machine.norm(x, w.ln_1, n, a.r_1);
+        self.weight_gradient(n, dqkv, c, w.c_attn);
+        // dn = [dq dk dv] W_qkvᵀ                                  (N, C)
+        self.linear_backward(dqkv, w.c_attn, c, dn);
+        // dx += through the norm
+        self.machine.norm_backward(dn, x, w.ln_1, a.r_1, dx, w.ln_1.gradient());
+    }
+}

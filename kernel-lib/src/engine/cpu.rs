@@ -1,0 +1,430 @@
+//! The CPU: rayon's threads, and kernels in AVX-512, AVX2 or plain Rust (`cpu/`), chosen when the program runs.
+
+mod attention;
+mod cross_entropy;
+mod embedding;
+mod gelu;
+mod lanes;
+mod matmul;
+mod norm;
+pub(super) mod optimizer;
+mod parallel;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use lanes::Isa;
+pub(super) use lanes::Scalar;
+
+use super::backend::{Arena, Backend, Embedding, Form, Heads, Input, Product, Span};
+use embedding::Source;
+use matmul::{Matrix, Target};
+use parallel::{Shared, in_parallel, with_scratch};
+use std::marker::PhantomData;
+
+/// Rows of one task of a kernel that works row by row; also rows whose gain gradients are added before they are added
+/// to the others', so it is part of the result's bits.
+const ROWS: usize = 64;
+
+/// Memory that the CPU's kernels need for themselves. It grows to what is needed and stays.
+#[derive(Debug, Default)]
+pub(super) struct Extra<S> {
+    /// The right factor of a product, packed.
+    packed: Vec<S>,
+    /// Gain gradients of each [`ROWS`] rows.
+    partial: Vec<S>,
+    /// Losses of rows.
+    losses: Vec<f64>,
+    /// Rows sorted by token, and where each token's begin.
+    sorted: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+/// How many numbers [`Extra`] has for products with matrices of this many numbers, and this many rows of width c.
+pub(super) fn extra_len(largest_matrix: usize, rows: usize, c: usize) -> usize {
+    largest_matrix + (rows.div_ceil(ROWS) + 1) * c
+}
+
+/// The CPU with the memory of one call.
+pub(super) struct Cpu<'a, S> {
+    isa: Isa,
+    parameters: &'a [S],
+    gradients: (*mut S, usize),
+    workspace: (*mut S, usize),
+    extra: &'a mut Extra<S>,
+    own: PhantomData<&'a mut [S]>,
+}
+
+impl<'a, S: Scalar> Cpu<'a, S> {
+    /// The CPU, with this memory in its arenas.
+    pub(super) fn new(
+        isa: Isa,
+        parameters: &'a [S],
+        gradients: &'a mut [S],
+        workspace: &'a mut [S],
+        extra: &'a mut Extra<S>,
+    ) -> Self {
+        Self {
+            isa,
+            parameters,
+            gradients: (gradients.as_mut_ptr(), gradients.len()),
+            workspace: (workspace.as_mut_ptr(), workspace.len()),
+            extra,
+            own: PhantomData,
+        }
+    }
+
+    fn pointer(&self, span: Span) -> *mut S {
+        let (at, len) = match span.arena {
+            Arena::Parameters => (self.parameters.as_ptr().cast_mut(), self.parameters.len()),
+            Arena::Gradients => self.gradients,
+            Arena::Workspace => self.workspace,
+        };
+        assert!(span.start <= len && span.len <= len - span.start, "{span:?} of {len}");
+        at.wrapping_add(span.start)
+    }
+
+    /// The numbers of a span.
+    ///
+    /// # Safety
+    /// Nobody writes to it meanwhile: see [`apart`].
+    unsafe fn get<'b>(&self, span: Span) -> &'b [S] {
+        // SAFETY: `pointer` checks that it lies in its arena, which lives as long as a kernel call at least.
+        unsafe { std::slice::from_raw_parts(self.pointer(span), span.len) }
+    }
+
+    /// The numbers of a span, to be written.
+    ///
+    /// # Safety
+    /// Nobody else uses it meanwhile: see [`apart`].
+    unsafe fn get_mut<'b>(&self, span: Span) -> &'b mut [S] {
+        assert!(span.arena != Arena::Parameters, "parameters are only read");
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(span), span.len) }
+    }
+}
+
+/// Checks that what is written overlaps nothing else that is used. All kernels do, before they make slices.
+fn apart(written: &[Span], read: &[Span]) {
+    for (i, a) in written.iter().enumerate() {
+        for b in written[i + 1..].iter().chain(read) {
+            let overlap = a.arena == b.arena && a.start < b.start + b.len && b.start < a.start + a.len;
+            assert!(!overlap || a.len == 0 || b.len == 0, "{a:?} overlaps {b:?}");
+        }
+    }
+}
+
+impl<S: Scalar> Backend for Cpu<'_, S> {
+    fn embed(&mut self, input: Input<'_>, from: Embedding, x: Span) {
+        apart(&[x], &[]);
+        // SAFETY: apart.
+        let (wte, sos, wpe) = unsafe { (self.get(from.wte), self.get(from.sos), self.get(from.wpe)) };
+        let (c, rows) = (sos.len(), x.len / sos.len());
+        let t = wpe.len() / c;
+        let x = Shared(self.pointer(x));
+        in_parallel(rows.div_ceil(ROWS), |task| {
+            for i in task * ROWS..((task + 1) * ROWS).min(rows) {
+                // SAFETY: each row is written once.
+                let x = unsafe { x.part(i * c, c) };
+                x.copy_from_slice(&wpe[i % t * c..][..c]);
+                let vector = match embedding::source(input, t, i) {
+                    Source::Start => sos,
+                    Source::Token(token) => &wte[usize::from(token) * c..][..c],
+                    Source::Nothing => continue,
+                };
+                x.iter_mut().zip(vector).for_each(|(x, vector)| *x += *vector);
+            }
+        });
+    }
+
+    fn embed_backward(&mut self, input: Input<'_>, dx: Span, gradients: Embedding) {
+        apart(&[gradients.wte, gradients.sos, gradients.wpe], &[dx]);
+        let (c, t) = (gradients.sos.len, gradients.wpe.len / gradients.sos.len);
+        let (rows, tokens) = (dx.len / c, gradients.wte.len / c);
+        // SAFETY: apart.
+        let dx = unsafe { self.get(dx) };
+        let [wte, sos, wpe] =
+            [gradients.wte, gradients.sos, gradients.wpe].map(|span| Shared(self.pointer(span)));
+        // Counting sort: rows by source, in their own order; the start comes after the last token.
+        let Extra { sorted, starts, .. } = &mut *self.extra;
+        starts.clear();
+        starts.resize(tokens + 2, 0);
+        let place = |i| match embedding::source(input, t, i) {
+            Source::Token(token) => Some(usize::from(token)),
+            Source::Start => Some(tokens),
+            Source::Nothing => None,
+        };
+        (0..rows).filter_map(place).for_each(|place| starts[place + 1] += 1);
+        (0..=tokens).for_each(|place| starts[place + 1] += starts[place]);
+        sorted.clear();
+        sorted.resize(rows, 0);
+        for i in 0..rows {
+            if let Some(place) = place(i) {
+                sorted[starts[place] as usize] = i as u32;
+                starts[place] += 1;
+            }
+        }
+        // Each begin has become its end, which is the next one's begin.
+        let (sorted, ends) = (&*sorted, &*starts);
+        let isa = self.isa;
+        in_parallel(c.div_ceil(embedding::CHANNELS), |task| {
+            let channel = task * embedding::CHANNELS;
+            let width = embedding::CHANNELS.min(c - channel);
+            let sum = |rows: &[u32], to: *mut S| {
+                let to = to.wrapping_add(channel);
+                S::run(isa, embedding::SumRows { dx, c, rows, channel, width, to });
+            };
+            for token in 0..=tokens {
+                let begin = if token == 0 { 0 } else { ends[token - 1] };
+                let of_token = &sorted[begin as usize..ends[token] as usize];
+                if !of_token.is_empty() {
+                    sum(of_token, if token < tokens { wte.get().wrapping_add(token * c) } else { sos.get() });
+                }
+            }
+            for position in 0..t {
+                let to = wpe.get().wrapping_add(position * c);
+                let mut at = [0; 64];
+                for first in (position..rows).step_by(at.len() * t) {
+                    let count = (rows - first).div_ceil(t).min(at.len());
+                    at.iter_mut().enumerate().for_each(|(i, row)| *row = (first + i * t) as u32);
+                    sum(&at[..count], to);
+                }
+            }
+        });
+    }
+
+    fn norm(&mut self, x: Span, gain: Span, y: Span, r: Span) {
+        apart(&[y, r], &[x, gain]);
+        // SAFETY: apart.
+        let (x, gain) = unsafe { (self.get(x), self.get(gain)) };
+        let (c, rows) = (gain.len(), r.len);
+        assert!(x.len() == rows * c && y.len == rows * c);
+        let (y, r) = (Shared(self.pointer(y)), Shared(self.pointer(r)));
+        let isa = self.isa;
+        in_parallel(rows.div_ceil(ROWS), |task| {
+            let (i, n) = (task * ROWS, ROWS.min(rows - task * ROWS));
+            // SAFETY: each row is written once.
+            let (y, r) = unsafe { (y.part(i * c, n * c), r.part(i, n)) };
+            S::run(isa, norm::Forward { x: &x[i * c..][..n * c], gain, y, r });
+        });
+    }
+
+    fn norm_backward(&mut self, dy: Span, x: Span, gain: Span, r: Span, dx: Span, dgain: Span) {
+        apart(&[dx, dgain], &[dy, x, gain, r]);
+        // SAFETY: apart.
+        let ([dy, x, gain, r], dgain) =
+            unsafe { ([dy, x, gain, r].map(|span| self.get(span)), self.get_mut(dgain)) };
+        let (c, rows) = (gain.len(), r.len());
+        assert!(dy.len() == rows * c && x.len() == rows * c && dx.len == rows * c && dgain.len() == c);
+        let (isa, dx) = (self.isa, Shared(self.pointer(dx)));
+        let parts = rows.div_ceil(ROWS);
+        let (sum, partial) = grown(&mut self.extra.partial, (parts + 1) * c).split_at_mut(c);
+        let sums = Shared(partial.as_mut_ptr());
+        in_parallel(parts, |task| {
+            let (i, n) = (task * ROWS, ROWS.min(rows - task * ROWS));
+            // SAFETY: each row is written once, and each task has its own sums.
+            let (dx, dgain) = unsafe { (dx.part(i * c, n * c), sums.part(task * c, c)) };
+            let (dy, x) = (&dy[i * c..][..n * c], &x[i * c..][..n * c]);
+            S::run(isa, norm::Backward { dy, x, gain, r: &r[i..][..n], dx, dgain });
+        });
+        sum.fill(S::ZERO);
+        for part in partial.chunks_exact(c) {
+            sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x);
+        }
+        dgain.iter_mut().zip(sum).for_each(|(to, sum)| *to += *sum);
+    }
+
+    fn matmul(&mut self, product: Product) {
+        let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
+        assert!(a.len == m * k && b.len == k * n && c.len == m * n, "{product:?}");
+        apart(&[c], &[a, b]);
+        let to = self.pointer(c);
+        let mut target = Target::set(to, n);
+        if let Some(plus) = plus {
+            assert_eq!(plus.len, c.len);
+            (target.plus, target.plus_row) = (self.pointer(plus), n);
+        }
+        let matrix = |span, row| Matrix { at: self.pointer(span).cast_const(), row, column: 1 };
+        let (isa, a_at, b_at) =
+            (self.isa, matrix(a, if form == Form::LeftTransposed { m } else { k }), matrix(b, n));
+        // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
+        unsafe {
+            match form {
+                Form::LeftTransposed => matmul::multiply_transposed(isa, [m, n, k], a_at, b_at, target),
+                Form::Plain | Form::RightTransposed => {
+                    let b = if form == Form::Plain { b_at } else { Matrix { row: 1, column: k, ..b_at } };
+                    let packed = grown(&mut self.extra.packed, matmul::packed_len(k, n));
+                    matmul::pack(isa, b, k, n, packed);
+                    matmul::multiply(isa, [m, n, k], a_at, packed, target);
+                }
+            }
+        }
+    }
+
+    fn gelu(&mut self, x: Span, y: Span) {
+        apart(&[y], &[x]);
+        assert_eq!(x.len, y.len);
+        // SAFETY: apart.
+        let x = unsafe { self.get(x) };
+        let (isa, y) = (self.isa, Shared(self.pointer(y)));
+        in_parallel(x.len().div_ceil(NUMBERS), |task| {
+            let (i, n) = (task * NUMBERS, NUMBERS.min(x.len() - task * NUMBERS));
+            // SAFETY: each number is written once.
+            S::run(isa, gelu::Forward { x: &x[i..][..n], y: unsafe { y.part(i, n) } });
+        });
+    }
+
+    fn gelu_backward(&mut self, x: Span, dy: Span) {
+        apart(&[x, dy], &[]);
+        assert_eq!(x.len, dy.len);
+        let (isa, len) = (self.isa, x.len);
+        let (x, dy) = (Shared(self.pointer(x)), Shared(self.pointer(dy)));
+        in_parallel(len.div_ceil(NUMBERS), |task| {
+            let (i, n) = (task * NUMBERS, NUMBERS.min(len - task * NUMBERS));
+            // SAFETY: each number is written once.
+            let (x, dy) = unsafe { (x.part(i, n), dy.part(i, n)) };
+            S::run(isa, gelu::Backward { x, dy });
+        });
+    }
+
+    fn attention(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
+        apart(&[o, lse], &[qkv]);
+        let Heads { pictures, tokens, heads: count, width, .. } = heads;
+        let c = count * width;
+        assert!(qkv.len == pictures * tokens * 3 * c && o.len == pictures * tokens * c);
+        assert_eq!(lse.len, pictures * count * tokens);
+        let all = Shared((self.pointer(qkv), self.pointer(o), self.pointer(lse)));
+        let isa = self.isa;
+        in_parallel(pictures * count, |task| {
+            let (picture, head) = (task / count, task % count);
+            let (qkv, o, lse) = all.get();
+            let o = o.wrapping_add(picture * tokens * c + head * width);
+            let lse = lse.wrapping_add(task * tokens);
+            let head = head_at(heads, qkv, picture, head);
+            with_scratch(attention::forward_scratch(tokens, width), |scratch| {
+                let scratch = scratch.as_mut_ptr();
+                S::run(isa, attention::Forward { head, o, o_row: c, lse, scratch });
+            });
+        });
+    }
+
+    fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span) {
+        apart(&[dqkv], &[qkv, o, lse, d_o]);
+        let Heads { pictures, tokens, heads: count, width, .. } = heads;
+        let c = count * width;
+        assert!(qkv.len == pictures * tokens * 3 * c && o.len == pictures * tokens * c);
+        assert!(lse.len == pictures * count * tokens && d_o.len == o.len && dqkv.len == qkv.len);
+        let all = Shared([qkv, o, lse, d_o, dqkv].map(|span| self.pointer(span)));
+        let isa = self.isa;
+        in_parallel(pictures * count, |task| {
+            let (picture, head) = (task / count, task % count);
+            let [qkv, o, lse, d_o, dqkv] = all.get();
+            let at = picture * tokens * c + head * width;
+            let dq = dqkv.wrapping_add(3 * picture * tokens * c + head * width);
+            let head = head_at(heads, qkv, picture, head);
+            with_scratch(attention::backward_scratch(tokens, width), |scratch| {
+                let kernel = attention::Backward {
+                    head,
+                    o: o.wrapping_add(at),
+                    d_o: d_o.wrapping_add(at),
+                    o_row: c,
+                    lse: lse.wrapping_add(task * tokens),
+                    dq,
+                    dk: dq.wrapping_add(c),
+                    dv: dq.wrapping_add(2 * c),
+                    scratch: scratch.as_mut_ptr(),
+                };
+                S::run(isa, kernel);
+            });
+        });
+    }
+
+    fn cross_entropy(
+        &mut self,
+        logits: Span,
+        targets: &[u16],
+        weights: &[f64],
+        gradient: Option<f32>,
+    ) -> f64 {
+        let rows = targets.len();
+        assert!(weights.len() == rows && logits.len.is_multiple_of(rows));
+        apart(&[logits], &[]);
+        let (v, isa, logits) = (logits.len / rows, self.isa, Shared(self.pointer(logits)));
+        let losses = grown(&mut self.extra.losses, rows);
+        let each = (NUMBERS / v).max(1);
+        let to = Shared(losses.as_mut_ptr());
+        in_parallel(rows.div_ceil(each), |task| {
+            let (i, n) = (task * each, each.min(rows - task * each));
+            // SAFETY: each row is written once.
+            let (logits, losses) = unsafe { (logits.part(i * v, n * v), to.part(i, n)) };
+            let (targets, weights) = (&targets[i..][..n], &weights[i..][..n]);
+            S::run(isa, cross_entropy::Rows { logits, targets, weights, gradient, losses });
+        });
+        losses.iter().zip(weights).map(|(loss, weight)| loss * weight).sum()
+    }
+
+    fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span) {
+        apart(&[y], &[x, gain]);
+        // SAFETY: apart.
+        let (x, gain) = unsafe { (self.get(x), self.get(gain)) };
+        let (c, isa) = (gain.len(), self.isa);
+        let each = x.len() / pictures;
+        assert!(y.len == pictures * c && each.is_multiple_of(c));
+        let y = Shared(self.pointer(y));
+        in_parallel(pictures, |picture| {
+            // SAFETY: each picture's is written once.
+            let (x, y) = (&x[picture * each..][..each], unsafe { y.part(picture * c, c) });
+            with_scratch(c, |sum| S::run(isa, norm::Mean { x, gain, y, sum }));
+        });
+    }
+
+    fn gather(&mut self, from: Span, rows: &[u32], to: Span) {
+        apart(&[to], &[from]);
+        // SAFETY: apart.
+        let (from, to) = unsafe { (self.get(from), self.get_mut(to)) };
+        let c = to.len() / rows.len();
+        to.chunks_exact_mut(c).zip(rows).for_each(|(to, row)| {
+            to.copy_from_slice(&from[*row as usize * c..][..c]);
+        });
+    }
+
+    fn scatter(&mut self, from: Span, rows: &[u32], to: Span) {
+        apart(&[to], &[from]);
+        // SAFETY: apart.
+        let (from, to) = unsafe { (self.get(from), self.get_mut(to)) };
+        let c = from.len() / rows.len();
+        from.chunks_exact(c).zip(rows).for_each(|(from, row)| {
+            to[*row as usize * c..][..c].copy_from_slice(from);
+        });
+    }
+
+    fn clear(&mut self, span: Span) {
+        apart(&[span], &[]);
+        // SAFETY: apart.
+        unsafe { self.get_mut(span) }.fill(S::ZERO);
+    }
+
+    fn read(&self, span: Span, to: &mut [f32]) {
+        // SAFETY: nothing writes meanwhile.
+        let from = unsafe { self.get(span) };
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f64() as f32);
+    }
+}
+
+/// Numbers of one task of a kernel that works number by number.
+const NUMBERS: usize = 1 << 14;
+
+/// The first `len` numbers of a buffer, which grows if it is too short.
+fn grown<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+    &mut buffer[..len]
+}
+
+/// One head of one picture.
+fn head_at<S>(heads: Heads, qkv: *mut S, picture: usize, head: usize) -> attention::Head<S> {
+    let Heads { tokens, heads, width, causal, .. } = heads;
+    let c = heads * width;
+    let q = qkv.wrapping_add(3 * picture * tokens * c + head * width).cast_const();
+    attention::Head { q, k: q.wrapping_add(c), v: q.wrapping_add(2 * c), row: 3 * c, tokens, width, causal }
+}

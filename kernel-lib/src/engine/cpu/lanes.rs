@@ -1,0 +1,374 @@
+//! Sixteen numbers treated alike: the one form in which all kernels are written.
+//!
+//! A kernel is generic over [`Lanes`] and compiled three times: with AVX-512 (one register), with AVX2 (two), and as
+//! plain Rust (an array; `f32` or `f64`). Each computes the same sixteen virtual lanes with the same fused
+//! multiply-adds, the same exponential and the same order of summation, so all three give the same bits.
+
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
+
+/// How many numbers are treated alike.
+pub(crate) const LANES: usize = 16;
+
+/// Which instructions the kernels use. The result is the same to the bit; the speed is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust, for any processor. On x86-64 it is slow, because it must compute fused multiply-adds in software.
+    Portable,
+    /// AVX2 and FMA: x86-64 since 2013.
+    Avx2,
+    /// AVX-512 (F, VL, DQ, BW): servers since 2017, AMD since Zen 4.
+    Avx512,
+}
+
+impl Isa {
+    /// The fastest set that this processor has.
+    pub fn best() -> Self {
+        [Self::Avx512, Self::Avx2].into_iter().find(|isa| isa.is_available()).unwrap_or(Self::Portable)
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        matches!(self, Self::Portable)
+    }
+}
+
+/// A kernel: something computed with lanes, of whatever kind they are. `run` must be `#[inline(always)]`, and so must
+/// all that it calls, for only then is it compiled with the instructions of its caller.
+pub(crate) trait Kernel<S: Scalar> {
+    /// What it gives.
+    type Output;
+    /// Computes it.
+    fn run<V: Lanes<Scalar = S>>(self) -> Self::Output;
+}
+
+/// `f32`, in which the engine computes, or `f64`, in which its portable kernels are tested.
+pub(crate) trait Scalar:
+    Copy
+    + Send
+    + Sync
+    + Debug
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+    + 'static
+{
+    const ZERO: Self;
+    const ONE: Self;
+    /// No kernel's number is below it.
+    const LOWEST: Self;
+    /// Where the exponential and its reciprocal are still normal numbers: |x| below it.
+    const EXP_LIMIT: Self;
+    /// ln 2 in two parts; the first has few bits, so that its product with a small whole number is exact.
+    const LN_2: [Self; 2];
+    /// How many terms of the exponential's series are above the rounding error for |x| ≤ ln 2 / 2.
+    const EXP_TERMS: usize;
+    fn from_f64(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn sqrt(self) -> Self;
+    fn fma(self, b: Self, c: Self) -> Self;
+    fn round(self) -> Self;
+    /// self · 2ⁿ for a whole number n and a result that is a normal number.
+    fn times_power_of_two(self, n: Self) -> Self;
+    /// Runs a kernel with these instructions.
+    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
+}
+
+macro_rules! scalar {
+    ($type:ty, $bits:ty, $int:ty, $mantissa:expr, $limit:expr, $ln2:expr, $terms:expr, $run:expr) => {
+        impl Scalar for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const LOWEST: Self = <$type>::MIN;
+            const EXP_LIMIT: Self = $limit;
+            const LN_2: [Self; 2] = $ln2;
+            const EXP_TERMS: usize = $terms;
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $type
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                <$type>::sqrt(self)
+            }
+            #[inline(always)]
+            fn fma(self, b: Self, c: Self) -> Self {
+                <$type>::mul_add(self, b, c)
+            }
+            #[inline(always)]
+            fn round(self) -> Self {
+                <$type>::round_ties_even(self)
+            }
+            #[inline(always)]
+            fn times_power_of_two(self, n: Self) -> Self {
+                <$type>::from_bits(self.to_bits().wrapping_add(((n as $int) << $mantissa) as $bits))
+            }
+            #[inline]
+            fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
+                $run(isa, kernel)
+            }
+        }
+    };
+}
+
+scalar!(f32, u32, i32, 23, 86.0, [0.693_359_4, -2.121_944_4e-4], 8, run_f32);
+scalar!(
+    f64,
+    u64,
+    i64,
+    52,
+    700.0,
+    [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10],
+    15,
+    |_: Isa, kernel: K| kernel.run::<[f64; LANES]>()
+);
+
+fn run_f32<K: Kernel<f32>>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        // SAFETY: an engine only takes a set that the processor has (`Isa::is_available`).
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { super::x86::run_avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { super::x86::run_avx2(kernel) },
+        _ => kernel.run::<[f32; LANES]>(),
+    }
+}
+
+/// 1/n!, by Taylor.
+const EXP_SERIES: [f64; 16] = {
+    let (mut terms, mut n) = ([1.0; 16], 1);
+    while n < 16 {
+        terms[n] = terms[n - 1] / n as f64;
+        n += 1;
+    }
+    terms
+};
+
+/// Sixteen numbers.
+pub(crate) trait Lanes: Copy {
+    type Scalar: Scalar;
+    /// A matmul's tile has so many rows…
+    const TILE_ROWS: usize;
+    /// …and so many sixteens of columns: its sums fill the registers.
+    const TILE_COLUMNS: usize;
+
+    fn splat(x: Self::Scalar) -> Self;
+    /// # Safety
+    /// 16 numbers can be read there.
+    unsafe fn load(from: *const Self::Scalar) -> Self;
+    /// # Safety
+    /// 16 numbers can be written there.
+    unsafe fn store(self, to: *mut Self::Scalar);
+    /// The first `n` < 16 from memory, and zeros.
+    /// # Safety
+    /// n numbers can be read there.
+    unsafe fn load_first(from: *const Self::Scalar, n: usize) -> Self;
+    /// The first `n` < 16 to memory.
+    /// # Safety
+    /// n numbers can be written there.
+    unsafe fn store_first(self, to: *mut Self::Scalar, n: usize);
+    /// Its first `n` lanes, and the others of `rest`.
+    fn first(self, n: usize, rest: Self) -> Self;
+    fn add(self, b: Self) -> Self;
+    fn sub(self, b: Self) -> Self;
+    fn mul(self, b: Self) -> Self;
+    fn div(self, b: Self) -> Self;
+    fn max(self, b: Self) -> Self;
+    fn min(self, b: Self) -> Self;
+    fn sqrt(self) -> Self;
+    /// self · b + c, rounded once.
+    fn fma(self, b: Self, c: Self) -> Self;
+    /// To the nearest whole number, halves to the even one.
+    fn round(self) -> Self;
+    /// self · 2ⁿ for whole numbers n and results that are normal numbers.
+    fn times_power_of_two(self, n: Self) -> Self;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(Self::Scalar::ZERO)
+    }
+
+    #[inline(always)]
+    fn constant(x: f64) -> Self {
+        Self::splat(Self::Scalar::from_f64(x))
+    }
+
+    /// Up to 16 numbers from memory, and zeros.
+    /// # Safety
+    /// min(n, 16) numbers can be read there.
+    #[inline(always)]
+    unsafe fn read(from: *const Self::Scalar, n: usize) -> Self {
+        unsafe { if n >= LANES { Self::load(from) } else { Self::load_first(from, n) } }
+    }
+
+    /// Up to 16 numbers to memory.
+    /// # Safety
+    /// min(n, 16) numbers can be written there.
+    #[inline(always)]
+    unsafe fn write(self, to: *mut Self::Scalar, n: usize) {
+        unsafe { if n >= LANES { self.store(to) } else { self.store_first(to, n) } }
+    }
+
+    /// Their sum, by halves: lane i and lane i + 8, then i + 4, i + 2, i + 1.
+    #[inline(always)]
+    fn sum(self) -> Self::Scalar {
+        let mut lanes = [Self::Scalar::ZERO; LANES];
+        // SAFETY: the array has 16 numbers.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The largest.
+    #[inline(always)]
+    fn largest(self) -> Self::Scalar {
+        let mut lanes = [Self::Scalar::ZERO; LANES];
+        // SAFETY: the array has 16 numbers.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
+    /// eˣ: 2ⁿ eʳ with x = n ln 2 + r and |r| ≤ ln 2 / 2, by Taylor. Arguments outside ±[`Scalar::EXP_LIMIT`] count as
+    /// that limit.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        let limit = Self::Scalar::EXP_LIMIT;
+        let x = self.max(Self::splat(Self::Scalar::ZERO - limit)).min(Self::splat(limit));
+        let n = x.mul(Self::constant(std::f64::consts::LOG2_E)).round();
+        let [high, low] = Self::Scalar::LN_2;
+        let r = n.fma(Self::splat(Self::Scalar::ZERO - high), x);
+        let r = n.fma(Self::splat(Self::Scalar::ZERO - low), r);
+        let mut sum = Self::constant(EXP_SERIES[Self::Scalar::EXP_TERMS - 1]);
+        let mut term = Self::Scalar::EXP_TERMS - 1;
+        while term > 0 {
+            term -= 1;
+            sum = sum.fma(r, Self::constant(EXP_SERIES[term]));
+        }
+        sum.times_power_of_two(n)
+    }
+
+    /// σ(x) = 1 / (1 + e⁻ˣ).
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        let one = Self::splat(Self::Scalar::ONE);
+        one.div(one.add(Self::zero().sub(self).exp()))
+    }
+}
+
+macro_rules! each {
+    ($i:ident => $e:expr) => {{
+        let mut out = [S::ZERO; LANES];
+        for $i in 0..LANES {
+            out[$i] = $e;
+        }
+        out
+    }};
+}
+
+impl<S: Scalar> Lanes for [S; LANES] {
+    type Scalar = S;
+    const TILE_ROWS: usize = 4;
+    const TILE_COLUMNS: usize = 1;
+
+    #[inline(always)]
+    fn splat(x: S) -> Self {
+        [x; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const S) -> Self {
+        unsafe { from.cast::<Self>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut S) {
+        unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const S, n: usize) -> Self {
+        each!(i => if i < n { unsafe { *from.add(i) } } else { S::ZERO })
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut S, n: usize) {
+        for (i, x) in self.into_iter().enumerate().take(n) {
+            unsafe { *to.add(i) = x }
+        }
+    }
+    #[inline(always)]
+    fn first(self, n: usize, rest: Self) -> Self {
+        each!(i => if i < n { self[i] } else { rest[i] })
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        each!(i => self[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        each!(i => self[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        each!(i => self[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        each!(i => self[i] / b[i])
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        each!(i => if self[i] > b[i] { self[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        each!(i => if self[i] < b[i] { self[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        each!(i => self[i].sqrt())
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        each!(i => self[i].fma(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        each!(i => self[i].round())
+    }
+    #[inline(always)]
+    fn times_power_of_two(self, n: Self) -> Self {
+        each!(i => self[i].times_power_of_two(n[i]))
+    }
+}

@@ -1,0 +1,223 @@
+//! The sixteen lanes in registers of x86-64: one of AVX-512, or two of AVX2.
+
+use super::lanes::{Kernel, LANES, Lanes};
+use std::arch::x86_64::*;
+
+/// Runs a kernel with AVX-512.
+///
+/// # Safety
+/// The processor has it.
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn run_avx512<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<Avx512>()
+}
+
+/// Runs a kernel with AVX2.
+///
+/// # Safety
+/// The processor has it.
+#[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn run_avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<Avx2>()
+}
+
+/// One register of sixteen numbers. Only exists inside [`run_avx512`]; that is why its methods may use AVX-512.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(__m512);
+
+#[inline(always)]
+fn mask(n: usize) -> __mmask16 {
+    ((1u32 << n.min(LANES)) - 1) as __mmask16
+}
+
+// SAFETY of all that follows: see the type; memory is the caller's promise.
+impl Lanes for Avx512 {
+    type Scalar = f32;
+    // 24 sums, 2 columns, and the rest for rows: 32 registers.
+    const TILE_ROWS: usize = 12;
+    const TILE_COLUMNS: usize = 2;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Self(unsafe { _mm512_set1_ps(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        Self(unsafe { _mm512_maskz_loadu_ps(mask(n), from) })
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, mask(n), self.0) }
+    }
+    #[inline(always)]
+    fn first(self, n: usize, rest: Self) -> Self {
+        Self(unsafe { _mm512_mask_mov_ps(rest.0, mask(n), self.0) })
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        Self(unsafe { _mm512_add_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        Self(unsafe { _mm512_sub_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        Self(unsafe { _mm512_mul_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        Self(unsafe { _mm512_div_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        Self(unsafe { _mm512_max_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        Self(unsafe { _mm512_min_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<0>(self.0) })
+    }
+    #[inline(always)]
+    fn times_power_of_two(self, n: Self) -> Self {
+        Self(unsafe {
+            let exponent = _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n.0));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), exponent))
+        })
+    }
+}
+
+/// Two registers of eight numbers. Only exists inside [`run_avx2`].
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(__m256, __m256);
+
+/// All bits in the lanes before `n`, lanes counted from `start`.
+#[inline(always)]
+fn lanes_before(n: usize, start: i32) -> __m256i {
+    unsafe {
+        let lane = _mm256_add_epi32(_mm256_set1_epi32(start), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(LANES) as i32), lane)
+    }
+}
+
+macro_rules! both {
+    ($f:ident, $($x:expr),+) => { Self(unsafe { $f($($x.0),+) }, unsafe { $f($($x.1),+) }) };
+}
+
+impl Lanes for Avx2 {
+    type Scalar = f32;
+    // 12 of 16 registers for sums, 2 for columns.
+    const TILE_ROWS: usize = 6;
+    const TILE_COLUMNS: usize = 1;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        let x = unsafe { _mm256_set1_ps(x) };
+        Self(x, x)
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe {
+            _mm256_storeu_ps(to, self.0);
+            _mm256_storeu_ps(to.add(8), self.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        unsafe {
+            Self(
+                _mm256_maskload_ps(from, lanes_before(n, 0)),
+                _mm256_maskload_ps(from.wrapping_add(8), lanes_before(n, 8)),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        unsafe {
+            _mm256_maskstore_ps(to, lanes_before(n, 0), self.0);
+            _mm256_maskstore_ps(to.wrapping_add(8), lanes_before(n, 8), self.1);
+        }
+    }
+    #[inline(always)]
+    fn first(self, n: usize, rest: Self) -> Self {
+        unsafe {
+            Self(
+                _mm256_blendv_ps(rest.0, self.0, _mm256_castsi256_ps(lanes_before(n, 0))),
+                _mm256_blendv_ps(rest.1, self.1, _mm256_castsi256_ps(lanes_before(n, 8))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        both!(_mm256_add_ps, self, b)
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        both!(_mm256_sub_ps, self, b)
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        both!(_mm256_mul_ps, self, b)
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        both!(_mm256_div_ps, self, b)
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        both!(_mm256_max_ps, self, b)
+    }
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        both!(_mm256_min_ps, self, b)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        both!(_mm256_sqrt_ps, self)
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        both!(_mm256_fmadd_ps, self, b, c)
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        unsafe {
+            const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+            Self(_mm256_round_ps::<NEAREST>(self.0), _mm256_round_ps::<NEAREST>(self.1))
+        }
+    }
+    #[inline(always)]
+    fn times_power_of_two(self, n: Self) -> Self {
+        #[inline(always)]
+        fn half(x: __m256, n: __m256) -> __m256 {
+            unsafe {
+                let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent))
+            }
+        }
+        Self(half(self.0, n.0), half(self.1, n.1))
+    }
+}

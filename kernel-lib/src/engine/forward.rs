@@ -1,0 +1,183 @@
+//! The forward pass (section 2.2). With N = B·T tokens, x (N, C):
+//!
+//! ```text
+//! x₀ = token vectors + position vectors
+//! x′ = x + attention(norm(x; g₁))
+//! x″ = x′ + mlp(norm(x′; g₂))                                                    L times
+//! logits = norm(x; g) headᵀ
+//! ```
+
+use super::backend::{Backend, Form, Heads, Input, Product, Span};
+use super::plan::{Block, BlockWeights, Plan, Weights, logit_rows};
+use crate::model::Config;
+
+/// A network with its workspace on some machine: what the two passes are written with.
+pub(super) struct Pass<'a> {
+    pub(super) machine: &'a mut dyn Backend,
+    pub(super) config: Config,
+    pub(super) weights: &'a Weights,
+    pub(super) plan: &'a Plan,
+    /// Pictures of this shard; at most the plan's.
+    pub(super) pictures: usize,
+    /// Whether a token sees only those before it.
+    pub(super) causal: bool,
+}
+
+/// What of a shard is to be predicted.
+pub(super) struct Targets<'a> {
+    /// (N): all tokens.
+    pub(super) tokens: &'a [u16],
+    /// Which rows' tokens are predicted, rising; `None` if all.
+    pub(super) rows: Option<&'a [u32]>,
+    /// How much each of them counts.
+    pub(super) weights: &'a [f64],
+}
+
+impl Pass<'_> {
+    /// N, how many tokens the shard has.
+    pub(super) fn tokens(&self) -> usize {
+        self.pictures * self.config.context
+    }
+
+    /// The first N rows, of `width` each, of a span that is made for a full shard.
+    pub(super) fn rows(&self, span: Span, width: usize) -> Span {
+        span.first(self.tokens() * width)
+    }
+
+    /// The residual stream before block l, (N, C).
+    pub(super) fn x(&self, l: usize) -> Span {
+        self.rows(self.plan.x[l], self.config.width)
+    }
+
+    /// Block l's parameters and activations.
+    pub(super) fn block(&self, l: usize) -> (BlockWeights, Block) {
+        let (c, h) = (self.config.width, self.config.heads);
+        let Block { r_1, qkv, lse, o, mid, r_2, fc } = self.plan.blocks[l];
+        let block = Block {
+            r_1: self.rows(r_1, 1),
+            qkv: self.rows(qkv, 3 * c),
+            lse: self.rows(lse, h),
+            o: self.rows(o, c),
+            mid: self.rows(mid, c),
+            r_2: self.rows(r_2, 1),
+            fc: self.rows(fc, 4 * c),
+        };
+        (self.weights.blocks[l], block)
+    }
+
+    pub(super) fn heads(&self) -> Heads {
+        let Config { heads, context: tokens, .. } = self.config;
+        let (pictures, width) = (self.pictures, self.config.head_width());
+        Heads { pictures, tokens, heads, width, causal: self.causal }
+    }
+
+    /// y = plus + x W, where x is (rows, k) and W (k, n).
+    fn linear(&mut self, x: Span, weight: Span, k: usize, y: Span, plus: Option<Span>) {
+        let shape = [x.len / k, weight.len / k, k];
+        self.machine.matmul(Product { form: Form::Plain, a: x, b: weight, c: y, plus, shape });
+    }
+
+    /// x₀: (N, C).
+    pub(super) fn embed(&mut self, input: Input<'_>) {
+        let x = self.x(0);
+        self.machine.embed(input, self.weights.embedding, x);
+    }
+
+    /// x → x″: block l, from the residual stream before it to that after it.
+    pub(super) fn forward_block(&mut self, l: usize) {
+        let c = self.config.width;
+        let (w, a) = self.block(l);
+        let (n, g) = (self.rows(self.plan.n, c), self.rows(self.plan.g, 4 * c));
+        let (x, next) = (self.x(l), self.x(l + 1));
+
+        // n = norm(x; g₁)                                         (N, C)
+        self.machine.norm(x, w.ln_1, n, a.r_1);
+        // [q k v] = n W_qkv                                       (N, 3C)
+        self.linear(n, w.c_attn, c, a.qkv, None);
+        // o = softmax(q kᵀ / √width) v, head by head              (N, C)
+        self.machine.attention(self.heads(), a.qkv, a.o, a.lse);
+        // x′ = x + o W_proj                                       (N, C)
+        self.linear(a.o, w.attn_c_proj, c, a.mid, Some(x));
+
+        // n = norm(x′; g₂)                                        (N, C)
+        self.machine.norm(a.mid, w.ln_2, n, a.r_2);
+        // f = n W_fc                                              (N, 4C)
+        self.linear(n, w.c_fc, c, a.fc, None);
+        // g = f σ(1.702 f)                                        (N, 4C)
+        self.machine.gelu(a.fc, g);
+        // x″ = x′ + g W_proj                                      (N, C)
+        self.linear(g, w.mlp_c_proj, 4 * c, next, Some(a.mid));
+    }
+
+    /// Logits of `rows` rows of the residual stream, (rows, V), in the workspace; the last norm's output and
+    /// reciprocal roots are left beside them.
+    pub(super) fn logits(&mut self, x: Span) -> Span {
+        let Config { width: c, vocabulary: v, .. } = self.config;
+        let rows = x.len / c;
+        let (n, r) = (self.plan.last.first(rows * c), self.plan.r.first(rows));
+        let logits = self.plan.logits.first(rows * v);
+        // n = norm(x; g), logits = n headᵀ                        (rows, V)
+        self.machine.norm(x, self.weights.ln_f, n, r);
+        let head = Product {
+            form: Form::RightTransposed,
+            a: n,
+            b: self.weights.head,
+            c: logits,
+            plus: None,
+            shape: [rows, v, c],
+        };
+        self.machine.matmul(head);
+        logits
+    }
+
+    /// The loss of the shard, part by part, for the residual stream after the last block; `each` is shown each part's
+    /// place among the rows that count, and does what else is to be done with its logits.
+    pub(super) fn loss(
+        &mut self,
+        targets: &Targets<'_>,
+        gradient: Option<f32>,
+        mut each: impl FnMut(&mut Self, Part<'_>),
+    ) -> f64 {
+        let c = self.config.width;
+        let x = self.x(self.config.layers);
+        let (mut loss, mut start, mut picked) = (0.0, 0, Vec::new());
+        while start < targets.weights.len() {
+            let count = logit_rows(&self.config).min(targets.weights.len() - start);
+            let rows = targets.rows.map(|rows| &rows[start..start + count]);
+            let x = match rows {
+                None => x.part(start * c..(start + count) * c),
+                Some(rows) => {
+                    let to = self.plan.picked.first(count * c);
+                    self.machine.gather(x, rows, to);
+                    to
+                }
+            };
+            let tokens = match rows {
+                None => &targets.tokens[start..start + count],
+                Some(rows) => {
+                    picked.clear();
+                    picked.extend(rows.iter().map(|row| targets.tokens[*row as usize]));
+                    &picked
+                }
+            };
+            let logits = self.logits(x);
+            let weights = &targets.weights[start..start + count];
+            loss += self.machine.cross_entropy(logits, tokens, weights, gradient);
+            each(self, Part { x, logits, start, rows });
+            start += count;
+        }
+        loss
+    }
+}
+
+/// Some of the rows that are predicted.
+pub(super) struct Part<'a> {
+    /// Their residual stream after the last block, (rows, C).
+    pub(super) x: Span,
+    /// Their logits' gradients, (rows, V).
+    pub(super) logits: Span,
+    /// How many come before them.
+    pub(super) start: usize,
+    /// Which rows of the shard they are; `None` if consecutive.
+    pub(super) rows: Option<&'a [u32]>,
+}
