@@ -1,6 +1,7 @@
 //! Changing pictures at random, so that a network does not learn them by heart (section 3.1).
 
 use crate::data::Images;
+use crate::palette::Palette;
 use crate::rng::Rng;
 use crate::train::Examples;
 use crate::{Error, Image, Result};
@@ -140,27 +141,29 @@ fn padded(image: &Image, by: usize, outside: fn(isize, usize) -> Option<usize>) 
     Image::new(width + 2 * by, height + 2 * by, channels, pixels)
 }
 
-/// From pixels, channels beside each other, to tokens: a palette's `encode`.
-pub type Encode = Box<dyn Fn(&[u8]) -> Result<Vec<u16>> + Send + Sync>;
-
 /// Pictures to train on that are changed anew at each step, and then encoded.
+#[derive(Debug, Clone)]
 pub struct Augmented {
     images: Arc<Images>,
     augmentation: Augmentation,
+    palette: Palette,
     seed: u64,
-    encode: Encode,
 }
 
 impl Augmented {
-    /// These pictures, changed so, with this seed.
-    pub fn new(images: Arc<Images>, augmentation: Augmentation, seed: u64, encode: Encode) -> Self {
-        Self { images, augmentation, seed, encode }
-    }
-}
-
-impl std::fmt::Debug for Augmented {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} pictures, {:?}, seed {}", self.images.len(), self.augmentation, self.seed)
+    /// These pictures, changed so, in the colours of this palette, with this seed.
+    ///
+    /// # Errors
+    /// If the palette's colours are not the pictures', grey or in colour.
+    pub fn new(images: Arc<Images>, augmentation: Augmentation, palette: Palette, seed: u64) -> Result<Self> {
+        if images.channels() != palette.channels() {
+            return Err(Error::invalid(format!(
+                "a palette of {} channels for pictures of {}",
+                palette.channels(),
+                images.channels()
+            )));
+        }
+        Ok(Self { images, augmentation, palette, seed })
     }
 }
 
@@ -170,7 +173,7 @@ impl Examples for Augmented {
     }
 
     fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>> {
-        (self.encode)(self.augmentation.fresh(&self.images, images, self.seed, step)?.all_pixels())
+        self.palette.encode(self.augmentation.fresh(&self.images, images, self.seed, step)?.all_pixels())
     }
 }
 
@@ -260,15 +263,16 @@ mod tests {
             Image::new(6, 6, 1, pixels).unwrap()
         }));
         let images = Arc::new(images.unwrap());
-        let encode: Encode = Box::new(|pixels| Ok(pixels.iter().map(|pixel| u16::from(*pixel)).collect()));
-        let augmented =
-            Augmented::new(images.clone(), Augmentation::Placed { shift: 2, shrink: 2 }, 7, encode);
+        // All 256 greys: a token is its pixel.
+        let greys = Palette::new(1, (0..256).map(|grey| grey as f32 / 127.5 - 1.0).collect()).unwrap();
+        let placed = Augmentation::Placed { shift: 2, shrink: 2 };
+        let augmented = Augmented::new(images.clone(), placed, greys, 7).unwrap();
         (images, augmented)
     }
 
     #[test]
     fn examples_are_keyed_by_step_and_picture() {
-        let (_, examples) = examples();
+        let (images, examples) = examples();
         let all = examples.tokens(3, &[0, 1, 2, 3, 4, 5]).unwrap();
         assert_eq!(all.len(), 6 * 9);
         assert_eq!(examples.tokens(3, &[4]).unwrap(), all[36..45]);
@@ -276,6 +280,13 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         assert_eq!(pool.install(|| examples.tokens(3, &[0, 1, 2, 3, 4, 5])).unwrap(), all);
         assert!(examples.tokens(0, &[6]).is_err());
+        let pixels = examples.augmentation.fresh(&images, &[4], 7, 3).unwrap();
+        assert!(
+            all[36..45].iter().zip(pixels.all_pixels()).all(|(token, pixel)| *token == u16::from(*pixel))
+        );
+        let colours = Palette::new(3, vec![0.0; 3]).unwrap();
+        let error = Augmented::new(images, Augmentation::None, colours, 7).unwrap_err().to_string();
+        assert_eq!(error, "a palette of 3 channels for pictures of 1");
     }
 
     #[test]

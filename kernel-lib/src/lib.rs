@@ -5,9 +5,7 @@ pub use candle_nn;
 
 pub mod augment;
 pub mod data;
-
 pub mod engine;
-
 mod error;
 pub mod experiment;
 mod image;

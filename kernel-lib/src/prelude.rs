@@ -1,12 +1,16 @@
 //! What a notebook imports with `use igpt::prelude::*;`.
 
+pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{self, Experiment, Pretrained, Subject};
+pub use crate::model::{Batch, Config, ImageGpt, Network, Parameters, Reference};
 pub use crate::palette::{self, KMeans, Palette};
 pub use crate::paper::{self, Verdict};
 pub use crate::probe::{self, Features, Probe};
 pub use crate::profile::Profile;
+pub use crate::sample::{Sampling, sample};
 pub use crate::show::{self, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent};
 pub use crate::store::{Step, Store};
+pub use crate::train::{Examples, Tokens, Trainer, Training};
 pub use crate::{Error, Image, Result};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
