@@ -18,11 +18,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let line = line?;
         if let Some(layers) = line.strip_prefix("choose ") {
             let layers: usize = layers.trim().parse()?;
-            let values: Vec<f32> = features.values().chunks(width).flat_map(|row| row.repeat(layers)).collect();
+            let values: Vec<f32> =
+                features.values().chunks(width).flat_map(|row| row.repeat(layers)).collect();
             let features = Features::new(values, layers, width)?;
             let validation: Vec<usize> = (0..labels.len()).step_by(10).collect();
             let start = Instant::now();
-            let choice = choose(&features, &labels, classes, &validation, &[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])?;
+            let choice =
+                choose(&features, &labels, classes, &validation, &[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])?;
             let seconds = start.elapsed().as_secs_f64();
             println!("{}", serde_json::json!({"seconds": seconds, "l2": choice.l2()}));
             std::io::stdout().flush()?;
