@@ -52,7 +52,7 @@ pub struct Fit {
     /// How often the objective was computed.
     pub evaluations: usize,
     /// Whether the fit ended because the gradient was small enough: its norm, in variables in which the objective's
-    /// curvature is about one, was at most 1e-5, so that about 1e-10 nats are left to gain.
+    /// curvature is about one, was at most 1e-5.
     pub converged: bool,
 }
 
@@ -203,10 +203,10 @@ impl Fitting {
     /// The probe of this penalty; quicker from the weights of a neighbouring one.
     fn probe(&self, l2: f64, start: Option<&[f64]>) -> Probe {
         let classes = self.seen.len();
-        let objective = Objective { design: &self.design, labels: &self.labels, classes, l2 };
+        let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
-        let whitening = Whitening::new(&self.gram, self.design.width, objective.curvature(&start), l2);
         let mut by_weights = vec![0.0; objective.len()];
+        let whitening = Whitening::new(&self.gram, self.design.width, objective.curvature(&start), l2);
         let function = |u: &[f64], gradient: &mut [f64]| {
             let value = objective.value(&whitening.weights(u), &mut by_weights);
             gradient.copy_from_slice(&whitening.gradient(&by_weights));

@@ -13,19 +13,23 @@ pub(super) const ROWS: usize = 256;
 const TILE: usize = 16;
 /// Partial sums of a sum over rows; added as a tree at the end.
 const LANES: usize = 8;
-/// Columns (classes) that are taken together.
+/// Columns (classes) that are taken together; twice as many where the processor has 32 registers.
 const COLUMNS: usize = 5;
+const MANY_COLUMNS: usize = 2 * COLUMNS;
 
-/// Gives a function the widest vectors that the processor has. The function itself must be `#[inline(always)]`.
+/// Gives a function the widest vectors that the processor has. The function itself must be `#[inline(always)]`; for
+/// AVX-512 it may be another one.
 macro_rules! widest {
-    ($(#[$meta:meta])* $name:ident = $plain:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
+    (@either $plain:ident) => { $plain };
+    (@either $plain:ident $wide:ident) => { $wide };
+    ($(#[$meta:meta])* $name:ident = $plain:ident $(or $wide:ident)? ($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
         $(#[$meta])*
         pub(super) fn $name($($argument: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f")]
                 fn avx512($($argument: $type),*) $(-> $result)? {
-                    $plain($($argument),*)
+                    widest!(@either $plain $($wide)?)($($argument),*)
                 }
                 #[target_feature(enable = "avx2")]
                 fn avx2($($argument: $type),*) $(-> $result)? {
@@ -48,7 +52,7 @@ macro_rules! widest {
 widest! {
     /// Logits of a block: `x` (F, ROWS) and `weights` (F + 1, K), whose last row is the intercepts, give
     /// `logits` (K, ROWS).
-    logits = logits_plain(x: &[f32], weights: &[f64], logits: &mut [f64])
+    logits = logits_plain or logits_wide(x: &[f32], weights: &[f64], logits: &mut [f64])
 }
 widest! {
     /// Adds xᵀ y, the sum over a block's rows: `x` (F, ROWS) and `y` (K, ROWS) to `sums` (F, K).
@@ -61,8 +65,24 @@ widest! {
 
 #[inline(always)]
 fn logits_plain(x: &[f32], weights: &[f64], logits: &mut [f64]) {
+    logits_from(0, x, weights, logits);
+}
+
+#[inline(always)]
+fn logits_wide(x: &[f32], weights: &[f64], logits: &mut [f64]) {
     let classes = logits.len() / ROWS;
     let mut k = 0;
+    while k + MANY_COLUMNS <= classes {
+        logits_of::<MANY_COLUMNS>(x, weights, classes, k, logits);
+        k += MANY_COLUMNS;
+    }
+    logits_from(k, x, weights, logits);
+}
+
+/// Logits of all classes from `k` on.
+#[inline(always)]
+fn logits_from(mut k: usize, x: &[f32], weights: &[f64], logits: &mut [f64]) {
+    let classes = logits.len() / ROWS;
     while k + COLUMNS <= classes {
         logits_of::<COLUMNS>(x, weights, classes, k, logits);
         k += COLUMNS;
@@ -246,7 +266,7 @@ mod tests {
     #[test]
     fn blocks_are_what_their_definition_says() {
         let mut rng = Rng::keyed(1, "test", [0, 0]);
-        for (width, classes) in [(1, 1), (3, 2), (7, 5), (8, 13)] {
+        for (width, classes) in [(1, 1), (3, 2), (7, 5), (8, 13), (4, 27)] {
             let x: Vec<f32> = (0..width * ROWS).map(|_| rng.normal() as f32).collect();
             let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
             let mut y = vec![0.0; classes * ROWS];

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Most parts that a sum over images is cut into, whatever the number of threads: the parts' sums are added in order,
 /// so that no sum depends on who computed what.
-const PARTS: usize = 64;
+const PARTS: usize = 32;
 /// Rows from which the preconditioner is made, for each feature; it need not be exact.
 const GRAM_ROWS: usize = 4;
 
@@ -126,95 +126,111 @@ impl Design {
 /// The objective: the mean over images of −ln p(class), plus λ/2 times the sum of the squared weights, but not of the
 /// intercepts. Parameters are (F + 1, K): a row of weights for each feature, and last the intercepts.
 pub(super) struct Objective<'a> {
-    pub(super) design: &'a Design,
+    design: &'a Design,
     /// The class of each image, 0..K.
-    pub(super) labels: &'a [usize],
-    pub(super) classes: usize,
-    pub(super) l2: f64,
+    labels: &'a [usize],
+    classes: usize,
+    l2: f64,
+    /// Kept from call to call: a fit makes hundreds.
+    parts: Vec<Part>,
 }
 
-impl Objective<'_> {
+/// What one part of the images adds.
+struct Part {
+    loss: f64,
+    gradient: Vec<f64>,
+    /// Of one block, (K, ROWS).
+    logits: Vec<f64>,
+    /// Probabilities of one block, (K, ROWS); zero where there is no image.
+    p: Vec<f64>,
+}
+
+/// One block, as [`Objective::sum`] shows it.
+struct Seen<'a> {
+    x: &'a [f32],
+    labels: &'a [usize],
+    /// Of each row the logarithm of the sum of exponentials.
+    log_sums: [f64; ROWS],
+}
+
+impl<'a> Objective<'a> {
+    pub(super) fn new(design: &'a Design, labels: &'a [usize], classes: usize, l2: f64) -> Self {
+        let each = Self::blocks_of_part(design);
+        let part = || Part {
+            loss: 0.0,
+            gradient: vec![0.0; (design.width + 1) * classes],
+            logits: vec![0.0; classes * ROWS],
+            p: vec![0.0; classes * ROWS],
+        };
+        let parts = (0..labels.len().div_ceil(each * ROWS)).map(|_| part()).collect();
+        Self { design, labels, classes, l2, parts }
+    }
+
+    fn blocks_of_part(design: &Design) -> usize {
+        design.images.div_ceil(ROWS).div_ceil(PARTS).max(1)
+    }
+
     /// How many parameters there are.
     pub(super) fn len(&self) -> usize {
         (self.design.width + 1) * self.classes
     }
 
     /// The value at `weights`; its gradient is written to `gradient`. Both are sums in f64, added in a fixed order.
-    pub(super) fn value(&self, weights: &[f64], gradient: &mut [f64]) -> f64 {
-        let parts = self.sum(weights, |x, labels, p, log_sums, part: &mut Partial| {
+    pub(super) fn value(&mut self, weights: &[f64], gradient: &mut [f64]) -> f64 {
+        let penalised = self.design.width * self.classes;
+        self.sum(weights, |block, part| {
             // The gradient by a logit is p − 1 for the image's class, and p for others.
-            for (row, label) in labels.iter().enumerate() {
-                let p = &mut p[label * ROWS + row];
-                part.loss += log_sums[row] - part.logits[label * ROWS + row];
-                *p -= 1.0;
+            for (row, label) in block.labels.iter().enumerate() {
+                let at = label * ROWS + row;
+                part.loss += block.log_sums[row] - part.logits[at];
+                part.p[at] -= 1.0;
             }
-            let (by_weights, by_intercepts) = part.gradient.split_at_mut(self.design.width * self.classes);
-            for (sum, p) in by_intercepts.iter_mut().zip(p.chunks_exact(ROWS)) {
+            let (by_weights, by_intercepts) = part.gradient.split_at_mut(penalised);
+            for (sum, p) in by_intercepts.iter_mut().zip(part.p.chunks_exact(ROWS)) {
                 *sum += p.iter().sum::<f64>();
             }
-            lanes::add_products(x, p, by_weights);
+            lanes::add_products(block.x, &part.p, by_weights);
         });
         let n = self.design.images as f64;
         let mut loss = 0.0;
         gradient.fill(0.0);
-        for part in parts {
+        for part in &self.parts {
             loss += part.loss;
             gradient.iter_mut().zip(&part.gradient).for_each(|(sum, g)| *sum += g);
         }
-        let penalised = self.design.width * self.classes;
+        let weights = &weights[..penalised];
         gradient.iter_mut().for_each(|g| *g /= n);
-        gradient.iter_mut().zip(&weights[..penalised]).for_each(|(g, w)| *g += self.l2 * w);
-        loss / n + 0.5 * self.l2 * dot(&weights[..penalised], &weights[..penalised])
+        gradient.iter_mut().zip(weights).for_each(|(g, w)| *g += self.l2 * w);
+        loss / n + 0.5 * self.l2 * dot(weights, weights)
     }
 
     /// The mean over images and classes of p (1 − p): how strongly the loss curves.
-    pub(super) fn curvature(&self, weights: &[f64]) -> f64 {
-        let parts = self.sum(weights, |_, labels, p, _, part| {
-            for p in p.chunks_exact(ROWS) {
-                part.loss += p[..labels.len()].iter().map(|p| p * (1.0 - p)).sum::<f64>();
-            }
-        });
-        let sum: f64 = parts.iter().map(|part| part.loss).sum();
+    pub(super) fn curvature(&mut self, weights: &[f64]) -> f64 {
+        self.sum(weights, |_, part| part.loss += part.p.iter().map(|p| p * (1.0 - p)).sum::<f64>());
+        let sum: f64 = self.parts.iter().map(|part| part.loss).sum();
         sum / (self.design.images * self.classes) as f64
     }
 
-    /// Lets `add` add every block to the part that it belongs to. It gets the block, its labels, the probabilities
-    /// (K, ROWS), zero where there is no image, and the rows' logarithms of sums.
-    fn sum(
-        &self,
-        weights: &[f64],
-        add: impl Fn(&[f32], &[usize], &mut [f64], &[f64; ROWS], &mut Partial) + Sync,
-    ) -> Vec<Partial> {
-        let (width, classes) = (self.design.width, self.classes);
-        let blocks = self.design.images.div_ceil(ROWS);
-        let each = blocks.div_ceil(PARTS).max(1);
-        let blocks = self.design.blocks.par_chunks(each * ROWS * width);
-        blocks
-            .zip(self.labels.par_chunks(each * ROWS))
-            .map(|(blocks, labels)| {
-                let mut part =
-                    Partial { loss: 0.0, gradient: vec![0.0; self.len()], logits: vec![0.0; classes * ROWS] };
-                let mut p = vec![0.0; classes * ROWS];
-                for (x, labels) in blocks.chunks(ROWS * width).zip(labels.chunks(ROWS)) {
+    /// Lets `add` add every block to the part that it belongs to, whose logits and probabilities are the block's.
+    fn sum(&mut self, weights: &[f64], add: impl Fn(&Seen<'_>, &mut Part) + Sync) {
+        let each = Self::blocks_of_part(self.design) * ROWS;
+        let blocks = self.design.blocks.par_chunks(each * self.design.width);
+        self.parts.par_iter_mut().zip(blocks).zip(self.labels.par_chunks(each)).for_each(
+            |((part, blocks), labels)| {
+                part.loss = 0.0;
+                part.gradient.fill(0.0);
+                for (x, labels) in blocks.chunks(ROWS * self.design.width).zip(labels.chunks(ROWS)) {
                     lanes::logits(x, weights, &mut part.logits);
-                    p.copy_from_slice(&part.logits);
-                    let log_sums = lanes::softmax(&mut p);
-                    for p in p.chunks_exact_mut(ROWS) {
+                    part.p.copy_from_slice(&part.logits);
+                    let log_sums = lanes::softmax(&mut part.p);
+                    for p in part.p.chunks_exact_mut(ROWS) {
                         p[labels.len()..].fill(0.0);
                     }
-                    add(x, labels, &mut p, &log_sums, &mut part);
+                    add(&Seen { x, labels, log_sums }, part);
                 }
-                part
-            })
-            .collect()
+            },
+        );
     }
-}
-
-/// What one part of the images adds.
-struct Partial {
-    loss: f64,
-    gradient: Vec<f64>,
-    logits: Vec<f64>,
 }
 
 #[cfg(test)]
@@ -238,7 +254,7 @@ mod tests {
     fn the_gradient_is_that_of_finite_differences() {
         let (features, labels) = problem(300, 7, 6);
         let design = design(&features);
-        let objective = Objective { design: &design, labels: &labels, classes: 6, l2: 0.3 };
+        let mut objective = Objective::new(&design, &labels, 6, 0.3);
         let mut rng = Rng::keyed(4, "test", [0, 0]);
         let weights: Vec<f64> = (0..objective.len()).map(|_| 0.5 * rng.normal()).collect();
         let (mut gradient, mut unused) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
@@ -258,7 +274,7 @@ mod tests {
     fn the_value_is_that_of_its_definition() {
         let (features, labels) = problem(517, 3, 4);
         let design = design(&features);
-        let objective = Objective { design: &design, labels: &labels, classes: 4, l2: 0.1 };
+        let mut objective = Objective::new(&design, &labels, 4, 0.1);
         let weights: Vec<f64> = (0..16).map(|i| f64::from(i) * 0.1 - 0.7).collect();
         let all: Vec<usize> = (0..517).collect();
         let scaling = Scaling::of(&features, 0, &all);
