@@ -271,8 +271,7 @@ impl Experiment {
             let palette = self.palette()?;
             let training = Arc::new(self.data.train().images.select(&self.training())?);
             let validation = Tokens::new(self.config().context, self.validation_tokens()?)?;
-            let encode = Box::new(move |pixels: &[u8]| palette.encode(pixels));
-            let augmented = Augmented::new(training, self.augmentation(), self.seed, encode);
+            let augmented = Augmented::new(training, self.augmentation(), palette, self.seed)?;
             let settings = self.profile.training;
             let mut trainer =
                 Trainer::new(settings, self.network()?, Arc::new(augmented), Arc::new(validation))?
