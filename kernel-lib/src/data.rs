@@ -1,4 +1,4 @@
-//! Data: what is committed in `data/`, checked whenever it is read.
+//! Data: what is committed in `data/`, and what `igpt fetch` prepared, checked whenever it is read.
 //!
 //! ```
 //! use igpt::prelude::*;
@@ -9,14 +9,18 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
+mod cifar10;
 mod dataset;
 mod fashion_mnist;
+mod hub;
 pub mod idx;
 mod images;
 pub mod manifest;
 mod openai;
 mod photographs;
+mod prepared;
 
+pub use cifar10::cifar10;
 pub use dataset::{Dataset, Split};
 pub use fashion_mnist::fashion_mnist;
 pub use images::Images;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    kernel, lab, repository,
+    fetch, kernel, lab, repository,
     run::{self, RunOptions, launch::KernelCommand, summary},
     setup,
 };
@@ -32,6 +32,15 @@ enum Command {
     Lab(LabArgs),
     /// Be the Jupyter kernel of a connection file (Jupyter starts this)
     Kernel(KernelArgs),
+    /// Decode data sets from the Hugging Face cache into plain files, from which notebooks read them at once
+    ///
+    /// No network is used: what is not in the cache yet is downloaded with Hugging Face's own client, for example
+    /// `huggingface-cli download uoft-cs/cifar10 --repo-type dataset`. The cache is HF_HUB_CACHE, else HF_HOME/hub,
+    /// else ~/.cache/huggingface/hub.
+    ///
+    /// The files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
+    /// is. A notebook that needs a data set starts this by itself.
+    Fetch(FetchArgs),
     /// Remove what setup built
     Clean,
     /// Run a program that ends with its parent
@@ -94,6 +103,13 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+struct FetchArgs {
+    /// What to fetch
+    #[arg(value_enum, value_name = "NAME", required = true)]
+    names: Vec<fetch::Name>,
+}
+
+#[derive(Debug, Args)]
 struct LabArgs {
     /// Passed on to JupyterLab
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -136,6 +152,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             let file = args.connection_file.or(args.file).context("no connection file")?;
             kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)
         }
+        Some(Command::Fetch(args)) => fetch::fetch(&args.names).map(|()| ExitCode::SUCCESS),
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
         Some(Command::Cargo(args)) => kernel::crates::cargo(&args.arguments),
@@ -233,6 +250,8 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel", "-f", "file.json"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "run", "--profile", "unknown"]).is_err());
+        assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "fetch"]).is_err());
     }
 
     #[test]

@@ -11,6 +11,9 @@ use std::{
 /// would rule the builds of the notebook's cells, and library paths where a dylib of the same name would be taken
 /// for the notebook's own.
 ///
+/// Relative paths of ours and of the Hugging Face cache become absolute: they are meant from here, and a kernel works
+/// in its notebook's folder.
+///
 /// Kept are the places and the network settings of cargo and rustup, and library paths that a person set, for
 /// example for CUDA.
 pub fn scrub(command: &mut Command) {
@@ -22,6 +25,9 @@ pub fn scrub(command: &mut Command) {
         }
     }
 }
+
+/// Variables that name a file or a folder.
+const PLACES: [&str; 5] = ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_PALETTE"];
 
 enum Keep {
     AsIs,
@@ -39,6 +45,9 @@ fn replacement(name: &OsStr, value: &OsStr) -> Keep {
             (false, Ok(paths)) if !paths.is_empty() => Keep::Changed(paths),
             _ => Keep::Nothing,
         };
+    }
+    if PLACES.contains(&&*text) && !value.is_empty() && Path::new(value).is_relative() {
+        return std::path::absolute(value).map_or(Keep::AsIs, |path| Keep::Changed(path.into()));
     }
     let rules_builds = text == "CARGO" || text.starts_with("CARGO_") || text.starts_with("RUST");
     if rules_builds && !is_place_or_network(&text) { Keep::Nothing } else { Keep::AsIs }
@@ -83,6 +92,15 @@ mod tests {
             ["CARGO_HOME", "RUSTUP_HOME", "CARGO_HTTP_CAINFO", "PATH", "HOME", "IGPT_PROFILE", "TRUST"]
         {
             assert_eq!(kept(name, "x").as_deref(), Some("x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn places_do_not_depend_on_the_folder() {
+        let here = env::current_dir().unwrap().join("../hub");
+        assert_eq!(kept("HF_HUB_CACHE", "../hub").as_deref(), here.to_str());
+        for (name, value) in [("HF_HUB_CACHE", "/hub"), ("IGPT_DATA", ""), ("IGPT_PROFILE", "../hub")] {
+            assert_eq!(kept(name, value).as_deref(), Some(value));
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod dirs;
 pub mod environment;
+pub mod fetch;
 pub mod kernel;
 pub mod lab;
 pub mod repository;

@@ -1,5 +1,6 @@
 //! OpenAI's palette, where it is at hand.
 
+use super::hub;
 use crate::{Result, palette::Palette};
 use std::path::PathBuf;
 
@@ -11,13 +12,10 @@ use std::path::PathBuf;
 /// # Errors
 /// If a file that was found, or named, is not a palette.
 pub fn openai_palette() -> Result<Option<Palette>> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(file) = set("IGPT_PALETTE") {
+    if let Some(file) = hub::set("IGPT_PALETTE") {
         return read(file).map(Some);
     }
-    let home = || set("HOME").map(|home| home.join(".cache/huggingface"));
-    let cache = set("HF_HUB_CACHE").or_else(|| set("HF_HOME").or_else(home).map(|home| home.join("hub")));
-    let Some(cache) = cache else { return Ok(None) };
+    let Some(cache) = hub::cache() else { return Ok(None) };
     for size in ["small", "medium", "large"] {
         let snapshots = cache.join(format!("models--openai--imagegpt-{size}")).join("snapshots");
         for snapshot in std::fs::read_dir(snapshots).into_iter().flatten().flatten() {

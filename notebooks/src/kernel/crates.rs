@@ -46,6 +46,9 @@ const LINKS: [&str; 9] = [
 /// # Errors
 /// If our folder cannot be written.
 pub fn hide_from_rust_analyzer(command: &mut Command) -> Result<()> {
+    // This very program, even if its file was replaced meanwhile. The library starts it, too, to fetch data.
+    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    command.env(PROGRAM, if running.exists() { running } else { env::current_exe()? });
     let Some(real) = cargo_home() else { return Ok(()) };
     let home = dirs::cache()?.join("cargo-home");
     let context = || format!("cannot write {}", home.display());
@@ -75,10 +78,7 @@ pub fn hide_from_rust_analyzer(command: &mut Command) -> Result<()> {
         file.as_file().set_permissions(fs::Permissions::from_mode(0o755)).with_context(context)?;
         file.persist(&script).with_context(context)?;
     }
-    // This very program, even if its file was replaced meanwhile.
-    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
-    let program = if running.exists() { running } else { env::current_exe()? };
-    command.env("CARGO_HOME", home).env(REAL_HOME, real).env(PROGRAM, program);
+    command.env("CARGO_HOME", home).env(REAL_HOME, real);
     Ok(())
 }
 
