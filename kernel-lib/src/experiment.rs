@@ -80,7 +80,7 @@ impl Experiment {
     pub fn new(profile: Profile, store: Store) -> Result<Self> {
         let all = match profile.data.set {
             DataSet::FashionMnist => data::fashion_mnist()?,
-            DataSet::Cifar10 => return Err(Error::invalid("CIFAR-10 is still to come")),
+            DataSet::Cifar10 => data::cifar10()?,
         };
         let few = |split: &Split, count: Option<usize>| {
             let count = count.unwrap_or(split.len()).min(split.len());
