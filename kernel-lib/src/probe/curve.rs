@@ -250,6 +250,26 @@ impl Curve {
         self.at(a)?.difference(self.at(b)?)
     }
 
+    /// By how much the curve fails to rise up to its best test accuracy and to fall after it: the largest step the wrong
+    /// way between neighbouring layers, in standard errors of the paired difference; 0 if there is none.
+    ///
+    /// # Errors
+    /// If the curve has no layer.
+    pub fn worst_dip(&self) -> Result<f64> {
+        let share = |at: usize| self.layers[at].test.share();
+        let best = (0..self.layers.len()).max_by(|a, b| share(*a).total_cmp(&share(*b)).then(b.cmp(a)));
+        let best = best.ok_or_else(|| Error::invalid("a curve without layers"))?;
+        let mut worst = 0.0_f64;
+        for layer in 1..self.layers.len() {
+            let (gain, error) = self.difference(layer, layer - 1)?;
+            let wrong_way = if layer <= best { -gain } else { gain };
+            if wrong_way > 0.0 && error > 0.0 {
+                worst = worst.max(wrong_way / error);
+            }
+        }
+        Ok(worst)
+    }
+
     /// Test accuracy by layer, (layer, share), for a figure.
     pub fn points(&self) -> Vec<(f64, f64)> {
         self.layers.iter().enumerate().map(|(layer, at)| (layer as f64, at.test.share())).collect()
