@@ -25,6 +25,7 @@ mod cpu;
 mod forward;
 pub mod optimizer;
 mod plan;
+mod sample;
 #[cfg(test)]
 mod tests;
 
@@ -348,21 +349,37 @@ impl Network for Engine {
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.check(parameters)?;
-        check_prefix(&self.config, prefix, count)?;
+        check_beginnings(&self.config, prefix, count)?;
+        if prefix.len() / count >= self.config.context {
+            return Err(Error::invalid("these pictures are complete: no token comes next"));
+        }
         Ok(self.core.next_logits(self.isa, parameters.values(), prefix, count))
+    }
+
+    fn complete(
+        &mut self,
+        parameters: &Parameters,
+        beginnings: &[u16],
+        count: usize,
+        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+    ) -> Result<Vec<u16>> {
+        self.check(parameters)?;
+        check_beginnings(&self.config, beginnings, count)?;
+        let Self { config, isa, core, .. } = self;
+        Ok(sample::complete(config, *isa, &core.weights, parameters.values(), beginnings, count, draw))
     }
 }
 
-/// Checks sequences that are to go on, (count, t) with t < T.
-fn check_prefix(config: &Config, prefix: &[u16], count: usize) -> Result<()> {
+/// Checks the beginnings of `count` pictures, (count, t).
+fn check_beginnings(config: &Config, tokens: &[u16], count: usize) -> Result<()> {
     let Config { context, vocabulary, .. } = *config;
-    if count == 0 || !prefix.len().is_multiple_of(count) || prefix.len() / count >= context {
+    if count == 0 || !tokens.len().is_multiple_of(count) || tokens.len() / count > context {
         return Err(Error::invalid(format!(
-            "{} tokens are not {count} sequences shorter than a picture of {context}",
-            prefix.len()
+            "{} tokens are not the beginnings, of one length up to {context}, of {count} pictures",
+            tokens.len()
         )));
     }
-    if let Some(token) = prefix.iter().find(|token| usize::from(**token) >= vocabulary) {
+    if let Some(token) = tokens.iter().find(|token| usize::from(**token) >= vocabulary) {
         return Err(Error::invalid(format!("token {token} is no colour of a palette of {vocabulary}")));
     }
     Ok(())

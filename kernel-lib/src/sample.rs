@@ -86,7 +86,8 @@ impl Sampling {
 /// Completes `count` pictures of which the first tokens are given, as many for each: `(count, t)` in, with `t` from 0
 /// to `T`, and `(count, T)` out. They are pictures number `first`, `first + 1` and so on, which keys their chance.
 ///
-/// Every token is a forward pass over all that is before it, as in the original code.
+/// The engine keeps keys and values of what is before a token; the reference computes them for every token again, as
+/// the original code does.
 ///
 /// # Errors
 /// If the settings make no sense or the tokens do not fit the network.
@@ -99,28 +100,8 @@ pub fn sample(
     settings: &Sampling,
 ) -> Result<Vec<u16>> {
     settings.validate()?;
-    let config = network.config();
-    if count == 0 || !beginnings.len().is_multiple_of(count) || beginnings.len() / count > config.context {
-        return Err(Error::invalid(format!(
-            "{} tokens are not the beginnings, of one length up to {}, of {count} pictures",
-            beginnings.len(),
-            config.context
-        )));
-    }
-    let given = beginnings.len() / count;
-    let mut pictures: Vec<Vec<u16>> = match given {
-        0 => vec![Vec::new(); count],
-        given => beginnings.chunks(given).map(<[u16]>::to_vec).collect(),
-    };
-    for place in given..config.context {
-        let logits = network.next_logits(parameters, &pictures.concat(), count)?; // (count, V)
-        for ((picture, logits), image) in
-            pictures.iter_mut().zip(logits.chunks(config.vocabulary)).zip(first..)
-        {
-            picture.push(settings.draw(logits, image, place));
-        }
-    }
-    Ok(pictures.concat())
+    let draw = |logits: &[f32], i: usize, place: usize| settings.draw(logits, first + i as u64, place);
+    network.complete(parameters, beginnings, count, &draw)
 }
 
 #[cfg(test)]

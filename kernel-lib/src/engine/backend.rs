@@ -1,4 +1,4 @@
-//! What a machine must be able to do to run the network: ten kernels over spans of its memory.
+//! What a machine must be able to do to run the network: kernels over spans of its memory.
 //!
 //! The forward and backward passes speak only of [`Span`]s, so they are written once, compiled once, and the same for
 //! a CPU in `f32`, for the `f64` that tests use, and for a GPU. A kernel call is one dynamic call; what it does takes
@@ -11,6 +11,8 @@ use std::ops::Range;
 pub(crate) enum Arena {
     /// The network's parameters, in their layout. Only read.
     Parameters,
+    /// Some of them, packed for [`Form::Packed`]. Only read.
+    Packed,
     /// Their gradients, in the same layout. Only added to.
     Gradients,
     /// Activations and what is needed for a moment.
@@ -58,6 +60,8 @@ pub(crate) enum Form {
     Plain,
     /// (M, K) · (N, K)ᵀ: gradients by a weight, going back; and logits.
     RightTransposed,
+    /// (M, K) · (K, N), where the right factor was packed before: sampling multiplies by it a thousand times.
+    Packed,
     /// (K, M)ᵀ · (K, N): activations by gradients, the gradient of a weight. K counts tokens.
     LeftTransposed,
 }
@@ -144,6 +148,12 @@ pub(crate) trait Backend {
 
     /// y = mean over tokens of the norm of x: (B, T, C) → (B, C).
     fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span);
+
+    /// Like `embed` for one position of each sequence: `tokens` (B) are those before it, none at the start.
+    fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span);
+    /// Like `attention` for the token at `position` of each sequence: its keys and values join the cached ones. `qkv`:
+    /// (B, 3C), `o`: (B, C).
+    fn attention_one(&mut self, heads: Heads, position: usize, qkv: Span, keys: Span, values: Span, o: Span);
 
     /// Copies rows: `to` row i = `from` row `rows[i]`.
     fn gather(&mut self, from: Span, rows: &[u32], to: Span);

@@ -18,7 +18,7 @@ pub(super) use lanes::Scalar;
 use super::backend::{Arena, Backend, Embedding, Form, Heads, Input, Product, Span};
 use embedding::Source;
 use matmul::{Matrix, Target};
-use parallel::{Shared, in_parallel, with_scratch};
+use parallel::{Shared, Team, with_scratch};
 use std::marker::PhantomData;
 
 /// Rows of one task of a kernel that works row by row; also rows whose gain gradients are added before they are added
@@ -47,7 +47,9 @@ pub(super) fn extra_len(largest_matrix: usize, rows: usize, c: usize) -> usize {
 /// The CPU with the memory of one call.
 pub(super) struct Cpu<'a, S> {
     isa: Isa,
+    team: Team,
     parameters: &'a [S],
+    packed: &'a [S],
     gradients: (*mut S, usize),
     workspace: (*mut S, usize),
     extra: &'a mut Extra<S>,
@@ -65,7 +67,9 @@ impl<'a, S: Scalar> Cpu<'a, S> {
     ) -> Self {
         Self {
             isa,
+            team: Team::all(),
             parameters,
+            packed: &[],
             gradients: (gradients.as_mut_ptr(), gradients.len()),
             workspace: (workspace.as_mut_ptr(), workspace.len()),
             extra,
@@ -73,9 +77,15 @@ impl<'a, S: Scalar> Cpu<'a, S> {
         }
     }
 
+    /// The same with packed matrices ([`pack`]), for sampling; `alone` if other threads do the like.
+    pub(super) fn with_packed(self, packed: &'a [S], alone: bool) -> Self {
+        Self { packed, team: if alone { Team::alone() } else { self.team }, ..self }
+    }
+
     fn pointer(&self, span: Span) -> *mut S {
         let (at, len) = match span.arena {
             Arena::Parameters => (self.parameters.as_ptr().cast_mut(), self.parameters.len()),
+            Arena::Packed => (self.packed.as_ptr().cast_mut(), self.packed.len()),
             Arena::Gradients => self.gradients,
             Arena::Workspace => self.workspace,
         };
@@ -97,7 +107,7 @@ impl<'a, S: Scalar> Cpu<'a, S> {
     /// # Safety
     /// Nobody else uses it meanwhile: see [`apart`].
     unsafe fn get_mut<'b>(&self, span: Span) -> &'b mut [S] {
-        assert!(span.arena != Arena::Parameters, "parameters are only read");
+        assert!(!matches!(span.arena, Arena::Parameters | Arena::Packed), "parameters are only read");
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.pointer(span), span.len) }
     }
@@ -121,7 +131,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         let (c, rows) = (sos.len(), x.len / sos.len());
         let t = wpe.len() / c;
         let x = Shared(self.pointer(x));
-        in_parallel(rows.div_ceil(ROWS), |task| {
+        self.team.share(rows.div_ceil(ROWS), |task| {
             for i in task * ROWS..((task + 1) * ROWS).min(rows) {
                 // SAFETY: each row is written once.
                 let x = unsafe { x.part(i * c, c) };
@@ -166,7 +176,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         // Each begin has become its end, which is the next one's begin.
         let (sorted, ends) = (&*sorted, &*starts);
         let isa = self.isa;
-        in_parallel(c.div_ceil(embedding::CHANNELS), |task| {
+        self.team.share(c.div_ceil(embedding::CHANNELS), |task| {
             let channel = task * embedding::CHANNELS;
             let width = embedding::CHANNELS.min(c - channel);
             let sum = |rows: &[u32], to: *mut S| {
@@ -200,7 +210,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         assert!(x.len() == rows * c && y.len == rows * c);
         let (y, r) = (Shared(self.pointer(y)), Shared(self.pointer(r)));
         let isa = self.isa;
-        in_parallel(rows.div_ceil(ROWS), |task| {
+        self.team.share(rows.div_ceil(ROWS), |task| {
             let (i, n) = (task * ROWS, ROWS.min(rows - task * ROWS));
             // SAFETY: each row is written once.
             let (y, r) = unsafe { (y.part(i * c, n * c), r.part(i, n)) };
@@ -219,7 +229,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         let parts = rows.div_ceil(ROWS);
         let (sum, partial) = grown(&mut self.extra.partial, (parts + 1) * c).split_at_mut(c);
         let sums = Shared(partial.as_mut_ptr());
-        in_parallel(parts, |task| {
+        self.team.share(parts, |task| {
             let (i, n) = (task * ROWS, ROWS.min(rows - task * ROWS));
             // SAFETY: each row is written once, and each task has its own sums.
             let (dx, dgain) = unsafe { (dx.part(i * c, n * c), sums.part(task * c, c)) };
@@ -235,7 +245,8 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
     fn matmul(&mut self, product: Product) {
         let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
-        assert!(a.len == m * k && b.len == k * n && c.len == m * n, "{product:?}");
+        let b_len = if form == Form::Packed { matmul::packed_len(k, n) } else { k * n };
+        assert!(a.len == m * k && b.len == b_len && c.len == m * n, "{product:?}");
         apart(&[c], &[a, b]);
         let to = self.pointer(c);
         let mut target = Target::set(to, n);
@@ -249,12 +260,15 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
         unsafe {
             match form {
-                Form::LeftTransposed => matmul::multiply_transposed(isa, [m, n, k], a_at, b_at, target),
+                Form::LeftTransposed => {
+                    matmul::multiply_transposed(isa, self.team, [m, n, k], a_at, b_at, target)
+                }
+                Form::Packed => matmul::multiply(isa, self.team, [m, n, k], a_at, self.get(b), target),
                 Form::Plain | Form::RightTransposed => {
                     let b = if form == Form::Plain { b_at } else { Matrix { row: 1, column: k, ..b_at } };
                     let packed = grown(&mut self.extra.packed, matmul::packed_len(k, n));
-                    matmul::pack(isa, b, k, n, packed);
-                    matmul::multiply(isa, [m, n, k], a_at, packed, target);
+                    matmul::pack(isa, self.team, b, k, n, packed);
+                    matmul::multiply(isa, self.team, [m, n, k], a_at, packed, target);
                 }
             }
         }
@@ -266,7 +280,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         // SAFETY: apart.
         let x = unsafe { self.get(x) };
         let (isa, y) = (self.isa, Shared(self.pointer(y)));
-        in_parallel(x.len().div_ceil(NUMBERS), |task| {
+        self.team.share(x.len().div_ceil(NUMBERS), |task| {
             let (i, n) = (task * NUMBERS, NUMBERS.min(x.len() - task * NUMBERS));
             // SAFETY: each number is written once.
             S::run(isa, gelu::Forward { x: &x[i..][..n], y: unsafe { y.part(i, n) } });
@@ -278,7 +292,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         assert_eq!(x.len, dy.len);
         let (isa, len) = (self.isa, x.len);
         let (x, dy) = (Shared(self.pointer(x)), Shared(self.pointer(dy)));
-        in_parallel(len.div_ceil(NUMBERS), |task| {
+        self.team.share(len.div_ceil(NUMBERS), |task| {
             let (i, n) = (task * NUMBERS, NUMBERS.min(len - task * NUMBERS));
             // SAFETY: each number is written once.
             let (x, dy) = unsafe { (x.part(i, n), dy.part(i, n)) };
@@ -294,7 +308,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         assert_eq!(lse.len, pictures * count * tokens);
         let all = Shared((self.pointer(qkv), self.pointer(o), self.pointer(lse)));
         let isa = self.isa;
-        in_parallel(pictures * count, |task| {
+        self.team.share(pictures * count, |task| {
             let (picture, head) = (task / count, task % count);
             let (qkv, o, lse) = all.get();
             let o = o.wrapping_add(picture * tokens * c + head * width);
@@ -315,7 +329,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         assert!(lse.len == pictures * count * tokens && d_o.len == o.len && dqkv.len == qkv.len);
         let all = Shared([qkv, o, lse, d_o, dqkv].map(|span| self.pointer(span)));
         let isa = self.isa;
-        in_parallel(pictures * count, |task| {
+        self.team.share(pictures * count, |task| {
             let (picture, head) = (task / count, task % count);
             let [qkv, o, lse, d_o, dqkv] = all.get();
             let at = picture * tokens * c + head * width;
@@ -352,7 +366,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         let losses = grown(&mut self.extra.losses, rows);
         let each = (NUMBERS / v).max(1);
         let to = Shared(losses.as_mut_ptr());
-        in_parallel(rows.div_ceil(each), |task| {
+        self.team.share(rows.div_ceil(each), |task| {
             let (i, n) = (task * each, each.min(rows - task * each));
             // SAFETY: each row is written once.
             let (logits, losses) = unsafe { (logits.part(i * v, n * v), to.part(i, n)) };
@@ -370,10 +384,54 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         let each = x.len() / pictures;
         assert!(y.len == pictures * c && each.is_multiple_of(c));
         let y = Shared(self.pointer(y));
-        in_parallel(pictures, |picture| {
+        self.team.share(pictures, |picture| {
             // SAFETY: each picture's is written once.
             let (x, y) = (&x[picture * each..][..each], unsafe { y.part(picture * c, c) });
             with_scratch(c, |sum| S::run(isa, norm::Mean { x, gain, y, sum }));
+        });
+    }
+
+    fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span) {
+        apart(&[x], &[]);
+        // SAFETY: apart.
+        let (wte, sos, wpe) = unsafe { (self.get(from.wte), self.get(from.sos), self.get(from.wpe)) };
+        // SAFETY: the same.
+        let x = unsafe { self.get_mut(x) };
+        let c = sos.len();
+        for (i, x) in x.chunks_exact_mut(c).enumerate() {
+            let vector = tokens.map_or(sos, |tokens| &wte[usize::from(tokens[i]) * c..][..c]);
+            let sum = wpe[position * c..][..c].iter().zip(vector);
+            x.iter_mut().zip(sum).for_each(|(x, (position, vector))| *x = *position + *vector);
+        }
+    }
+
+    fn attention_one(&mut self, heads: Heads, position: usize, qkv: Span, keys: Span, values: Span, o: Span) {
+        apart(&[keys, values, o], &[qkv]);
+        let Heads { pictures, tokens, heads: count, width, .. } = heads;
+        let (c, [k_len, v_len]) = (count * width, cache_len(tokens, width));
+        assert!(qkv.len == pictures * 3 * c && o.len == pictures * c && position < tokens);
+        assert!(keys.len == pictures * count * k_len && values.len == pictures * count * v_len);
+        let all = Shared([qkv, keys, values, o].map(|span| self.pointer(span)));
+        let isa = self.isa;
+        self.team.share(pictures * count, |task| {
+            let (picture, head) = (task / count, task % count);
+            let [qkv, k, v, o] = all.get();
+            let q = qkv.wrapping_add(3 * picture * c + head * width).cast_const();
+            with_scratch(attention::STEP_SCRATCH, |scratch| {
+                let kernel = attention::Step {
+                    q,
+                    new_k: q.wrapping_add(c),
+                    new_v: q.wrapping_add(2 * c),
+                    k: k.wrapping_add(task * k_len),
+                    v: v.wrapping_add(task * v_len),
+                    tokens,
+                    width,
+                    position,
+                    o: o.wrapping_add(picture * c + head * width),
+                    scratch: scratch.as_mut_ptr(),
+                };
+                S::run(isa, kernel);
+            });
         });
     }
 
@@ -408,6 +466,31 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         let from = unsafe { self.get(span) };
         to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f64() as f32);
     }
+}
+
+/// How many numbers the cached keys, and values, of one head of one picture take.
+pub(super) fn cache_len(tokens: usize, width: usize) -> [usize; 2] {
+    [matmul::packed_len(width, tokens), matmul::packed_len(tokens, width)]
+}
+
+/// The results of tasks 0..n, which all threads share, in order.
+pub(super) fn share<T: Send>(n: usize, task: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    use rayon::prelude::*;
+    if n == 1 { vec![task(0)] } else { (0..n).into_par_iter().with_max_len(1).map(task).collect() }
+}
+
+/// How many numbers a packed (k, n) matrix takes.
+pub(super) fn packed_len(k: usize, n: usize) -> usize {
+    matmul::packed_len(k, n)
+}
+
+/// Packs a (k, n) matrix, or the transpose of an (n, k) one, for [`Form::Packed`].
+pub(super) fn pack<S: Scalar>(isa: Isa, from: &[S], [k, n]: [usize; 2], transposed: bool, to: &mut [S]) {
+    assert_eq!(from.len(), k * n);
+    let at = from.as_ptr();
+    let matrix = if transposed { Matrix { at, row: 1, column: k } } else { Matrix { at, row: n, column: 1 } };
+    // SAFETY: the sizes were checked.
+    unsafe { matmul::pack(isa, Team::all(), matrix, k, n, to) };
 }
 
 /// Numbers of one task of a kernel that works number by number.

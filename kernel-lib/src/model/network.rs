@@ -101,4 +101,40 @@ pub trait Network: Send {
     /// # Errors
     /// If the tokens do not fit the network.
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>>;
+
+    /// Completes sequences of one length `t` ≤ T, `(B, t)` in and `(B, T)` out, token by token: `draw` chooses one by
+    /// its logits `(V)`, and is told the sequence in 0..B and the place in t..T. Several sequences may be drawn at the
+    /// same time, so what `draw` chooses may depend on nothing else.
+    ///
+    /// As written here, every token is a forward pass over all that is before it, as in the original code.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    fn complete(
+        &mut self,
+        parameters: &Parameters,
+        beginnings: &[u16],
+        count: usize,
+        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+    ) -> Result<Vec<u16>> {
+        let Config { context, vocabulary, .. } = self.config();
+        if count == 0 || !beginnings.len().is_multiple_of(count) || beginnings.len() / count > context {
+            return Err(Error::invalid(format!(
+                "{} tokens are not the beginnings, of one length up to {context}, of {count} pictures",
+                beginnings.len()
+            )));
+        }
+        let given = beginnings.len() / count;
+        let mut pictures: Vec<Vec<u16>> = match given {
+            0 => vec![Vec::new(); count],
+            given => beginnings.chunks(given).map(<[u16]>::to_vec).collect(),
+        };
+        for place in given..context {
+            let logits = self.next_logits(parameters, &pictures.concat(), count)?; // (B, V)
+            for (i, (picture, logits)) in pictures.iter_mut().zip(logits.chunks(vocabulary)).enumerate() {
+                picture.push(draw(logits, i, place));
+            }
+        }
+        Ok(pictures.concat())
+    }
 }

@@ -18,7 +18,9 @@
 //! keys beside it, and one query against cached keys gives the same bits as that row of a whole picture.
 
 use super::lanes::{Kernel, LANES, Lanes, Scalar};
-use super::matmul::{Matrix, PANEL, Panels, Target, few_rows, pack_panel, packed_len, tile_rows};
+use super::matmul::{
+    Matrix, PANEL, Panels, Target, few_rows, pack_panel, packed_len, packed_place, tile_rows,
+};
 
 /// Keys that a tile of queries meets at once: whole blocks of queries, whole panels, whole tiles. Fixed: it is part of
 /// the result's bits.
@@ -236,13 +238,20 @@ unsafe fn scale_row<V: Lanes>(row: *mut V::Scalar, n: usize, factor: V::Scalar) 
     }
 }
 
-/// Attention of one query, that of the last token so far, against cached keys: a step of sampling.
+/// Attention of one query, that of the last token so far, against cached keys and values, which its own join: a step
+/// of sampling.
 pub(super) struct Step<S> {
-    /// (width).
+    /// (width), of the token at `position`.
     pub(super) q: *const S,
-    pub(super) keys: Keys<S>,
-    /// How many keys there are.
-    pub(super) sees: usize,
+    pub(super) new_k: *const S,
+    pub(super) new_v: *const S,
+    /// (width, tokens), packed.
+    pub(super) k: *mut S,
+    /// (tokens, width), packed.
+    pub(super) v: *mut S,
+    pub(super) tokens: usize,
+    pub(super) width: usize,
+    pub(super) position: usize,
     /// (width).
     pub(super) o: *mut S,
     /// [`STEP_SCRATCH`] numbers.
@@ -255,11 +264,17 @@ impl<S: Scalar> Kernel<S> for Step<S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {
-        let Self { q, keys, sees, o, scratch } = self;
-        let q = Matrix { at: q, row: 0, column: 1 };
-        let o = Target::set(o, 0);
+        let Self { q, new_k, new_v, k, v, tokens, width, position, o, scratch } = self;
         // SAFETY: the caller gives memory of these sizes.
-        unsafe { queries::<V>(1, q, keys, sees, false, o, scratch.add(ROW), scratch) };
+        unsafe {
+            for i in 0..width {
+                *k.add(packed_place(width, tokens, i, position)) = *new_k.add(i);
+                *v.add(packed_place(tokens, width, position, i)) = *new_v.add(i);
+            }
+            let keys = Keys { k: k.cast_const(), v: v.cast_const(), capacity: tokens, width };
+            let q = Matrix { at: q, row: 0, column: 1 };
+            queries::<V>(1, q, keys, position + 1, false, Target::set(o, 0), scratch.add(ROW), scratch);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! of c, 12 × 32 with AVX-512, stays in registers meanwhile.
 
 use super::lanes::{Isa, Kernel, LANES, Lanes, Scalar};
-use super::parallel::{Shared, in_parallel, threads, with_scratch};
+use super::parallel::{Shared, Team, with_scratch};
 use std::ops::Range;
 
 /// So many products are added up in registers before the sum goes to memory. Fixed: it is part of the result's bits.
@@ -29,6 +29,13 @@ pub(super) struct Matrix<S> {
 /// How many numbers a packed (k, n) matrix takes.
 pub(super) fn packed_len(k: usize, n: usize) -> usize {
     k * n.next_multiple_of(LANES)
+}
+
+/// Where element (i, j) of a packed (k, n) matrix is.
+#[inline(always)]
+pub(super) fn packed_place(k: usize, n: usize, i: usize, j: usize) -> usize {
+    let column = j / PANEL * PANEL;
+    column * k + i * panel_width(n, column) + (j - column)
 }
 
 /// The width of the panel that begins at this column.
@@ -109,6 +116,7 @@ impl<S> Target<S> {
 /// # Safety
 /// a (M, k), b (k, 16 N) with rows `b_row` apart, and `columns` of M rows of the target can be used.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "rows, columns and sums have common counters")]
 unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
     k: usize,
     a: Matrix<V::Scalar>,
@@ -134,12 +142,33 @@ unsafe fn tile<V: Lanes, const M: usize, const N: usize>(
             a_at = a_at.wrapping_add(a.column);
             b_at = b_at.wrapping_add(b_row);
         }
-        for (i, row) in sums.iter().enumerate() {
-            for (j, sum) in row.iter().enumerate() {
-                let start = j * LANES;
-                if start < columns {
+        // Loops of constant bounds with constant places, so that sums stay in registers: a whole tile, with or without
+        // something to add, and otherwise a copy in memory.
+        if columns == N * LANES && target.plus.is_null() {
+            for i in 0..M {
+                for j in 0..N {
+                    sums[i][j].store(target.c.add(i * target.c_row + j * LANES));
+                }
+            }
+        } else if columns == N * LANES {
+            for i in 0..M {
+                for j in 0..N {
+                    let plus = V::load(target.plus.add(i * target.plus_row + j * LANES));
+                    plus.add(sums[i][j]).store(target.c.add(i * target.c_row + j * LANES));
+                }
+            }
+        } else {
+            let mut copy = [[V::Scalar::ZERO; LANES]; 32];
+            for i in 0..M {
+                for j in 0..N {
+                    sums[i][j].store(copy[i * N + j].as_mut_ptr());
+                }
+            }
+            for i in 0..M {
+                for start in (0..columns).step_by(LANES) {
                     let (left, to) = (columns - start, target.at(i, start));
-                    let sum = if to.plus.is_null() { *sum } else { V::read(to.plus, left).add(*sum) };
+                    let sum = V::load(copy[i * N + start / LANES].as_ptr());
+                    let sum = if to.plus.is_null() { sum } else { V::read(to.plus, left).add(sum) };
                     sum.write(to.c, left);
                 }
             }
@@ -344,12 +373,12 @@ impl<S: Scalar> Kernel<S> for Pack<S> {
 ///
 /// # Safety
 /// The matrix can be read.
-pub(super) unsafe fn pack<S: Scalar>(isa: Isa, b: Matrix<S>, k: usize, n: usize, to: &mut [S]) {
+pub(super) unsafe fn pack<S: Scalar>(isa: Isa, team: Team, b: Matrix<S>, k: usize, n: usize, to: &mut [S]) {
     assert!(to.len() >= packed_len(k, n));
     let (b, to) = (Shared(b), Shared(to.as_mut_ptr()));
     let panels = n.div_ceil(PANEL);
-    let each = panels.div_ceil(threads());
-    in_parallel(panels.div_ceil(each), |task| {
+    let each = panels.div_ceil(team.threads);
+    team.share(panels.div_ceil(each), |task| {
         let columns = task * each * PANEL..((task + 1) * each * PANEL).min(n);
         S::run(isa, Pack { b: b.get(), k, n, columns, to: to.get() });
     });
@@ -361,17 +390,18 @@ pub(super) unsafe fn pack<S: Scalar>(isa: Isa, b: Matrix<S>, k: usize, n: usize,
 /// All matrices can be used, and c is nowhere read otherwise.
 pub(super) unsafe fn multiply<S: Scalar>(
     isa: Isa,
+    team: Team,
     [m, n, k]: [usize; 3],
     a: Matrix<S>,
     packed: &[S],
     target: Target<S>,
 ) {
     assert!(a.column == 1 && packed.len() >= packed_len(k, n));
-    let [each_rows, each_columns] = divide(m, n, 96);
+    let [each_rows, each_columns] = divide(team, m, n, 96);
     let panels = Panels { at: packed.as_ptr(), depth: k, n, skip: 0, from: 0, to: n };
     let shared = Shared((a, panels, target));
     let across = n.div_ceil(each_columns);
-    in_parallel(m.div_ceil(each_rows) * across, |task| {
+    team.share(m.div_ceil(each_rows) * across, |task| {
         let (i, j) = (task / across * each_rows, task % across * each_columns);
         let (a, panels, target) = shared.get();
         with_scratch(12 * ROW, |scratch: &mut [S]| {
@@ -388,17 +418,18 @@ pub(super) unsafe fn multiply<S: Scalar>(
 /// All matrices can be used, and c is nowhere read otherwise.
 pub(super) unsafe fn multiply_transposed<S: Scalar>(
     isa: Isa,
+    team: Team,
     [m, n, k]: [usize; 3],
     a: Matrix<S>,
     b: Matrix<S>,
     target: Target<S>,
 ) {
     assert!(a.column == 1 && b.column == 1);
-    let [each_rows, each_columns] = divide(m, n, 192);
+    let [each_rows, each_columns] = divide(team, m, n, 192);
     let each_columns = each_columns.min(NEAR);
     let shared = Shared((a, b, target));
     let across = n.div_ceil(each_columns);
-    in_parallel(m.div_ceil(each_rows) * across, |task| {
+    team.share(m.div_ceil(each_rows) * across, |task| {
         let (i, j) = (task / across * each_rows, task % across * each_columns);
         let (a, b, target) = shared.get();
         let (rows, columns) = (i..(i + each_rows).min(m), j..(j + each_columns).min(n));
@@ -410,11 +441,11 @@ pub(super) unsafe fn multiply_transposed<S: Scalar>(
 }
 
 /// Rows and columns of one task: about `most` rows, and enough tasks for all threads.
-fn divide(m: usize, n: usize, most: usize) -> [usize; 2] {
-    let wanted = if threads() == 1 { 1 } else { 2 * threads() };
+fn divide(team: Team, m: usize, n: usize, most: usize) -> [usize; 2] {
+    let wanted = if team.threads == 1 { 1 } else { 2 * team.threads };
     let down = m.div_ceil(most).max(wanted.min(m / 48)).max(1);
     // A multiple of the threads, so that they end together.
-    let down = if down > threads() { down.next_multiple_of(threads()) } else { down };
+    let down = if down > team.threads { down.next_multiple_of(team.threads) } else { down };
     let rows = m.div_ceil(down).next_multiple_of(12);
     let across = wanted.div_ceil(m.div_ceil(rows)).min(n.div_ceil(PANEL));
     [rows, n.div_ceil(across).next_multiple_of(PANEL)]

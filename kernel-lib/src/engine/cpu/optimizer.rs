@@ -2,7 +2,7 @@
 
 use super::super::optimizer::AdamStep;
 use super::lanes::{Isa, Kernel, LANES, Lanes, Scalar};
-use super::parallel::{Shared, in_parallel};
+use super::parallel::{Shared, Team};
 
 /// Numbers of one task; also how many squares are added before they are added to the others'.
 const PIECE: usize = 1 << 14;
@@ -60,7 +60,7 @@ pub(in super::super) fn adam(
 ) {
     let n = parameters.len();
     let [theta, m, v] = [parameters.as_mut_ptr(), m.as_mut_ptr(), v.as_mut_ptr()].map(Shared);
-    in_parallel(n.div_ceil(PIECE), |task| {
+    Team::all().share(n.div_ceil(PIECE), |task| {
         let (at, len) = (task * PIECE, PIECE.min(n - task * PIECE));
         // SAFETY: each number belongs to one task.
         let (parameters, m, v) = unsafe { (theta.part(at, len), m.part(at, len), v.part(at, len)) };
@@ -73,7 +73,7 @@ pub(in super::super) fn adam(
 pub(in super::super) fn square_sum(x: &[f32]) -> f64 {
     let mut sums = vec![0.0; x.len().div_ceil(PIECE)];
     let shared = Shared(sums.as_mut_ptr());
-    in_parallel(x.len().div_ceil(PIECE), |task| {
+    Team::all().share(x.len().div_ceil(PIECE), |task| {
         let piece = &x[task * PIECE..x.len().min((task + 1) * PIECE)];
         let mut lanes = [0.0; 8];
         for numbers in piece.chunks(8) {

@@ -4,18 +4,30 @@ use super::lanes::Scalar;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// How many threads there are.
-pub(super) fn threads() -> usize {
-    rayon::current_num_threads()
+/// Who shares the work of a kernel: all threads of the current pool, or the calling one alone, because the others
+/// have the like to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Team {
+    pub(super) threads: usize,
 }
 
-/// Does the tasks 0..n, in any order, on all threads. Tasks do not depend on each other, and what they compute must
-/// not depend on how many there are.
-pub(super) fn in_parallel(n: usize, task: impl Fn(usize) + Sync + Send) {
-    if n <= 1 || threads() == 1 {
-        (0..n).for_each(task);
-    } else {
-        (0..n).into_par_iter().with_max_len(1).for_each(task);
+impl Team {
+    pub(super) fn all() -> Self {
+        Self { threads: rayon::current_num_threads() }
+    }
+
+    pub(super) fn alone() -> Self {
+        Self { threads: 1 }
+    }
+
+    /// Does the tasks 0..n, in any order. Tasks do not depend on each other, and what they compute must not depend on
+    /// how many there are.
+    pub(super) fn share(self, n: usize, task: impl Fn(usize) + Sync + Send) {
+        if n <= 1 || self.threads == 1 {
+            (0..n).for_each(task);
+        } else {
+            (0..n).into_par_iter().with_max_len(1).for_each(task);
+        }
     }
 }
 
