@@ -84,9 +84,9 @@ impl Whitening {
         })
     }
 
-    fn each_class(&self, values: &[f64], solve: impl Fn(&mut [f64]) + Sync) -> Vec<f64> {
+    fn each_class(&self, values: &[f64], solve: impl Fn(&mut [f64]) + Send + Sync) -> Vec<f64> {
         let mut values = values.to_vec();
-        values.par_chunks_mut(self.width + 1).for_each(|values| solve(values));
+        values.par_chunks_mut(self.width + 1).for_each(solve);
         values
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Entry {
 
 /// What was found of a result.
 pub(super) enum Found<T> {
-    Whole(T, Provenance),
+    Whole(T, Box<Provenance>),
     /// What is wrong with it.
     Damaged(String),
     Nothing,
@@ -121,7 +121,7 @@ impl Entry {
             return Found::Damaged(what);
         }
         match T::read(&files) {
-            Ok(result) => Found::Whole(result, provenance),
+            Ok(result) => Found::Whole(result, Box::new(provenance)),
             Err(error) => Found::Damaged(format!("it is not what is wanted ({error})")),
         }
     }
