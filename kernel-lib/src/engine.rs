@@ -155,6 +155,7 @@ impl<S: Scalar> Core<S> {
     }
 
     /// Does something with each shard of a batch of `pictures`: gives it the shard's pass and its range of pictures.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one equation that this sums")]
     fn shards(
         &mut self,
         isa: Isa,
