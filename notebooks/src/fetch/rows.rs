@@ -115,7 +115,7 @@ fn place(schema: &SchemaDescriptor, name: &str) -> Result<usize> {
 impl Rows {
     /// Adds the rows of one file. `told` hears how many rows there are by now.
     fn append(&mut self, reader: &Reader, classes: usize, mut told: impl FnMut(usize)) -> Result<()> {
-        let mut row = 0;
+        let mut row: usize = 0;
         for group in 0..reader.num_row_groups() {
             let group = reader.get_row_group(group)?;
             let mut pictures = Column::<ByteArrayType>::open(&*group, PICTURE)?;
@@ -141,7 +141,7 @@ impl Rows {
             }
         }
         let promised = reader.metadata().file_metadata().num_rows();
-        if i64::from(row) != promised {
+        if usize::try_from(promised).ok() != Some(row) {
             bail!("has {row} rows, but says {promised}");
         }
         Ok(())
