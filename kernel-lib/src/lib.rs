@@ -8,6 +8,7 @@ pub mod data;
 pub mod engine;
 mod error;
 pub mod experiment;
+mod hex;
 mod image;
 pub mod model;
 pub mod notebook;

@@ -22,17 +22,15 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The paper that this repository reproduces.
 ///
 /// # Errors
 /// If its files cannot be read, or contradict themselves.
 pub fn igpt() -> Result<Paper> {
-    // As `crate::root()` does, but that asks for the data too, and the paper can be read without any.
-    let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = std::env::var_os("IGPT_ROOT").map_or_else(compiled_in, PathBuf::from);
-    Paper::open(&root.join("papers").join("igpt"))
+    // Not `crate::root()`: that asks for the data too, and the paper can be read without any.
+    Paper::open(&crate::root::folder().join("papers").join("igpt"))
 }
 
 /// A paper: its sections, the figures that it reports, and our claims about them.

@@ -18,7 +18,7 @@ use crate::show::{Cell, Show, Table};
 use crate::train::{Length, Training, WarmUp};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The profile that is taken when none is named.
 pub const DEFAULT: &str = "quick";
@@ -134,10 +134,8 @@ impl Profile {
     /// # Errors
     /// If there is none, or its file has a field too many, too few, or one that makes no sense.
     pub fn named(name: &str) -> Result<Self> {
-        // As `paper::igpt` does: settings can be read without any data.
-        let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let root = std::env::var_os("IGPT_ROOT").map_or_else(compiled_in, PathBuf::from);
-        Self::open(&root.join("papers").join("igpt").join("profiles"), name)
+        // Settings, as the paper, can be read without any data.
+        Self::open(&crate::root::folder().join("papers").join("igpt").join("profiles"), name)
     }
 
     fn open(folder: &Path, name: &str) -> Result<Self> {

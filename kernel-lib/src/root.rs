@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// If neither holds a `data/manifest.toml`.
 pub fn root() -> Result<PathBuf> {
-    let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = std::env::var_os("IGPT_ROOT").map_or_else(compiled_in, PathBuf::from);
+    let root = folder();
     if root.join("data").join("manifest.toml").is_file() {
         return Ok(root.canonicalize().unwrap_or(root));
     }
@@ -21,4 +20,10 @@ pub fn root() -> Result<PathBuf> {
          set IGPT_ROOT to the folder that holds data/ and kernel-lib/",
         root.display()
     )))
+}
+
+/// Where the root should be: for what can be read without any data.
+pub(crate) fn folder() -> PathBuf {
+    let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::env::var_os("IGPT_ROOT").map_or_else(compiled_in, PathBuf::from)
 }

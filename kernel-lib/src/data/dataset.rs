@@ -1,7 +1,7 @@
 //! Labelled pictures, for training and for testing.
 
 use super::Images;
-use super::manifest::hex;
+use crate::hex::hex;
 use crate::image::colours;
 use crate::show::{Show, Table, displays};
 use crate::{Error, Result};

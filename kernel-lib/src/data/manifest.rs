@@ -1,10 +1,10 @@
 //! `data/manifest.toml`: what lies in `data/`, where it comes from, and its size and SHA-256.
 
+use crate::hex::hex;
 use crate::{Error, Result};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -144,15 +144,6 @@ impl Manifest {
         }
         Ok(bytes)
     }
-}
-
-/// Bytes as hexadecimal digits, in lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! training labels (N), the test pixels and the test labels. The decoders, which know Parquet, are in the `igpt`
 //! command: each of their crates would cost every notebook time.
 
-use super::manifest::hex;
 use super::{Dataset, Images, Split};
+use crate::hex::hex;
 use crate::{Error, Result};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};

@@ -1,8 +1,8 @@
 //! The folder of one result.
 
 use super::files::{Checked, Files};
-use super::step::hex;
 use super::{Provenance, Step, Stored};
+use crate::hex::hex;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -1,6 +1,6 @@
 //! How results become files, and files results.
 
-use super::step::hex;
+use crate::hex::hex;
 use crate::model::{Config, Parameters};
 use crate::probe::Features;
 use crate::{Error, Result};

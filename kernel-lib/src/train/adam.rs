@@ -1,10 +1,10 @@
 //! Adam (Kingma and Ba), with the settings of section 3.4; decay and clipping as options.
 
+use crate::engine::optimizer::decays;
 use crate::model::Layout;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
 /// Numbers that one thread sums at a time. Sums are of such parts, and then over parts in order, so that they do not
 /// depend on the number of threads.
@@ -124,19 +124,6 @@ impl AdamState {
         }
         Ok(norm)
     }
-}
-
-/// Runs of tensors that decay, or do not, in the buffer's order.
-fn decays(layout: &Layout) -> Vec<(Range<usize>, bool)> {
-    let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-    for entry in layout.entries() {
-        let decays = entry.shape.len() == 2 && !matches!(entry.name.as_str(), "wte" | "wpe");
-        match runs.last_mut() {
-            Some((range, same)) if *same == decays => range.end = entry.range.end,
-            _ => runs.push((entry.range.clone(), decays)),
-        }
-    }
-    runs
 }
 
 /// The norm of all values, in f64.
