@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
     execute::{End, Limits, stopped},
@@ -110,12 +110,26 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     for job in jobs {
         // One kernel more than notebooks that run: the next one wakes while the current one works.
         let permit = Arc::clone(&alive).acquire_owned().await?;
-        let (options, running, progress) = (Arc::clone(&options), Arc::clone(&running), progress.clone());
+        // It stands in the queue from now on, so that notebooks run in the order in which they were named, whichever
+        // kernel starts first.
+        let mut turn = Box::pin(Arc::clone(&running).acquire_owned());
+        let at_once = tokio::select! {
+            biased;
+            permit = &mut turn => Some(permit),
+            () = std::future::ready(()) => None,
+        };
+        let turn = async move {
+            match at_once {
+                Some(permit) => permit,
+                None => turn.await,
+            }
+        };
+        let (options, progress) = (Arc::clone(&options), progress.clone());
         let stop = stop.clone();
         tasks.push((
             job.clone(),
             tokio::spawn(async move {
-                let outcome = run_one(job, &options, &running, stop, &progress).await;
+                let outcome = run_one(job, &options, turn, stop, &progress).await;
                 drop(permit);
                 progress.finished(&outcome);
                 outcome
@@ -194,7 +208,7 @@ fn jobs(options: &RunOptions) -> Result<Vec<Job>> {
 async fn run_one(
     job: Job,
     options: &RunOptions,
-    running: &Semaphore,
+    turn: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
     mut stop: watch::Receiver<bool>,
     progress: &Progress,
 ) -> Outcome {
@@ -222,7 +236,7 @@ async fn run_one(
     let folder = job.source.parent().unwrap_or(Path::new("."));
     let start = async {
         let launched = Kernel::launch(&options.kernel, folder, &job.log, &options.profile);
-        tokio::join!(launched, running.acquire())
+        tokio::join!(launched, turn)
     };
     let (launched, _permit) = tokio::select! {
         started = start => started,
