@@ -163,6 +163,8 @@ fn inertia_never_rises_and_is_what_encoding_costs() {
     let bytes = pixels(5_000, 3, 6);
     let fit = Palette::fit(&bytes, 3, &KMeans { tolerance: 0.0, ..KMeans::new(40) }).unwrap();
     assert!(fit.converged && fit.iterations > 5 && fit.iterations == fit.history.len());
+    let sooner = Palette::fit(&bytes, 3, &KMeans::new(40).tolerance(1e-2)).unwrap();
+    assert!(sooner.converged && sooner.iterations < fit.iterations && sooner.inertia > fit.inertia);
     assert!(fit.history.is_sorted_by(|a, b| a >= b) && fit.inertia <= *fit.history.last().unwrap());
     assert_eq!((fit.pixels, fit.distinct > 4_000), (5_000, true));
     let tokens = fit.palette.encode(&bytes).unwrap();

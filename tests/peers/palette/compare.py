@@ -1,4 +1,8 @@
-"""Runs both sides in turns and prints medians and ratios. Started by run.sh, which says how."""
+"""Runs both sides in turns and prints medians and ratios. Started by run.sh, which says how.
+
+On a machine that others use, OpenMP's threads lose more by waiting for each other than ours do: then run with one thread
+(THREADS=1) and look at the seconds of processor time.
+"""
 
 import argparse
 import io
@@ -41,14 +45,22 @@ class Ours:
         self.process = subprocess.Popen([args.ours], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, *words):
+        before = self.cpu()
         print(*words, file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+        answer = json.loads(self.process.stdout.readline())
+        return {"cpu": self.cpu() - before, **answer}
+
+    def cpu(self):
+        """Seconds that all its threads have run."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def timed(work):
-    start = time.perf_counter()
+    """Wall seconds, processor seconds of all threads, and the result."""
+    start, cpu = time.perf_counter(), time.process_time()
     result = work()
-    return time.perf_counter() - start, result
+    return time.perf_counter() - start, time.process_time() - cpu, result
 
 
 def store(name, pixels):
@@ -94,29 +106,30 @@ def fits(name, pixels):
             assert centres.shape == (512, 3) and centres.dtype == np.float64
             again = inertia(data, centres)
             assert abs(again / mine["inertia"] - 1) < 1e-4, (again, mine)
-            assert abs(inertia(data, full[1].cluster_centers_.astype(np.float64)) / full[1].inertia_ - 1) < 1e-3
+            assert abs(inertia(data, full[2].cluster_centers_.astype(np.float64)) / full[2].inertia_ - 1) < 1e-3
         # Whole-set inertia of the mini-batch fit, from its centres.
-        batch_inertia = inertia(data, batch[1].cluster_centers_.astype(np.float64))
+        batch_inertia = inertia(data, batch[2].cluster_centers_.astype(np.float64))
         rounds.append(dict(
             full=full[0], mine=mine["seconds"], batch=batch[0], exact=exact["seconds"],
-            full_inertia=full[1].inertia_, mine_inertia=mine["inertia"], batch_inertia=batch_inertia,
+            full_cpu=full[1], mine_cpu=mine["cpu"], batch_cpu=batch[1], exact_cpu=exact["cpu"],
+            full_inertia=full[2].inertia_, mine_inertia=mine["inertia"], batch_inertia=batch_inertia,
             exact_inertia=exact["inertia"],
-            full_iterations=full[1].n_iter_, mine_iterations=mine["iterations"], exact_iterations=exact["iterations"],
+            full_iterations=full[2].n_iter_, mine_iterations=mine["iterations"], exact_iterations=exact["iterations"],
         ))
     m = lambda key: statistics.median(round[key] for round in rounds)
     ratios = sorted(round["full"] / round["mine"] for round in rounds)
     print(f"\nfit of 512 colours to {name}: {len(pixels):,} pixels, {mine['distinct']:,} different colours, {args.rounds} rounds")
-    print(f"  {'':24} {'median s':>9} {'inertia':>9} {'iterations':>10}")
+    print(f"  {'':24} {'median s':>9} {'CPU s':>9} {'inertia':>9} {'iterations':>10}")
     for label, key, iterations in [
         ("scikit-learn KMeans", "full", True), ("igpt", "mine", True),
         ("scikit-learn MiniBatch", "batch", False), ("igpt, tolerance 0", "exact", True),
     ]:
         count = f"{m(key + '_iterations'):>10.0f}" if iterations else ""
-        print(f"  {label:24} {m(key):9.4f} {m(key + '_inertia'):9.3f} {count}")
-    print(f"  KMeans / igpt: {m('full') / m('mine'):.1f} (by round {ratios[0]:.1f} to {ratios[-1]:.1f});"
+        print(f"  {label:24} {m(key):9.4f} {m(key + '_cpu'):9.4f} {m(key + '_inertia'):9.3f} {count}")
+    print(f"  KMeans / igpt: {m('full') / m('mine'):.1f} (by round {ratios[0]:.1f} to {ratios[-1]:.1f}), CPU {m('full_cpu') / m('mine_cpu'):.1f};"
           f" inertia igpt / KMeans {m('mine_inertia') / m('full_inertia'):.4f}")
-    print(f"  KMeans / igpt with tolerance 0: {m('full') / m('exact'):.1f}; inertia {m('exact_inertia') / m('full_inertia'):.4f}")
-    print(f"  MiniBatch / igpt: {m('batch') / m('mine'):.1f}; inertia igpt / MiniBatch {m('mine_inertia') / m('batch_inertia'):.4f}")
+    print(f"  KMeans / igpt with tolerance 0: {m('full') / m('exact'):.1f}, CPU {m('full_cpu') / m('exact_cpu'):.1f}; inertia {m('exact_inertia') / m('full_inertia'):.4f}")
+    print(f"  MiniBatch / igpt: {m('batch') / m('mine'):.1f}, CPU {m('batch_cpu') / m('mine_cpu'):.1f}; inertia igpt / MiniBatch {m('mine_inertia') / m('batch_inertia'):.4f}")
 
 
 def inertia(data, centres):
@@ -139,11 +152,14 @@ def encodes(name, pictures):
     per_call = lambda n: np.concatenate([color_quantize(data[at : at + n], clusters) for at in range(0, len(data), n)])
     rounds = []
     for _ in range(args.rounds):
-        theirs, tokens = timed(lambda: per_call(1))
-        eight, _ = timed(lambda: per_call(8))
-        mine = ours("encode", file, npy, len(pictures) * 1024, folder / "tokens")["seconds"]
-        singly = ours("encode", file, npy, 1024, folder / "tokens-singly")["seconds"]
-        rounds.append(dict(theirs=theirs, eight=eight, mine=mine, singly=singly))
+        theirs, theirs_cpu, tokens = timed(lambda: per_call(1))
+        eight, eight_cpu, _ = timed(lambda: per_call(8))
+        mine = ours("encode", file, npy, len(pictures) * 1024, folder / "tokens")
+        singly = ours("encode", file, npy, 1024, folder / "tokens-singly")
+        rounds.append(dict(
+            theirs=theirs, eight=eight, mine=mine["seconds"], singly=singly["seconds"],
+            theirs_cpu=theirs_cpu, eight_cpu=eight_cpu, mine_cpu=mine["cpu"], singly_cpu=singly["cpu"],
+        ))
     mine = np.frombuffer((folder / "tokens").read_bytes(), dtype="<u2")
     assert (mine == np.frombuffer((folder / "tokens-singly").read_bytes(), dtype="<u2")).all()
     # Where they differ, f64 distances must not say that ours is farther.
@@ -159,6 +175,8 @@ def encodes(name, pictures):
     print(f"  igpt, all in one call: {m('mine'):.4f} s; a picture a call: {m('singly'):.4f} s")
     print(f"  numpy (the quicker way) / igpt: {m(best) / m('mine'):.0f} (by round {ratios[0]:.0f} to {ratios[-1]:.0f});"
           f" both a picture a call: {m('theirs') / m('singly'):.1f} ({m('singly') / len(pictures) * 1e6:.0f} µs a picture)")
+    print(f"  CPU: numpy (the quicker way) / igpt {m(best + '_cpu') / m('mine_cpu'):.0f}; both a picture a call"
+          f" {m('theirs_cpu') / m('singly_cpu'):.1f} (ours with reading and writing files)")
     print(f"  tokens that differ: {len(differ)} of {len(mine):,} (rounding of f32; ours are nearer)")
 
     ours("config", npy, folder / "preprocessor_config.json")

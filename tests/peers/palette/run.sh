@@ -4,7 +4,7 @@
 #
 #     tests/peers/palette/run.sh [--rounds 5] [--cifar FILE.parquet] [--palette kmeans_centers.npy] [--sets small,large]
 #
-# PALETTE_VENV names a virtual environment to make or to use (default: target/peers/palette).
+# THREADS is 2 unless told. PALETTE_VENV names a virtual environment to make or to use (default: target/peers/palette).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -17,5 +17,6 @@ cd "$root"
 cargo build --release --quiet --package igpt --example palette_bench
 # These choose kernels and buffers that are not those of this machine, and slow numpy down.
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE || true
-export OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 RAYON_NUM_THREADS=2 HF_HUB_OFFLINE=1
+threads=${THREADS:-2}
+export OMP_NUM_THREADS=$threads OPENBLAS_NUM_THREADS=$threads RAYON_NUM_THREADS=$threads HF_HUB_OFFLINE=1
 exec "$venv/bin/python" "$here/compare.py" --ours "${CARGO_TARGET_DIR:-target}/release/examples/palette_bench" "$@"
