@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_leaves_nothing_behind() {
+    fn a_folder_that_is_not_there_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("no/such/dots.igpt-data");
         let error = format!("{:#}", write(&path, &header(), &[b"x"]).unwrap_err());
