@@ -425,8 +425,7 @@ pub(super) unsafe fn multiply_transposed<S: Scalar>(
     target: Target<S>,
 ) {
     assert!(a.column == 1 && b.column == 1);
-    let [each_rows, each_columns] = divide(team, m, n, 192);
-    let each_columns = each_columns.min(NEAR);
+    let [each_rows, each_columns] = divide_long(team, m, n);
     let shared = Shared((a, b, target));
     let across = n.div_ceil(each_columns);
     team.share(m.div_ceil(each_rows) * across, |task| {
@@ -449,4 +448,15 @@ fn divide(team: Team, m: usize, n: usize, most: usize) -> [usize; 2] {
     let rows = m.div_ceil(down).next_multiple_of(12);
     let across = wanted.div_ceil(m.div_ceil(rows)).min(n.div_ceil(PANEL));
     [rows, n.div_ceil(across).next_multiple_of(PANEL)]
+}
+
+/// Rows and columns of one task that packs both its factors: as square as may be, for what is packed grows with the
+/// sides and is used as often as the area says.
+fn divide_long(team: Team, m: usize, n: usize) -> [usize; 2] {
+    let wanted = if team.threads == 1 { 1 } else { 2 * team.threads };
+    let sizes = (1..=wanted).map(|down| {
+        let across = wanted.div_ceil(down).max(n.div_ceil(NEAR));
+        [m.div_ceil(down).next_multiple_of(12), n.div_ceil(across).next_multiple_of(PANEL)]
+    });
+    sizes.min_by_key(|[rows, columns]| (1 << 20) / rows + (1 << 20) / columns).unwrap_or([m, NEAR])
 }

@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Times the engine against PyTorch on the CPU: see run.sh. Both sides have the same parameters and tokens, and what
+they compute is compared before it is timed. Rounds go in turn through all contestants; printed are medians of single
+steps, and the median over rounds of a contestant's time over ours.
+
+The network is written as a PyTorch user would for speed: fused attention (scaled_dot_product_attention), fused AdamW,
+functional RMS norm. It has no biases and an output matrix of its own, like ours.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+SIZES = {  # layers, width, heads, tokens, colours, pictures
+    "a": (4, 128, 4, 196, 65, 16),
+    "b": (6, 256, 8, 256, 513, 8),
+    "c": (12, 256, 8, 1024, 512, 2),
+    "quick": (8, 128, 4, 196, 16, 32),
+}
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
+
+
+class Gpt(torch.nn.Module):
+    def __init__(self, layers, width, heads, tokens, colours):
+        super().__init__()
+        self.layers, self.heads, self.tokens = layers, heads, tokens
+        parameter = lambda *shape: torch.nn.Parameter(torch.empty(shape))
+        # The library's layout, in its order.
+        self.wte, self.sos, self.wpe = parameter(colours, width), parameter(width), parameter(tokens, width)
+        self.blocks = torch.nn.ParameterList()
+        for _ in range(layers):
+            self.blocks.extend([
+                parameter(width), parameter(width, 3 * width), parameter(width, width),
+                parameter(width), parameter(width, 4 * width), parameter(4 * width, width)])
+        self.ln_f, self.head = parameter(width), parameter(colours, width)
+
+    def all(self):
+        return [self.wte, self.sos, self.wpe, *self.blocks, self.ln_f, self.head]
+
+    def load(self, flat):
+        at = 0
+        with torch.no_grad():
+            for p in self.all():
+                p.copy_(torch.from_numpy(flat[at:at + p.numel()]).view_as(p))
+                at += p.numel()
+        assert at == len(flat)
+
+    def block(self, l, x, cache=None, at=0):
+        g_1, qkv, proj, g_2, fc, out = (self.blocks[6 * l + i] for i in range(6))
+        b, t, c = x.shape
+        n = F.rms_norm(x, (c,), g_1, 1e-5)
+        q, k, v = (n @ qkv).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if cache is None:
+            o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            keys, values = cache[l]
+            keys[:, :, at:at + 1], values[:, :, at:at + 1] = k, v
+            o = F.scaled_dot_product_attention(q, keys[:, :, :at + 1], values[:, :, :at + 1])
+        x = x + o.transpose(1, 2).reshape(b, t, c) @ proj
+        f = F.rms_norm(x, (c,), g_2, 1e-5) @ fc
+        return n, x + (f * torch.sigmoid(1.702 * f)) @ out
+
+    def embed(self, tokens):
+        before = F.embedding(tokens[:, :-1], self.wte)
+        return torch.cat([self.sos.expand(len(tokens), 1, -1), before], 1) + self.wpe
+
+    def last(self, x):
+        return F.rms_norm(x, x.shape[-1:], self.ln_f, 1e-5)
+
+    def loss(self, tokens):
+        x = self.embed(tokens)
+        for l in range(self.layers):
+            _, x = self.block(l, x)
+        logits = self.last(x) @ self.head.T
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
+
+    def features(self, tokens):
+        x, found = self.embed(tokens), []
+        for l in range(self.layers):
+            n, x = self.block(l, x)
+            found.append(n.mean(1))
+        return torch.stack([*found, self.last(x).mean(1)], 1)
+
+    def sample(self, count):
+        width = self.sos.numel()
+        shape = (count, self.heads, self.tokens, width // self.heads)
+        cache = [(torch.empty(shape), torch.empty(shape)) for _ in range(self.layers)]
+        x, drawn = self.sos.expand(count, 1, width), []
+        for at in range(self.tokens):
+            x = x + self.wpe[at]
+            for l in range(self.layers):
+                _, x = self.block(l, x, cache, at)
+            logits = self.last(x[:, 0]) @ self.head.T
+            drawn.append(torch.multinomial(torch.softmax(logits, -1), 1))
+            x = F.embedding(drawn[-1], self.wte)
+        return torch.cat(drawn, 1)
+
+
+def trainer(flat, shape, tokens, compiled=False, low=False):
+    """A function that makes one training step and returns its loss."""
+    net = Gpt(*shape)
+    net.load(flat)
+    # The library's default settings, and a decay so that the fused kernel has all its work.
+    adam = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    loss_of = torch.compile(net.loss) if compiled else net.loss
+
+    def step():
+        with torch.autocast("cpu", dtype=torch.bfloat16) if low else contextlib.nullcontext():
+            loss = loss_of(tokens)
+        loss.backward()
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def generator(shape, count):
+    """transformers' generate, for an ImageGPT of the same shape with random parameters."""
+    import transformers
+    layers, width, heads, tokens, colours = shape
+    config = transformers.ImageGPTConfig(
+        vocab_size=colours + 1, n_positions=tokens, n_embd=width, n_layer=layers, n_head=heads,
+        resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    net = transformers.ImageGPTForCausalImageModeling(config).eval()
+    start = torch.full((count, 1), colours)
+
+    def run():
+        with torch.inference_mode():
+            net.generate(input_ids=start, max_length=tokens, do_sample=True, temperature=1.0, top_k=0)
+
+    return run
+
+
+class Ours:
+    def __init__(self, program, shape, parameters, tokens):
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        print("ours:", self.ask("start", *shape, parameters, tokens))
+
+    def ask(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+def timed(f, n=1):
+    seconds = []
+    for _ in range(n):
+        start = time.perf_counter()
+        f()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def report(what, rounds):
+    """rounds: a list of {name: [seconds]}, ours first."""
+    for name in rounds[0]:
+        median = statistics.median(s for r in rounds for s in r[name])
+        ratios = [statistics.median(r[name]) / statistics.median(r["ours"]) for r in rounds]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})" if name != "ours" else ""
+        print(f"{what:>12} | {name:22} | {1e3 * median:9.1f} ms | {statistics.median(ratios):5.2f} x {spread}", flush=True)
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--ours", required=True)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--sizes", default="a,b,c")
+    arguments.add_argument("--what", default="train,features,sample")
+    arguments.add_argument("--steps", type=int, default=3, help="training steps of a round")
+    arguments.add_argument("--no-compile", action="store_true")
+    arguments = arguments.parse_args()
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {THREADS} threads, {torch.backends.cpu.get_cpu_capability()}")
+    for size in arguments.sizes.split(","):
+        *shape, pictures = SIZES[size]
+        layers, width, heads, t, colours = shape
+        rng = np.random.default_rng(1)
+        net = Gpt(*shape)
+        flat = np.concatenate([
+            (np.ones(p.numel()) if p.dim() == 1 and p is not net.sos else 0.05 * rng.normal(size=p.numel()))
+            for p in net.all()]).astype("<f4")
+        tokens = rng.integers(colours, size=(pictures, t)).astype("<u2")
+        net.load(flat)
+        batch = torch.from_numpy(tokens.astype(np.int64))
+        print(f"\n({size}) {layers} layers, width {width}, {heads} heads, {t} tokens, {colours} colours, {pictures} pictures")
+        with tempfile.TemporaryDirectory() as folder:
+            files = [f"{folder}/parameters.f32", f"{folder}/tokens.u16"]
+            pathlib.Path(files[0]).write_bytes(flat.tobytes())
+            pathlib.Path(files[1]).write_bytes(tokens.tobytes())
+            ours = Ours(arguments.ours, shape, *files)
+
+            if "features" in arguments.what:
+                features, compiled = net.features, torch.compile(net.features)
+                contestants = {"torch eager": lambda: features(batch)}
+                if not arguments.no_compile:
+                    contestants["torch.compile"] = lambda: compiled(batch)
+                with torch.inference_mode():
+                    square, mine = features(batch).double().square().mean().item(), ours.ask("features")["square"]
+                    assert math.isclose(square, mine, rel_tol=1e-5), (square, mine)
+                    for run in contestants.values():
+                        run()
+                    rounds = []
+                    for _ in range(arguments.rounds):
+                        rounds.append({"ours": [s for _ in range(3) for s in ours.ask("features")["seconds"]]}
+                                      | {name: timed(run, 3) for name, run in contestants.items()})
+                report("features", rounds)
+
+            if "sample" in arguments.what and size != "c":
+                for count in [1, pictures]:
+                    plain, library = (lambda: net.sample(count)), generator(shape, count)
+                    with torch.inference_mode():
+                        ours.ask("sample", count), plain(), library()
+                        rounds = [{"ours": ours.ask("sample", count)["seconds"], "torch loop": timed(plain),
+                                   "transformers generate": timed(library)} for _ in range(arguments.rounds)]
+                    report(f"sample {count}", rounds)
+
+            if "train" in arguments.what:
+                contestants = {"torch eager": trainer(flat, shape, batch)}
+                if not arguments.no_compile:
+                    contestants["torch.compile"] = trainer(flat, shape, batch, compiled=True)
+                contestants["torch bf16 autocast"] = trainer(flat, shape, batch, low=True)
+                # The same losses after some steps: the same network, gradients and optimiser.
+                mine = ours.ask("train", 3)["loss"]
+                losses = {name: [step() for _ in range(3)][-1] for name, step in contestants.items()}
+                print(f"loss of the third step: ours {mine:.6f}, {losses}")
+                assert math.isclose(losses["torch eager"], mine, rel_tol=1e-5), (losses, mine)
+                rounds = []
+                for _ in range(arguments.rounds):
+                    n = arguments.steps
+                    rounds.append({"ours": ours.ask("train", n)["seconds"]}
+                                  | {name: timed(step, n) for name, step in contestants.items()})
+                report("train", rounds)
+            ours.process.stdin.close()
+            ours.process.wait()
+    print("\nx: a contestant's time over ours, the median of the rounds' (and their range)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+//! The library's side of `compare.py`. Its input is lines of words, and it answers each with a line of JSON:
+//!
+//! - `start LAYERS WIDTH HEADS CONTEXT VOCABULARY PARAMETERS TOKENS`: reads parameters (f32, in the layout's order) and
+//!   a batch of tokens (u16) from files;
+//! - `train N`: N steps of gradients and AdamW, the seconds of each and the last loss;
+//! - `features`: features of the batch, the seconds and their mean square;
+//! - `sample N`: draws N pictures, the seconds.
+
+use igpt::engine::optimizer::{AdamStep, adam};
+use igpt::engine::{Engine, Isa};
+use igpt::model::{Batch, Config, Network as _, Parameters};
+use igpt::sample::{Sampling, sample};
+use serde_json::json;
+use std::io::{BufRead as _, Write as _};
+use std::time::Instant;
+
+struct Side {
+    engine: Engine,
+    parameters: Parameters,
+    gradients: Parameters,
+    m: Vec<f32>,
+    v: Vec<f32>,
+    tokens: Vec<u16>,
+    step: u64,
+}
+
+impl Side {
+    fn start(words: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
+        let [layers, width, heads, context, vocabulary, parameters, tokens] = words else {
+            return Err("start needs five numbers and two files".into());
+        };
+        let config = Config {
+            layers: layers.parse()?,
+            width: width.parse()?,
+            heads: heads.parse()?,
+            context: context.parse()?,
+            vocabulary: vocabulary.parse()?,
+        };
+        let bytes = std::fs::read(parameters)?;
+        let values = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+        let tokens =
+            std::fs::read(tokens)?.as_chunks::<2>().0.iter().map(|x| u16::from_le_bytes(*x)).collect();
+        Ok(Self {
+            engine: Engine::new(config)?,
+            parameters: Parameters::from_values(config, values)?,
+            gradients: Parameters::zeros(config)?,
+            m: vec![0.0; config.parameters()],
+            v: vec![0.0; config.parameters()],
+            tokens,
+            step: 0,
+        })
+    }
+
+    /// As PyTorch's AdamW is set in `compare.py`.
+    fn train(&mut self) -> igpt::Result<f64> {
+        self.gradients.values_mut().fill(0.0);
+        let batch = Batch::autoregressive(&self.tokens);
+        let loss = self.engine.gradients(&self.parameters, &batch, 1.0, &mut self.gradients)?;
+        self.step += 1;
+        let step = AdamStep { step: self.step, rate: 1e-3, decay: 0.01, ..AdamStep::default() };
+        let gradients = self.gradients.values();
+        adam(self.parameters.values_mut(), gradients, &mut self.m, &mut self.v, &step)?;
+        Ok(loss)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut side = None;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match (words.as_slice(), &mut side) {
+            (["start", rest @ ..], side) => {
+                *side = Some(Side::start(rest)?);
+                json!({ "isa": format!("{:?}", Isa::best()), "threads": rayon_threads() })
+            }
+            (["train", n], Some(side)) => {
+                let (mut seconds, mut loss) = (Vec::new(), 0.0);
+                for _ in 0..n.parse()? {
+                    let start = Instant::now();
+                    loss = side.train()?;
+                    seconds.push(start.elapsed().as_secs_f64());
+                }
+                json!({ "seconds": seconds, "loss": loss })
+            }
+            (["features"], Some(side)) => {
+                let start = Instant::now();
+                let features = side.engine.features(&side.parameters, &side.tokens, true)?;
+                let seconds = start.elapsed().as_secs_f64();
+                let square: f64 = features.iter().map(|x| f64::from(*x).powi(2)).sum();
+                json!({ "seconds": [seconds], "square": square / features.len() as f64 })
+            }
+            (["sample", n], Some(side)) => {
+                let start = Instant::now();
+                let sampling = Sampling { seed: 1, ..Sampling::default() };
+                let pictures = sample(&mut side.engine, &side.parameters, &[], n.parse()?, 0, &sampling)?;
+                json!({ "seconds": [start.elapsed().as_secs_f64()], "tokens": pictures.len() })
+            }
+            _ => return Err(format!("not understood: {line}").into()),
+        };
+        println!("{answer}");
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn rayon_threads() -> String {
+    std::env::var("RAYON_NUM_THREADS").unwrap_or_else(|_| "all".to_owned())
+}

@@ -1,0 +1,24 @@
+#!/bin/sh
+# The engine against PyTorch on the CPU: training step, features, sampling; the identical network, two threads each, in
+# turns. Needs python3, a C++ compiler (for torch.compile) and python's package registry once.
+#
+#     tests/peers/engine/run.sh [--rounds 5] [--sizes a,b,c] [--what train,features,sample]
+#
+# ENGINE_VENV names a virtual environment to make or to use (default: target/peers/engine).
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+venv=${ENGINE_VENV:-$root/target/peers/engine}
+if ! [ -x "$venv/bin/python" ]; then
+    python3 -m venv "$venv"
+fi
+"$venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
+cd "$root"
+ours=${ENGINE_PEER:-}
+if [ -z "$ours" ]; then
+    cargo build --release --quiet --package igpt --example engine_peer
+    ours=${CARGO_TARGET_DIR:-target}/release/examples/engine_peer
+fi
+threads=${PEER_THREADS:-2}
+export OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" RAYON_NUM_THREADS="$threads" HF_HUB_OFFLINE=1
+exec "$venv/bin/python" "$here/compare.py" --ours "$ours" "$@"
