@@ -1,14 +1,9 @@
 //! Adam (Kingma and Ba), with the settings of section 3.4; decay and clipping as options.
 
-use crate::engine::optimizer::decays;
+use crate::engine::optimizer::{self, AdamStep};
 use crate::model::Layout;
 use crate::{Error, Result};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-
-/// Numbers that one thread sums at a time. Sums are of such parts, and then over parts in order, so that they do not
-/// depend on the number of threads.
-const PART: usize = 1 << 14;
 
 /// Adam's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -94,45 +89,29 @@ impl AdamState {
         if [values.len(), gradients.len(), self.mean.len(), self.square.len()] != [n; 4] {
             return Err(Error::invalid(format!("Adam got other numbers of values than the network's {n}")));
         }
-        let norm = norm(gradients);
-        let scale = settings.clip.map_or(1.0, |clip| if norm > clip { clip / norm } else { 1.0 }) as f32;
-
+        let norm = optimizer::norm(gradients);
+        let scale = settings.clip.map_or(1.0, |clip| optimizer::clip_scale(norm, clip));
         let Adam { beta_1, beta_2, epsilon, weight_decay, .. } = *settings;
-        // Both means start at zero, too small by these factors.
-        let steps = (step + 1) as f64;
-        let (unbias_1, unbias_2) =
-            (1.0 / (1.0 - libm::pow(beta_1, steps)), 1.0 / (1.0 - libm::pow(beta_2, steps)));
-        let (rate_1, unbias_2, epsilon) = ((rate * unbias_1) as f32, unbias_2 as f32, epsilon as f32);
-        let (new_1, new_2) = ((1.0 - beta_1) as f32, (1.0 - beta_2) as f32);
-        let (beta_1, beta_2) = (beta_1 as f32, beta_2 as f32);
-        let kept = (1.0 - rate * weight_decay) as f32;
-
-        for decays in decays(layout) {
-            let (range, kept) = (decays.0, if decays.1 { kept } else { 1.0 });
-            let moments = self.mean[range.clone()]
-                .par_chunks_mut(PART)
-                .zip(self.square[range.clone()].par_chunks_mut(PART));
-            let values = values[range.clone()].par_chunks_mut(PART).zip(gradients[range].par_chunks(PART));
-            values.zip(moments).for_each(|((values, gradients), (mean, square))| {
-                for (((value, gradient), m), v) in values.iter_mut().zip(gradients).zip(mean).zip(square) {
-                    let gradient = gradient * scale;
-                    *m = beta_1 * *m + new_1 * gradient;
-                    *v = beta_2 * *v + new_2 * gradient * gradient;
-                    *value = *value * kept - rate_1 * *m / ((*v * unbias_2).sqrt() + epsilon);
-                }
-            });
+        for (range, decays) in optimizer::decays(layout) {
+            let step = AdamStep {
+                step: step + 1,
+                rate: rate as f32,
+                beta_1: beta_1 as f32,
+                beta_2: beta_2 as f32,
+                epsilon: epsilon as f32,
+                decay: if decays { weight_decay as f32 } else { 0.0 },
+                scale,
+            };
+            optimizer::adam(
+                &mut values[range.clone()],
+                &gradients[range.clone()],
+                &mut self.mean[range.clone()],
+                &mut self.square[range],
+                &step,
+            )?;
         }
         Ok(norm)
     }
-}
-
-/// The norm of all values, in f64.
-fn norm(values: &[f32]) -> f64 {
-    let of_parts: Vec<f64> = values
-        .par_chunks(PART)
-        .map(|part| part.iter().map(|x| f64::from(*x) * f64::from(*x)).sum())
-        .collect();
-    of_parts.iter().sum::<f64>().sqrt()
 }
 
 #[cfg(test)]
@@ -212,7 +191,8 @@ mod tests {
         for threads in [2, 3, 8] {
             assert!(one == with(threads));
         }
-        assert!(CONFIG.parameters() > 2 * PART);
+        // More than two tasks' worth: see engine/cpu/optimizer.rs.
+        assert!(CONFIG.parameters() > 2 << 14);
     }
 
     #[test]
