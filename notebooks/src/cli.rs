@@ -46,9 +46,15 @@ enum Command {
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Guard(GuardArgs),
-    /// Be the cargo that rust-analyzer calls
+    /// Be the cargo of notebooks
     #[command(hide = true)]
-    Cargo(CargoArgs),
+    Cargo(ToolArgs),
+    /// Be the rustup of notebooks
+    #[command(hide = true)]
+    Rustup(ToolArgs),
+    /// Be the rustc of notebooks
+    #[command(hide = true)]
+    Rustc(ToolArgs),
 }
 
 /// How much to compute.
@@ -136,7 +142,7 @@ struct GuardArgs {
 }
 
 #[derive(Debug, Args)]
-struct CargoArgs {
+struct ToolArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<std::ffi::OsString>,
 }
@@ -155,7 +161,9 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Fetch(args)) => fetch::fetch(&args.names).map(|()| ExitCode::SUCCESS),
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
-        Some(Command::Cargo(args)) => kernel::crates::cargo(&args.arguments),
+        Some(Command::Cargo(args)) => kernel::cargo::cargo(&args.arguments),
+        Some(Command::Rustup(args)) => kernel::cargo::rustup(&args.arguments),
+        Some(Command::Rustc(args)) => kernel::cargo::build::rustc(&args.arguments),
     }
 }
 

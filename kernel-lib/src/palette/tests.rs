@@ -228,7 +228,7 @@ fn k_from_one_to_all_colours_and_no_more() {
 
 #[test]
 fn settings_are_data_and_unknown_ones_are_errors() {
-    let text = r#"{"colours":64,"seed":3,"max_iterations":300,"tolerance":0.0001}"#;
+    let text = r#"{"colours":64,"seed":3,"max_iterations":300,"tolerance":0.0}"#;
     assert_eq!(serde_json::to_string(&KMeans::new(64).seed(3)).unwrap(), text);
     assert_eq!(serde_json::from_str::<KMeans>(text).unwrap(), KMeans::new(64).seed(3));
     assert!(serde_json::from_str::<KMeans>(&text.replace("seed", "sead")).is_err());

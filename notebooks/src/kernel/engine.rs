@@ -19,8 +19,8 @@ use tokio::{
 use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSocket, util::PeerIdentity};
 
 use super::{
+    cargo,
     cell::{Cell, Ending},
-    crates,
     wire::{Message, Signer},
 };
 use crate::{environment, slot::Slot};
@@ -127,7 +127,7 @@ impl Engine {
         command.arg("guard").arg(program).arg("--control_file").arg(&file);
         environment::scrub(&mut command);
         slot.configure(&mut command);
-        crates::hide_from_rust_analyzer(&mut command)?;
+        cargo::prepare(&mut command)?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut guard = Command::from(command);
         guard.stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -6,14 +6,14 @@
 //!
 //! * [`client`]: the five channels towards the client; [`wire`]: messages;
 //! * [`engine`]: evcxr in a build slot, and the prelude that makes its cells truthful; [`guard`]: its end;
-//!   [`crates`]: what rust-analyzer sees;
+//!   [`cargo`]: what evcxr and rust-analyzer ask of cargo;
 //! * [`cell`]: what of the engine's messages is for the person, and how a cell ended;
 //! * [`traceback`]: where it failed, in the cell's own lines;
 //! * [`proxy`]: the queue, the states and the verdicts.
 
+pub mod cargo;
 pub mod cell;
 pub mod client;
-pub mod crates;
 pub mod engine;
 pub mod guard;
 pub mod proxy;

@@ -1,0 +1,157 @@
+//! The cargo of notebooks. Both evcxr and rust-analyzer call cargo, and both ask it for more than a notebook needs:
+//!
+//! * [`metadata`]: rust-analyzer loads every crate that `cargo metadata` names, at the start of each notebook;
+//! * [`build`]: for each cell evcxr has cargo look at all crates of the graph, to find that none has changed.
+//!
+//! The engine gets a `CARGO_HOME` of ours, whose folders are links to the real one's, and whose `bin/cargo` is this
+//! program. rust-analyzer takes `$CARGO_HOME/bin/cargo`; evcxr takes what `rustup which cargo` says, or the first cargo
+//! in the path, so `bin/` stands first in the path and has a `rustup`, too. Everything that is not named above is
+//! passed on to the real programs.
+
+pub mod build;
+mod metadata;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::dirs;
+
+/// Where the real folder is, for the programs below.
+const REAL_HOME: &str = "IGPT_REAL_CARGO_HOME";
+const PROGRAM: &str = "IGPT_PROGRAM";
+
+/// What cargo keeps in its folder. The lock files are linked, too: one lock for both names of the folder.
+const LINKS: [&str; 9] = [
+    "registry",
+    "git",
+    "config.toml",
+    "config",
+    "credentials.toml",
+    "credentials",
+    ".package-cache",
+    ".package-cache-mutate",
+    ".global-cache",
+];
+/// Programs that stand before the real ones: their names, and what this program is told.
+const PROGRAMS: [(&str, &str); 3] = [("cargo", "cargo"), ("rustup", "rustup"), (RECORDER, "rustc")];
+/// The rustc that records how cargo calls it, see [`build`].
+const RECORDER: &str = "recorded-rustc";
+
+/// Gives the engine our cargo.
+///
+/// # Errors
+/// If our folder cannot be written.
+pub fn prepare(command: &mut Command) -> Result<()> {
+    // This very program, even if its file was replaced meanwhile. The library starts it, too, to fetch data.
+    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    command.env(PROGRAM, if running.exists() { running } else { env::current_exe()? });
+    let Some(real) = cargo_home() else { return Ok(()) };
+    let home = dirs::cache()?.join("cargo-home");
+    let context = || format!("cannot write {}", home.display());
+    let bin = home.join("bin");
+    fs::create_dir_all(&bin).with_context(context)?;
+    for name in LINKS {
+        let (link, target) = (home.join(name), real.join(name));
+        if fs::read_link(&link).is_ok_and(|old| old == target) {
+            continue;
+        }
+        if matches!(name, "registry" | "git") {
+            let _ = fs::create_dir_all(&target);
+        }
+        let _ = fs::remove_file(&link);
+        match std::os::unix::fs::symlink(&target, &link) {
+            // Another kernel was quicker.
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(context);
+            }
+            _ => {}
+        }
+    }
+    for (name, told) in PROGRAMS {
+        let (script, text) = (bin.join(name), format!("#!/bin/sh\nexec \"${PROGRAM}\" {told} \"$@\"\n"));
+        if fs::read_to_string(&script).ok().as_ref() != Some(&text) {
+            let mut file = tempfile::NamedTempFile::new_in(&bin).with_context(context)?;
+            std::io::Write::write_all(&mut file, text.as_bytes()).with_context(context)?;
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o755)).with_context(context)?;
+            file.persist(&script).with_context(context)?;
+        }
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([bin].into_iter().chain(env::split_paths(&path))).with_context(context)?;
+    command.env("CARGO_HOME", home).env(REAL_HOME, real).env("PATH", path);
+    Ok(())
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("CARGO_HOME").or_else(|| set("HOME").map(|home| home.join(".cargo"))).filter(|folder| folder.is_dir())
+}
+
+/// The folder of programs that stand before the real ones.
+fn own_bin() -> Option<PathBuf> {
+    env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin"))
+}
+
+/// The first program of this name in the path that is not ours.
+fn in_path(name: &str) -> Option<PathBuf> {
+    let (path, ours) = (env::var_os("PATH").unwrap_or_default(), own_bin());
+    let mut found = env::split_paths(&path).filter(|folder| Some(folder) != ours.as_ref());
+    found.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()))
+}
+
+/// The real cargo: that of the rustc which evcxr chose, else rustup's, else the first in the path.
+fn real_cargo() -> PathBuf {
+    let sibling = env::var_os("RUSTC").map(|rustc| Path::new(&rustc).with_file_name("cargo"));
+    let proxy = env::var_os(REAL_HOME).map(|home| PathBuf::from(home).join("bin/cargo"));
+    let known = [sibling, proxy].into_iter().flatten().find(|file| file.is_absolute() && file.is_file());
+    known.or_else(|| in_path("cargo")).unwrap_or_else(|| "cargo".into())
+}
+
+/// `igpt cargo …`: cargo, but for what [`metadata`] and [`build`] do.
+///
+/// # Errors
+/// If cargo cannot be started.
+pub fn cargo(arguments: &[OsString]) -> Result<ExitCode> {
+    let cargo = real_cargo();
+    if build::is_of_a_cell(arguments) {
+        return build::build(&cargo, arguments);
+    }
+    let mut command = Command::new(cargo);
+    command.args(arguments);
+    if arguments.first().is_none_or(|first| first != "metadata") {
+        return Err(command.exec()).context("cannot start cargo");
+    }
+    let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    let all = serde_json::from_slice(&output.stdout).ok();
+    let text = all.and_then(metadata::prune).map_or(output.stdout, |pruned| pruned.to_string().into_bytes());
+    std::io::Write::write_all(&mut std::io::stdout(), &text)?;
+    Ok(code(output.status))
+}
+
+/// `igpt rustup …`: rustup, whose cargo is ours.
+///
+/// # Errors
+/// If there is no rustup.
+pub fn rustup(arguments: &[OsString]) -> Result<ExitCode> {
+    if let ([which, cargo], Some(bin)) = (arguments, own_bin())
+        && which == "which"
+        && cargo == "cargo"
+    {
+        println!("{}", bin.join("cargo").display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(rustup) = in_path("rustup") else { bail!("there is no rustup in the path") };
+    Err(Command::new(rustup).args(arguments).exec()).context("cannot start rustup")
+}
+
+fn code(status: std::process::ExitStatus) -> ExitCode {
+    ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
