@@ -173,6 +173,7 @@ impl Session<'_> {
             Waited::TimedOut { answered } => {
                 let limit = seconds(self.limits.cell);
                 let then = if answered { "it was interrupted" } else { "it ignored the interrupt" };
+                area.forget_interrupt();
                 broken(area, "CellTimeoutError", format!("the cell did not end within {limit}; {then}"))
             }
             Waited::Replied(reply) => {

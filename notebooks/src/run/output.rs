@@ -103,6 +103,12 @@ impl OutputArea {
         self.outputs.iter().map(|o| &o.value).filter(|o| o["output_type"] == "error")
     }
 
+    /// Removes the kernel's word that it was interrupted, for a cell that gets a better reason.
+    pub fn forget_interrupt(&mut self) {
+        let is_interrupt = |o: &Value| o["ename"] == "Interrupted" || o["ename"] == "KeyboardInterrupt";
+        self.outputs.retain(|o| !is_interrupt(&o.value));
+    }
+
     /// The displayed value of the cell, when it is an `Err(..)`.
     pub fn error_value(&self) -> Option<&str> {
         let results = self.outputs.iter().filter(|o| o.value["output_type"] == "execute_result");
