@@ -88,6 +88,7 @@ impl Slot {
             let Some(lock) = try_lock(&folder)? else { continue };
             let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
             slot.copy_base_if_better(&slots.join("base"))?;
+            slot.copy_other_if_empty()?;
             slot.prepare()?;
             return Ok(slot);
         }
@@ -101,14 +102,19 @@ impl Slot {
         flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
         let [dependencies, fingerprint] = fingerprints(root)?;
         let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
-        // Another checkout has compiled the same dependencies, most likely, and maybe the same library.
-        if !slot.cell().join("target").is_dir() {
-            for other in bases_of_others(root)? {
-                slot.copy_base_if_better(&other)?;
-            }
-        }
+        slot.copy_other_if_empty()?;
         slot.prepare()?;
         Ok(slot)
+    }
+
+    /// Another checkout has compiled the same dependencies, most likely, and maybe the same library.
+    fn copy_other_if_empty(&self) -> Result<()> {
+        if !self.cell().join("target").is_dir() {
+            for other in bases_of_others(&self.root)? {
+                self.copy_base_if_better(&other)?;
+            }
+        }
+        Ok(())
     }
 
     /// A slot whose library is not the wanted one takes over what the base has, if that is.
