@@ -22,8 +22,8 @@
 //! **What a notebook prints is the same, whether a result was computed or reused**: nothing is printed here, and what
 //! was computed is read back from the store before it is returned. What happened is told where `--check` does not
 //! compare: [`Store::report`] is a table for a cell tagged `volatile`; [`Store::provenance`] tells of one result; and
-//! where the environment variable `IGPT_STORE_JOURNAL` names a file, each use adds a line of JSON to it, from which
-//! the runner can say how much was reused. Only a damaged result is told on stderr, since somebody should know.
+//! where the environment variable `IGPT_JOURNAL` names a file, each use adds a line of JSON to it, from which the
+//! runner says how much was reused. Only a damaged result is told on stderr, since somebody should know.
 //!
 //! ```text
 //! <store>/<name>-<key>/
@@ -44,7 +44,6 @@ pub use step::{Key, Step};
 use crate::show::Table;
 use crate::{Error, Result};
 use entry::{Entry, Found};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -58,6 +57,7 @@ pub struct Store {
 
 /// What was done for a step.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(tag = "kind", rename = "result")]
 struct Use {
     step: String,
     key: Key,
@@ -205,14 +205,7 @@ impl Store {
             wall_ms: provenance.wall_ms,
             date: provenance.date.clone(),
         };
-        if let Some(journal) = std::env::var_os("IGPT_STORE_JOURNAL")
-            && let Ok(line) = serde_json::to_string(&used)
-        {
-            // One write to a file opened for appending: lines of several processes do not mix. Nobody's result shall
-            // fail because it could not be told of.
-            let file = std::fs::File::options().create(true).append(true).open(journal);
-            let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-        }
+        crate::journal::note(&used);
         self.uses.lock().unwrap_or_else(PoisonError::into_inner).push(used);
     }
 }

@@ -64,6 +64,8 @@ pub enum Profile {
     Quick,
     /// CIFAR-10 from the hub: hours on a CPU, minutes on a GPU
     Cifar,
+    /// CIFAR-10 from the hub with a budget of minutes: shows that the path works
+    CifarShort,
     /// The paper's weights, data sets and protocol
     Paper,
 }
@@ -74,6 +76,7 @@ impl Profile {
         match self {
             Self::Quick => "quick",
             Self::Cifar => "cifar",
+            Self::CifarShort => "cifar-short",
             Self::Paper => "paper",
         }
     }
@@ -214,6 +217,9 @@ fn run_notebooks(args: &RunArgs) -> Result<ExitCode> {
     runtime.shutdown_background();
     let run = run?;
     print!("\n{}", summary::summary(&run.outcomes, std::io::stdout().is_terminal()));
+    if let Some(claims) = &run.claims {
+        println!("{claims}");
+    }
     println!("report: {}", run.report.display());
     Ok(ExitCode::from(run.exit_code()))
 }

@@ -36,7 +36,8 @@ impl Comparison {
         Ok(self)
     }
 
-    /// Adds a claim, judged by its criterion on what we measured. An empty list leaves it untested.
+    /// Adds a claim, judged by its criterion on what we measured. An empty list leaves it untested. The runner is told
+    /// the verdict, and counts it in its report.
     ///
     /// # Errors
     /// If there is no such claim.
@@ -64,6 +65,7 @@ impl Comparison {
             Cell::from(verdict),
             Cell::text(criterion),
         ]);
+        crate::journal::note(&serde_json::json!({"kind": "claim", "claim": key, "verdict": verdict.text()}));
         self.verdicts.push(verdict);
         Ok(self)
     }

@@ -1,6 +1,7 @@
 //! Starts a kernel for a notebook, and ends it with everything that it started.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -60,12 +61,13 @@ pub struct Kernel {
 const START: Duration = Duration::from_secs(60);
 
 impl Kernel {
-    /// Starts a kernel in `folder` and connects to it. What it writes itself goes to `log`.
+    /// Starts a kernel in `folder`, with these environment variables, and connects to it. What it writes itself goes to
+    /// `log`.
     pub async fn launch(
         command: &KernelCommand,
         folder: &Path,
         log: &Path,
-        profile: &str,
+        variables: &[(&str, &OsStr)],
     ) -> Result<(Self, Client)> {
         let (scratch, info, connection_file) = connection()?;
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -73,7 +75,7 @@ impl Kernel {
         environment::scrub(&mut process);
         process
             .current_dir(folder)
-            .env("IGPT_PROFILE", profile)
+            .envs(variables.iter().copied())
             .env("IGPT_HEADLESS", "1")
             // By this kernels notice that their client is gone.
             .env("JPY_PARENT_PID", std::process::id().to_string())

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod execute;
+pub mod journal;
 pub mod junit;
 pub mod launch;
 pub mod message;
@@ -27,6 +28,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
     execute::{End, Limits, stopped},
+    journal::Journal,
     launch::{Kernel, KernelCommand},
     notebook::Notebook,
     outcome::{CellRun, CellStatus, Failure, Outcome, Verdict},
@@ -63,6 +65,8 @@ pub struct Run {
     pub report: PathBuf,
     /// The JUnit file.
     pub junit: PathBuf,
+    /// How many of the paper's claims have which verdict, in words.
+    pub claims: Option<String>,
     /// Ended by Ctrl-C or a signal.
     pub interrupted: bool,
 }
@@ -143,14 +147,23 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     signals.abort();
 
     let run = Run {
-        outcomes,
         report: options.out.join("report.html"),
         junit: options.out.join("junit.xml"),
+        claims: journal::verdicts(outcomes.iter().map(|outcome| &outcome.journal), &claims(&options)),
+        outcomes,
         interrupted: *stop.borrow(),
     };
     notebook::write_atomically(&run.junit, junit::junit(&run.outcomes).as_bytes())?;
-    notebook::write_atomically(&run.report, report::report(&run.outcomes, &options).as_bytes())?;
+    notebook::write_atomically(&run.report, report::report(&run, &options).as_bytes())?;
     Ok(run)
+}
+
+/// The keys of the claims of the paper to which the notebooks belong.
+fn claims(options: &RunOptions) -> Vec<String> {
+    let absolute = options.notebooks.iter().filter_map(|notebook| std::path::absolute(notebook).ok());
+    let checkouts = absolute.filter_map(|notebook| crate::repository::around(notebook.parent()?));
+    let files = checkouts.map(|root| root.join("papers/igpt/claims.toml"));
+    files.take(1).flat_map(|file| journal::claims_in(&file)).collect()
 }
 
 /// One notebook and its places.
@@ -160,6 +173,7 @@ struct Job {
     name: String,
     executed: PathBuf,
     log: PathBuf,
+    journal: PathBuf,
 }
 
 impl Job {
@@ -170,6 +184,7 @@ impl Job {
             executed: self.executed.clone(),
             log: self.log.clone(),
             cells,
+            journal: Journal::read(&self.journal),
             duration,
             verdict,
         }
@@ -200,7 +215,9 @@ fn jobs(options: &RunOptions) -> Result<Vec<Job>> {
             );
         }
         let log = options.out.join("logs").join(format!("{name}.log"));
-        jobs.push(Job { source, name, executed, log });
+        // The kernel works in another folder.
+        let journal = std::path::absolute(log.with_extension("journal"))?;
+        jobs.push(Job { source, name, executed, log, journal });
     }
     Ok(jobs)
 }
@@ -214,6 +231,7 @@ async fn run_one(
 ) -> Outcome {
     // A stale file of an earlier run would look like this run's.
     let _ = fs::remove_file(&job.executed);
+    let _ = fs::remove_file(&job.journal);
     let committed = match Notebook::read(&job.source) {
         Ok(notebook) => notebook,
         Err(error) => return job.failed(format!("{error:#}")),
@@ -235,7 +253,9 @@ async fn run_one(
     }
     let folder = job.source.parent().unwrap_or(Path::new("."));
     let start = async {
-        let launched = Kernel::launch(&options.kernel, folder, &job.log, &options.profile);
+        let variables =
+            [("IGPT_PROFILE", options.profile.as_ref()), (journal::VARIABLE, job.journal.as_os_str())];
+        let launched = Kernel::launch(&options.kernel, folder, &job.log, &variables);
         tokio::join!(launched, turn)
     };
     let (launched, _permit) = tokio::select! {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    journal::Journal,
     notebook::CodeCell,
     text::{headline, strip_ansi},
 };
@@ -88,6 +89,8 @@ pub struct Outcome {
     pub log: PathBuf,
     /// The code cells in order.
     pub cells: Vec<CellRun>,
+    /// The results that it used, and the claims that it judged.
+    pub journal: Journal,
     /// From the first cell's start to the last one's end.
     pub duration: Duration,
     /// The judgement.

@@ -1,6 +1,7 @@
 //! The end of a run in words: a table, and a paragraph for everything that is wrong.
 
 use super::{
+    journal,
     outcome::{Outcome, Verdict},
     text::{count, shorten, strip_ansi},
 };
@@ -38,17 +39,24 @@ pub fn summary(outcomes: &[Outcome], colours: bool) -> String {
             outcome.name.clone(),
             cells,
             format!("{:.1}", outcome.duration.as_secs_f64()),
+            outcome.journal.counts(),
             verdict_line(outcome, 90),
         ]
     });
-    let header = ["notebook", "cells", "seconds", "verdict"].map(str::to_owned);
-    let rows: Vec<[String; 4]> = std::iter::once(header).chain(rows).collect();
+    // What the experiment store gave, if any notebook used it.
+    let results = if outcomes.iter().all(|outcome| outcome.journal.uses.is_empty()) { "" } else { "results" };
+    let header = ["notebook", "cells", "seconds", results, "verdict"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (name, cells, seconds) = (width(0), width(1), width(2));
+    let results = if results.is_empty() { 0 } else { width(3) + 2 };
     let mut text = String::new();
-    for [a, b, c, d] in &rows {
-        text.push_str(format!("{a:<name$}  {b:>cells$}  {c:>seconds$}  {d}").trim_end());
+    for [a, b, c, d, e] in &rows {
+        text.push_str(format!("{a:<name$}  {b:>cells$}  {c:>seconds$}  {d:<results$}{e}").trim_end());
         text.push('\n');
+    }
+    if let Some(reused) = journal::reused(outcomes.iter().map(|outcome| &outcome.journal)) {
+        text.push_str(&format!("{reused}\n"));
     }
     for outcome in outcomes {
         for paragraph in paragraphs(outcome) {

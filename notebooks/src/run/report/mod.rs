@@ -8,7 +8,7 @@ mod rust;
 use std::{fmt::Write as _, path::Path, process::Command};
 
 use super::{
-    RunOptions,
+    Run, RunOptions, journal,
     notebook::Notebook,
     outcome::{Outcome, Verdict},
     summary::{paragraphs, verdict_line},
@@ -16,7 +16,8 @@ use super::{
 };
 
 /// The page for these outcomes; the executed notebooks are read back from where they were saved.
-pub fn report(outcomes: &[Outcome], options: &RunOptions) -> String {
+pub fn report(run: &Run, options: &RunOptions) -> String {
+    let outcomes = &run.outcomes;
     let ids: Vec<String> = (1..=outcomes.len()).map(|n| format!("nb-{n}")).collect();
     let link = |url: &str| {
         let file = Path::new(url.split('#').next().unwrap_or(url)).file_name()?;
@@ -58,7 +59,7 @@ pub fn report(outcomes: &[Outcome], options: &RunOptions) -> String {
         all = count(outcomes.len(), "notebook"),
         style = include_str!("style.css"),
         header = header(options),
-        summary = summary(outcomes, &ids),
+        summary = summary(run, &ids),
         wrong = wrong(outcomes),
     )
 }
@@ -94,25 +95,30 @@ fn header(options: &RunOptions) -> String {
     )
 }
 
-fn summary(outcomes: &[Outcome], ids: &[String]) -> String {
+fn summary(run: &Run, ids: &[String]) -> String {
+    let outcomes = &run.outcomes;
     let mut rows = String::new();
     for (outcome, id) in outcomes.iter().zip(ids) {
         let _ = writeln!(
             rows,
             "<tr><td><a href=\"#{id}\">{}</a></td><td class=\"number\">{}/{}</td><td class=\"number\">{:.1}</td>\
-             <td><span class=\"verdict {}\">{}</span></td></tr>",
+             <td>{}</td><td><span class=\"verdict {}\">{}</span></td></tr>",
             escape(&outcome.name),
             outcome.cells_run(),
             outcome.cells.len(),
             outcome.duration.as_secs_f64(),
+            escape(&outcome.journal.counts()),
             class(outcome),
             escape(&verdict_line(outcome, 100)),
         );
     }
+    let reused = journal::reused(outcomes.iter().map(|outcome| &outcome.journal));
+    let sentences = run.claims.iter().chain(&reused).map(|text| format!("<p>{}</p>\n", escape(text)));
+    let sentences: String = sentences.collect();
     format!(
         "<section id=\"summary\"><h2>Summary</h2><table class=\"summary\"><thead><tr><th>notebook</th>\
-         <th class=\"number\">cells</th><th class=\"number\">seconds</th><th>verdict</th></tr></thead>\
-         <tbody>\n{rows}</tbody></table></section>\n"
+         <th class=\"number\">cells</th><th class=\"number\">seconds</th><th>results</th><th>verdict</th></tr></thead>\
+         <tbody>\n{rows}</tbody></table>\n{sentences}</section>\n"
     )
 }
 

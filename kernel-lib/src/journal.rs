@@ -1,0 +1,17 @@
+//! What the runner is told besides the outputs: which results were reused, which verdicts were reached. It is told by
+//! lines of JSON in the file that `IGPT_JOURNAL` names, so that what a notebook prints does not depend on it.
+
+use serde::Serialize;
+use std::io::Write as _;
+
+/// The variable that names the file.
+const VARIABLE: &str = "IGPT_JOURNAL";
+
+/// Adds a line. Nobody's result shall fail because it could not be told of.
+pub(crate) fn note(what: &impl Serialize) {
+    let Some(file) = std::env::var_os(VARIABLE) else { return };
+    let Ok(line) = serde_json::to_string(what) else { return };
+    // One write to a file opened for appending: lines of several processes do not mix.
+    let file = std::fs::File::options().create(true).append(true).open(file);
+    let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+}
