@@ -70,18 +70,20 @@ def main():
                 page.get_by_role("menuitem", name="Run", exact=True).click()
                 page.get_by_text("Run All Cells", exact=True).click()
                 cells = sum(c["cell_type"] == "code" and bool("".join(c["source"]).strip()) for c in document["cells"])
-                prompts = []
-                while time.time() - start < 900:
+                # Between two cells none is marked as running: only a second look, a while later, tells the end.
+                prompts, quiet = [], 0
+                while time.time() - start < 900 and quiet < 6:
                     prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
-                    if len(prompts) >= cells and all("*" not in prompt for prompt in prompts):
-                        if any(any(c.isdigit() for c in prompt) for prompt in prompts):
-                            break
+                    over = len(prompts) >= cells and all("*" not in prompt for prompt in prompts)
+                    quiet = quiet + 1 if over and any(c.isdigit() for prompt in prompts for c in prompt) else 0
                     time.sleep(0.5)
-                print(f"all cells ended after {time.time() - start:.1f} s: {prompts}")
+                print(f"all cells ended after {time.time() - start - 0.5 * quiet:.1f} s: {prompts}")
                 time.sleep(1.5)
                 page.screenshot(path=str(pictures / f"{notebook.stem}-top.png"))
-                height = page.evaluate("document.querySelector('.jp-WindowedPanel-outer, .jp-Notebook').scrollHeight")
+                height = page.evaluate(
+                    "Math.max(...[...document.querySelectorAll('.jp-NotebookPanel *')].map(e => e.scrollHeight))")
                 page.set_viewport_size({"width": 1280, "height": min(int(height) + 200, 12000)})
+                page.evaluate("document.querySelectorAll('.jp-NotebookPanel *').forEach(e => e.scrollTop = 0)")
                 time.sleep(1.5)
                 page.screenshot(path=str(pictures / f"{notebook.stem}.png"))
                 failed = page.locator(".jp-CodeCell .jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count()

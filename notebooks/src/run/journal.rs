@@ -92,12 +92,13 @@ pub fn reused<'a>(journals: impl Iterator<Item = &'a Journal>) -> Option<String>
     let names: Vec<String> = steps.iter().map(|(name, ms)| format!("{name} {:.1} s", seconds(*ms))).collect();
     let took = seconds(steps.iter().map(|(_, ms)| ms).sum());
     (!steps.is_empty()).then(|| {
-        format!(
-            "{} from earlier runs, which took {took:.0} s then: {}; {} now",
-            count(seen.len(), "result"),
-            names.join(", "),
-            count(now.len(), "result"),
-        )
+        let also = if now.is_empty() {
+            String::new()
+        } else {
+            format!("; computed: {}", count(now.len(), "result"))
+        };
+        let seen = count(seen.len(), "result");
+        format!("reused: {seen} of earlier runs, where they took {took:.0} s ({}){also}", names.join(", "))
     })
 }
 
@@ -157,7 +158,7 @@ mod tests {
         let said = reused([&journal, &second].into_iter()).unwrap();
         assert_eq!(
             said,
-            "1 result from earlier runs, which took 300 s then: pre-training 300.0 s; 1 result now"
+            "reused: 1 result of earlier runs, where they took 300 s (pre-training 300.0 s); computed: 1 result"
         );
         let none = Journal::default();
         assert_eq!((none.counts(), reused([&none].into_iter())), (String::new(), None));
