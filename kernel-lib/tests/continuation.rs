@@ -1,9 +1,11 @@
-//! A training run gives the same bytes for any number of threads, and after it was killed and continued.
+//! A training run gives the same bytes for any number of threads, and after it was killed and continued: the engine's and
+//! the reference's.
 //!
 //! Runs are processes of their own: a killed one must not take the test with it, and candle reads its number of
 //! threads once per process. Each test starts this very test again, which then sees `IGPT_TEST_RUN` and trains.
 
-use igpt::model::{Config, Reference};
+use igpt::engine::Engine;
+use igpt::model::{Config, Network, Reference};
 use igpt::prelude::*;
 use igpt::rng::Rng;
 use igpt::train::{Outcome, Tokens, Trainer, Training, WarmUp};
@@ -14,10 +16,17 @@ use std::time::Duration;
 
 /// Large enough that matrix products are cut into parts for threads.
 const CONFIG: Config = Config { layers: 2, width: 64, heads: 4, context: 49, vocabulary: 16 };
-const STEPS: u64 = 40;
+
+fn engine() -> Box<dyn Network> {
+    Box::new(Engine::new(CONFIG).unwrap())
+}
+
+fn reference() -> Box<dyn Network> {
+    Box::new(Reference::new(CONFIG, DType::F32).unwrap())
+}
 
 /// Trains for so many steps in this folder, with a checkpoint after every step.
-fn train(folder: &Path, steps: u64) -> Result<()> {
+fn train(network: Box<dyn Network>, folder: &Path, steps: u64) -> Result<()> {
     let pictures = |count: usize, seed| {
         let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
         let tokens = (0..count * CONFIG.context).map(|_| rng.below(CONFIG.vocabulary) as u16).collect();
@@ -31,7 +40,6 @@ fn train(folder: &Path, steps: u64) -> Result<()> {
         checkpoint_every: 1,
         ..Training::paper(steps)
     };
-    let network = Box::new(Reference::new(CONFIG, DType::F32)?);
     let trainer = Trainer::new(settings, network, pictures(30, 1)?, pictures(8, 2)?)?;
     let mut trainer = trainer.keep_checkpoints(folder)?;
     let outcome = trainer.run(&mut |progress| println!("{progress}"))?;
@@ -59,16 +67,14 @@ fn result(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("checkpoint.safetensors")).unwrap()
 }
 
-#[test]
-fn any_number_of_threads_gives_the_same_bytes() {
+/// Trains with several numbers of threads, if this is not one of those runs.
+fn with_threads(test: &str, network: fn() -> Box<dyn Network>) {
     if let Some(folder) = run_here() {
-        return train(&folder, 6).unwrap();
+        return train(network(), &folder, 6).unwrap();
     }
     let run = |threads| {
         let folder = tempfile::tempdir().unwrap();
-        let status =
-            start("any_number_of_threads_gives_the_same_bytes", folder.path(), threads).wait().unwrap();
-        assert!(status.success());
+        assert!(start(test, folder.path(), threads).wait().unwrap().success());
         result(folder.path())
     };
     let one = run(1);
@@ -78,20 +84,30 @@ fn any_number_of_threads_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_run_killed_at_random_moments_continues_to_the_same_bytes() {
-    const NAME: &str = "a_run_killed_at_random_moments_continues_to_the_same_bytes";
+fn any_number_of_threads_gives_the_same_bytes() {
+    with_threads("any_number_of_threads_gives_the_same_bytes", engine);
+}
+
+#[test]
+fn any_number_of_threads_gives_the_reference_the_same_bytes() {
+    with_threads("any_number_of_threads_gives_the_reference_the_same_bytes", reference);
+}
+
+/// Kills a run so many times and continues it, if this is not such a run.
+fn killed(test: &str, network: fn() -> Box<dyn Network>, kills: u64) {
+    let steps = 8 * kills;
     if let Some(folder) = run_here() {
-        return train(&folder, STEPS).unwrap();
+        return train(network(), &folder, steps).unwrap();
     }
     let whole = tempfile::tempdir().unwrap();
-    assert!(start(NAME, whole.path(), 2).wait().unwrap().success());
+    assert!(start(test, whole.path(), 2).wait().unwrap().success());
 
     let folder = tempfile::tempdir().unwrap();
     let mut rng = Rng::keyed(std::process::id().into(), "moments", [0, 0]);
-    for kill in 0..5 {
-        let mut run = start(NAME, folder.path(), 1 + kill % 2);
+    for kill in 0..kills as usize {
+        let mut run = start(test, folder.path(), 1 + kill % 2);
         // Some steps further, and then anywhere within a step, or within the writing of a checkpoint.
-        let until = (step(folder.path()) + 1 + rng.below(5) as u64).min(STEPS - 5);
+        let until = (step(folder.path()) + 1 + rng.below(5) as u64).min(steps - 5);
         while step(folder.path()) < until {
             assert!(run.try_wait().unwrap().is_none(), "the run ended by itself");
             std::thread::sleep(Duration::from_millis(1));
@@ -101,9 +117,19 @@ fn a_run_killed_at_random_moments_continues_to_the_same_bytes() {
         run.wait().unwrap();
         println!("killed after step {}", step(folder.path()));
     }
-    assert!((5..STEPS).contains(&step(folder.path())));
-    assert!(start(NAME, folder.path(), 2).wait().unwrap().success());
+    assert!(step(folder.path()) >= kills);
+    assert!(start(test, folder.path(), 2).wait().unwrap().success());
     assert!(result(folder.path()) == result(whole.path()), "the continued run ended elsewhere");
+}
+
+#[test]
+fn a_run_killed_at_20_random_moments_continues_to_the_same_bytes() {
+    killed("a_run_killed_at_20_random_moments_continues_to_the_same_bytes", engine, 20);
+}
+
+#[test]
+fn a_run_of_the_reference_killed_at_5_random_moments_continues_to_the_same_bytes() {
+    killed("a_run_of_the_reference_killed_at_5_random_moments_continues_to_the_same_bytes", reference, 5);
 }
 
 /// Steps done, according to the checkpoint's header.
