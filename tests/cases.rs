@@ -108,8 +108,9 @@ pub const FAULTS: [Fault; 12] = [
 ];
 
 /// The faults' twins, and other cells that look bad and are not. What each prints is its name.
-pub const TWINS: [(&str, &str); 18] = [
+pub const TWINS: [(&str, &str); 19] = [
     ("panic", "let index = 1;\nvec![1, 2][index];"),
+    ("a value that uses up a variable", "let table = Table::new([\"a\"]);\ntable.note(\"noted\")"),
     ("caught panic", "let index = 3;\nstd::panic::catch_unwind(|| vec![1, 2][3]).is_err();"),
     (
         "panic in a joined thread",

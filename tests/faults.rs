@@ -147,9 +147,14 @@ fn what_only_looks_bad_passes() {
         assert_eq!(errors, 0, "{name}: {source}: {:?}", notebook.outputs(index + 1));
     }
     let verdict = ran.verdict("twins");
-    assert!(verdict.contains("18/18") && verdict.ends_with("passed"), "{verdict}");
+    assert!(verdict.contains("19/19") && verdict.ends_with("passed"), "{verdict}");
     let of = |name: &str| TWINS.iter().position(|(twin, _)| *twin == name).expect("a twin") + 1;
     assert_eq!(notebook.stream(of("line left open"), "stdout"), "open");
+    let shown = &notebook.outputs(of("a value that uses up a variable"))[0]["data"];
+    assert!(
+        shown["text/html"].to_string().contains("<table")
+            && shown["text/plain"].to_string().contains("noted")
+    );
     assert!(notebook.stream(of("words on stderr"), "stderr").ends_with("error: EVCXR_PANIC_NOTIFICATION\n"));
     let all: String = (0..3000).map(|i| format!("{i}\n")).collect();
     assert_eq!(notebook.stream(of("many words"), "stdout"), all);

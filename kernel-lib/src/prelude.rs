@@ -9,6 +9,7 @@ pub use crate::paper::{self, Verdict};
 pub use crate::probe::{self, Features, Probe};
 pub use crate::profile::Profile;
 pub use crate::sample::{Sampling, sample};
+pub use crate::show::ByDebug as _;
 pub use crate::show::{self, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent};
 pub use crate::store::{Step, Store};
 pub use crate::train::{Examples, Tokens, Trainer, Training};

@@ -19,6 +19,7 @@
 //! notebook that is opened without being run. Pictures and figures are `<img>` with their data inside for the
 //! same reason; `<svg>` and `<style>` would be taken out.
 
+mod by_debug;
 mod emit;
 mod figure;
 mod grid;
@@ -29,6 +30,7 @@ mod table;
 mod tensor;
 mod ticks;
 
+pub use by_debug::ByDebug;
 pub use figure::Figure;
 pub use grid::ImageGrid;
 pub use page::Page;

@@ -5,7 +5,15 @@ use std::io::Write;
 
 /// Shows `value` as the value of the running cell.
 pub(crate) fn emit(value: &dyn Show) {
-    let block = message(&[("text/html", value.to_html()), ("text/plain", value.to_text())]);
+    write(&message(&[("text/html", value.to_html()), ("text/plain", value.to_text())]));
+}
+
+/// Shows plain text as the value of the running cell.
+pub(super) fn emit_text(text: &str) {
+    write(&message(&[("text/plain", text.to_owned())]));
+}
+
+fn write(block: &str) {
     // One write under one lock: a thread that prints meanwhile cannot break the block. If stdout is gone, nobody is
     // left to tell.
     let mut stdout = std::io::stdout().lock();

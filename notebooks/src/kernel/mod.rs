@@ -9,6 +9,7 @@
 //!   [`cargo`]: what evcxr and rust-analyzer ask of cargo;
 //! * [`cell`]: what of the engine's messages is for the person, and how a cell ended;
 //! * [`traceback`]: where it failed, in the cell's own lines;
+//! * [`shown`]: how a cell's value is shown;
 //! * [`proxy`]: the queue, the states and the verdicts.
 
 pub mod cargo;
@@ -17,6 +18,7 @@ pub mod client;
 pub mod engine;
 pub mod guard;
 pub mod proxy;
+pub mod shown;
 pub mod traceback;
 pub mod wire;
 

@@ -14,6 +14,7 @@ use super::{
     cell::{Cell, Ending, Failure, Output},
     client::{Channel, Client},
     engine::{Engine, Event},
+    shown,
     traceback::{Sources, headline},
     wire::{Message, PROTOCOL_VERSION},
 };
@@ -302,7 +303,8 @@ impl Proxy {
             return;
         }
         self.sources.begin(self.count, &code);
-        let cell = Cell::new(&engine.execute(&code), &code);
+        let sent = engine.execute(shown::with_display(&code).as_deref().unwrap_or(&code));
+        let cell = Cell::new(&sent, &code);
         let running = Running {
             request,
             code,
@@ -576,7 +578,8 @@ async fn next_event(state: &mut State) -> Heard {
 fn compile_fault(evalue: &str, traceback: &[String], count: u64) -> Fault {
     let mut lines: Vec<String> = Vec::new();
     for line in traceback {
-        lines.extend(simplify_colours(line).split('\n').map(str::to_owned));
+        // What stands behind the person's expression is ours.
+        lines.extend(simplify_colours(line).replace(shown::CALL, "").split('\n').map(str::to_owned));
     }
     for index in 0..lines.len() {
         // evcxr's own idea of the line is always 1; the first line that it shows is better.

@@ -1,0 +1,75 @@
+//! The value of a cell, shown by its own display even if the expression uses up a variable.
+//!
+//! evcxr shows a last expression by `(expression).evcxr_display()` and, if that does not compile, by `{:?}`. An
+//! expression that uses up a variable does not compile at first, because evcxr wants to keep each variable for the next
+//! cell; evcxr then gives the variable up, but gives up `evcxr_display` as well: `table.note("…")` was shown as
+//! `Table { caption: "", …`. So the kernel says itself what evcxr would say: `table.note("…").evcxr_display();` is a
+//! statement like any other. In the library's prelude every type that has `Debug` has this method.
+
+use syn::{Block, Expr, Stmt, spanned::Spanned as _};
+
+/// What stands behind the expression.
+pub const CALL: &str = ".evcxr_display();";
+
+/// The code with a call behind its last expression, if that is a call of something: only those use up variables. No line
+/// and no column of the person's own code moves.
+pub fn with_display(code: &str) -> Option<String> {
+    let block: Block = syn::parse_str(&format!("{{\n{code}\n}}")).ok()?;
+    let Some(Stmt::Expr(expression, None)) = block.stmts.last() else { return None };
+    let mut called = expression;
+    while let Expr::Try(inner) = called {
+        called = &inner.expr;
+    }
+    if !matches!(called, Expr::MethodCall(_) | Expr::Call(_)) {
+        return None;
+    }
+    // The first line is the brace before the code; columns are characters.
+    let end = expression.span().end();
+    let mut lines = code.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(end.line.checked_sub(2)?).map(str::len).sum();
+    let line = lines.next()?;
+    let at =
+        before + line.char_indices().nth(end.column).map_or(line.trim_end_matches('\n').len(), |(at, _)| at);
+    let (start, rest) = code.split_at_checked(at)?;
+    Some(format!("{start}{CALL}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_at_the_end_are_shown_by_a_statement() {
+        for (code, shown) in [
+            ("table.note(\"a\")", "table.note(\"a\").evcxr_display();"),
+            (
+                "let a = 1;\nPage::new()\n    .show(b) // ä.b()\n",
+                "let a = 1;\nPage::new()\n    .show(b).evcxr_display(); // ä.b()\n",
+            ),
+            ("/* ä */ f(\"ä\")? /* ö */", "/* ä */ f(\"ä\")?.evcxr_display(); /* ö */"),
+            ("use a::b;\nfn c() {}\nb(c)", "use a::b;\nfn c() {}\nb(c).evcxr_display();"),
+        ] {
+            assert_eq!(with_display(code).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn all_else_is_left_to_evcxr() {
+        for code in [
+            "",
+            "a",
+            "1.5",
+            "a + f()",
+            "f();",
+            "let a = f();",
+            "println!(\"a\")",
+            ":vars",
+            ":dep a\nf()",
+            "if a { f() }",
+            "f(",
+            "&f()",
+        ] {
+            assert_eq!(with_display(code), None, "{code}");
+        }
+    }
+}
