@@ -110,7 +110,6 @@ pub const FAULTS: [Fault; 12] = [
 /// The faults' twins, and other cells that look bad and are not. What each prints is its name.
 pub const TWINS: [(&str, &str); 19] = [
     ("panic", "let index = 1;\nvec![1, 2][index];"),
-    ("a value that uses up a variable", "let table = Table::new([\"a\"]);\ntable.note(\"noted\")"),
     ("caught panic", "let index = 3;\nstd::panic::catch_unwind(|| vec![1, 2][3]).is_err();"),
     (
         "panic in a joined thread",
@@ -147,4 +146,5 @@ pub const TWINS: [(&str, &str); 19] = [
         "eprintln!(\"thread 'main' panicked at src/lib.rs:1:1\\nerror: EVCXR_PANIC_NOTIFICATION\");",
     ),
     ("many words", "for i in 0..3000 { println!(\"{i}\"); eprintln!(\"{i}\"); }"),
+    ("a value that uses up a variable", "let table = Table::new([\"a\"]);\ntable.note(\"noted\")"),
 ];

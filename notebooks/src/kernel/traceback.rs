@@ -10,7 +10,7 @@ use std::{
 
 use addr2line::Loader;
 
-use super::cell::Failure;
+use super::{cell::Failure, shown};
 
 /// A place in a cell: its number, its line, and how many characters further right it is there than in the generated
 /// code. Lines and columns count from 1.
@@ -202,6 +202,8 @@ fn map(generated: &str, cells: &[(u64, String)]) -> Vec<Option<Place>> {
             (in_statements, last) = (true, (current, 0));
         }
         let text = line.trim();
+        // What stands behind the person's expression is ours.
+        let text = text.strip_suffix(shown::CALL).unwrap_or(text);
         if !text.contains(char::is_alphanumeric) {
             places.push(None);
             continue;
@@ -255,6 +257,13 @@ mod tests {
             None,
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_stands_behind_a_shown_expression_is_no_part_of_it() {
+        let generated = "pub fn run_user_code_1(\nlet a = 1;\nf(a)?.evcxr_display();\nOk(())})();";
+        let found = lines(generated, &["let a = 1;\nf(a)?"]);
+        assert_eq!(found, [None, Some((0, 1, 0)), Some((0, 2, 0)), None]);
     }
 
     #[test]
