@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn every_profile_of_the_repository_is_one() {
-        for name in ["quick", "cifar"] {
+        for name in ["quick", "cifar", "cifar-short"] {
             let profile = Profile::named(name).unwrap();
             assert_eq!(profile.name, name);
             let text = profile.to_text();
@@ -282,13 +282,16 @@ mod tests {
         let cifar = Profile::named("cifar").unwrap().config();
         assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles");
-        assert_eq!(names(&folder).unwrap(), ["cifar", "quick"]);
+        assert_eq!(names(&folder).unwrap(), ["cifar", "cifar-short", "quick"]);
     }
 
     #[test]
     fn a_profile_that_is_none_is_refused_with_its_reason() {
         let error = Profile::named("qick").unwrap_err().to_string();
-        assert!(error.contains("no profile \"qick\"") && error.contains("cifar, quick"), "{error}");
+        assert!(
+            error.contains("no profile \"qick\"") && error.contains("cifar, cifar-short, quick"),
+            "{error}"
+        );
         assert!(Profile::named("../claims").is_err());
 
         let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles/quick.toml");

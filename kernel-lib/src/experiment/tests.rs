@@ -50,8 +50,16 @@ fn each_part_is_computed_once_and_the_same_for_another_notebook() {
     assert_eq!(other.validation(), first.validation());
 }
 
+/// In a process of its own: the request to stop is one for all, and another test's training might answer it.
 #[test]
 fn an_interrupted_training_ends_as_an_uninterrupted_one() {
+    const ALONE: &str = "IGPT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "experiment::tests::an_interrupted_training_ends_as_an_uninterrupted_one";
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        assert!(alone.args([name, "--exact"]).env(ALONE, "1").status().unwrap().success());
+        return;
+    }
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = experiment(whole.path()).pretrained(&mut |_| {}).unwrap();
     let interrupted = experiment(parts.path());
