@@ -75,11 +75,15 @@ impl Executed {
         Self { root: serde_json::from_str(&text).expect("the saved notebook is JSON") }
     }
 
+    /// The code cells in order.
+    pub fn code_cells(&self) -> impl Iterator<Item = &Value> {
+        let cells = self.root["cells"].as_array().expect("a notebook has cells").iter();
+        cells.filter(|cell| cell["cell_type"] == "code")
+    }
+
     /// The code cell with this number, from 1.
     pub fn cell(&self, number: usize) -> &Value {
-        let cells = self.root["cells"].as_array().expect("a notebook has cells");
-        let mut code = cells.iter().filter(|cell| cell["cell_type"] == "code");
-        code.nth(number - 1).unwrap_or_else(|| panic!("there is no code cell {number}"))
+        self.code_cells().nth(number - 1).unwrap_or_else(|| panic!("there is no code cell {number}"))
     }
 
     /// The outputs of a code cell.

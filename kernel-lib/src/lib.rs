@@ -10,7 +10,7 @@ mod error;
 pub mod experiment;
 mod hex;
 mod image;
-pub(crate) mod journal;
+mod journal;
 pub mod model;
 pub mod notebook;
 pub mod palette;

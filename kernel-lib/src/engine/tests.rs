@@ -172,7 +172,7 @@ fn it_computes_the_network() {
 
 #[test]
 fn it_computes_networks_of_any_shape() {
-    for seed in 0..16 {
+    for seed in 0..24 {
         let mut rng = Rng::keyed(seed, "shapes", [0, 0]);
         let heads = [1, 2, 3, 5][rng.below(4)];
         let config = Config {

@@ -28,6 +28,9 @@ use crate::dirs;
 const REAL_HOME: &str = "IGPT_REAL_CARGO_HOME";
 const PROGRAM: &str = "IGPT_PROGRAM";
 
+/// The library, as the manifest of a cell names it.
+const LIBRARY: &str = "igpt";
+
 /// What cargo keeps in its folder. The lock files are linked, too: one lock for both names of the folder.
 const LINKS: [&str; 9] = [
     "registry",

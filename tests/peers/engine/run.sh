@@ -6,14 +6,8 @@
 #
 # ENGINE_VENV names a virtual environment to make or to use (default: target/peers/engine).
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../../.." && pwd)
-venv=${ENGINE_VENV:-$root/target/peers/engine}
-if ! [ -x "$venv/bin/python" ]; then
-    python3 -m venv "$venv"
-fi
-"$venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
-cd "$root"
+venv=${ENGINE_VENV:-}
+. "$(dirname "$0")/../python.sh"
 ours=${ENGINE_PEER:-}
 if [ -z "$ours" ]; then
     cargo build --release --quiet --package igpt --example engine_peer
@@ -21,4 +15,4 @@ if [ -z "$ours" ]; then
 fi
 threads=${PEER_THREADS:-2}
 export OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" RAYON_NUM_THREADS="$threads" HF_HUB_OFFLINE=1
-exec "$venv/bin/python" "$here/compare.py" --ours "$ours" "$@"
+exec "$python" "$here/compare.py" --ours "$ours" "$@"

@@ -6,17 +6,11 @@
 #
 # THREADS is 2 unless told. PALETTE_VENV names a virtual environment to make or to use (default: target/peers/palette).
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../../.." && pwd)
-venv=${PALETTE_VENV:-$root/target/peers/palette}
-if ! [ -x "$venv/bin/python" ]; then
-    python3 -m venv "$venv"
-fi
-"$venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
-cd "$root"
+venv=${PALETTE_VENV:-}
+. "$(dirname "$0")/../python.sh"
 cargo build --release --quiet --package igpt --example palette_bench
 # These choose kernels and buffers that are not those of this machine, and slow numpy down.
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE || true
 threads=${THREADS:-2}
 export OMP_NUM_THREADS=$threads OPENBLAS_NUM_THREADS=$threads RAYON_NUM_THREADS=$threads HF_HUB_OFFLINE=1
-exec "$venv/bin/python" "$here/compare.py" --ours "${CARGO_TARGET_DIR:-target}/release/examples/palette_bench" "$@"
+exec "$python" "$here/compare.py" --ours "${CARGO_TARGET_DIR:-target}/release/examples/palette_bench" "$@"

@@ -22,11 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{RECORDER, code, own_bin};
+use super::{LIBRARY, RECORDER, code, own_bin};
 
 /// evcxr's name of a cell.
 const CELL: &str = "ctx";
-const LIBRARY: &str = "igpt";
 /// Where the recorder writes, relative to the cell's folder.
 const RECORD: &str = "target/rustc-of-cells.json";
 /// Tells the recorder the state in which cargo was called.

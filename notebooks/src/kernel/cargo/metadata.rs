@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-/// The library, whose dependencies are hidden but for [`SHOWN`].
-const LIBRARY: &str = "igpt";
-/// Crates that the library re-exports, or whose types its functions take and return.
+use super::LIBRARY;
+
+/// Of the library's dependencies only these are shown: crates that it re-exports, or whose types its functions take and return.
 const SHOWN: [&str; 3] = ["candle-core", "candle-nn", "half"];
 
 /// Metadata without the crates that only the library's inside needs; `None` if there is nothing to take out.
