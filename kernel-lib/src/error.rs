@@ -29,6 +29,9 @@ pub enum Error {
     /// A caller's argument or setting makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// Someone asked to stop, see [`stop`](crate::stop). Nothing is wrong.
+    #[error("{0}")]
+    Interrupted(String),
     /// An error of candle, passed on.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -13,9 +13,12 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
+mod live;
 mod pretrained;
 
 pub use pretrained::Pretrained;
+
+use live::{Live, Losses, Watch};
 
 use crate::augment::{Augmentation, Augmented};
 use crate::data::{self, Dataset, Images, Split};
@@ -27,7 +30,7 @@ use crate::rng::Rng;
 use crate::sample::{self, Sampling};
 use crate::store::{Key, Step, Store};
 use crate::train::{Outcome, Progress, Tokens, Trainer};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 use std::sync::Arc;
 
 /// What is probed (section 2.4): features of a network, or, to compare with, of none.
@@ -260,12 +263,29 @@ impl Experiment {
         }
     }
 
-    /// The pre-trained network (sections 2.1 and 3.4), with its curve, and as it was after some steps. If it is trained
-    /// now, `report` hears how that goes; an interrupted training goes on where it was.
+    /// Pre-trains the network (sections 2.1 and 3.4), or finds it in the store, and shows how it goes: a bar with rate and
+    /// time left, the loss, and what the network makes up as it gets better. What stays is the same in both cases. An
+    /// interrupted training goes on where it was.
     ///
     /// # Errors
     /// If it was interrupted or diverged, or what it needs cannot be had.
+    pub fn pretrain(&self) -> Result<Pretrained> {
+        let mut live = Live::new(self);
+        let trained = self.watch_pretraining(&mut live)?;
+        live.end(&trained)?;
+        Ok(trained)
+    }
+
+    /// The pre-trained network, with its curve, and as it was after some steps. If it is trained now, `report` hears how
+    /// that goes, line by line.
+    ///
+    /// # Errors
+    /// As [`Experiment::pretrain`].
     pub fn pretrained(&self, report: &mut dyn FnMut(&Progress)) -> Result<Pretrained> {
+        self.watch_pretraining(&mut Losses(report))
+    }
+
+    fn watch_pretraining(&self, watch: &mut dyn Watch) -> Result<Pretrained> {
         let step = self.pretraining_step()?;
         self.store.get_or_run(&step, |context| {
             let palette = self.palette()?;
@@ -278,13 +298,15 @@ impl Experiment {
                     .input("step", context.key().short())
                     .keep_checkpoints(context.folder())?;
             let mut snapshots = pretrained::Snapshots::open(context.folder(), self.config())?;
+            watch.begin(trainer.step(), trainer.steps(), trainer.curve());
             for after in self.profile.samples.after {
                 if trainer.step() <= after {
-                    finished(trainer.run_until(after, report)?)?;
+                    finished(trainer.watch_until(after, &mut |progress| watch.step(progress))?)?;
                     snapshots.keep(after, trainer.parameters())?;
+                    watch.snapshot(after, trainer.parameters())?;
                 }
             }
-            finished(trainer.run(report)?)?;
+            finished(trainer.watch_until(trainer.steps(), &mut |progress| watch.step(progress))?)?;
             let (parameters, curve, _) = trainer.into_parts();
             Ok(Pretrained { parameters, curve, snapshots: snapshots.into_networks()? })
         })
@@ -308,6 +330,7 @@ impl Experiment {
         let mut sum = 0.0;
         for chunk in tokens.chunks(CHUNK * context) {
             let batch = crate::model::Batch::autoregressive(chunk);
+            stop::check("the loss")?;
             sum += network.loss(parameters, &batch)? * (chunk.len() / context) as f64;
         }
         Ok(sum / (tokens.len() / context).max(1) as f64)
@@ -333,6 +356,7 @@ impl Experiment {
         let mut network = self.network()?;
         let mut values = Vec::with_capacity(images.len() * (config.layers + 1) * config.width);
         for chunk in tokens.chunks(CHUNK * config.context) {
+            stop::check("the features")?;
             values.extend(network.features(&parameters, chunk, true)?);
         }
         Features::new(values, config.layers + 1, config.width)
@@ -414,7 +438,7 @@ const PALETTE_SEED: u64 = 1;
 fn finished(outcome: Outcome) -> Result<()> {
     match outcome {
         Outcome::Finished => Ok(()),
-        Outcome::Stopped { step } => Err(Error::invalid(format!(
+        Outcome::Stopped { step } => Err(Error::Interrupted(format!(
             "the training was interrupted after {step} steps; run the cell again, and it goes on from there"
         ))),
         Outcome::Diverged { step } => Err(Error::invalid(format!(

@@ -22,6 +22,7 @@ pub mod rng;
 mod root;
 pub mod sample;
 pub mod show;
+pub mod stop;
 pub mod store;
 pub mod train;
 

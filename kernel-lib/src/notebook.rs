@@ -12,12 +12,18 @@
 //!
 //! Panics that are caught, threads that are joined and errors that are handled send nothing. Everything else
 //! that a cell prints passes through unchanged. A cell never needs anything of this module by name.
+//!
+//! The kernel interrupts a cell by SIGINT, which only asks for a [`stop`].
 
+mod streams;
+
+use crate::stop;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
 use std::panic::{Location, PanicHookInfo};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// First character of every line that is for the kernel and not for the reader.
 pub const MARK: char = '\u{1}';
@@ -92,8 +98,42 @@ impl Session {
     #[must_use]
     pub fn start() -> Self {
         std::panic::set_hook(Box::new(note_panic));
-        write_line(&mut std::io::stdout(), &format!("{MARK}igpt:session {}", env!("CARGO_PKG_VERSION")));
+        streams::filter();
+        #[cfg(unix)]
+        ask_to_stop_at_interrupts();
+        LIVE.store(true, Ordering::Relaxed);
+        tell(&format!("session {}", std::process::id()));
         Self(())
+    }
+}
+
+/// Whether the `igpt` kernel reads what this process prints.
+static LIVE: AtomicBool = AtomicBool::new(false);
+
+/// Whether the `igpt` kernel reads what this process prints: then outputs can be updated, see
+/// [`show::display`](crate::show::display).
+pub(crate) fn is_live() -> bool {
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// Tells the kernel something, if there is one.
+pub(crate) fn tell(what: &str) {
+    if is_live() {
+        write_line(&mut std::io::stdout().lock(), &format!("{MARK}igpt:{what}"));
+    }
+}
+
+#[cfg(unix)]
+fn ask_to_stop_at_interrupts() {
+    extern "C" fn interrupted(_signal: libc::c_int) {
+        stop::request();
+    }
+    // SAFETY: all zero is a valid `sigaction`; the handler only stores into an atomic. Calls that wait are taken up again.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = interrupted as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(libc::SIGINT, &raw const action, std::ptr::null_mut());
     }
 }
 
@@ -241,8 +281,13 @@ pub fn boundary() -> &'static str {
         state.cell.1
     };
     match count {
-        1 => write_line(&mut std::io::stdout(), &format!("{MARK}igpt:start")),
+        1 => {
+            // An interrupt that came too late for the cell before is none for this one.
+            stop::clear();
+            write_line(&mut std::io::stdout(), &format!("{MARK}igpt:start"));
+        }
         3 => {
+            crate::show::flush();
             write_line(&mut std::io::stdout(), &format!("{MARK}igpt:end"));
             write_line(&mut std::io::stderr(), &format!("{MARK}igpt:end"));
         }

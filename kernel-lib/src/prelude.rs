@@ -10,7 +10,10 @@ pub use crate::probe::{self, Features, Probe};
 pub use crate::profile::Profile;
 pub use crate::sample::{Sampling, sample};
 pub use crate::show::ByDebug as _;
-pub use crate::show::{self, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent};
+pub use crate::show::{
+    self, Bar, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent,
+};
+pub use crate::stop;
 pub use crate::store::{Step, Store};
 pub use crate::train::{Examples, Tokens, Trainer, Training};
 pub use crate::{Error, Image, Result};

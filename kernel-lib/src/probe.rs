@@ -90,7 +90,7 @@ impl Probe {
         check_labels(features, labels, classes)?;
         check_l2(l2)?;
         let images: Vec<usize> = (0..labels.len()).collect();
-        Ok(Fitting::new(features, layer, labels, &images)?.probe(l2, None))
+        Fitting::new(features, layer, labels, &images)?.probe(l2, None)
     }
 
     /// The most likely class of each image.
@@ -201,7 +201,10 @@ impl Fitting {
     }
 
     /// The probe of this penalty; quicker from the weights of a neighbouring one.
-    fn probe(&self, l2: f64, start: Option<&[f64]>) -> Probe {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if someone asks to stop.
+    fn probe(&self, l2: f64, start: Option<&[f64]>) -> Result<Probe> {
         let classes = self.seen.len();
         let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
@@ -213,6 +216,7 @@ impl Fitting {
             value
         };
         let found = lbfgs::minimise(function, whitening.whitened(&start), TOLERANCE, MOST_STEPS);
+        crate::stop::check("the probe")?;
         let weights = whitening.weights(&found.at);
         objective.value(&weights, &mut by_weights);
         let fit = Fit {
@@ -222,7 +226,8 @@ impl Fitting {
             evaluations: found.evaluations,
             converged: found.converged,
         };
-        Probe { layer: self.layer, l2, seen: self.seen.clone(), scaling: self.scaling.clone(), weights, fit }
+        let (seen, scaling) = (self.seen.clone(), self.scaling.clone());
+        Ok(Probe { layer: self.layer, l2, seen, scaling, weights, fit })
     }
 }
 

@@ -90,7 +90,8 @@ impl Sampling {
 /// the original code does.
 ///
 /// # Errors
-/// If the settings make no sense or the tokens do not fit the network.
+/// If the settings make no sense or the tokens do not fit the network; [`Error::Interrupted`](crate::Error) if someone
+/// asks to [`stop`](crate::stop).
 pub fn sample(
     network: &mut dyn Network,
     parameters: &Parameters,
@@ -101,7 +102,10 @@ pub fn sample(
 ) -> Result<Vec<u16>> {
     settings.validate()?;
     let draw = |logits: &[f32], i: usize, place: usize| settings.draw(logits, first + i as u64, place);
-    network.complete(parameters, beginnings, count, &draw)
+    let completed = network.complete(parameters, beginnings, count, &draw)?;
+    // Then it ended early.
+    crate::stop::check("sampling")?;
+    Ok(completed)
 }
 
 #[cfg(test)]

@@ -19,10 +19,12 @@
 //! notebook that is opened without being run. Pictures and figures are `<img>` with their data inside for the
 //! same reason; `<svg>` and `<style>` would be taken out.
 
+mod bar;
 mod by_debug;
 mod emit;
 mod figure;
 mod grid;
+mod live;
 mod page;
 mod picture;
 mod swatches;
@@ -30,9 +32,12 @@ mod table;
 mod tensor;
 mod ticks;
 
+pub use bar::Bar;
 pub use by_debug::ByDebug;
 pub use figure::Figure;
 pub use grid::ImageGrid;
+pub(crate) use live::flush;
+pub use live::{Displayed, clear, display};
 pub use page::Page;
 pub use picture::Tile;
 pub use swatches::Swatches;

@@ -27,7 +27,6 @@ mod examples;
 mod rate;
 mod schedule;
 mod settings;
-pub mod stop;
 mod trainer;
 
 pub use adam::{Adam, AdamState};

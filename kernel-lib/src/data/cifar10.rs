@@ -1,7 +1,7 @@
 //! CIFAR-10, as `igpt fetch` prepares it.
 
 use super::{Dataset, hub, prepared};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -114,10 +114,25 @@ impl Places {
             let mut bytes = Vec::new();
             errors.map(|mut errors| errors.read_to_end(&mut bytes)).transpose().map(|_| bytes)
         });
-        for line in child.stdout.take().into_iter().flat_map(|lines| BufReader::new(lines).split(b'\n')) {
-            println!("{}", String::from_utf8_lossy(&line.map_err(io)?));
-        }
-        let status = child.wait().map_err(io)?;
+        let lines = child.stdout.take();
+        let lines = std::thread::spawn(move || {
+            for line in lines.into_iter().flat_map(|lines| BufReader::new(lines).split(b'\n')) {
+                println!("{}", String::from_utf8_lossy(&line?));
+            }
+            std::io::Result::Ok(())
+        });
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(io)? {
+                break status;
+            }
+            if let Err(stopped) = stop::check("fetching the data") {
+                // What it had is kept: a file appears when it is whole.
+                child.kill().and_then(|()| child.wait()).map_err(io)?;
+                return Err(stopped);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        lines.join().ok().transpose().map_err(io)?;
         let said = errors.join().ok().and_then(Result::ok).unwrap_or_default();
         if status.success() {
             return Ok(());

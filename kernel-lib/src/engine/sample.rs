@@ -110,6 +110,10 @@ pub(super) fn complete(
         let mut before: Option<Vec<u16>> = None;
         let mut logits = vec![0.0; config.vocabulary];
         for place in 0..t {
+            if crate::stop::requested() {
+                // Nobody will look at the rest.
+                break;
+            }
             step.forward(before.as_deref(), place);
             if place >= given {
                 step.logits();

@@ -63,7 +63,7 @@ fn an_interrupted_training_ends_as_an_uninterrupted_one() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = experiment(whole.path()).pretrained(&mut |_| {}).unwrap();
     let interrupted = experiment(parts.path());
-    crate::train::stop::request();
+    crate::stop::request();
     let error = interrupted.pretrained(&mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("run the cell again"), "{error}");
     assert_eq!(interrupted.pretrained(&mut |_| {}).unwrap(), expected);

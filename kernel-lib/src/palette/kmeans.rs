@@ -4,7 +4,7 @@ use super::Palette;
 use super::colours::{Colours, Sum};
 use super::nearest::{Centre, squared_distance};
 use super::start::plus_plus;
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 use serde::{Deserialize, Serialize};
 
 /// Centres are held to multiples of 1/GRID grey levels, 3e-8 on the scale [-1, 1], where an `f32` has a precision of
@@ -125,16 +125,12 @@ impl Palette {
     ///
     /// # Errors
     /// If the settings make no sense, if the bytes are not whole pixels, or if they have fewer different colours than
-    /// the palette should have.
+    /// the palette should have; [`Error::Interrupted`] if someone asks to [`stop`].
     pub fn fit(pixels: &[u8], channels: usize, settings: &KMeans) -> Result<Fit> {
         let colours = count(pixels, channels, settings)?;
         let start = plus_plus(&colours, settings.colours, settings.seed);
-        Ok(lloyd(
-            &colours,
-            channels,
-            start.into_iter().map(|colour| colour.map(f64::from)).collect(),
-            settings,
-        ))
+        let start = start.into_iter().map(|colour| colour.map(f64::from)).collect();
+        lloyd(&colours, channels, start, settings)
     }
 
     /// As [`fit`](Self::fit), but starts from the colours of this palette instead of k-means++: to continue a fit, or to
@@ -153,7 +149,7 @@ impl Palette {
         }
         let to_grid = |level: f64| (level * GRID).round() / GRID;
         let start = self.levels().into_iter().map(|centre| centre.map(to_grid)).collect();
-        Ok(lloyd(&colours, self.channels(), start, settings))
+        lloyd(&colours, self.channels(), start, settings)
     }
 }
 
@@ -180,13 +176,14 @@ fn count(pixels: &[u8], channels: usize, settings: &KMeans) -> Result<Colours> {
 }
 
 /// Lloyd's iterations from `centres`, which lie on the grid, in grey levels.
-fn lloyd(colours: &Colours, channels: usize, mut centres: Vec<Centre>, settings: &KMeans) -> Fit {
+fn lloyd(colours: &Colours, channels: usize, mut centres: Vec<Centre>, settings: &KMeans) -> Result<Fit> {
     let squares = sum_of_squares(colours);
     let tolerance = settings.tolerance * mean_variance(&colours.nodes[0].sum, squares, channels);
     let mut sums = colours.assign(&centres);
     let mut history = vec![inertia(&sums, &centres, squares)];
     let mut converged = false;
     while !converged && history.len() <= settings.max_iterations {
+        stop::check("k-means")?;
         let next = step(colours, &centres, &sums);
         let moved: f64 = centres.iter().zip(&next).map(|(old, new)| squared_distance(old, *new)).sum();
         centres = next;
@@ -196,7 +193,7 @@ fn lloyd(colours: &Colours, channels: usize, mut centres: Vec<Centre>, settings:
     }
     let iterations = history.len() - 1;
     let inertia = history.pop().unwrap_or_default();
-    Fit {
+    Ok(Fit {
         palette: Palette::from_levels(&centres, channels),
         inertia,
         history,
@@ -204,7 +201,7 @@ fn lloyd(colours: &Colours, channels: usize, mut centres: Vec<Centre>, settings:
         converged,
         pixels: colours.nodes[0].sum.pixels,
         distinct: colours.len(),
-    }
+    })
 }
 
 /// The means of the clusters, on the grid; those without pixels move away.

@@ -3,6 +3,7 @@
 use super::colours::Colours;
 use super::nearest::Colour;
 use crate::rng::Rng;
+use crate::stop;
 use rayon::prelude::*;
 
 /// `k` different colours to start from; there must be as many.
@@ -19,7 +20,8 @@ pub(super) fn plus_plus(colours: &Colours, k: usize, seed: u64) -> Vec<Colour> {
         [draw(colours, &mut rng, pixels, |node| colours.nodes[node].sum.pixels, |at| colours.pixels[at])];
     let mut chosen = vec![first];
     let mut potential = Potential::new(colours, first);
-    while chosen.len() < k {
+    // If someone asked to stop, the rest is as good as anything: what comes next asks, too, and ends.
+    while chosen.len() < k && !stop::requested() {
         let drawn: Vec<Colour> = (0..trials).map(|_| potential.draw(&mut rng)).collect();
         let gains: Vec<u64> = drawn.par_iter().map(|&colour| potential.gain(0, colour)).collect();
         let best = (0..trials).rev().max_by_key(|&trial| gains[trial]).unwrap_or(0);

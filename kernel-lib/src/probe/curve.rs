@@ -37,7 +37,7 @@ pub fn choose<'a>(
         let mut tried = Vec::with_capacity(strongest_first.len());
         for l2 in &strongest_first {
             // The probe of the penalty before is near.
-            let probe = fitting.probe(*l2, start.as_deref());
+            let probe = fitting.probe(*l2, start.as_deref())?;
             let predicted = probe.classify(&held_out);
             let correct =
                 predicted.iter().zip(&validation).filter(|(class, image)| labels[**image] == **class);
@@ -162,7 +162,7 @@ impl Choice<'_> {
             let best = self.best(layer)?;
             let layer = || {
                 let fitting = Fitting::new(self.features, layer, self.labels, &images)?;
-                let probe = fitting.probe(best.l2, None);
+                let probe = fitting.probe(best.l2, None)?;
                 let predicted = probe.classify(&Design::new(test.features, layer, &all, &fitting.scaling));
                 let hits: Vec<bool> = predicted.iter().zip(&test.labels).map(|(a, b)| a == b).collect();
                 let correct = hits.iter().filter(|hit| **hit).count();

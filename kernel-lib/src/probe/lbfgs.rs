@@ -2,6 +2,7 @@
 //! 2nd edition, algorithms 7.4 and 7.5, with the line search of algorithms 3.5 and 3.6).
 
 use super::lanes::dot;
+use crate::stop;
 use std::collections::VecDeque;
 
 /// How many pairs of steps and changes of the gradient describe the curvature.
@@ -50,7 +51,8 @@ pub(super) fn minimise(
             evaluations,
             converged,
         };
-        if norm <= tolerance || iterations >= most || !norm.is_finite() {
+        // Whoever asked for the minimum sees to it that one that was interrupted is not used.
+        if norm <= tolerance || iterations >= most || !norm.is_finite() || stop::requested() {
             return end(norm <= tolerance, now, line.evaluations);
         }
         let direction = direction(&now.gradient, &memory);

@@ -105,6 +105,9 @@ impl Design {
                 let mut sums = vec![0.0; width * (own.len() / ROWS)];
                 let mut y = vec![0.0; own.len()];
                 for x in self.blocks.chunks(ROWS * width).take(blocks) {
+                    if crate::stop::requested() {
+                        break;
+                    }
                     y.iter_mut().zip(&x[own.clone()]).for_each(|(y, x)| *y = f64::from(*x));
                     lanes::add_products(x, &y, &mut sums);
                 }

@@ -6,6 +6,7 @@
 //! every direction. The objective, and so the optimum, is the same.
 
 use super::lanes::dot;
+use crate::stop;
 use rayon::prelude::*;
 
 /// The factor L, and how the intercepts are scaled.
@@ -24,6 +25,10 @@ impl Whitening {
         let floor = l2.max(1e-9 * curvature);
         let mut factor: Vec<f64> = gram.iter().map(|g| curvature * g).collect();
         for i in 0..width {
+            if stop::requested() {
+                // What comes next asks, too, and ends; nobody will use this.
+                break;
+            }
             factor[i * width + i] += floor;
             for j in 0..=i {
                 let (above, row) = factor.split_at_mut(i * width);

@@ -13,6 +13,21 @@ pub(super) fn emit_text(text: &str) {
     write(&message(&[("text/plain", text.to_owned())]));
 }
 
+/// Whether evcxr runs this process.
+pub(super) fn is_under_evcxr() -> bool {
+    std::env::var_os("EVCXR_IS_RUNTIME").is_some()
+}
+
+/// Shows what can be updated in a place where nothing can be: under plain evcxr as the value of the cell, of which the last
+/// one stays, and else as text.
+pub(super) fn emit_elsewhere(html: &str, text: &str) {
+    if is_under_evcxr() {
+        write(&message(&[("text/html", html.to_owned()), ("text/plain", text.to_owned())]));
+    } else {
+        write(text);
+    }
+}
+
 fn write(block: &str) {
     // One write under one lock: a thread that prints meanwhile cannot break the block. If stdout is gone, nobody is
     // left to tell.

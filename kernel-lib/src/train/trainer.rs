@@ -4,10 +4,11 @@ use super::checkpoint::Identity;
 use super::settings::mask;
 use super::{
     AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Pretext, Progress, Schedule,
-    Training, stop,
+    Training,
 };
 use crate::model::{Batch, Network, Objective, Parameters};
 use crate::rng::Rng;
+use crate::stop;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -137,34 +138,66 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_until(&mut self, end: u64, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
-        let Training { log_every, evaluate_every, checkpoint_every, .. } = self.identity.settings;
-        while self.now.step < self.steps.min(end) {
-            if self.stop_requested() {
-                self.save()?;
-                return Ok(Outcome::Stopped { step: self.now.step });
+        self.watch_until(end, &mut |progress| {
+            if progress.loss.is_some() || progress.validation.is_some() {
+                report(progress);
             }
+        })
+    }
+
+    /// As [`Trainer::run_until`], but calls `report` after every step: for a bar that moves.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn watch_until(&mut self, end: u64, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
+        let Training { log_every, checkpoint_every, .. } = self.identity.settings;
+        let mut stepped = false;
+        loop {
             let step = self.now.step;
+            let last = step == self.steps;
+            let due = |every: u64| stepped && (step.is_multiple_of(every) || last);
+            let loss = due(log_every).then(|| self.mean_loss());
+            self.now.curve.training.extend(loss.map(|loss| Point { step, loss }));
+            let validation = match self.owes_validation() {
+                true => match self.validate()? {
+                    Some(loss) => Some(loss),
+                    None => return self.stopped(),
+                },
+                false => None,
+            };
+            self.now.curve.validation.extend(validation.map(|loss| Point { step, loss }));
+            if due(checkpoint_every) {
+                self.save()?;
+            }
+            if stepped || validation.is_some() {
+                report(&self.progress(loss, validation));
+            }
+            if step >= self.steps.min(end) {
+                return Ok(Outcome::Finished);
+            }
+            if self.stop_requested() {
+                return self.stopped();
+            }
             if !self.advance()?.is_finite() {
                 return Ok(Outcome::Diverged { step });
             }
-            let done = step + 1;
-            let last = done == self.steps;
-            let loss = (done.is_multiple_of(log_every) || last).then(|| self.mean_loss());
-            let evaluate = (done.is_multiple_of(evaluate_every) || last) && !self.validation.is_empty();
-            let validation = if evaluate { Some(self.evaluate()?) } else { None };
-            for (loss, curve) in
-                [(loss, &mut self.now.curve.training), (validation, &mut self.now.curve.validation)]
-            {
-                curve.extend(loss.map(|loss| Point { step: done, loss }));
-            }
-            if done.is_multiple_of(checkpoint_every) || last {
-                self.save()?;
-            }
-            if loss.is_some() || validation.is_some() {
-                report(&self.progress(loss, validation));
-            }
+            stepped = true;
         }
-        Ok(Outcome::Finished)
+    }
+
+    /// Keeps a checkpoint, for the run is to stop.
+    fn stopped(&self) -> Result<Outcome> {
+        self.save()?;
+        Ok(Outcome::Stopped { step: self.now.step })
+    }
+
+    /// Whether the loss on the validation pictures is to be computed after this step, and is not yet: an interrupt may
+    /// come while it is.
+    fn owes_validation(&self) -> bool {
+        let step = self.now.step;
+        let due = step.is_multiple_of(self.identity.settings.evaluate_every) || step == self.steps;
+        let known = self.now.curve.validation.last().is_some_and(|point| point.step == step);
+        due && step > 0 && !known && !self.validation.is_empty()
     }
 
     /// Does one step, and returns its loss, that of the network before the step. A loss that is no number changes
@@ -202,9 +235,18 @@ impl Trainer {
     /// # Errors
     /// If there are none, they cannot be had, or the network refuses them.
     pub fn evaluate(&mut self) -> Result<f64> {
+        let stopped = || Error::Interrupted("the validation was interrupted".into());
+        self.validate()?.ok_or_else(stopped)
+    }
+
+    /// As [`Trainer::evaluate`]; none if someone asked to stop.
+    fn validate(&mut self) -> Result<Option<f64>> {
         let images: Vec<usize> = (0..self.validation.len()).collect();
         let mut sum = 0.0;
         for images in images.chunks(self.identity.settings.batch) {
+            if self.stop_requested() {
+                return Ok(None);
+            }
             let tokens = self.validation.tokens(0, images)?;
             let masked = self.masks("validation mask", 0, images);
             let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
@@ -213,7 +255,7 @@ impl Trainer {
         if images.is_empty() {
             return Err(Error::invalid("there are no validation pictures"));
         }
-        Ok(sum / images.len() as f64)
+        Ok(Some(sum / images.len() as f64))
     }
 
     /// Steps done.
@@ -274,14 +316,7 @@ impl Trainer {
 
     /// Whether to stop. The request is answered, and so taken back.
     fn stop_requested(&self) -> bool {
-        if self.stop.is_some_and(|flag| flag.swap(false, Ordering::Relaxed)) {
-            return true;
-        }
-        let requested = stop::requested();
-        if requested {
-            stop::clear();
-        }
-        requested
+        self.stop.is_some_and(|flag| flag.swap(false, Ordering::Relaxed)) || stop::answer()
     }
 
     fn progress(&self, loss: Option<f64>, validation: Option<f64>) -> Progress {

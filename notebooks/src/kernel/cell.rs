@@ -13,6 +13,8 @@ use super::{engine::Event, wire::Message};
 
 /// The first character of a line for the kernel; see `igpt::notebook`.
 const MARK: char = '\u{1}';
+/// What stands before text that the filter passes on, as JSON.
+pub const MARK_TEXT: &str = "\u{1}igpt:text ";
 const FAILURE: &str = "application/vnd.igpt.failure+json";
 
 /// How a cell's process says that it failed.
@@ -46,14 +48,18 @@ pub enum Ending {
     /// It panicked or returned early.
     Failed(Failure),
     /// The engine refused it, mostly because it does not compile.
-    Engine {
-        /// The first error's message.
-        evalue: String,
-        /// The engine's text.
-        traceback: Vec<String>,
-    },
+    Engine(Vec<Refusal>),
     /// The process that ran it ended.
     Died(String),
+}
+
+/// One of the errors with which the engine refuses a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its message.
+    pub evalue: String,
+    /// The engine's text.
+    pub lines: Vec<String>,
 }
 
 /// What a client is to see.
@@ -73,6 +79,17 @@ pub enum Output {
         /// By MIME type.
         metadata: Value,
     },
+    /// Something that is shown at once and can change.
+    Display {
+        /// Which one.
+        id: String,
+        /// Whether it takes the place of what was shown by this name.
+        update: bool,
+        /// By MIME type.
+        data: Value,
+    },
+    /// The cell removes what it has shown and printed so far.
+    Clear,
     /// A panic that somebody caught, or that ended a thread; the standard library tells of it on stderr.
     CaughtPanic {
         /// The thread's name.
@@ -91,13 +108,17 @@ pub struct Cell {
     /// Whether marks count at all.
     marked: bool,
     started: bool,
+    /// The cell answered an interrupt and is about to end.
+    stopping: bool,
+    /// The process that runs cells, if it began with this cell.
+    process: Option<i32>,
     /// stdout, stderr.
     complete: [bool; 2],
     /// Panics that may turn out to be what ended the cell.
     panics: Vec<Panic>,
     failure: Option<Failure>,
     values: Vec<Output>,
-    errors: Vec<(String, Vec<String>)>,
+    errors: Vec<Refusal>,
     replied: bool,
     idle: bool,
     last_heard: Instant,
@@ -121,6 +142,8 @@ impl Cell {
             runs: false,
             marked: false,
             started: false,
+            stopping: false,
+            process: None,
             complete: [false; 2],
             panics: Vec::new(),
             failure: None,
@@ -151,7 +174,7 @@ impl Cell {
         let content = &message.content;
         let text = |key: &str| content[key].as_str().unwrap_or_default().to_owned();
         match message.kind() {
-            "stream" => return self.hear_text(&text("name"), &text("text")).into_iter().collect(),
+            "stream" => return self.hear_text(&text("name"), &text("text")),
             "execute_result" | "display_data" => {
                 let mut data = content["data"].clone();
                 if let Some(failure) = data.as_object_mut().and_then(|data| data.shift_remove(FAILURE)) {
@@ -169,7 +192,7 @@ impl Cell {
             "error" => {
                 let lines = content["traceback"].as_array().into_iter().flatten();
                 let lines = lines.filter_map(Value::as_str).map(str::to_owned).collect();
-                self.errors.push((text("evalue"), lines));
+                self.errors.push(Refusal { evalue: text("evalue"), lines });
             }
             "status" if content["execution_state"] == "idle" => self.idle = true,
             _ => {}
@@ -178,22 +201,39 @@ impl Cell {
     }
 
     /// A line of a stream, from which the marks are taken out.
-    fn hear_text(&mut self, name: &str, text: &str) -> Option<Output> {
-        let stream = |text: &str| {
-            let (name, text) = (name.to_owned(), text.to_owned());
-            (!text.is_empty()).then_some(Output::Stream { name, text })
+    fn hear_text(&mut self, name: &str, text: &str) -> Vec<Output> {
+        let stream = |text: &str| match text {
+            "" => Vec::new(),
+            text => vec![Output::Stream { name: name.to_owned(), text: text.to_owned() }],
         };
         // evcxr swallows this line itself when it ends a value; `igpt::notebook` sends one more to be sure.
         if text == "EVCXR_END_CONTENT\n" {
-            return None;
+            return Vec::new();
+        }
+        if let Some(json) = text.strip_prefix(MARK_TEXT) {
+            return serde_json::from_str::<String>(json).map_or_else(|_| stream(text), |text| stream(&text));
         }
         let Some((before, mark)) = text.split_once(MARK).filter(|(_, mark)| mark.starts_with("igpt:")) else {
             return stream(text);
         };
+        // Before the mark: a line that was left open.
+        let mut outputs = stream(before);
         let mark = mark.trim_start_matches("igpt:").trim_end_matches('\n');
         match mark.split_once(' ').unwrap_or((mark, "")) {
             ("start", _) => self.started = self.marked,
             ("end", _) => self.complete[usize::from(name == "stderr")] = true,
+            ("session", process) => self.process = process.parse().ok(),
+            ("stopping", _) => self.stopping = true,
+            ("show", json) => {
+                if let Ok(Shown { id, update, html, text }) = serde_json::from_str(json) {
+                    outputs.push(Output::Display {
+                        id,
+                        update,
+                        data: json!({"text/html": html, "text/plain": text}),
+                    });
+                }
+            }
+            ("clear", _) => outputs.push(Output::Clear),
             ("panic", json) => {
                 if let Ok(panic) = serde_json::from_str::<Panic>(json) {
                     self.panics.push(panic);
@@ -201,8 +241,30 @@ impl Cell {
             }
             _ => {}
         }
-        // Before the mark: a line that was left open.
-        stream(before)
+        outputs
+    }
+
+    /// Whether the person's code has begun to run: before, the cell is compiled.
+    pub fn has_begun(&self) -> bool {
+        self.started
+    }
+
+    /// Whether it answered an interrupt and is about to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The process that runs cells, if it began with this cell.
+    pub fn process(&self) -> Option<i32> {
+        self.process
+    }
+
+    /// Its values in plain text.
+    pub fn text_values(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().filter_map(|value| match value {
+            Output::Value { data, .. } => data["text/plain"].as_str(),
+            _ => None,
+        })
     }
 
     /// When [`Cell::is_over`] may turn true without another message.
@@ -225,8 +287,8 @@ impl Cell {
     }
 
     fn died(&self) -> Option<&str> {
-        let (evalue, _) = self.errors.first()?;
-        evalue.starts_with("Subprocess terminated").then_some(evalue)
+        let first = self.errors.first()?;
+        first.evalue.starts_with("Subprocess terminated").then_some(&first.evalue)
     }
 
     /// What is to be seen last: panics that were caught, and values.
@@ -240,22 +302,28 @@ impl Cell {
     }
 
     /// The verdict.
-    pub fn ending(self) -> Ending {
-        if let Some(failure) = self.failure {
-            return Ending::Failed(failure);
+    pub fn ending(&self) -> Ending {
+        if let Some(failure) = &self.failure {
+            return Ending::Failed(failure.clone());
         }
         if let Some(how) = self.died() {
             let how = how.trim_start_matches("Subprocess terminated with ").trim_start_matches("status: ");
             return Ending::Died(how.trim().to_owned());
         }
-        let mut errors = self.errors.into_iter();
-        let Some((evalue, mut traceback)) = errors.next() else { return Ending::Ok };
-        for (_, lines) in errors {
-            traceback.push(String::new());
-            traceback.extend(lines);
+        match self.errors.is_empty() {
+            true => Ending::Ok,
+            false => Ending::Engine(self.errors.clone()),
         }
-        Ending::Engine { evalue, traceback }
     }
+}
+
+/// What the library's `show::display` sends.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    id: String,
+    update: bool,
+    html: String,
+    text: String,
 }
 
 /// A panic as the hook reports it.
@@ -359,8 +427,8 @@ mod tests {
         let mut wrong = Cell::new(ID, "f()");
         hear(&mut wrong, &[error("first"), error("second"), reply(), idle()]);
         assert!(wrong.is_over(Instant::now()));
-        let traceback = ["first", "", "second"].map(str::to_owned).into();
-        assert_eq!(wrong.ending(), Ending::Engine { evalue: "first".into(), traceback });
+        let refusal = |text: &str| Refusal { evalue: text.into(), lines: vec![text.into()] };
+        assert_eq!(wrong.ending(), Ending::Engine(vec![refusal("first"), refusal("second")]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -66,6 +67,10 @@ pub struct Engine {
     /// What it says.
     pub events: UnboundedReceiver<Event>,
     session: String,
+    /// The process that runs the cells.
+    process: Option<i32>,
+    /// The guard, of which all of the engine's processes are descendants.
+    guard: Option<i32>,
     /// Where it builds.
     pub slot: Slot,
     // While the kernel lives it holds this end of the pipe, see `guard`.
@@ -132,6 +137,7 @@ impl Engine {
         let mut guard = Command::from(command);
         guard.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut guard = guard.spawn().context("cannot start the engine's guard")?;
+        let group = guard.id().and_then(|id| i32::try_from(id).ok());
         let (lifeline, news) = (guard.stdin.take(), guard.stdout.take());
         let (Some(lifeline), Some(news)) = (lifeline, news) else { bail!("the guard has no pipes") };
         let (sender, events) = mpsc::unbounded_channel();
@@ -168,7 +174,18 @@ impl Engine {
         let shell = converse(shell, &signer, &sender, Event::Shell);
         let stdin = converse(stdin, &signer, &sender, Event::Stdin);
         let control = converse(control, &signer, &sender, |_| Event::Control);
-        Ok(Self { shell, control, stdin, events, session, slot, _lifeline: lifeline, _folder: folder })
+        Ok(Self {
+            shell,
+            control,
+            stdin,
+            events,
+            session,
+            process: None,
+            guard: group,
+            slot,
+            _lifeline: lifeline,
+            _folder: folder,
+        })
     }
 
     /// Waits until the engine has answered and its outputs are heard.
@@ -196,8 +213,9 @@ impl Engine {
         let ending = self.run(&prelude(&self.slot.library())).await?;
         match ending {
             Ending::Ok => Ok(()),
-            Ending::Engine { traceback, .. } => {
-                bail!("the library does not compile:\n{}", traceback.join("\n"))
+            Ending::Engine(errors) => {
+                let lines: Vec<String> = errors.into_iter().flat_map(|error| error.lines).collect();
+                bail!("the library does not compile:\n{}", lines.join("\n"))
             }
             other => bail!("the prelude failed: {other:?}"),
         }
@@ -228,6 +246,7 @@ impl Engine {
                 Err(_) => {}
             }
             if cell.is_over(Instant::now()) {
+                self.process = cell.process().or(self.process);
                 return Ok(cell.ending());
             }
         }
@@ -257,8 +276,21 @@ impl Engine {
         let _ = self.stdin.send(Message::new(&self.session, "input_reply", &question.header, content));
     }
 
+    /// Asks the process that runs the cells to stop what it does; false if it is not known.
+    pub fn ask_to_stop(&self) -> bool {
+        let process = self.process.and_then(Pid::from_raw);
+        process.is_some_and(|process| kill_process(process, Signal::INT).is_ok())
+    }
+
+    /// Ends the compiler that works on a cell. What runs cells is not touched, and no variable is lost.
+    pub fn stop_compiling(&self) {
+        for process in self.guard.map(compilers_of).unwrap_or_default() {
+            let _ = Pid::from_raw(process).map(|process| kill_process(process, Signal::KILL));
+        }
+    }
+
     /// Kills the process that runs the cells.
-    pub fn interrupt(&self) {
+    pub fn kill_cells(&self) {
         let _ = self.control.send(Message::new(&self.session, "interrupt_request", &json!({}), json!({})));
     }
 
@@ -266,6 +298,31 @@ impl Engine {
     pub async fn next(&mut self) -> Event {
         self.events.recv().await.unwrap_or_else(|| Event::Exited("its connection is closed".into()))
     }
+}
+
+/// The compilers among the processes of a group: cargo and rustc, ours and the real ones.
+fn compilers_of(group: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // pid (name) state parent group …; the name may hold anything.
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        if rest.split(' ').nth(2).and_then(|field| field.parse().ok()) != Some(group) {
+            continue;
+        }
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        let program = words.next().unwrap_or_default();
+        let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let told = words.next().unwrap_or_default();
+        if matches!(name, b"rustc" | b"cargo") || matches!(told, b"cargo" | b"rustc") {
+            found.push(process);
+        }
+    }
+    found
 }
 
 /// This program's file. On Linux by a name that stays good when cargo rewrites the file meanwhile.

@@ -6,20 +6,29 @@
 //!
 //! * [`client`]: the five channels towards the client; [`wire`]: messages;
 //! * [`engine`]: evcxr in a build slot, and the prelude that makes its cells truthful; [`guard`]: its end;
-//!   [`cargo`]: what evcxr and rust-analyzer ask of cargo;
+//!   [`filter`]: what cells print; [`cargo`]: what evcxr and rust-analyzer ask of cargo;
 //! * [`cell`]: what of the engine's messages is for the person, and how a cell ended;
-//! * [`traceback`]: where it failed, in the cell's own lines;
-//! * [`shown`]: how a cell's value is shown;
+//! * [`traceback`]: where it failed, in the cell's own lines; [`fault`]: what a client is told of it;
+//! * [`shown`]: how a cell's value is shown; [`variables`]: what a cell lost;
+//! * [`running`]: a cell at the engine, and its interruption; [`waking`]: what is seen before there is an engine;
+//! * [`answers`]: what needs no engine; [`signals`]: what comes from outside;
 //! * [`proxy`]: the queue, the states and the verdicts.
 
+pub mod answers;
 pub mod cargo;
 pub mod cell;
 pub mod client;
 pub mod engine;
+pub mod fault;
+pub mod filter;
 pub mod guard;
 pub mod proxy;
+pub mod running;
 pub mod shown;
+pub mod signals;
 pub mod traceback;
+pub mod variables;
+pub mod waking;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -100,7 +109,7 @@ async fn self_test(engine: &mut Engine) -> Result<()> {
     let cases: [(&str, Expected); 4] = [
         ("panic!(\"on purpose\");", |e| matches!(e, Ending::Failed(f) if f.evalue == "on purpose")),
         ("let n = \"x\".parse::<i32>()?;", |e| matches!(e, Ending::Failed(f) if f.ename == "ParseIntError")),
-        ("no_such_name", |e| matches!(e, Ending::Engine { .. })),
+        ("no_such_name", |e| matches!(e, Ending::Engine(_))),
         ("println!(\"well\");", |e| matches!(e, Ending::Ok)),
     ];
     for (code, expected) in cases {

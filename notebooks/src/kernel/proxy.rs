@@ -6,17 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 
 use super::{
+    answers::{History, is_complete, kernel_info},
     cell::{Cell, Ending, Failure, Output},
     client::{Channel, Client},
     engine::{Engine, Event},
+    fault::{Fault, compile_fault, explain_signal},
+    running::Running,
     shown,
-    traceback::{Sources, headline},
-    wire::{Message, PROTOCOL_VERSION},
+    signals::{Parent, Signals},
+    traceback::Sources,
+    variables::{self, Variables},
+    waking::{Stage, Waking},
+    wire::Message,
 };
 use crate::{dirs, slot::Slot};
 
@@ -29,6 +35,8 @@ pub struct Proxy {
     state: State,
     queue: VecDeque<Message>,
     count: u64,
+    history: History,
+    variables: Variables,
     sources: Sources,
     parent: Parent,
 }
@@ -37,11 +45,13 @@ pub struct Proxy {
 #[derive(Debug)]
 enum State {
     /// A task gets it ready: at the start, after the cells' process died, after `:clear`.
-    Waking(JoinHandle<Result<Engine>>),
+    Waking(JoinHandle<Result<Engine>>, Waking),
     /// It waits for a request.
     Idle(Engine),
     /// It runs a cell.
     Running(Engine, Box<Running>),
+    /// A cell is over, and it answers what is asked besides.
+    Closing(Engine, Box<Closing>),
     /// It answers a question about code (`complete_request`, `inspect_request`).
     Asked { engine: Engine, request: Box<Message>, id: String },
     /// It is not there, for this reason. The next cell says so and tries again.
@@ -50,60 +60,26 @@ enum State {
     Moving,
 }
 
-/// A person's cell at the engine.
+/// A cell that is over, while the engine is asked what belongs to it.
 #[derive(Debug)]
-struct Running {
-    request: Message,
-    code: String,
-    count: u64,
-    cell: Cell,
-    stream: Coalescer,
-    /// The engine's question that the client has not answered yet.
-    question: Option<Message>,
-    /// How often the cell asked a client that cannot be asked.
-    refused: u32,
-    interrupted: bool,
+struct Closing {
+    running: Running,
+    ending: Ending,
+    /// What is asked now, and the engine's cell for it.
+    now: (Aside, Cell),
+    left: VecDeque<Aside>,
+    /// Answers to `user_expressions`.
+    expressions: Map<String, Value>,
 }
 
-/// Text of one stream that is about to be published: the engine sends each line by itself.
-#[derive(Debug, Default)]
-struct Coalescer {
-    name: String,
-    text: String,
-    since: Option<Instant>,
-}
-
-/// How long text may wait for more.
-const GATHER: Duration = Duration::from_millis(30);
-const GATHER_BYTES: usize = 32 * 1024;
-
-impl Running {
-    fn deadline(&self) -> Option<Instant> {
-        let text = self.stream.since.map(|since| since + GATHER);
-        [text, self.cell.deadline()].into_iter().flatten().min()
-    }
-}
-
-/// An error as the protocol has it.
+/// A question to the engine on the side.
 #[derive(Debug)]
-struct Fault {
-    ename: String,
-    evalue: String,
-    traceback: Vec<String>,
+enum Aside {
+    /// Which variables there are.
+    Variables,
+    /// One of `user_expressions`: name and code.
+    Expression(String, String),
 }
-
-impl Fault {
-    fn new(ename: &str, evalue: impl Into<String>) -> Self {
-        let evalue = evalue.into();
-        Self { ename: ename.into(), traceback: vec![headline(ename, &evalue)], evalue }
-    }
-
-    fn content(&self) -> Value {
-        json!({"ename": self.ename, "evalue": self.evalue, "traceback": self.traceback})
-    }
-}
-
-const LOST: &str = "Variables are lost; functions, types and imports are still there.";
 
 impl Proxy {
     /// A kernel for the requests of `client`, with the library of the checkout `root`.
@@ -119,6 +95,8 @@ impl Proxy {
             state: State::Moving,
             queue: VecDeque::new(),
             count: 0,
+            history: History::default(),
+            variables: Variables::default(),
             sources: Sources::new(std::path::Path::new("")),
             parent: Parent::new(),
         }
@@ -129,10 +107,12 @@ impl Proxy {
         self.start(Duration::ZERO);
         self.client.publish(&json!({}), "status", json!({"execution_state": "starting"}));
         let mut signals = Signals::new()?;
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
         loop {
             self.advance();
             let deadline = match &self.state {
                 State::Running(_, running) => running.deadline(),
+                State::Closing(_, closing) => closing.now.1.deadline(),
                 _ => None,
             };
             let far = Instant::now() + Duration::from_secs(3600);
@@ -143,7 +123,14 @@ impl Proxy {
                 },
                 event = next_event(&mut self.state) => self.hear_engine(event),
                 () = sleep_until(deadline.unwrap_or(far).into()) => self.pass_time(),
-                () = tokio::time::sleep(Duration::from_millis(500)) => if self.parent.is_gone() { return Ok(()) },
+                _ = ticks.tick() => {
+                    if self.parent.is_gone() {
+                        return Ok(());
+                    }
+                    if let (State::Waking(_, waking), Some(first)) = (&mut self.state, self.queue.front()) {
+                        waking.show(&self.client, first);
+                    }
+                }
                 interrupted = signals.next() => match interrupted {
                     true => self.interrupt(),
                     false => return Ok(()),
@@ -161,16 +148,28 @@ impl Proxy {
                 return;
             }
         };
-        self.state = State::Waking(tokio::spawn(async move {
+        let stage = Stage::default();
+        let waking = Waking::new(stage.clone());
+        let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let program = dirs::evcxr()?;
+            if !program.is_file() {
+                bail!(
+                    "the kernel is not set up yet: `igpt setup` in a terminal builds what it needs (once, in 10 to 20 \
+                     minutes); then run the cell again. `igpt doctor` says what else is missing"
+                );
+            }
             let slot = tokio::task::spawn_blocking(move || Slot::take(&root)).await??;
+            if !slot.is_built() {
+                stage.build(slot.watch());
+            }
             let begun = Instant::now();
             let engine = Engine::start(slot, &program).await?;
             eprintln!("igpt kernel: awake after {:.1} s", begun.elapsed().as_secs_f64());
             engine.slot.note_built()?;
             Ok(engine)
-        }));
+        });
+        self.state = State::Waking(task, waking);
     }
 
     /// Gives the engine the next request, if it can take one.
@@ -198,10 +197,8 @@ impl Proxy {
     fn hear_client(&mut self, channel: Channel, request: Message) -> bool {
         match (channel, request.kind()) {
             (Channel::Stdin, "input_reply") => {
-                if let State::Running(engine, running) = &mut self.state
-                    && let Some(question) = running.question.take()
-                {
-                    engine.answer(&question, request.content["value"].as_str().unwrap_or_default());
+                if let State::Running(engine, running) = &mut self.state {
+                    running.answer(engine, request.content["value"].as_str().unwrap_or_default());
                 }
                 return false;
             }
@@ -249,11 +246,8 @@ impl Proxy {
                 json!({"status": "ok", "matches": [], "cursor_start": at, "cursor_end": at, "metadata": {}})
             }
             "inspect_request" => json!({"status": "ok", "found": false, "data": {}, "metadata": {}}),
-            "is_complete_request" => {
-                let code = request.content["code"].as_str().unwrap_or_default();
-                json!({"status": if is_open(code) { "incomplete" } else { "complete" }, "indent": "    "})
-            }
-            "history_request" => json!({"status": "ok", "history": []}),
+            "is_complete_request" => is_complete(request.content["code"].as_str().unwrap_or_default()),
+            "history_request" => self.history.answer(&request.content),
             "comm_info_request" => json!({"status": "ok", "comms": {}}),
             unknown => {
                 let fault = Fault::new("UnknownRequest", format!("this kernel does not know {unknown}"));
@@ -264,18 +258,13 @@ impl Proxy {
         false
     }
 
-    /// Stops the running cell, at the price of its process; without one, what waits.
+    /// Stops the running cell, if possible without harm; while the engine wakes, what waits.
     fn interrupt(&mut self) {
         match &mut self.state {
-            State::Running(engine, running) => {
-                running.interrupted = true;
-                engine.interrupt();
-                // While it waits for an answer the engine does not notice that its process died.
-                if let Some(question) = running.question.take() {
-                    engine.answer(&question, "");
-                }
-            }
-            State::Waking(_) => {
+            State::Running(engine, running) => running.interrupt(engine),
+            State::Closing(engine, _) => engine.kill_cells(),
+            State::Waking(_, waking) => {
+                waking.clear(&self.client);
                 if let Some(first) = self.queue.pop_front() {
                     self.refuse(&first, &Fault::new("Interrupted", "interrupted before it started"));
                 }
@@ -289,57 +278,62 @@ impl Proxy {
         let State::Idle(engine) = std::mem::replace(&mut self.state, State::Moving) else { return };
         let code = request.content["code"].as_str().unwrap_or_default().to_owned();
         self.busy(&request);
-        let silent = request.content["silent"] == true;
-        if !silent {
+        if request.content["silent"] != true {
+            // As the protocol has it: what is not stored is not counted.
             if request.content["store_history"] != false {
                 self.count += 1;
+                self.history.push(self.count, &code);
             }
             let input = json!({"code": code, "execution_count": self.count});
             self.client.publish(&request.header, "execute_input", input);
         }
         if code.trim().is_empty() {
             self.state = State::Idle(engine);
-            self.finish(&request, self.count, None);
+            self.finish(&request, self.count, None, Map::new());
             return;
         }
         self.sources.begin(self.count, &code);
         let sent = engine.execute(shown::with_display(&code).as_deref().unwrap_or(&code));
         let cell = Cell::new(&sent, &code);
-        let running = Running {
-            request,
-            code,
-            count: self.count,
-            cell,
-            stream: Coalescer::default(),
-            question: None,
-            refused: 0,
-            interrupted: false,
-        };
-        self.state = State::Running(engine, Box::new(running));
+        self.state = State::Running(engine, Box::new(Running::new(request, code, self.count, cell)));
     }
 
     /// Takes what the engine says, or that it is awake.
     fn hear_engine(&mut self, event: Heard) {
         match (event, std::mem::replace(&mut self.state, State::Moving)) {
-            (Heard::Awake(Ok(engine)), _) => {
+            (Heard::Awake(Ok(engine)), before) => {
+                if let State::Waking(_, mut waking) = before {
+                    waking.clear(&self.client);
+                }
                 if self.sources.is_for_another(&engine.slot.cell()) {
                     self.sources = Sources::new(&engine.slot.cell());
                 }
                 self.state = State::Idle(engine);
             }
-            (Heard::Awake(Err(error)), _) => {
+            (Heard::Awake(Err(error)), before) => {
+                if let State::Waking(_, mut waking) = before {
+                    waking.clear(&self.client);
+                }
                 eprintln!("igpt kernel: {error:#}");
                 self.state = State::Broken(format!("{error:#}"));
             }
             (Heard::Event(Event::Exited(how)), state) => self.bury(state, &how),
             (Heard::Event(event), State::Running(engine, mut running)) => {
                 if let Event::Stdin(question) = &event {
-                    self.ask(&engine, &mut running, question);
+                    running.ask(&engine, &self.client, question);
                 }
                 for output in running.cell.hear(&event) {
-                    self.show(&mut running, output);
+                    running.show(&self.client, output, |failure| self.sources.place(failure));
                 }
                 self.state = State::Running(engine, running);
+                self.pass_time();
+            }
+            (Heard::Event(event), State::Closing(engine, mut closing)) => {
+                if let Event::Stdin(question) = &event {
+                    engine.answer(question, "");
+                }
+                drop(closing.now.1.hear(&event));
+                self.state = State::Closing(engine, closing);
                 self.pass_time();
             }
             (Heard::Event(Event::Shell(reply)), State::Asked { engine, request, id }) => {
@@ -358,16 +352,22 @@ impl Proxy {
     /// The engine is dead: so is the running cell, and a new engine starts.
     fn bury(&mut self, state: State, how: &str) {
         eprintln!("igpt kernel: the engine ended ({how})");
+        self.variables = Variables::default();
+        let text = format!(
+            "the engine that compiles and runs the cells ended ({how}). A new one starts; everything that earlier cells \
+             defined is lost"
+        );
         // The slot is free only when the old engine is dropped.
         match state {
             State::Running(engine, mut running) => {
                 drop(engine);
-                self.flush(&mut running);
-                let text = format!(
-                    "the engine that compiles and runs the cells ended ({how}). A new one starts; \
-                     everything that earlier cells defined is lost"
-                );
+                running.flush(&self.client);
                 self.fail(&running.request, running.count, &Fault::new("EngineDied", text));
+            }
+            State::Closing(engine, closing) => {
+                drop(engine);
+                let Running { request, count, .. } = closing.running;
+                self.fail(&request, count, &Fault::new("EngineDied", text));
             }
             State::Asked { engine, request, .. } => {
                 drop(engine);
@@ -380,69 +380,189 @@ impl Proxy {
         self.start(Duration::from_millis(200));
     }
 
-    /// Sends on what waited long enough, and ends the cell if all has been said about it.
+    /// Does what is due, and goes on if all has been said about the cell.
     fn pass_time(&mut self) {
         let now = Instant::now();
-        let (engine, mut running) = match std::mem::replace(&mut self.state, State::Moving) {
-            State::Running(engine, running) => (engine, running),
-            state => {
-                self.state = state;
-                return;
+        match std::mem::replace(&mut self.state, State::Moving) {
+            State::Running(engine, mut running) => {
+                running.pass_time(now, &engine, &self.client);
+                match running.cell.is_over(now) {
+                    true => self.judge(engine, *running),
+                    false => self.state = State::Running(engine, running),
+                }
             }
-        };
-        if running.stream.since.is_some_and(|since| since + GATHER <= now) {
-            self.flush(&mut running);
-        }
-        if running.cell.is_over(now) {
-            self.judge(engine, *running);
-        } else {
-            self.state = State::Running(engine, running);
+            State::Closing(engine, closing) => match closing.now.1.is_over(now) {
+                true => self.take_answer(engine, *closing),
+                false => self.state = State::Closing(engine, closing),
+            },
+            state => self.state = state,
         }
     }
 
-    /// The cell is over: outputs that were held, the verdict, and what the engine needs before the next cell.
+    /// The cell is over: outputs that were held, the verdict, and what is to be asked besides.
     fn judge(&mut self, engine: Engine, mut running: Running) {
         self.sources.end();
-        for output in running.cell.last_outputs() {
-            self.show(&mut running, output);
-        }
-        self.flush(&mut running);
-        let Running { request, code, count, cell, refused, interrupted, .. } = running;
-        let ending = cell.ending();
-        let died = matches!(ending, Ending::Died(_));
-        let fault = match ending {
-            _ if refused > 0 => Some(Fault::new(
-                "StdinNotAllowed",
-                "the cell asked for input, and this client cannot be asked (allow_stdin is false)",
-            )),
-            Ending::Ok => None,
-            Ending::Failed(failure) => Some(self.explain(&failure)),
-            Ending::Engine { evalue, traceback } => Some(compile_fault(&evalue, &traceback, count)),
-            Ending::Died(_) if interrupted => {
-                Some(Fault::new("Interrupted", format!("the cell was interrupted. {LOST}")))
+        let lists_variables = running.code.lines().any(|line| line.trim() == variables::COMMAND);
+        for mut output in running.cell.last_outputs() {
+            if let (true, Output::Value { data, .. }) = (lists_variables, &mut output) {
+                variables::hide_ours(data);
             }
-            Ending::Died(how) => Some(Fault::new(
-                "ProcessDied",
-                format!("the process that runs the cells ended ({how}{}). {LOST}", explain_signal(&how)),
-            )),
+            running.show(&self.client, output, |failure| self.sources.place(failure));
+        }
+        running.flush(&self.client);
+        let ending = running.cell.ending();
+        let mut left = VecDeque::new();
+        if matches!(ending, Ending::Ok | Ending::Failed(_)) {
+            left.push_back(Aside::Variables);
+        }
+        if ending == Ending::Ok
+            && let Some(expressions) = running.request.content["user_expressions"].as_object()
+        {
+            let expression = |(name, code): (&String, &Value)| {
+                Aside::Expression(name.clone(), code.as_str().unwrap_or_default().to_owned())
+            };
+            left.extend(expressions.iter().map(expression));
+        }
+        self.ask_aside(engine, running, ending, left, Map::new());
+    }
+
+    /// Asks the next question on the side; if there is none, ends the cell.
+    fn ask_aside(
+        &mut self,
+        engine: Engine,
+        running: Running,
+        ending: Ending,
+        mut left: VecDeque<Aside>,
+        expressions: Map<String, Value>,
+    ) {
+        let Some(aside) = left.pop_front() else {
+            self.conclude(engine, running, ending, expressions);
+            return;
         };
+        let cell = match &aside {
+            Aside::Variables => Cell::unmarked(&engine.execute(variables::COMMAND)),
+            Aside::Expression(_, code) => {
+                let sent = engine.execute(shown::with_display(code).as_deref().unwrap_or(code));
+                Cell::new(&sent, code)
+            }
+        };
+        let closing = Closing { running, ending, now: (aside, cell), left, expressions };
+        self.state = State::Closing(engine, Box::new(closing));
+    }
+
+    fn take_answer(&mut self, engine: Engine, closing: Closing) {
+        let Closing { mut running, ending, now: (aside, mut cell), left, mut expressions } = closing;
+        match (aside, cell.ending()) {
+            (Aside::Variables, Ending::Ok) => {
+                let now = cell.text_values().next().map(Variables::parse).unwrap_or_default();
+                if ending == Ending::Ok {
+                    for note in self.variables.notes_on(&now, &running.code) {
+                        let output = Output::Stream { name: "stderr".into(), text: format!("{note}\n") };
+                        running.show(&self.client, output, |_| String::new());
+                    }
+                    running.flush(&self.client);
+                }
+                self.variables = now;
+            }
+            (Aside::Expression(name, _), Ending::Ok) => {
+                let value = cell.last_outputs().into_iter().find_map(|output| match output {
+                    Output::Value { data, metadata } => Some((data, metadata)),
+                    _ => None,
+                });
+                let (data, metadata) = value.unwrap_or((json!({}), json!({})));
+                expressions.insert(name, json!({"status": "ok", "data": data, "metadata": metadata}));
+            }
+            (Aside::Expression(name, _), ending) => {
+                let fault = self.fault_of(&ending, running.count);
+                expressions.insert(name, with(json!({"status": "error"}), fault.content()));
+                if matches!(ending, Ending::Died(_)) {
+                    return self.conclude(engine, running, ending, expressions);
+                }
+            }
+            (Aside::Variables, _) => {}
+        }
+        self.ask_aside(engine, running, ending, left, expressions);
+    }
+
+    /// The end of the cell: its reply, and what the engine needs before the next one.
+    fn conclude(
+        &mut self,
+        engine: Engine,
+        running: Running,
+        ending: Ending,
+        expressions: Map<String, Value>,
+    ) {
+        const REFUSED: &str =
+            "the cell asked for input, and this client cannot be asked (allow_stdin is false)";
+        let died = matches!(ending, Ending::Died(_));
+        let fault = match &ending {
+            _ if running.was_refused() => Some(Fault::new("StdinNotAllowed", REFUSED)),
+            Ending::Ok => None,
+            ending if running.is_interrupted() => Some(self.interruption(ending)),
+            ending => Some(self.fault_of(ending, running.count)),
+        };
+        let interrupted = running.is_interrupted();
+        let Running { request, code, count, .. } = running;
         match fault {
-            None => self.finish(&request, count, None),
+            None => {
+                self.finish(&request, count, None, expressions);
+                if interrupted {
+                    // It was through already, but whoever interrupts does not want the next one, either.
+                    self.abort_queue();
+                }
+            }
             Some(fault) => self.fail(&request, count, &fault),
         }
         let cleared = code.lines().any(|line| line.trim() == ":clear");
+        if died || cleared {
+            self.variables = Variables::default();
+        }
         self.state = match died || cleared {
             false => State::Idle(engine),
-            true => State::Waking(tokio::spawn(async move {
-                let mut engine = engine;
-                if cleared {
-                    engine.wake().await?
-                } else {
-                    engine.revive().await?
-                }
-                Ok(engine)
-            })),
+            true => {
+                let task = tokio::spawn(async move {
+                    let mut engine = engine;
+                    if cleared {
+                        engine.wake().await?
+                    } else {
+                        engine.revive().await?
+                    }
+                    Ok(engine)
+                });
+                State::Waking(task, Waking::new(Stage::default()))
+            }
         };
+    }
+
+    /// What is said of a cell that failed.
+    fn fault_of(&self, ending: &Ending, count: u64) -> Fault {
+        match ending {
+            Ending::Ok => Fault::new("Error", "it ended well"),
+            Ending::Failed(failure) => self.explain(failure),
+            Ending::Engine(errors) => compile_fault(errors, count),
+            Ending::Died(how) => {
+                let (meaning, lost) = (explain_signal(how), self.variables.lost());
+                let text = format!("the process that runs the cells ended ({how}{meaning}). {lost}");
+                Fault::new("ProcessDied", text)
+            }
+        }
+    }
+
+    /// What is said of a cell that somebody interrupted.
+    fn interruption(&self, ending: &Ending) -> Fault {
+        let text = match ending {
+            Ending::Died(_) => {
+                let lost = self.variables.lost();
+                format!(
+                    "the cell did not end by itself when it was interrupted, so its process was ended. {lost}"
+                )
+            }
+            Ending::Failed(failure) => {
+                format!("{}. Variables of earlier cells are still there.", failure.evalue)
+            }
+            _ => "the cell was interrupted while it was compiled. Nothing of it has run.".into(),
+        };
+        Fault::new("Interrupted", text)
     }
 
     fn explain(&self, failure: &Failure) -> Fault {
@@ -450,61 +570,17 @@ impl Proxy {
         Fault { ename, evalue, traceback: self.sources.explain(failure) }
     }
 
-    /// A question of the cell goes to the client, if that can be asked.
-    fn ask(&self, engine: &Engine, running: &mut Running, question: &Message) {
-        if running.request.content["allow_stdin"] == true {
-            self.flush(running);
-            running.question = Some(question.clone());
-            let content = question.content.clone();
-            self.client.send(Channel::Stdin, &running.request, "input_request", content);
-            return;
-        }
-        engine.answer(question, "");
-        running.refused += 1;
-        if running.refused > 1 {
-            // It asks until it likes the answer.
-            engine.interrupt();
-        }
-    }
-
-    /// Publishes an output of the running cell.
-    fn show(&self, running: &mut Running, output: Output) {
-        let (name, text) = match output {
-            Output::Stream { name, text } => (name, text),
-            Output::CaughtPanic { thread, failure } => {
-                let place = self.sources.place(&failure);
-                ("stderr".into(), format!("thread '{thread}' panicked at {place}:\n{}\n", failure.evalue))
-            }
-            Output::Value { data, metadata } => {
-                self.flush(running);
-                let content = json!({"data": data, "metadata": metadata, "execution_count": running.count});
-                self.client.publish(&running.request.header, "execute_result", content);
-                return;
-            }
-        };
-        if running.stream.name != name || running.stream.text.len() > GATHER_BYTES {
-            self.flush(running);
-        }
-        running.stream.name = name;
-        running.stream.text.push_str(&text);
-        running.stream.since.get_or_insert_with(Instant::now);
-    }
-
-    fn flush(&self, running: &mut Running) {
-        let Coalescer { name, text, since } = std::mem::take(&mut running.stream);
-        if since.is_some() {
-            self.client.publish(&running.request.header, "stream", json!({"name": name, "text": text}));
-        }
-    }
-
     /// An error output, an error reply, and the end of what is queued behind, if the client wants that.
     fn fail(&mut self, request: &Message, count: u64, fault: &Fault) {
         self.client.publish(&request.header, "error", fault.content());
-        self.finish(request, count, Some(fault));
-        if request.content["stop_on_error"] == false {
-            return;
+        self.finish(request, count, Some(fault), Map::new());
+        if request.content["stop_on_error"] != false {
+            self.abort_queue();
         }
-        // What the client has sent meanwhile was queued behind the failing cell, too.
+    }
+
+    /// What the client has sent so far was queued behind a cell that failed or was interrupted.
+    fn abort_queue(&mut self) {
         let mut others = Vec::new();
         while let Ok((channel, message)) = self.requests.try_recv() {
             match (channel, message.kind()) {
@@ -535,8 +611,8 @@ impl Proxy {
         self.fail(request, self.count, fault);
     }
 
-    fn finish(&self, request: &Message, count: u64, fault: Option<&Fault>) {
-        let common = json!({"execution_count": count, "user_expressions": {}, "payload": []});
+    fn finish(&self, request: &Message, count: u64, fault: Option<&Fault>, expressions: Map<String, Value>) {
+        let common = json!({"execution_count": count, "user_expressions": expressions, "payload": []});
         let content = match fault {
             None => with(json!({"status": "ok"}), common),
             Some(fault) => with(with(json!({"status": "error"}), fault.content()), common),
@@ -563,97 +639,16 @@ enum Heard {
 /// The next news of the engine. Nothing is lost if this is dropped while it waits.
 async fn next_event(state: &mut State) -> Heard {
     match state {
-        State::Waking(task) => {
+        State::Waking(task, _) => {
             let woken = task.await.context("the engine's start was abandoned");
             Heard::Awake(woken.and_then(|woken| woken))
         }
-        State::Idle(engine) | State::Running(engine, _) | State::Asked { engine, .. } => {
-            Heard::Event(engine.next().await)
-        }
+        State::Idle(engine)
+        | State::Running(engine, _)
+        | State::Closing(engine, _)
+        | State::Asked { engine, .. } => Heard::Event(engine.next().await),
         State::Broken(_) | State::Moving => std::future::pending().await,
     }
-}
-
-/// What evcxr says of a cell that does not compile, with our number of the cell in the places.
-fn compile_fault(evalue: &str, traceback: &[String], count: u64) -> Fault {
-    let mut lines: Vec<String> = Vec::new();
-    for line in traceback {
-        // What stands behind the person's expression is ours.
-        lines.extend(simplify_colours(line).replace(shown::CALL, "").split('\n').map(str::to_owned));
-    }
-    for index in 0..lines.len() {
-        // evcxr's own idea of the line is always 1; the first line that it shows is better.
-        let shown = lines[index..].iter().find_map(|line| shown_line(line)).unwrap_or(1);
-        lines[index] = rename_cell(&lines[index], count, shown);
-    }
-    // A message of evcxr itself, about one of its commands for example, comes as it is.
-    let ename = if traceback.concat() == evalue { "Error" } else { "CompileError" };
-    let evalue: String = styled(evalue).into_iter().map(|(_, text)| text).collect();
-    lines.insert(0, headline(ename, &evalue));
-    Fault { ename: ename.into(), evalue, traceback: lines }
-}
-
-/// Text in pieces of one terminal style each; the style is the escape's parameters, empty for none.
-fn styled(text: &str) -> Vec<(String, String)> {
-    let mut pieces: Vec<(String, String)> = Vec::new();
-    for (index, part) in text.split("\u{1b}[").enumerate() {
-        let (style, text) = match index {
-            0 => ("", part),
-            _ => part.split_once('m').unwrap_or(("", part)),
-        };
-        // The source's own text is printed in light grey, which cannot be read on white.
-        let style = if matches!(style, "0" | "38;5;249") { "" } else { style };
-        match pieces.last_mut() {
-            _ if text.is_empty() => {}
-            Some((last, whole)) if last == style => whole.push_str(text),
-            _ => pieces.push((style.to_owned(), text.to_owned())),
-        }
-    }
-    pieces
-}
-
-/// The same in fewer escapes: evcxr colours each character by itself.
-fn simplify_colours(line: &str) -> String {
-    styled(line)
-        .into_iter()
-        .map(|(style, text)| if style.is_empty() { text } else { format!("\u{1b}[{style}m{text}\u{1b}[0m") })
-        .collect()
-}
-
-/// `command_5:1:1` becomes `cell [3], line 2`.
-fn rename_cell(line: &str, count: u64, shown: u64) -> String {
-    let Some((before, rest)) = line.split_once("command_") else { return line.to_owned() };
-    let end = rest.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(rest.len());
-    format!("{before}cell [{count}], line {shown}{}", &rest[end..])
-}
-
-/// The number before the bar of a line of source: ` 12 │ let …`.
-fn shown_line(line: &str) -> Option<u64> {
-    let plain: String = styled(line).into_iter().map(|(_, text)| text).collect();
-    plain.split_once('│')?.0.trim().parse().ok()
-}
-
-/// What the commonest deaths mean.
-fn explain_signal(how: &str) -> &'static str {
-    for (signal, meaning) in [
-        ("signal: 6 ", ": it was aborted, as by a stack overflow, a panic while panicking or `abort`"),
-        ("signal: 9 ", ": it was killed, as by a system that is out of memory"),
-        ("signal: 11 ", ": it accessed memory that is not its own, as by a stack overflow"),
-        ("exit status: ", ": a cell ended it, as with `std::process::exit`"),
-    ] {
-        if how.starts_with(signal) {
-            return meaning;
-        }
-    }
-    ""
-}
-
-/// Whether more must follow for the code to be whole; for consoles, which send a line at a time.
-fn is_open(code: &str) -> bool {
-    let block = format!("{{{code}\n}}");
-    let count = |c: char| code.matches(c).count();
-    syn::parse_str::<syn::Block>(&block).is_err()
-        && (count('{') > count('}') || count('(') > count(')') || count('[') > count(']'))
 }
 
 /// All members of two objects.
@@ -662,99 +657,4 @@ fn with(mut object: Value, more: Value) -> Value {
         object.extend(more);
     }
     object
-}
-
-fn kernel_info() -> Value {
-    json!({
-        "status": "ok",
-        "protocol_version": PROTOCOL_VERSION,
-        "implementation": "igpt",
-        "implementation_version": env!("CARGO_PKG_VERSION"),
-        "language_info": {
-            "name": "rust",
-            "version": env!("CARGO_PKG_RUST_VERSION"),
-            "mimetype": "text/x-rustsrc",
-            "file_extension": ".rs",
-            "pygments_lexer": "rust",
-            "codemirror_mode": "rust",
-        },
-        "banner": format!("Rust by evcxr {}, with igpt {}", dirs::EVCXR_VERSION, env!("CARGO_PKG_VERSION")),
-        "debugger": false,
-        "help_links": [],
-    })
-}
-
-/// Signals: true for an interrupt, false for the end.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> bool {
-        tokio::select! {
-            _ = self.interrupt.recv() => true,
-            _ = self.terminate.recv() => false,
-            _ = self.hang_up.recv() => false,
-        }
-    }
-}
-
-/// The process that launched the kernel. When it is dead nobody will ever ask for anything; a front end that merely
-/// disconnected may come back.
-#[derive(Debug)]
-struct Parent {
-    parent: Option<rustix::process::Pid>,
-    named: Option<rustix::process::Pid>,
-}
-
-impl Parent {
-    fn new() -> Self {
-        let named = std::env::var("JPY_PARENT_PID").ok().and_then(|pid| pid.parse().ok());
-        let named = named.filter(|pid| *pid > 1).and_then(rustix::process::Pid::from_raw);
-        Self { parent: rustix::process::getppid(), named }
-    }
-
-    fn is_gone(&self) -> bool {
-        let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
-        rustix::process::getppid() != self.parent || self.named.is_some_and(gone)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn compile_errors_name_our_cell() {
-        let red = "\u{1b}[31mE0308\u{1b}[0m\u{1b}[31m:\u{1b}[0m";
-        let traceback =
-            [format!("{red} mismatched\n   ╭─[ \u{1b}[38;5;249mcommand_7\u{1b}[0m:1:1 ]\n 2 │ let")];
-        let fault = compile_fault("\u{1b}[91mmismatched types\u{1b}[0m", &traceback, 3);
-        assert_eq!((&*fault.ename, &*fault.evalue), ("CompileError", "mismatched types"));
-        assert_eq!(fault.traceback[1], "\u{1b}[31mE0308:\u{1b}[0m mismatched");
-        assert!(fault.traceback[2].contains("[ cell [3], line 2 ]"), "{:?}", fault.traceback);
-        let fault = compile_fault("unknown command", &["unknown command".into()], 3);
-        assert_eq!(fault.ename, "Error");
-    }
-
-    #[test]
-    fn open_code_is_known() {
-        for code in ["fn f() {", "foo(1,", "let a = [1,"] {
-            assert!(is_open(code), "{code}");
-        }
-        for code in ["", "let a = 1;", "fn f() {}", ":dep x", "let = ;", "1 +"] {
-            assert!(!is_open(code), "{code}");
-        }
-    }
 }

@@ -1,0 +1,55 @@
+//! A request to stop that long work polls, so that an interrupt need not kill it.
+//!
+//! Training, k-means, probes, features, samples and downloads ask [`check`] or [`requested`] between two pieces of
+//! their work, each far shorter than a second. So the stop button of a notebook ends them with every variable alive, and
+//! what keeps checkpoints goes on from there when the cell is run again. A cell of your own can do the same:
+//!
+//! ```
+//! for step in 0..1000 {
+//!     igpt::stop::check("counting")?;
+//!     // … a piece of work …
+//! }
+//! # Ok::<(), igpt::Error>(())
+//! ```
+
+use crate::{Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// Asks whatever runs to stop at the next good moment. Only an atomic store: a signal handler may call it.
+pub fn request() {
+    REQUESTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether someone asked, and no one answered yet.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// Takes the request back, if there is one, and says whether there was: whoever stops because of it calls this, so that
+/// the next work runs.
+pub fn answer() -> bool {
+    let requested = REQUESTED.swap(false, Ordering::Relaxed);
+    if requested {
+        // The kernel then waits until a checkpoint is written, and does not kill.
+        crate::notebook::tell("stopping");
+    }
+    requested
+}
+
+/// Takes a request back that nobody answered.
+pub fn clear() {
+    REQUESTED.store(false, Ordering::Relaxed);
+}
+
+/// Ends `what` if someone asked to stop.
+///
+/// # Errors
+/// [`Error::Interrupted`] if someone did.
+pub fn check(what: &str) -> Result<()> {
+    match answer() {
+        true => Err(Error::Interrupted(format!("{what} was interrupted"))),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Answers that need no engine.
+
+use serde_json::{Value, json};
+
+use super::wire::PROTOCOL_VERSION;
+use crate::dirs;
+
+/// What `kernel_info_request` asks for.
+pub fn kernel_info() -> Value {
+    json!({
+        "status": "ok",
+        "protocol_version": PROTOCOL_VERSION,
+        "implementation": "igpt",
+        "implementation_version": env!("CARGO_PKG_VERSION"),
+        "language_info": {
+            "name": "rust",
+            "version": env!("CARGO_PKG_RUST_VERSION"),
+            "mimetype": "text/x-rustsrc",
+            "file_extension": ".rs",
+            "pygments_lexer": "rust",
+            "codemirror_mode": "rust",
+        },
+        "banner": format!("Rust by evcxr {}, with igpt {}", dirs::EVCXR_VERSION, env!("CARGO_PKG_VERSION")),
+        "debugger": false,
+        "help_links": [],
+    })
+}
+
+/// Whether code is whole; for consoles, which send a line at a time.
+pub fn is_complete(code: &str) -> Value {
+    let block = format!("{{{code}\n}}");
+    let count = |c: char| code.matches(c).count();
+    let is_open = |(open, close)| count(open) > count(close);
+    let rust = !code.trim_start().starts_with(':');
+    let status = match syn::parse_str::<syn::Block>(&block).is_err() && rust {
+        false => "complete",
+        true if [('{', '}'), ('(', ')'), ('[', ']')].into_iter().any(is_open) => "incomplete",
+        // `let a =`, `1 +`, `a.`: more must follow.
+        true if code.trim_end().ends_with(['=', '+', '-', '*', '/', '.', ',', '&', '|']) => "incomplete",
+        true => "invalid",
+    };
+    match status {
+        "incomplete" => json!({"status": status, "indent": "    "}),
+        _ => json!({"status": status}),
+    }
+}
+
+/// What was entered since the kernel began.
+#[derive(Debug, Default)]
+pub struct History(Vec<(u64, String)>);
+
+impl History {
+    /// Remembers a cell.
+    pub fn push(&mut self, count: u64, code: &str) {
+        self.0.push((count, code.to_owned()));
+    }
+
+    /// Answers `history_request`. There is one session, the current one, and outputs are not kept.
+    pub fn answer(&self, request: &Value) -> Value {
+        let number = |key: &str| request[key].as_i64();
+        let most = number("n").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let chosen = match request["hist_access_type"].as_str() {
+            Some("range") => {
+                let (start, stop) = (number("start").unwrap_or(0), number("stop").unwrap_or(i64::MAX));
+                let is_current = matches!(number("session"), None | Some(0 | 1));
+                let within =
+                    |count: u64| i64::try_from(count).is_ok_and(|count| start <= count && count < stop);
+                self.0.iter().filter(|(count, _)| is_current && within(*count)).collect()
+            }
+            Some("search") => {
+                let pattern = request["pattern"].as_str().unwrap_or("*");
+                let mut found: Vec<_> =
+                    self.0.iter().filter(|(_, code)| matches_glob(pattern, code)).collect();
+                if request["unique"] == true {
+                    let mut seen = std::collections::HashSet::new();
+                    found.reverse();
+                    found.retain(|(_, code)| seen.insert(code));
+                    found.reverse();
+                }
+                last(found, most)
+            }
+            _ => last(self.0.iter().collect(), most),
+        };
+        let with_output = request["output"] == true;
+        let entries = chosen.into_iter().map(|(count, code)| match with_output {
+            true => json!([1, count, [code, null]]),
+            false => json!([1, count, code]),
+        });
+        json!({"status": "ok", "history": entries.collect::<Vec<_>>()})
+    }
+}
+
+/// The last `n`.
+fn last<T>(mut entries: Vec<T>, n: usize) -> Vec<T> {
+    entries.split_off(entries.len().saturating_sub(n))
+}
+
+/// Whether the whole text fits a pattern with `*` and `?`.
+fn matches_glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    // fits[j]: the pattern so far fits the first j characters.
+    let mut fits = vec![false; text.len() + 1];
+    fits[0] = true;
+    for p in pattern {
+        let mut next = vec![false; text.len() + 1];
+        next[0] = fits[0] && p == '*';
+        for (j, t) in text.iter().enumerate() {
+            next[j + 1] = match p {
+                '*' => next[j] || fits[j + 1],
+                p => fits[j] && (p == '?' || p == *t),
+            };
+        }
+        fits = next;
+    }
+    fits[text.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_code_is_known() {
+        for (code, status) in [
+            ("fn f() {", "incomplete"),
+            ("foo(1,", "incomplete"),
+            ("let a = [1,", "incomplete"),
+            ("1 +", "incomplete"),
+            ("let a =", "incomplete"),
+            ("", "complete"),
+            ("let a = 1;", "complete"),
+            ("fn f() {}", "complete"),
+            (":dep x", "complete"),
+            ("let = ;", "invalid"),
+            ("fn f() }", "invalid"),
+        ] {
+            assert_eq!(is_complete(code)["status"], status, "{code}");
+        }
+    }
+
+    #[test]
+    fn history_is_found_in_three_ways() {
+        let mut history = History::default();
+        for (count, code) in [(1, "let a = 1;"), (2, "a"), (3, "let b = 2;"), (4, "a")] {
+            history.push(count, code);
+        }
+        let ask = |request: Value| history.answer(&request)["history"].clone();
+        assert_eq!(
+            ask(json!({"hist_access_type": "tail", "n": 2})),
+            json!([[1, 3, "let b = 2;"], [1, 4, "a"]])
+        );
+        assert_eq!(
+            ask(json!({"hist_access_type": "range", "session": 0, "start": 2, "stop": 3, "output": true})),
+            json!([[1, 2, ["a", null]]])
+        );
+        assert_eq!(
+            ask(json!({"hist_access_type": "search", "pattern": "let*", "n": 1})),
+            json!([[1, 3, "let b = 2;"]])
+        );
+        let unique = json!({"hist_access_type": "search", "pattern": "?", "unique": true});
+        assert_eq!(ask(unique), json!([[1, 4, "a"]]));
+    }
+}

@@ -1,0 +1,230 @@
+//! A person's cell while it is at the engine: its outputs on their way to the client, its questions, its interruption.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{
+    cell::{Cell, Output},
+    client::{Channel, Client},
+    engine::Engine,
+    wire::Message,
+};
+
+/// A person's cell at the engine.
+#[derive(Debug)]
+pub struct Running {
+    /// The client's request.
+    pub request: Message,
+    /// The code as the person wrote it.
+    pub code: String,
+    /// Its number.
+    pub count: u64,
+    /// What the engine said of it so far.
+    pub cell: Cell,
+    stream: Coalescer,
+    /// The engine's question that the client has not answered yet.
+    question: Option<Message>,
+    /// How often the cell asked a client that cannot be asked.
+    refused: u32,
+    stop: Option<Stop>,
+    /// Bytes of displays so far.
+    displayed: usize,
+}
+
+/// Text of one stream that is about to be published.
+#[derive(Debug, Default)]
+struct Coalescer {
+    name: String,
+    text: String,
+    since: Option<Instant>,
+}
+
+/// An interrupt that is under way.
+#[derive(Debug, Default)]
+struct Stop {
+    /// When the cell's process was asked.
+    asked: Option<Instant>,
+    /// When to look again.
+    next: Option<Instant>,
+    killed: bool,
+}
+
+/// How long text may wait for more.
+const GATHER: Duration = Duration::from_millis(30);
+const GATHER_BYTES: usize = 32 * 1024;
+/// How long a cell may take until it stops by itself, with its variables alive.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often compilers are looked for: the engine may start another one.
+const LOOK: Duration = Duration::from_millis(150);
+/// What one display, and all of a cell, may hold: a notebook is no place for more.
+const LARGEST_DISPLAY: usize = 16 << 20;
+const ALL_DISPLAYS: usize = 512 << 20;
+
+impl Running {
+    /// A cell that was just sent to the engine.
+    pub fn new(request: Message, code: String, count: u64, cell: Cell) -> Self {
+        Self {
+            request,
+            code,
+            count,
+            cell,
+            stream: Coalescer::default(),
+            question: None,
+            refused: 0,
+            stop: None,
+            displayed: 0,
+        }
+    }
+
+    /// Whether the client wants to see nothing but text.
+    pub fn is_silent(&self) -> bool {
+        self.request.content["silent"] == true
+    }
+
+    /// Whether somebody wanted it to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Whether it asked for input that it could not get.
+    pub fn was_refused(&self) -> bool {
+        self.refused > 0
+    }
+
+    /// When to look at it although nothing was heard.
+    pub fn deadline(&self) -> Option<Instant> {
+        let text = self.stream.since.map(|since| since + GATHER);
+        let stop = self.stop.as_ref().and_then(|stop| stop.next);
+        [text, stop, self.cell.deadline()].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn pass_time(&mut self, now: Instant, engine: &Engine, client: &Client) {
+        if self.stream.since.is_some_and(|since| since + GATHER <= now) {
+            self.flush(client);
+        }
+        if self.stop.as_ref().and_then(|stop| stop.next).is_some_and(|next| next <= now) {
+            self.stop(now, engine);
+        }
+    }
+
+    /// Somebody wants it to stop; whoever wants it twice, wants it at any price.
+    pub fn interrupt(&mut self, engine: &Engine) {
+        let now = Instant::now();
+        match &mut self.stop {
+            None => {
+                self.stop = Some(Stop::default());
+                self.stop(now, engine);
+            }
+            Some(stop) => {
+                (stop.killed, stop.next) = (true, None);
+                engine.kill_cells();
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Instant, engine: &Engine) {
+        let Some(stop) = &mut self.stop else { return };
+        stop.next = None;
+        if stop.killed {
+            return;
+        }
+        // Code that waits for an answer polls nothing, and the engine does not notice the death of its process then.
+        if let Some(question) = self.question.take() {
+            stop.killed = true;
+            engine.kill_cells();
+            engine.answer(&question, "");
+            return;
+        }
+        if !self.cell.has_begun() {
+            engine.stop_compiling();
+            stop.next = Some(now + LOOK);
+            return;
+        }
+        match stop.asked {
+            None if engine.ask_to_stop() => {
+                stop.asked = Some(now);
+                stop.next = Some(now + PATIENCE);
+            }
+            // It stops, but has something to write first.
+            Some(_) if self.cell.is_stopping() => {}
+            _ => {
+                stop.killed = true;
+                engine.kill_cells();
+            }
+        }
+    }
+
+    /// A question of the cell goes to the client, if that can be asked.
+    pub fn ask(&mut self, engine: &Engine, client: &Client, question: &Message) {
+        if self.request.content["allow_stdin"] == true {
+            self.flush(client);
+            self.question = Some(question.clone());
+            client.send(Channel::Stdin, &self.request, "input_request", question.content.clone());
+            return;
+        }
+        engine.answer(question, "");
+        self.refused += 1;
+        if self.refused > 1 {
+            // It asks until it likes the answer.
+            engine.kill_cells();
+        }
+    }
+
+    /// The client's answer.
+    pub fn answer(&mut self, engine: &Engine, value: &str) {
+        if let Some(question) = self.question.take() {
+            engine.answer(&question, value);
+        }
+    }
+
+    /// Publishes an output. `place` says where a panic happened.
+    pub fn show(&mut self, client: &Client, output: Output, place: impl Fn(&super::cell::Failure) -> String) {
+        let (name, text) = match output {
+            Output::Stream { name, text } => (name, text),
+            Output::CaughtPanic { thread, failure } => {
+                let text =
+                    format!("thread '{thread}' panicked at {}:\n{}\n", place(&failure), failure.evalue);
+                ("stderr".into(), text)
+            }
+            Output::Value { data, metadata } => {
+                let content = json!({"data": data, "metadata": metadata, "execution_count": self.count});
+                return self.publish(client, "execute_result", content);
+            }
+            Output::Display { id, update, data } => {
+                let size = data.to_string().len();
+                self.displayed += size;
+                let data = match size > LARGEST_DISPLAY || self.displayed > ALL_DISPLAYS {
+                    true => json!({"text/plain": format!("[{:.0} MB, too much to show]", size as f64 / 1e6)}),
+                    false => data,
+                };
+                let kind = if update { "update_display_data" } else { "display_data" };
+                let content = json!({"data": data, "metadata": {}, "transient": {"display_id": id}});
+                return self.publish(client, kind, content);
+            }
+            Output::Clear => return self.publish(client, "clear_output", json!({"wait": false})),
+        };
+        if self.stream.name != name || self.stream.text.len() > GATHER_BYTES {
+            self.flush(client);
+        }
+        self.stream.name = name;
+        self.stream.text.push_str(&text);
+        self.stream.since.get_or_insert_with(Instant::now);
+    }
+
+    fn publish(&mut self, client: &Client, kind: &str, content: Value) {
+        self.flush(client);
+        if !self.is_silent() {
+            client.publish(&self.request.header, kind, content);
+        }
+    }
+
+    /// Publishes text that waits for more.
+    pub fn flush(&mut self, client: &Client) {
+        let Coalescer { name, text, since } = std::mem::take(&mut self.stream);
+        if since.is_some() {
+            client.publish(&self.request.header, "stream", json!({"name": name, "text": text}));
+        }
+    }
+}

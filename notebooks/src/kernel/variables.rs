@@ -1,0 +1,100 @@
+//! The variables of a notebook: which there are, and which a cell lost.
+
+use std::collections::BTreeMap;
+
+/// What the engine answers: a line `name: type` for each.
+pub const COMMAND: &str = ":vars";
+/// Ours, see `igpt::notebook::Session`.
+const SESSION: &str = "igpt_session";
+
+/// Variables with their types.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// Reads the engine's answer.
+    pub fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once(": "));
+        let theirs = pairs.filter(|(name, _)| *name != SESSION);
+        Self(theirs.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect())
+    }
+
+    /// What the person may not have noticed: variables of earlier cells that `code` used up, or gave another type.
+    pub fn notes_on(&self, now: &Self, code: &str) -> Vec<String> {
+        let is_new =
+            |name: &str| code.contains(&format!("let {name}")) || code.contains(&format!("mut {name}"));
+        let mut notes = Vec::new();
+        for (name, before) in &self.0 {
+            match now.0.get(name) {
+                None if code.contains(name.as_str()) => notes.push(format!(
+                    "note: this cell used up `{name}`, which later cells do not have any more (`{name}.clone()` keeps it)"
+                )),
+                Some(after) if after != before && is_new(name) => {
+                    notes.push(format!("note: `{name}` was {} and is {} now", short(before), short(after)));
+                }
+                _ => {}
+            }
+        }
+        notes
+    }
+
+    /// What a death costs.
+    pub fn lost(&self) -> String {
+        const KEPT: &str = "Functions, types and imports are still there";
+        match self.0.len() {
+            0 => format!("No variable is lost. {KEPT}."),
+            _ => {
+                let names: Vec<String> = self.0.keys().map(|name| format!("`{name}`")).collect();
+                format!("Variables are lost: {}. {KEPT}.", names.join(", "))
+            }
+        }
+    }
+}
+
+/// Takes our own variable out of what `:vars` shows.
+pub fn hide_ours(data: &mut serde_json::Value) {
+    if let Some(text) = data["text/plain"].as_str() {
+        let theirs: String =
+            text.lines().filter(|line| !line.starts_with(SESSION)).map(|line| format!("{line}\n")).collect();
+        data["text/plain"] = theirs.into();
+    }
+    if let Some(html) = data["text/html"].as_str() {
+        let (rows, ours) = (html.split_inclusive("<tr>"), format!("<td>{SESSION}</td>"));
+        data["text/html"] = rows.filter(|row| !row.contains(&ours)).collect::<String>().into();
+    }
+}
+
+/// `alloc::vec::Vec<u8>` becomes `Vec<u8>`.
+fn short(kind: &str) -> String {
+    let mut short = String::new();
+    for part in kind.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+        short.push_str(part.rsplit("::").next().unwrap_or(part));
+    }
+    format!("`{short}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_and_changed_variables_are_named() {
+        let before =
+            Variables::parse("a: alloc::vec::Vec<core::option::Option<u8>>\nb: f64\nigpt_session: igpt::S\n");
+        let after = Variables::parse("b: alloc::string::String\nc: u8\n");
+        assert_eq!(
+            before.notes_on(&after, "let b = f(a); let c = 1;"),
+            [
+                "note: this cell used up `a`, which later cells do not have any more (`a.clone()` keeps it)",
+                "note: `b` was `f64` and is `String` now",
+            ]
+        );
+        assert_eq!(before.notes_on(&before, "let b = 1.5;"), Vec::<String>::new());
+        assert_eq!(short("alloc::vec::Vec<core::option::Option<u8>>"), "`Vec<Option<u8>>`");
+        assert_eq!(
+            before.lost(),
+            "Variables are lost: `a`, `b`. Functions, types and imports are still there."
+        );
+        assert!(Variables::default().lost().starts_with("No variable is lost."));
+    }
+}

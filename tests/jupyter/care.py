@@ -1,0 +1,507 @@
+"""The kernel as a person at a notebook meets it: outputs that grow, interrupts, odd output, restarts, several clients.
+
+    .venv/bin/python tests/jupyter/care.py [part of a check's name …]
+
+Each check starts from a kernel that is alive (one is shared by those that leave it so) and prints a line; the first
+failure of a check is printed with what was seen, and the exit status says whether all went well."""
+
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+from jupyter_client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+class Cell:
+    """What a client saw of a cell: messages with the time at which they came, and the reply."""
+
+    def __init__(self):
+        self.messages, self.reply, self.begun, self.ended = [], None, time.perf_counter(), None
+
+    def of(self, *kinds):
+        return [message for _, message in self.messages if message["msg_type"] in kinds]
+
+    def text(self, name="stdout"):
+        return "".join(m["content"]["text"] for m in self.of("stream") if m["content"]["name"] == name)
+
+    def displays(self):
+        return [m["content"] for m in self.of("display_data", "update_display_data")]
+
+    @property
+    def status(self):
+        return self.reply["content"]["status"]
+
+    @property
+    def error(self):
+        content = self.reply["content"]
+        return f"{content.get('ename')}: {content.get('evalue')}"
+
+    @property
+    def value(self):
+        return self.of("execute_result")[-1]["content"]["data"]["text/plain"]
+
+    @property
+    def seconds(self):
+        return self.ended - self.begun
+
+
+class Kernel:
+    def __init__(self, **environment):
+        self.manager = KernelManager(kernel_name="igpt")
+        # Its log is for people who look for a fault.
+        self.log = tempfile.TemporaryFile("w+")
+        self.manager.start_kernel(env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
+        self.client = self.connect()
+
+    def connect(self):
+        client = self.manager.client()
+        client.start_channels()
+        client.wait_for_ready(timeout=120)
+        return client
+
+    def connect_as_another(self):
+        """A client with a session of its own, as that of another program."""
+        client = BlockingKernelClient(connection_file=self.manager.connection_file)
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=120)
+        return client
+
+    def start(self, code, client=None, **options):
+        """Sends a cell and gathers what comes, in a thread of its own."""
+        client = client or self.client
+        options.setdefault("allow_stdin", False)
+        cell = Cell()
+        cell.id = client.execute(code, **options)
+
+        def gather():
+            idle = False
+            while not (idle and cell.reply):
+                for channel in (client.iopub_channel, client.shell_channel):
+                    while channel.msg_ready():
+                        message = channel.get_msg()
+                        if message["parent_header"].get("msg_id") != cell.id:
+                            continue
+                        if message["msg_type"] == "execute_reply":
+                            cell.reply = message
+                        else:
+                            cell.messages.append((time.perf_counter(), message))
+                            content = message["content"]
+                            idle |= message["msg_type"] == "status" and content["execution_state"] == "idle"
+                time.sleep(0.002)
+            cell.ended = time.perf_counter()
+
+        cell.thread = threading.Thread(target=gather, daemon=True)
+        cell.thread.start()
+        return cell
+
+    def run(self, code, timeout=180, **options):
+        return self.wait(self.start(code, **options), timeout)
+
+    def wait(self, cell, timeout=180):
+        cell.thread.join(timeout)
+        assert cell.ended, f"no end within {timeout} s; seen: {[m['msg_type'] for _, m in cell.messages]}"
+        return cell
+
+    def interrupt(self):
+        self.manager.interrupt_kernel()
+
+    def ask(self, kind, client=None, **content):
+        client = client or self.client
+        message = client.session.msg(kind, content)
+        client.shell_channel.send(message)
+        end = time.perf_counter() + 60
+        while time.perf_counter() < end:
+            answer = client.shell_channel.get_msg(timeout=60)
+            if answer["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+                return answer["content"]
+        raise AssertionError(f"no answer to {kind}")
+
+    def end(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+_shared = None
+
+
+def shared():
+    global _shared
+    if _shared is None or not _shared.manager.is_alive():
+        _shared = Kernel()
+    _shared.run("let kept = 42;")
+    return _shared
+
+
+def still_there(kernel):
+    cell = kernel.run('println!("{kept}");')
+    assert cell.text() == "42\n", (cell.error, cell.text())
+
+
+# ---- Life
+
+
+@check
+def outputs_come_in_order_and_change_in_place():
+    cell = shared().run(
+        """println!("one");
+let mut a = show::display("first");
+println!("two");
+let mut b = show::display("second");
+a.update("first again");
+std::thread::sleep(std::time::Duration::from_millis(150));
+a.update("first at last");
+println!("three");
+drop(b);"""
+    )
+    assert cell.status == "ok", cell.error
+    order = [(m["msg_type"], m["content"].get("text") or m["content"]["data"]["text/plain"]) for m in
+             cell.of("stream", "display_data", "update_display_data")]
+    assert [kind for kind, _ in order] == [
+        "stream", "display_data", "stream", "display_data", "update_display_data", "stream"], order
+    assert order[4][1] == "first at last\n", order
+    ids = [content["transient"]["display_id"] for content in cell.displays()]
+    assert ids[0] == ids[2] != ids[1], ids
+
+
+@check
+def a_bar_moves_at_most_ten_times_a_second_and_keeps_no_times():
+    cell = shared().run(
+        """let mut bar = Bar::new("counting", 2000).unit("pieces");
+for _ in 0..2000 {
+    bar.advance(1);
+    std::thread::sleep(std::time::Duration::from_millis(1));
+}"""
+    )
+    assert cell.status == "ok", cell.error
+    seconds = cell.seconds
+    states = cell.displays()
+    assert 10 <= len(states) <= 10 * seconds + 3, (len(states), seconds)
+    texts = [content["data"]["text/plain"] for content in states]
+    assert any(re.search(r"\d+ % · \d+ of 2000 pieces · \d+/s · 0:0\d left", text) for text in texts), texts
+    assert texts[-1] == "counting: 2000 pieces\n", texts[-1]
+
+
+@check
+def what_is_cleared_is_gone():
+    cell = shared().run('println!("draft"); show::clear(); println!("final");')
+    kinds = [m["msg_type"] for m in cell.of("stream", "clear_output")]
+    assert kinds == ["stream", "clear_output", "stream"], kinds
+
+
+# ---- Odd output
+
+
+@check
+def a_line_that_is_not_ended_is_seen_at_once():
+    cell = shared().run(
+        """use std::io::Write as _;
+print!("a"); std::io::stdout().flush()?;
+std::thread::sleep(std::time::Duration::from_millis(700));
+println!("b");"""
+    )
+    times = [(at, m["content"]["text"]) for at, m in cell.messages if m["msg_type"] == "stream"]
+    assert [text for _, text in times] == ["a", "b\n"], times
+    assert times[1][0] - times[0][0] > 0.4, times
+
+
+@check
+def bytes_that_are_no_text_shift_nothing():
+    kernel = shared()
+    cell = kernel.run(
+        r"""std::io::stdout().write_all(b"a\xff\n")?;
+std::io::stderr().write_all(b"b\xfe\n")?;
+1 + 1"""
+    )
+    assert (cell.status, cell.value) == ("ok", "2"), cell.error
+    assert cell.text() == "a\ufffd\n" and cell.text("stderr") == "b\ufffd\n", (cell.text(), cell.text("stderr"))
+    cell = kernel.run('eprintln!("c"); 2 + 2')
+    assert (cell.value, cell.text("stderr")) == ("4", "c\n")
+
+
+@check
+def a_hundred_megabytes_are_cut():
+    kernel = shared()
+    cell = kernel.run('for line in 0..1_000_000 { println!("{line:099}"); }')
+    assert cell.status == "ok", cell.error
+    text = cell.text()
+    assert len(text) < 2e6 and "more than 1 MB of output" in text, len(text)
+    assert f"{999_999:099}" in text and re.search(r"\[\d+\.\d MB are left out here\]", text)
+    print(f"    100 MB took {cell.seconds:.1f} s, {len(text) / 1e6:.1f} MB were shown")
+    cell = kernel.run('println!("{}", "x".repeat(20_000_000));')
+    assert cell.status == "ok" and len(cell.text()) < 2e6, (cell.error, len(cell.text()))
+    still_there(kernel)
+
+
+@check
+def panics_everywhere_are_told_right():
+    kernel = shared()
+    cell = kernel.run('println!("{}", std::thread::spawn(|| panic!("in a thread")).join().is_err());')
+    assert cell.status == "ok" and cell.text() == "true\n" and "in a thread" in cell.text("stderr"), cell.error
+    cell = kernel.run(
+        """struct Bad;
+impl std::fmt::Display for Bad {
+    fn fmt(&self, _: &mut std::fmt::Formatter) -> std::fmt::Result { panic!("while printing") }
+}
+println!("{}", Bad);"""
+    )
+    assert cell.status == "error" and "while printing" in cell.error, cell.error
+    still_there(kernel)
+    cell = kernel.run(
+        """struct Worse;
+impl Drop for Worse { fn drop(&mut self) { panic!("second") } }
+let worse = Worse;
+{ let _worse = Worse; panic!("first"); }"""
+    )
+    assert cell.status == "error" and "ProcessDied" in cell.error and "`kept`" in cell.error, cell.error
+    cell = kernel.run('let kept = 42; println!("{kept}");')
+    assert cell.text() == "42\n", cell.error
+
+
+# ---- Interrupts
+
+
+@check
+def work_that_listens_ends_with_every_variable():
+    kernel = shared()
+    cell = kernel.start('let before = 7; loop { stop::check("waiting")?; std::thread::sleep(std::time::Duration::from_millis(5)); }')
+    time.sleep(3)
+    begun = time.perf_counter()
+    kernel.interrupt()
+    kernel.wait(cell)
+    took = time.perf_counter() - begun
+    assert cell.status == "error" and cell.error.startswith("Interrupted: waiting was interrupted"), cell.error
+    assert took < 2, took
+    still_there(kernel)
+
+
+@check
+def work_that_does_not_listen_is_ended_and_its_variables_are_named():
+    kernel = Kernel()
+    kernel.run("let alpha = 1; let beta = vec![2];")
+    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(3)
+    begun = time.perf_counter()
+    kernel.interrupt()
+    kernel.wait(cell)
+    took = time.perf_counter() - begun
+    assert "Interrupted" in cell.error and "`alpha`, `beta`" in cell.error, cell.error
+    assert 1.5 < took < 4, took
+    cell = kernel.run("1 + 1")
+    assert cell.value == "2", cell.error
+    kernel.end()
+
+
+@check
+def a_cell_that_is_compiled_is_interrupted_without_harm():
+    kernel = shared()
+    # Much to compile.
+    functions = "\n".join(
+        f"fn f{n}(x: &[f64]) -> f64 {{ x.iter().map(|a| a * {n}.5).filter(|a| *a > 1.0).sum::<f64>().sqrt() }}" for n in range(3000)
+    )
+    cell = kernel.start(functions + '\nprintln!("{}", f1(&[1.0]));')
+    time.sleep(1.5)
+    kernel.interrupt()
+    kernel.wait(cell, 20)
+    assert cell.status == "error" and "while it was compiled" in cell.error, cell.error
+    assert cell.seconds < 6, cell.seconds
+    still_there(kernel)
+
+
+@check
+def k_means_probes_and_samples_listen():
+    kernel = shared()
+    kernel.run(
+        """fn noise(count: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    (0..count).map(|_| { state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (state >> 33) as u8 }).collect()
+}
+let pixels = noise(3 << 23);
+let values: Vec<f32> = noise(4000 * 1536).iter().map(|x| f32::from(*x)).collect();
+let labels: Vec<u8> = noise(4000).iter().map(|x| x % 10).collect();
+let features = Features::new(values, 1, 1536)?;
+let shape = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512 };
+let network_parameters = Parameters::init(shape, 1)?;"""
+    )
+    for code, named in [
+        ("Palette::fit(&pixels, 3, &KMeans::new(512))?;", "k-means"),
+        ("Probe::fit(&features, 0, &labels, 10, 1e-9)?;", "the probe"),
+        ("let mut network = igpt::engine::Engine::new(shape)?;\nsample(&mut network, &network_parameters, &[], 16, 0, &Sampling::default())?;",
+         "sampling"),
+    ]:
+        cell = kernel.start(code)
+        time.sleep(2.5)
+        assert not cell.ended, f"{code} was too quick to be interrupted: {cell.reply and cell.error}"
+        begun = time.perf_counter()
+        kernel.interrupt()
+        kernel.wait(cell)
+        took = time.perf_counter() - begun
+        assert cell.error.startswith(f"Interrupted: {named} was interrupted"), cell.error
+        assert took < 2, (code, took)
+        print(f"    {named}: ended after {took:.2f} s")
+    still_there(kernel)
+
+
+@check
+def a_training_goes_on_where_it_was():
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Kernel(IGPT_STORE=folder, IGPT_PROFILE="quick")
+        assert kernel.run("let experiment = Experiment::current()?; let kept = 42;").status == "ok"
+        steps = []
+        for _ in range(2):
+            cell = kernel.start("let trained = experiment.pretrain()?;")
+            end = time.perf_counter() + 60
+            shown = lambda: [re.search(r"(\d+) of 500 steps", c["data"]["text/plain"]) for c in cell.displays()]
+            while time.perf_counter() < end and len([s for s in shown() if s]) < 6:
+                time.sleep(0.1)
+            begun = time.perf_counter()
+            kernel.interrupt()
+            kernel.wait(cell)
+            took = time.perf_counter() - begun
+            assert cell.error.startswith("Interrupted: the training was interrupted after"), cell.error
+            assert took < 2, took
+            steps.append([int(s.group(1)) for s in shown() if s])
+            still_there(kernel)
+        assert steps[0][0] == 0 and steps[1][0] >= steps[0][-2] > 0, steps
+        print(f"    first: steps {steps[0][0]} to {steps[0][-1]}, then {steps[1][0]} to {steps[1][-1]}")
+        kernel.end()
+
+
+@check
+def an_interrupt_while_the_kernel_wakes_ends_what_waits():
+    kernel = Kernel()
+    cells = [kernel.start('println!("one");'), kernel.start('println!("two");')]
+    time.sleep(1)
+    kernel.interrupt()
+    for cell in cells:
+        kernel.wait(cell, 30)
+    assert [cell.status for cell in cells] == ["error", "aborted"], [cell.status for cell in cells]
+    assert kernel.run('println!("three");').text() == "three\n"
+    kernel.end()
+
+
+# ---- Questions
+
+
+@check
+def what_evcxr_never_answers_is_answered():
+    kernel = Kernel()
+    kernel.run("let a = 20;")
+    cell = kernel.run("a + 1", user_expressions={"double": "2 * a", "wrong": "no_such_name"})
+    expressions = cell.reply["content"]["user_expressions"]
+    assert expressions["double"]["data"]["text/plain"] == "40", expressions
+    assert expressions["wrong"]["status"] == "error", expressions
+    count = cell.reply["content"]["execution_count"]
+    silent = kernel.run("a + 2", silent=True)
+    assert silent.status == "ok" and not silent.of("execute_input", "execute_result"), silent.messages
+    unstored = kernel.run("a + 3", store_history=False)
+    assert unstored.value == "23" and unstored.reply["content"]["execution_count"] == count
+    history = kernel.ask("history_request", hist_access_type="tail", n=10, output=False, raw=True)["history"]
+    assert [line[2] for line in history] == ["let a = 20;", "a + 1"], history
+    assert kernel.ask("comm_info_request")["comms"] == {}
+    assert kernel.ask("is_complete_request", code="fn f() {")["status"] == "incomplete"
+    variables = kernel.run(":vars").value
+    assert "a: i32" in variables and "igpt_session" not in variables, variables
+    assert ":dep" in kernel.run(":help").value
+    used_up = kernel.run("let list = vec![1];") and kernel.run("drop(list);")
+    assert "used up `list`" in used_up.text("stderr"), used_up.text("stderr")
+    assert "is `f64` now" in kernel.run("let a = 1.5;").text("stderr")
+    cleared = kernel.run(":clear")
+    assert cleared.status == "ok", cleared.error
+    assert kernel.run("let a = 5; println!(\"{a}\");").text() == "5\n"
+    kernel.end()
+
+
+@check
+def names_are_completed_and_explained():
+    kernel = shared()
+
+    def complete(code):
+        answer = kernel.ask("complete_request", code=code, cursor_pos=len(code))
+        assert answer["status"] == "ok", answer
+        return [code[: answer["cursor_start"]] + match for match in answer["matches"]]
+
+    for code, expected in [("Tensor::ze", "Tensor::zeros"), ("kep", "kept"), ("Palette::fi", "Palette::fit"), ("Exper", "Experiment")]:
+        found = complete(code)
+        assert any(match.startswith(expected) for match in found), (code, found[:10])
+    for code, expected in [("Tensor::zeros", "zero"), ("Palette::fit", "k-means"), ("Experiment::current", "profile")]:
+        answer = kernel.ask("inspect_request", code=code, cursor_pos=len(code) - 1, detail_level=0)
+        assert answer["found"] and expected in answer["data"]["text/plain"], (code, answer)
+
+
+@check
+def compile_errors_name_line_and_column():
+    cell = shared().run("let fine = 1;\nlet wrong: u8 = \"text\";\nfine + unknown")
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(cell.of("error")[0]["content"]["traceback"]))
+    assert re.search(r"cell \[\d+\], line 2, column 17", text), text
+
+
+# ---- Lives
+
+
+@check
+def restarts_and_ends_while_busy():
+    kernel = Kernel()
+    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(4)
+    kernel.manager.restart_kernel(now=False)
+    kernel.client.wait_for_ready(timeout=60)
+    assert kernel.run("1 + 1").value == "2"
+    kernel.client.execute("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(3)
+    begun = time.perf_counter()
+    kernel.client.stop_channels()
+    kernel.manager.shutdown_kernel(now=False)
+    assert time.perf_counter() - begun < 5 and not kernel.manager.is_alive()
+
+
+@check
+def two_clients_share_a_kernel_and_one_may_vanish():
+    kernel = shared()
+    other = kernel.connect_as_another()
+    cell = kernel.run("let theirs = 5; println!(\"{theirs}\");", client=other)
+    assert cell.text() == "5\n"
+    assert kernel.run("theirs + 1").value == "6"
+    # It leaves in the middle of a cell, whose output nobody waits for.
+    other.execute('for n in 0..20 { println!("{n}"); std::thread::sleep(std::time::Duration::from_millis(50)); }')
+    time.sleep(0.5)
+    other.stop_channels()
+    assert kernel.run("theirs + 2").value == "7"
+    again = kernel.connect_as_another()
+    assert kernel.run("theirs + 3", client=again).value == "8"
+    again.stop_channels()
+
+
+def main():
+    wanted = sys.argv[1:]
+    failed = []
+    for function in CHECKS:
+        name = function.__name__.replace("_", " ")
+        if wanted and not any(part in function.__name__ for part in wanted):
+            continue
+        begun = time.perf_counter()
+        try:
+            function()
+            print(f"ok      {name} ({time.perf_counter() - begun:.1f} s)", flush=True)
+        except Exception:
+            failed.append(name)
+            print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+    if _shared is not None:
+        _shared.end()
+    print(f"{len(failed)} of the checks failed: {', '.join(failed)}" if failed else "all is well")
+    sys.exit(bool(failed))
+
+
+main()
