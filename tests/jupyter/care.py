@@ -5,6 +5,7 @@
 Each check starts from a kernel that is alive (one is shared by those that leave it so) and prints a line; the first
 failure of a check is printed with what was seen, and the exit status says whether all went well."""
 
+import contextlib
 import os
 import re
 import sys
@@ -29,6 +30,17 @@ class Cell:
 
     def __init__(self):
         self.messages, self.reply, self.begun, self.ended = [], None, time.perf_counter(), None
+        self.idle, self.over = False, threading.Event()
+
+    def hear(self, message):
+        if message["msg_type"] == "execute_reply":
+            self.reply = message
+        else:
+            self.messages.append((time.perf_counter(), message))
+            self.idle |= message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+        if self.idle and self.reply and not self.ended:
+            self.ended = time.perf_counter()
+            self.over.set()
 
     def of(self, *kinds):
         return [message for _, message in self.messages if message["msg_type"] in kinds]
@@ -57,12 +69,35 @@ class Cell:
         return self.ended - self.begun
 
 
+class Pump(threading.Thread):
+    """Brings a client's messages to the cells that they belong to, and keeps the other answers."""
+
+    def __init__(self, client):
+        super().__init__(daemon=True)
+        self.client, self.cells, self.answers, self.lock = client, {}, {}, threading.Lock()
+        self.start()
+
+    def run(self):
+        while self.client.channels_running:
+            with self.lock:
+                for channel in (self.client.iopub_channel, self.client.shell_channel):
+                    while channel.msg_ready():
+                        message = channel.get_msg()
+                        parent = message["parent_header"].get("msg_id")
+                        if parent in self.cells:
+                            self.cells[parent].hear(message)
+                        elif channel is self.client.shell_channel:
+                            self.answers[parent] = message["content"]
+            time.sleep(0.002)
+
+
 class Kernel:
     def __init__(self, **environment):
         self.manager = KernelManager(kernel_name="igpt")
         # Its log is for people who look for a fault.
         self.log = tempfile.TemporaryFile("w+")
         self.manager.start_kernel(env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
+        self.pumps = {}
         self.client = self.connect()
 
     def connect(self):
@@ -84,34 +119,17 @@ class Kernel:
         client = client or self.client
         options.setdefault("allow_stdin", False)
         cell = Cell()
-        cell.id = client.execute(code, **options)
-
-        def gather():
-            idle = False
-            while not (idle and cell.reply):
-                for channel in (client.iopub_channel, client.shell_channel):
-                    while channel.msg_ready():
-                        message = channel.get_msg()
-                        if message["parent_header"].get("msg_id") != cell.id:
-                            continue
-                        if message["msg_type"] == "execute_reply":
-                            cell.reply = message
-                        else:
-                            cell.messages.append((time.perf_counter(), message))
-                            content = message["content"]
-                            idle |= message["msg_type"] == "status" and content["execution_state"] == "idle"
-                time.sleep(0.002)
-            cell.ended = time.perf_counter()
-
-        cell.thread = threading.Thread(target=gather, daemon=True)
-        cell.thread.start()
+        pump = self.pumps.get(client) or self.pumps.setdefault(client, Pump(client))
+        with pump.lock:
+            cell.id = client.execute(code, **options)
+            pump.cells[cell.id] = cell
         return cell
 
     def run(self, code, timeout=180, **options):
         return self.wait(self.start(code, **options), timeout)
 
     def wait(self, cell, timeout=180):
-        cell.thread.join(timeout)
+        cell.over.wait(timeout)
         assert cell.ended, f"no end within {timeout} s; seen: {[m['msg_type'] for _, m in cell.messages]}"
         return cell
 
@@ -120,17 +138,25 @@ class Kernel:
 
     def ask(self, kind, client=None, **content):
         client = client or self.client
-        message = client.session.msg(kind, content)
-        client.shell_channel.send(message)
+        pump = self.pumps.get(client) or self.pumps.setdefault(client, Pump(client))
+        with pump.lock:
+            message = client.session.msg(kind, content)
+            client.shell_channel.send(message)
         end = time.perf_counter() + 60
         while time.perf_counter() < end:
-            answer = client.shell_channel.get_msg(timeout=60)
-            if answer["parent_header"].get("msg_id") == message["header"]["msg_id"]:
-                return answer["content"]
+            if (answer := pump.answers.pop(message["header"]["msg_id"], None)) is not None:
+                return answer
+            time.sleep(0.005)
         raise AssertionError(f"no answer to {kind}")
 
+    def stop(self, client):
+        """The client leaves."""
+        pump = self.pumps.pop(client, None)
+        with pump.lock if pump else contextlib.nullcontext():
+            client.stop_channels()
+
     def end(self):
-        self.client.stop_channels()
+        self.stop(self.client)
         self.manager.shutdown_kernel(now=True)
 
 
@@ -456,13 +482,14 @@ def restarts_and_ends_while_busy():
     kernel = Kernel()
     cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
     time.sleep(4)
+    kernel.stop(kernel.client)
     kernel.manager.restart_kernel(now=False)
-    kernel.client.wait_for_ready(timeout=60)
+    kernel.client = kernel.connect()
     assert kernel.run("1 + 1").value == "2"
-    kernel.client.execute("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
     time.sleep(3)
     begun = time.perf_counter()
-    kernel.client.stop_channels()
+    kernel.stop(kernel.client)
     kernel.manager.shutdown_kernel(now=False)
     assert time.perf_counter() - begun < 5 and not kernel.manager.is_alive()
 
@@ -475,13 +502,13 @@ def two_clients_share_a_kernel_and_one_may_vanish():
     assert cell.text() == "5\n"
     assert kernel.run("theirs + 1").value == "6"
     # It leaves in the middle of a cell, whose output nobody waits for.
-    other.execute('for n in 0..20 { println!("{n}"); std::thread::sleep(std::time::Duration::from_millis(50)); }')
+    kernel.start('for n in 0..20 { println!("{n}"); std::thread::sleep(std::time::Duration::from_millis(50)); }', client=other)
     time.sleep(0.5)
-    other.stop_channels()
+    kernel.stop(other)
     assert kernel.run("theirs + 2").value == "7"
     again = kernel.connect_as_another()
     assert kernel.run("theirs + 3", client=again).value == "8"
-    again.stop_channels()
+    kernel.stop(again)
 
 
 def main():

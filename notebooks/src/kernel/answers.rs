@@ -45,6 +45,27 @@ pub fn is_complete(code: &str) -> Value {
     }
 }
 
+/// The place behind the name that a question about `position` means: the one that the cursor is on or behind, else that of
+/// the call in whose parentheses it is. The engine explains only what ends at the cursor. Both are counted in characters.
+pub fn end_of_name(code: &str, position: usize) -> usize {
+    let characters: Vec<char> = code.chars().collect();
+    let is_name = |at: usize| characters.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_');
+    let mut at = position.min(characters.len());
+    if !is_name(at) && !(at > 0 && is_name(at - 1)) {
+        let mut closed = 0;
+        let open = characters[..at].iter().rposition(|c| {
+            closed += match c {
+                ')' => 1,
+                '(' => -1,
+                _ => 0,
+            };
+            closed < 0
+        });
+        at = open.unwrap_or(at);
+    }
+    (at..=characters.len()).find(|end| !is_name(*end)).unwrap_or(at)
+}
+
 /// What was entered since the kernel began.
 #[derive(Debug, Default)]
 pub struct History(Vec<(u64, String)>);
@@ -135,6 +156,24 @@ mod tests {
             ("fn f() }", "invalid"),
         ] {
             assert_eq!(is_complete(code)["status"], status, "{code}");
+        }
+    }
+
+    #[test]
+    fn questions_are_about_whole_names() {
+        for (code, expected) in [
+            ("Ten|sor::zeros(3)", "Tensor"),
+            ("Tensor::ze|ros(3)", "Tensor::zeros"),
+            ("Tensor::zeros|(3)", "Tensor::zeros"),
+            ("Tensor::zeros(|", "Tensor::zeros"),
+            ("Tensor::zeros((2, 3), |)", "Tensor::zeros"),
+            ("é(f(1), |", "é"),
+            ("|", ""),
+        ] {
+            let position = code.chars().position(|c| c == '|').unwrap();
+            let code: String = code.chars().filter(|c| *c != '|').collect();
+            let end = end_of_name(&code, position);
+            assert_eq!(code.chars().take(end).collect::<String>(), expected);
         }
     }
 

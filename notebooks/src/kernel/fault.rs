@@ -136,7 +136,7 @@ fn shown_place(lines: &[String]) -> Option<(u64, usize)> {
             (number, bar) = (Some(shown), before.chars().count());
             continue;
         }
-        let mut at = 0;
+        let mut at = 0usize;
         for (style, text) in &pieces {
             if style == MAIN_MARK && text.contains(['─', '┬', '│', '╭']) {
                 // The bar, a blank, and the source from column 1 on.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 
 use super::{
-    answers::{History, is_complete, kernel_info},
+    answers::{History, end_of_name, is_complete, kernel_info},
     cell::{Cell, Ending, Failure, Output},
     client::{Channel, Client},
     engine::{Engine, Event},
@@ -211,7 +211,13 @@ impl Proxy {
             {
                 if let State::Idle(engine) = std::mem::replace(&mut self.state, State::Moving) {
                     self.busy(&request);
-                    let id = engine.ask(request.kind(), request.content.clone());
+                    let mut content = request.content.clone();
+                    if request.kind() == "inspect_request" {
+                        let position = content["cursor_pos"].as_u64().and_then(|at| usize::try_from(at).ok());
+                        let code = content["code"].as_str().unwrap_or_default();
+                        content["cursor_pos"] = end_of_name(code, position.unwrap_or(0)).into();
+                    }
+                    let id = engine.ask(request.kind(), content);
                     self.state = State::Asked { engine, request: Box::new(request), id };
                 }
                 return false;
