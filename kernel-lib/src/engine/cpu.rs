@@ -1,14 +1,17 @@
 //! The CPU: rayon's threads, and kernels in AVX-512, AVX2 or plain Rust (`cpu/`), chosen when the program runs.
 
 mod attention;
+mod bf16;
 mod cross_entropy;
 mod embedding;
+mod factors;
 mod gelu;
 mod lanes;
 mod matmul;
 mod norm;
 pub(super) mod optimizer;
 mod parallel;
+mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -16,10 +19,12 @@ pub use lanes::Isa;
 pub(super) use lanes::Scalar;
 
 use super::backend::{Arena, Backend, Embedding, Form, Heads, Input, Product, Span};
+use crate::model::Precision;
 use embedding::Source;
-use matmul::{Matrix, Target};
+use factors::{Bf16, Exact, Factors};
 use parallel::{Shared, Team, with_scratch};
 use std::marker::PhantomData;
+use tile::{Matrix, Target};
 
 /// Rows of one task of a kernel that works row by row; also rows whose gain gradients are added before they are added
 /// to the others', so it is part of the result's bits.
@@ -47,6 +52,7 @@ pub(super) fn extra_len(largest_matrix: usize, rows: usize, c: usize) -> usize {
 /// The CPU with the memory of one call.
 pub(super) struct Cpu<'a, S> {
     isa: Isa,
+    precision: Precision,
     team: Team,
     parameters: &'a [S],
     packed: &'a [S],
@@ -67,6 +73,7 @@ impl<'a, S: Scalar> Cpu<'a, S> {
     ) -> Self {
         Self {
             isa,
+            precision: Precision::F32,
             team: Team::all(),
             parameters,
             packed: &[],
@@ -75,6 +82,11 @@ impl<'a, S: Scalar> Cpu<'a, S> {
             extra,
             own: PhantomData,
         }
+    }
+
+    /// The same with factors of products in this precision, but for those that were packed before.
+    pub(super) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The same with packed matrices ([`pack`]), for sampling; `alone` if other threads do the like.
@@ -100,6 +112,39 @@ impl<'a, S: Scalar> Cpu<'a, S> {
     unsafe fn get<'b>(&self, span: Span) -> &'b [S] {
         // SAFETY: `pointer` checks that it lies in its arena, which lives as long as a kernel call at least.
         unsafe { std::slice::from_raw_parts(self.pointer(span), span.len) }
+    }
+
+    /// A matrix product, whose factors are rounded to bf16 or not.
+    fn product<F: Factors>(&mut self, product: Product) {
+        let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
+        let b_len = if form == Form::Packed { tile::packed_len(k, n) } else { k * n };
+        assert!(a.len == m * k && b.len == b_len && c.len == m * n, "{product:?}");
+        apart(&[c], &[a, b]);
+        let to = self.pointer(c);
+        let mut target = Target::set(to, n);
+        if let Some(plus) = plus {
+            assert_eq!(plus.len, c.len);
+            (target.plus, target.plus_row) = (self.pointer(plus), n);
+        }
+        let matrix = |span, row| Matrix { at: self.pointer(span).cast_const(), row, column: 1 };
+        let (isa, a_at, b_at) =
+            (self.isa, matrix(a, if form == Form::LeftTransposed { m } else { k }), matrix(b, n));
+        let (team, shape) = (self.team, [m, n, k]);
+        // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
+        unsafe {
+            match form {
+                Form::LeftTransposed => {
+                    matmul::multiply_transposed::<S, F>(isa, team, shape, a_at, b_at, target);
+                }
+                Form::Packed => matmul::multiply::<S, Exact>(isa, team, shape, a_at, self.get(b), target),
+                Form::Plain | Form::RightTransposed => {
+                    let b = if form == Form::Plain { b_at } else { Matrix { row: 1, column: k, ..b_at } };
+                    let packed = grown(&mut self.extra.packed, tile::packed_len(F::items(k), n));
+                    matmul::pack::<S, F>(isa, team, b, k, n, packed);
+                    matmul::multiply::<S, F>(isa, team, shape, a_at, packed, target);
+                }
+            }
+        }
     }
 
     /// The numbers of a span, to be written.
@@ -244,33 +289,9 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
     }
 
     fn matmul(&mut self, product: Product) {
-        let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
-        let b_len = if form == Form::Packed { matmul::packed_len(k, n) } else { k * n };
-        assert!(a.len == m * k && b.len == b_len && c.len == m * n, "{product:?}");
-        apart(&[c], &[a, b]);
-        let to = self.pointer(c);
-        let mut target = Target::set(to, n);
-        if let Some(plus) = plus {
-            assert_eq!(plus.len, c.len);
-            (target.plus, target.plus_row) = (self.pointer(plus), n);
-        }
-        let matrix = |span, row| Matrix { at: self.pointer(span).cast_const(), row, column: 1 };
-        let (isa, a_at, b_at) =
-            (self.isa, matrix(a, if form == Form::LeftTransposed { m } else { k }), matrix(b, n));
-        // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
-        unsafe {
-            match form {
-                Form::LeftTransposed => {
-                    matmul::multiply_transposed(isa, self.team, [m, n, k], a_at, b_at, target)
-                }
-                Form::Packed => matmul::multiply(isa, self.team, [m, n, k], a_at, self.get(b), target),
-                Form::Plain | Form::RightTransposed => {
-                    let b = if form == Form::Plain { b_at } else { Matrix { row: 1, column: k, ..b_at } };
-                    let packed = grown(&mut self.extra.packed, matmul::packed_len(k, n));
-                    matmul::pack(isa, self.team, b, k, n, packed);
-                    matmul::multiply(isa, self.team, [m, n, k], a_at, packed, target);
-                }
-            }
+        match self.precision {
+            Precision::F32 => self.product::<Exact>(product),
+            Precision::Bf16 => self.product::<Bf16>(product),
         }
     }
 
@@ -470,7 +491,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
 /// How many numbers the cached keys, and values, of one head of one picture take.
 pub(super) fn cache_len(tokens: usize, width: usize) -> [usize; 2] {
-    [matmul::packed_len(width, tokens), matmul::packed_len(tokens, width)]
+    [tile::packed_len(width, tokens), tile::packed_len(tokens, width)]
 }
 
 /// The results of tasks 0..n, which all threads share, in order.
@@ -481,7 +502,7 @@ pub(super) fn share<T: Send>(n: usize, task: impl Fn(usize) -> T + Sync + Send) 
 
 /// How many numbers a packed (k, n) matrix takes.
 pub(super) fn packed_len(k: usize, n: usize) -> usize {
-    matmul::packed_len(k, n)
+    tile::packed_len(k, n)
 }
 
 /// Packs a (k, n) matrix, or the transpose of an (n, k) one, for [`Form::Packed`].
@@ -490,7 +511,7 @@ pub(super) fn pack<S: Scalar>(isa: Isa, from: &[S], [k, n]: [usize; 2], transpos
     let at = from.as_ptr();
     let matrix = if transposed { Matrix { at, row: 1, column: k } } else { Matrix { at, row: n, column: 1 } };
     // SAFETY: the sizes were checked.
-    unsafe { matmul::pack(isa, Team::all(), matrix, k, n, to) };
+    unsafe { matmul::pack::<S, Exact>(isa, Team::all(), matrix, k, n, to) };
 }
 
 /// Numbers of one task of a kernel that works number by number.

@@ -279,7 +279,7 @@ fn the_number_of_threads_changes_no_bit() {
 fn the_instructions_and_recomputation_change_no_bit() {
     for config in UNEVEN {
         let best = everything(&mut Engine::new(config).unwrap(), 2);
-        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16] {
             match Engine::new(config).unwrap().with_isa(isa) {
                 Ok(mut engine) => assert!(everything(&mut engine, 2) == best, "{isa:?}, {config:?}"),
                 Err(error) => {
@@ -322,7 +322,9 @@ fn gradients_are_finite_differences() {
         for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
             let batch = Batch { tokens: &tokens, objective };
             let mut gradients = vec![0.0; values.len()];
-            core.loss(Isa::Portable, &values, &batch, Some((1.0, &mut gradients)), false);
+            let (to, precision) = (&mut gradients[..], Precision::F32);
+            let wanted = Wanted { to, scale: 1.0, recompute: false, precision };
+            core.loss(Isa::Portable, &values, &batch, Some(wanted));
             for entry in parameters.layout().entries() {
                 let mut rng = Rng::keyed(seed, &entry.name, [0, 0]);
                 let direction: Vec<f64> = entry.range.clone().map(|_| rng.normal()).collect();
@@ -332,7 +334,7 @@ fn gradients_are_finite_differences() {
                     let mut values = values.clone();
                     let moved = values[entry.range.clone()].iter_mut().zip(&direction);
                     moved.for_each(|(x, d)| *x += step * d);
-                    core.loss(Isa::Portable, &values, &batch, None, false)
+                    core.loss(Isa::Portable, &values, &batch, None)
                 };
                 // Richardson: the error of the difference is of the fourth order.
                 let mut difference = |h: f64| (at(h) - at(-h)) / (2.0 * h);

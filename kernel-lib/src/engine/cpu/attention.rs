@@ -17,10 +17,9 @@
 //! seen are exact zeros, and adding zero products changes no bit: so a query's bits do not depend on the queries and
 //! keys beside it, and one query against cached keys gives the same bits as that row of a whole picture.
 
+use super::factors::Exact;
 use super::lanes::{Kernel, LANES, Lanes, Scalar};
-use super::matmul::{
-    Matrix, PANEL, Panels, Target, few_rows, pack_panel, packed_len, packed_place, tile_rows,
-};
+use super::tile::{Matrix, PANEL, Panels, Target, few_rows, pack_panel, packed_len, packed_place, tile_rows};
 
 /// Keys that a tile of queries meets at once: whole blocks of queries, whole panels, whole tiles. Fixed: it is part of
 /// the result's bits.
@@ -61,7 +60,7 @@ impl<S: Scalar> Head<S> {
 #[inline(always)]
 unsafe fn pack<V: Lanes>(b: Matrix<V::Scalar>, k: usize, n: usize, to: *mut V::Scalar) {
     for column in (0..n).step_by(PANEL) {
-        unsafe { pack_panel::<V>(b, k, n, column, to.add(column * k)) };
+        unsafe { pack_panel::<V, Exact>(b, k, n, column, to.add(column * k)) };
     }
 }
 
@@ -156,7 +155,7 @@ unsafe fn queries<V: Lanes>(
             let to = end.next_multiple_of(PANEL).min(keys.capacity);
             // s = q kᵀ, not yet scaled: (m, end - start)
             let s = Target::set(scratch.wrapping_sub(start), ROW);
-            few_rows::<V>(m, keys.width, q, keys.k_panels(start, to), s);
+            few_rows::<V, Exact>(m, keys.width, q, keys.k_panels(start, to), s);
             for i in 0..m {
                 let row = scratch.add(i * ROW);
                 let seen = (if causal { sees + i } else { sees }).clamp(start, end) - start;
@@ -169,7 +168,7 @@ unsafe fn queries<V: Lanes>(
             // o = p v: (m, width)
             let p = Matrix { at: scratch.cast_const(), row: ROW, column: 1 };
             let to = if start > 0 { Target::add(o.c, o.c_row) } else { o };
-            few_rows::<V>(m, end - start, p, keys.v_panels(start), to);
+            few_rows::<V, Exact>(m, end - start, p, keys.v_panels(start), to);
         }
         for i in 0..m {
             scale_row::<V>(o.c.add(i * o.c_row), keys.width, V::Scalar::ONE / total[i]);
@@ -347,8 +346,8 @@ impl<S: Scalar> Kernel<S> for Backward<S> {
                             let tile = |at: *mut S| Target::set(at.add(i * ROW).wrapping_sub(start), ROW);
                             let q = Matrix { at: q.at.add(i * q.row), ..q };
                             let d_o = Matrix { at: d_o.at.add(i * d_o.row), ..d_o };
-                            few_rows::<V>(m, width, q, columns(k_transposed.cast_const()), tile(p));
-                            few_rows::<V>(m, width, d_o, columns(v_transposed.cast_const()), tile(ds));
+                            few_rows::<V, Exact>(m, width, q, columns(k_transposed.cast_const()), tile(p));
+                            few_rows::<V, Exact>(m, width, d_o, columns(v_transposed.cast_const()), tile(ds));
                         }
                         for i in i..i + m {
                             let seen = if causal { (first + i + 1).clamp(start, end) } else { end } - start;
@@ -368,7 +367,7 @@ impl<S: Scalar> Kernel<S> for Backward<S> {
                                 from: 0,
                                 to: width,
                             };
-                            few_rows::<V>(m, all - start, ds, k, to);
+                            few_rows::<V, Exact>(m, all - start, ds, k, to);
                         }
                         i += m;
                     }
@@ -392,7 +391,7 @@ impl<S: Scalar> Kernel<S> for Backward<S> {
                             };
                             let to = to.add(j * head.row);
                             let to = if new { Target::set(to, head.row) } else { Target::add(to, head.row) };
-                            few_rows::<V>(m, count - skip, of, panels, to);
+                            few_rows::<V, Exact>(m, count - skip, of, panels, to);
                         }
                         j += m;
                     }
