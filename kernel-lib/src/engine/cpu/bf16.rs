@@ -59,3 +59,6 @@ pub(super) fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LA
     }
     sums
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@
 use super::factors::Factors;
 use super::lanes::{Isa, Kernel, LANES, Lanes, Scalar};
 use super::parallel::{Shared, Team, with_scratch};
-use super::tile::{Matrix, PANEL, Panels, Target, few_rows, pack_panel, packed_len, tile_rows};
+use super::tile::{Matrix, PANEL, Panels, Target, copy_rows, few_rows, pack_panel, packed_len, tile_rows};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -49,15 +49,9 @@ impl<S: Scalar, F: Factors> Kernel<S> for Block<S, F> {
                     let to = if deep > 0 { Target::add(to.c, to.c_row) } else { to };
                     // SAFETY: `multiply` checked the sizes; scratch has 12 rows.
                     unsafe {
-                        for row in 0..m {
-                            let from = a.at.add((i + row) * a.row);
-                            for at in (0..depth).step_by(LANES) {
-                                let number = (deep + at) * F::EACH;
-                                let items = F::along::<V>(from.add(number), k - number);
-                                items.store(scratch.add(row * ROW + at));
-                            }
-                        }
-                        let a = Matrix { at: scratch.cast_const(), row: ROW, column: 1 };
+                        let first = deep * F::EACH;
+                        let a = Matrix { at: a.at.add(i * a.row + first), ..a };
+                        let a = copy_rows::<V, F>(a, m, (k - first).min(depth * F::EACH), scratch, ROW);
                         few_rows::<V, F>(m, depth, a, panels, to);
                     }
                     i += m;

@@ -80,6 +80,46 @@ pub(super) unsafe fn pack_panel<V: Lanes, F: Factors>(
     }
 }
 
+/// Rows of a left factor, (m, k), as items in scratch: (m, items), rows `to_row` apart. May be done in place. The last
+/// store of a row goes over its end.
+///
+/// # Safety
+/// The rows can be read, and scratch written.
+#[inline(always)]
+pub(super) unsafe fn copy_rows<V: Lanes, F: Factors>(
+    a: Matrix<V::Scalar>,
+    m: usize,
+    k: usize,
+    to: *mut V::Scalar,
+    to_row: usize,
+) -> Matrix<V::Scalar> {
+    for i in 0..m {
+        for at in (0..F::items(k)).step_by(LANES) {
+            let number = at * F::EACH;
+            // SAFETY: the caller's promise. What is written was read before.
+            unsafe {
+                F::along::<V>(a.at.add(i * a.row + number), k - number).store(to.add(i * to_row + at));
+            }
+        }
+    }
+    Matrix { at: to.cast_const(), row: to_row, column: 1 }
+}
+
+/// Rows of a left factor as items: where they are if they are items as they are, or else as [`copy_rows`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn item_rows<V: Lanes, F: Factors>(
+    a: Matrix<V::Scalar>,
+    m: usize,
+    k: usize,
+    scratch: *mut V::Scalar,
+    row: usize,
+) -> Matrix<V::Scalar> {
+    if F::EACH == 1 { a } else { unsafe { copy_rows::<V, F>(a, m, k, scratch, row) } }
+}
+
 /// Where the sums of a tile go: c = plus + sum, or c = sum.
 #[derive(Clone, Copy)]
 pub(super) struct Target<S> {
