@@ -93,8 +93,9 @@ impl Engine {
         Self { recompute, ..self }
     }
 
-    /// The same, computing gradients in this precision; see [`Precision`]. On a processor without
-    /// [`Isa::Avx512Bf16`], [`Precision::Bf16`] gives the same bits, but many times more slowly than `F32`.
+    /// The same, computing gradients in this precision; see [`Precision`]. [`Precision::Bf16`] is faster than `F32` only
+    /// with [`Isa::Avx512Bf16`]. Without, it gives the same bits, but about five times *more slowly* than `F32`: to check a
+    /// result, not to train.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }

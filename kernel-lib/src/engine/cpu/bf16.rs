@@ -1,7 +1,7 @@
 //! bf16: the upper half of an `f32`, 8 significant bits and all its range.
 //!
 //! Products of bf16 numbers are added to sums in `f32` by one instruction of AVX-512 BF16, `VDPBF16PS`, two products to
-//! each sum. Here is what it does, number by number, for processors without it: the same bits, many times slower. Two
+//! each sum. Here is what it does, number by number, for processors without it: the same bits, several times slower (and `x86.rs` says the same in vectors). Two
 //! numbers that follow each other along k are a *pair*: the even one in the low half, the odd one in the high half of
 //! the place of one `f32`.
 

@@ -22,7 +22,7 @@ pub enum Isa {
     /// AVX-512 (F, VL, DQ, BW): servers since 2017, AMD since Zen 4.
     Avx512,
     /// AVX-512 with dot products of bf16 pairs: AMD since Zen 4, Intel since Cooper Lake. Only training in bf16 is faster
-    /// with it; the others must compute such products in several steps, and are slower than in `f32`.
+    /// with it; the others compute such products in many steps, about five times more slowly than those of `f32`.
     Avx512Bf16,
 }
 

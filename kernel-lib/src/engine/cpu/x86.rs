@@ -51,6 +51,62 @@ fn of_array<V: Lanes<Scalar = f32>>(array: [f32; LANES]) -> V {
     unsafe { V::load(array.as_ptr()) }
 }
 
+/// The even and the odd numbers of pairs.
+#[inline(always)]
+unsafe fn numbers_512(pairs: __m512) -> [__m512; 2] {
+    unsafe {
+        let (bits, upper) = (_mm512_castps_si512(pairs), _mm512_set1_epi32(0xffff_0000_u32 as i32));
+        let (even, odd) = (_mm512_slli_epi32::<16>(bits), _mm512_and_si512(bits, upper));
+        [_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd)]
+    }
+}
+
+/// a · b + c, zeros in place of subnormal numbers; and whether some need a closer look: [`super::bf16::fma`].
+#[inline(always)]
+unsafe fn fma_512(a: __m512, b: __m512, c: __m512) -> (__m512, u32) {
+    unsafe {
+        let sum = _mm512_fmadd_ps(a, b, c);
+        let (size, least) = (_mm512_abs_ps(sum), _mm512_set1_ps(f32::MIN_POSITIVE));
+        let small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(size, least);
+        let sum = _mm512_mask_and_ps(sum, small, sum, _mm512_set1_ps(-0.0));
+        (sum, u32::from(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(size, least)))
+    }
+}
+
+/// As [`numbers_512`].
+#[inline(always)]
+unsafe fn numbers_256(pairs: __m256) -> [__m256; 2] {
+    unsafe {
+        let (bits, upper) = (_mm256_castps_si256(pairs), _mm256_set1_epi32(0xffff_0000_u32 as i32));
+        let (even, odd) = (_mm256_slli_epi32::<16>(bits), _mm256_and_si256(bits, upper));
+        [_mm256_castsi256_ps(even), _mm256_castsi256_ps(odd)]
+    }
+}
+
+/// As [`fma_512`].
+#[inline(always)]
+unsafe fn fma_256(a: __m256, b: __m256, c: __m256) -> (__m256, i32) {
+    unsafe {
+        let sum = _mm256_fmadd_ps(a, b, c);
+        let (sign, least) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(f32::MIN_POSITIVE));
+        let size = _mm256_andnot_ps(sign, sum);
+        let small = _mm256_cmp_ps::<_CMP_LT_OQ>(size, least);
+        let sum = _mm256_blendv_ps(sum, _mm256_and_ps(sum, sign), small);
+        (sum, _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(size, least)))
+    }
+}
+
+/// Both numbers of pairs.
+#[inline(always)]
+unsafe fn pairs_256(a: __m256, b: __m256, c: __m256) -> (__m256, i32) {
+    unsafe {
+        let ([a_even, a_odd], [b_even, b_odd]) = (numbers_256(a), numbers_256(b));
+        let (sum, first) = fma_256(a_odd, b_odd, c);
+        let (sum, second) = fma_256(a_even, b_even, sum);
+        (sum, first | second)
+    }
+}
+
 #[inline(always)]
 fn mask(n: usize) -> __mmask16 {
     ((1u32 << n.min(LANES)) - 1) as __mmask16
@@ -151,7 +207,17 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     #[inline(always)]
     fn fma_pairs(self, b: Self, c: Self) -> Self {
         if !BF16 {
-            return of_array(array(self).fma_pairs(array(b), array(c)));
+            // SAFETY: as above.
+            let in_parts = unsafe {
+                let ([a_even, a_odd], [b_even, b_odd]) = (numbers_512(self.0), numbers_512(b.0));
+                let (sum, first) = fma_512(a_odd, b_odd, c.0);
+                let (sum, second) = fma_512(a_even, b_even, sum);
+                (first | second == 0).then_some(Self(sum))
+            };
+            return match in_parts {
+                Some(sum) => sum,
+                None => of_array(array(self).fma_pairs(array(b), array(c))),
+            };
         }
         Self(unsafe {
             _mm512_dpbf16_ps(c.0, transmute::<__m512, __m512bh>(self.0), transmute::<__m512, __m512bh>(b.0))
@@ -283,6 +349,14 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     fn fma_pairs(self, b: Self, c: Self) -> Self {
-        of_array(array(self).fma_pairs(array(b), array(c)))
+        // SAFETY: as above.
+        let in_parts = unsafe {
+            let ((low, first), (high, second)) = (pairs_256(self.0, b.0, c.0), pairs_256(self.1, b.1, c.1));
+            (first | second == 0).then_some(Self(low, high))
+        };
+        match in_parts {
+            Some(sum) => sum,
+            None => of_array(array(self).fma_pairs(array(b), array(c))),
+        }
     }
 }
