@@ -165,7 +165,7 @@ fn main() -> Any<()> {
             let [parameters, kept, temporary, all] = megabytes;
             let yes = if recompute { "yes" } else { "no" };
             println!(
-                "| {name}, {pictures} pictures | {yes} | {parameters:.0} | {kept:.0} | {temporary:.0} | {all:.0} | {measured:.0} |"
+                "| {name}, batch {pictures} | {yes} | {parameters:.0} | {kept:.0} | {temporary:.0} | {all:.0} | {measured:.0} |"
             );
         }
     }
