@@ -28,7 +28,7 @@ fn main() -> Result<(), Failure> {
         let path = file.strip_prefix(&source)?;
         let Some(first) = path.iter().next().and_then(|part| part.to_str()) else { continue };
         let name = first.strip_suffix(".rs").unwrap_or(first);
-        let is_test = path.file_name().is_some_and(|name| name == "tests.rs");
+        let is_test = path.iter().any(|part| part == "tests.rs" || part == "tests");
         if NO_NUMBERS.contains(&name) || is_test {
             continue;
         }

@@ -14,6 +14,9 @@
 //! Pictures go through in shards of about 2,048 tokens; inside a shard all threads share each kernel's work, so a
 //! single picture uses them all; shards add to the gradients one after the other.
 //!
+//! **Precision.** Gradients can be computed with products of bf16 numbers ([`Precision::Bf16`]), everything else stays in
+//! `f32`. It is another result, but again the same bits always.
+//!
 //! **Memory.** For each token a block keeps 10 C + H + 2 numbers for the backward pass (its input, queries, keys and
 //! values, attention's output, the stream between, the MLP's 4 C before the activation; norms and activation are
 //! computed again), for the tokens of one shard. The T × T matrix of attention is never held. With
@@ -31,7 +34,7 @@ mod tests;
 
 pub use cpu::Isa;
 
-use crate::model::{Batch, Config, Layout, Network, Objective, Parameters};
+use crate::model::{Batch, Config, Layout, Network, Objective, Parameters, Precision};
 use crate::{Error, Result};
 use backend::Input;
 use cpu::{Cpu, Extra, Scalar};
@@ -54,6 +57,7 @@ use plan::{Keep, Plan, Weights};
 pub struct Engine {
     config: Config,
     isa: Isa,
+    precision: Precision,
     recompute: bool,
     core: Core<f32>,
 }
@@ -64,7 +68,8 @@ impl Engine {
     /// # Errors
     /// If there is no such network.
     pub fn new(config: Config) -> Result<Self> {
-        Ok(Self { config, isa: Isa::best(), recompute: false, core: Core::new(config)? })
+        let (isa, precision) = (Isa::best(), Precision::F32);
+        Ok(Self { config, isa, precision, recompute: false, core: Core::new(config)? })
     }
 
     /// The same with these instructions: other speed, same bits.
@@ -86,6 +91,14 @@ impl Engine {
     #[must_use]
     pub fn with_recomputation(self, recompute: bool) -> Self {
         Self { recompute, ..self }
+    }
+
+    /// The same, computing gradients in this precision; see [`Precision`]. [`Precision::Bf16`] is faster than `F32` only
+    /// with [`Isa::Avx512Bf16`]. Without, it gives the same bits, but about five times *more slowly* than `F32`: to check a
+    /// result, not to train.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Which instructions it uses.
@@ -148,6 +161,14 @@ struct Core<S> {
     extra: Extra<S>,
 }
 
+/// Gradients that are wanted: where they are added, times which scale, and how they are computed.
+struct Wanted<'a, S> {
+    to: &'a mut [S],
+    scale: f32,
+    recompute: bool,
+    precision: Precision,
+}
+
 impl<S: Scalar> Core<S> {
     fn new(config: Config) -> Result<Self> {
         let weights = Weights::new(&Layout::new(config)?);
@@ -159,6 +180,7 @@ impl<S: Scalar> Core<S> {
     fn shards(
         &mut self,
         isa: Isa,
+        precision: Precision,
         parameters: &[S],
         gradients: &mut [S],
         causal: bool,
@@ -180,7 +202,8 @@ impl<S: Scalar> Core<S> {
         for first in (0..pictures).step_by(each) {
             let range = first..(first + each).min(pictures);
             let workspace = &mut self.workspace[start..];
-            let mut machine = Cpu::new(isa, parameters, gradients, workspace, &mut self.extra);
+            let mut machine =
+                Cpu::new(isa, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
             let mut pass = Pass {
                 machine: &mut machine,
                 config: self.config,
@@ -194,27 +217,27 @@ impl<S: Scalar> Core<S> {
         self.plan = Some(plan);
     }
 
-    /// The loss of a batch that fits the network; its gradients times the scale are added if wanted.
+    /// The loss of a batch that fits the network, and its gradients if wanted.
     fn loss(
         &mut self,
         isa: Isa,
         parameters: &[S],
         batch: &Batch<'_>,
-        gradients: Option<(f32, &mut [S])>,
-        recompute: bool,
+        gradients: Option<Wanted<'_, S>>,
     ) -> f64 {
         let t = self.config.context;
         let pictures = batch.tokens.len() / t;
         let (rows, weights) = counting(batch, t);
         let causal = matches!(batch.objective, Objective::Autoregressive);
-        let (scale, gradients, keep) = match gradients {
-            None => (None, &mut [][..], Keep::Nothing),
-            Some((scale, gradients)) if recompute => (Some(scale), gradients, Keep::Starts),
-            Some((scale, gradients)) => (Some(scale), gradients, Keep::All),
+        let (scale, gradients, keep, precision) = match gradients {
+            None => (None, &mut [][..], Keep::Nothing, Precision::F32),
+            Some(Wanted { to, scale, recompute, precision }) => {
+                (Some(scale), to, if recompute { Keep::Starts } else { Keep::All }, precision)
+            }
         };
         let (mut loss, mut done) = (0.0, 0);
         let mut local = Vec::new();
-        self.shards(isa, parameters, gradients, causal, pictures, keep, |pass, pictures| {
+        self.shards(isa, precision, parameters, gradients, causal, pictures, keep, |pass, pictures| {
             let range = pictures.start * t..pictures.end * t;
             let tokens = &batch.tokens[range.clone()];
             let input = match batch.objective {
@@ -249,7 +272,8 @@ impl<S: Scalar> Core<S> {
         let Config { layers, width: c, context: t, .. } = self.config;
         let pictures = tokens.len() / t;
         let mut features = vec![0.0; pictures * (layers + 1) * c];
-        self.shards(isa, parameters, &mut [], causal, pictures, Keep::Nothing, |pass, pictures| {
+        let exact = Precision::F32;
+        self.shards(isa, exact, parameters, &mut [], causal, pictures, Keep::Nothing, |pass, pictures| {
             let tokens = &tokens[pictures.start * t..pictures.end * t];
             pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
             for l in 0..=layers {
@@ -280,7 +304,8 @@ impl<S: Scalar> Core<S> {
             to[..given].copy_from_slice(from);
         }
         let mut logits = vec![0.0; count * v];
-        self.shards(isa, parameters, &mut [], true, count, Keep::Nothing, |pass, pictures| {
+        let exact = Precision::F32;
+        self.shards(isa, exact, parameters, &mut [], true, count, Keep::Nothing, |pass, pictures| {
             pass.embed(Input::Shifted(&tokens[pictures.start * t..pictures.end * t]));
             (0..layers).for_each(|l| pass.forward_block(l));
             let rows: Vec<u32> = (0..pictures.len()).map(|i| (i * t + given) as u32).collect();
@@ -322,10 +347,15 @@ impl Network for Engine {
         self.config
     }
 
+    fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        self.precision = precision;
+        Ok(())
+    }
+
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
         self.check(parameters)?;
         batch.check(&self.config)?;
-        Ok(self.core.loss(self.isa, parameters.values(), batch, None, self.recompute))
+        Ok(self.core.loss(self.isa, parameters.values(), batch, None))
     }
 
     fn gradients(
@@ -338,8 +368,9 @@ impl Network for Engine {
         self.check(parameters)?;
         self.check(gradients)?;
         batch.check(&self.config)?;
-        let gradients = Some((scale, gradients.values_mut()));
-        Ok(self.core.loss(self.isa, parameters.values(), batch, gradients, self.recompute))
+        let Self { isa, precision, recompute, .. } = *self;
+        let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
+        Ok(self.core.loss(isa, parameters.values(), batch, Some(wanted)))
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {

@@ -6,6 +6,6 @@ mod parameters;
 mod reference;
 
 pub use config::Config;
-pub use network::{Batch, Network, Objective};
+pub use network::{Batch, Network, Objective, Precision};
 pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};
 pub use reference::{ImageGpt, Reference};

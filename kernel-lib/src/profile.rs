@@ -12,7 +12,7 @@
 //! ```
 
 use crate::augment::Augmentation;
-use crate::model::Config;
+use crate::model::{Config, Precision};
 use crate::sample::Sampling;
 use crate::show::{Cell, Show, Table};
 use crate::train::{Length, Training, WarmUp};
@@ -211,6 +211,10 @@ impl Profile {
             WarmUp::Epoch => "one epoch".to_owned(),
             WarmUp::Steps(steps) => format!("{steps} steps"),
         };
+        let precision = match training.precision {
+            Precision::F32 => "",
+            Precision::Bf16 => ", products in bf16",
+        };
         let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
@@ -225,7 +229,7 @@ impl Profile {
                     model.layers, model.width, model.heads
                 ),
             ),
-            ("Training", format!("{length} of {} pictures", training.batch)),
+            ("Training", format!("{length} of {} pictures{precision}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             ("Seed", training.seed.to_string()),
             ("Probe's L2", l2.join(", ")),

@@ -1,25 +1,31 @@
 //! The CPU: rayon's threads, and kernels in AVX-512, AVX2 or plain Rust (`cpu/`), chosen when the program runs.
 
 mod attention;
+mod bf16;
 mod cross_entropy;
 mod embedding;
+mod factors;
 mod gelu;
 mod lanes;
 mod matmul;
 mod norm;
 pub(super) mod optimizer;
 mod parallel;
+mod products;
+mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use lanes::Isa;
 pub(super) use lanes::Scalar;
 
-use super::backend::{Arena, Backend, Embedding, Form, Heads, Input, Product, Span};
+use super::backend::{Arena, Backend, Embedding, Heads, Input, Product, Span};
+use crate::model::Precision;
 use embedding::Source;
-use matmul::{Matrix, Target};
+use factors::{Bf16, Exact};
 use parallel::{Shared, Team, with_scratch};
 use std::marker::PhantomData;
+use tile::Matrix;
 
 /// Rows of one task of a kernel that works row by row; also rows whose gain gradients are added before they are added
 /// to the others', so it is part of the result's bits.
@@ -47,6 +53,7 @@ pub(super) fn extra_len(largest_matrix: usize, rows: usize, c: usize) -> usize {
 /// The CPU with the memory of one call.
 pub(super) struct Cpu<'a, S> {
     isa: Isa,
+    precision: Precision,
     team: Team,
     parameters: &'a [S],
     packed: &'a [S],
@@ -67,6 +74,7 @@ impl<'a, S: Scalar> Cpu<'a, S> {
     ) -> Self {
         Self {
             isa,
+            precision: Precision::F32,
             team: Team::all(),
             parameters,
             packed: &[],
@@ -75,6 +83,11 @@ impl<'a, S: Scalar> Cpu<'a, S> {
             extra,
             own: PhantomData,
         }
+    }
+
+    /// The same with factors of products in this precision, but for those that were packed before.
+    pub(super) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The same with packed matrices ([`pack`]), for sampling; `alone` if other threads do the like.
@@ -244,33 +257,9 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
     }
 
     fn matmul(&mut self, product: Product) {
-        let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
-        let b_len = if form == Form::Packed { matmul::packed_len(k, n) } else { k * n };
-        assert!(a.len == m * k && b.len == b_len && c.len == m * n, "{product:?}");
-        apart(&[c], &[a, b]);
-        let to = self.pointer(c);
-        let mut target = Target::set(to, n);
-        if let Some(plus) = plus {
-            assert_eq!(plus.len, c.len);
-            (target.plus, target.plus_row) = (self.pointer(plus), n);
-        }
-        let matrix = |span, row| Matrix { at: self.pointer(span).cast_const(), row, column: 1 };
-        let (isa, a_at, b_at) =
-            (self.isa, matrix(a, if form == Form::LeftTransposed { m } else { k }), matrix(b, n));
-        // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
-        unsafe {
-            match form {
-                Form::LeftTransposed => {
-                    matmul::multiply_transposed(isa, self.team, [m, n, k], a_at, b_at, target)
-                }
-                Form::Packed => matmul::multiply(isa, self.team, [m, n, k], a_at, self.get(b), target),
-                Form::Plain | Form::RightTransposed => {
-                    let b = if form == Form::Plain { b_at } else { Matrix { row: 1, column: k, ..b_at } };
-                    let packed = grown(&mut self.extra.packed, matmul::packed_len(k, n));
-                    matmul::pack(isa, self.team, b, k, n, packed);
-                    matmul::multiply(isa, self.team, [m, n, k], a_at, packed, target);
-                }
-            }
+        match self.precision {
+            Precision::F32 => self.product::<Exact>(product),
+            Precision::Bf16 => self.product::<Bf16>(product),
         }
     }
 
@@ -301,55 +290,17 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
     }
 
     fn attention(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
-        apart(&[o, lse], &[qkv]);
-        let Heads { pictures, tokens, heads: count, width, .. } = heads;
-        let c = count * width;
-        assert!(qkv.len == pictures * tokens * 3 * c && o.len == pictures * tokens * c);
-        assert_eq!(lse.len, pictures * count * tokens);
-        let all = Shared((self.pointer(qkv), self.pointer(o), self.pointer(lse)));
-        let isa = self.isa;
-        self.team.share(pictures * count, |task| {
-            let (picture, head) = (task / count, task % count);
-            let (qkv, o, lse) = all.get();
-            let o = o.wrapping_add(picture * tokens * c + head * width);
-            let lse = lse.wrapping_add(task * tokens);
-            let head = head_at(heads, qkv, picture, head);
-            with_scratch(attention::forward_scratch(tokens, width), |scratch| {
-                let scratch = scratch.as_mut_ptr();
-                S::run(isa, attention::Forward { head, o, o_row: c, lse, scratch });
-            });
-        });
+        match self.precision {
+            Precision::F32 => self.attend::<Exact>(heads, qkv, o, lse),
+            Precision::Bf16 => self.attend::<Bf16>(heads, qkv, o, lse),
+        }
     }
 
     fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span) {
-        apart(&[dqkv], &[qkv, o, lse, d_o]);
-        let Heads { pictures, tokens, heads: count, width, .. } = heads;
-        let c = count * width;
-        assert!(qkv.len == pictures * tokens * 3 * c && o.len == pictures * tokens * c);
-        assert!(lse.len == pictures * count * tokens && d_o.len == o.len && dqkv.len == qkv.len);
-        let all = Shared([qkv, o, lse, d_o, dqkv].map(|span| self.pointer(span)));
-        let isa = self.isa;
-        self.team.share(pictures * count, |task| {
-            let (picture, head) = (task / count, task % count);
-            let [qkv, o, lse, d_o, dqkv] = all.get();
-            let at = picture * tokens * c + head * width;
-            let dq = dqkv.wrapping_add(3 * picture * tokens * c + head * width);
-            let head = head_at(heads, qkv, picture, head);
-            with_scratch(attention::backward_scratch(tokens, width), |scratch| {
-                let kernel = attention::Backward {
-                    head,
-                    o: o.wrapping_add(at),
-                    d_o: d_o.wrapping_add(at),
-                    o_row: c,
-                    lse: lse.wrapping_add(task * tokens),
-                    dq,
-                    dk: dq.wrapping_add(c),
-                    dv: dq.wrapping_add(2 * c),
-                    scratch: scratch.as_mut_ptr(),
-                };
-                S::run(isa, kernel);
-            });
-        });
+        match self.precision {
+            Precision::F32 => self.attend_backward::<Exact>(heads, qkv, o, lse, d_o, dqkv),
+            Precision::Bf16 => self.attend_backward::<Bf16>(heads, qkv, o, lse, d_o, dqkv),
+        }
     }
 
     fn cross_entropy(
@@ -470,7 +421,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
 /// How many numbers the cached keys, and values, of one head of one picture take.
 pub(super) fn cache_len(tokens: usize, width: usize) -> [usize; 2] {
-    [matmul::packed_len(width, tokens), matmul::packed_len(tokens, width)]
+    [tile::packed_len(width, tokens), tile::packed_len(tokens, width)]
 }
 
 /// The results of tasks 0..n, which all threads share, in order.
@@ -481,7 +432,7 @@ pub(super) fn share<T: Send>(n: usize, task: impl Fn(usize) -> T + Sync + Send) 
 
 /// How many numbers a packed (k, n) matrix takes.
 pub(super) fn packed_len(k: usize, n: usize) -> usize {
-    matmul::packed_len(k, n)
+    tile::packed_len(k, n)
 }
 
 /// Packs a (k, n) matrix, or the transpose of an (n, k) one, for [`Form::Packed`].
@@ -490,7 +441,7 @@ pub(super) fn pack<S: Scalar>(isa: Isa, from: &[S], [k, n]: [usize; 2], transpos
     let at = from.as_ptr();
     let matrix = if transposed { Matrix { at, row: 1, column: k } } else { Matrix { at, row: n, column: 1 } };
     // SAFETY: the sizes were checked.
-    unsafe { matmul::pack(isa, Team::all(), matrix, k, n, to) };
+    unsafe { matmul::pack::<S, Exact>(isa, Team::all(), matrix, k, n, to) };
 }
 
 /// Numbers of one task of a kernel that works number by number.
@@ -502,12 +453,4 @@ fn grown<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
         buffer.resize(len, T::default());
     }
     &mut buffer[..len]
-}
-
-/// One head of one picture.
-fn head_at<S>(heads: Heads, qkv: *mut S, picture: usize, head: usize) -> attention::Head<S> {
-    let Heads { tokens, heads, width, causal, .. } = heads;
-    let c = heads * width;
-    let q = qkv.wrapping_add(3 * picture * tokens * c + head * width).cast_const();
-    attention::Head { q, k: q.wrapping_add(c), v: q.wrapping_add(2 * c), row: 3 * c, tokens, width, causal }
 }

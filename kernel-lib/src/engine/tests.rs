@@ -1,6 +1,8 @@
 //! The engine against an independent network in f64 (candle, differentiated by candle), against itself on other
 //! threads and instruction sets, and against finite differences.
 
+mod bf16;
+
 use super::*;
 use crate::model::Reference;
 use crate::rng::Rng;
@@ -261,34 +263,44 @@ const UNEVEN: [Config; 2] = [
     Config { layers: 1, width: 20, heads: 1, context: 610, vocabulary: 300 },
 ];
 
+/// Those in each precision.
+fn cases() -> impl Iterator<Item = (Config, Precision)> {
+    UNEVEN
+        .into_iter()
+        .flat_map(|config| [Precision::F32, Precision::Bf16].map(|precision| (config, precision)))
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for config in UNEVEN {
+    for (config, precision) in cases() {
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| everything(&mut Engine::new(config).unwrap(), 1))
+            pool.install(|| everything(&mut Engine::new(config).unwrap().with_precision(precision), 1))
         };
         let one = with(1);
         for threads in [2, 3, 8] {
-            assert!(with(threads) == one, "{threads} threads, {config:?}");
+            assert!(with(threads) == one, "{threads} threads, {config:?}, {precision:?}");
         }
     }
 }
 
 #[test]
 fn the_instructions_and_recomputation_change_no_bit() {
-    for config in UNEVEN {
-        let best = everything(&mut Engine::new(config).unwrap(), 2);
-        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
-            match Engine::new(config).unwrap().with_isa(isa) {
-                Ok(mut engine) => assert!(everything(&mut engine, 2) == best, "{isa:?}, {config:?}"),
+    for (config, precision) in cases() {
+        let engine = || Engine::new(config).unwrap().with_precision(precision);
+        let best = everything(&mut engine(), 2);
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16] {
+            match engine().with_isa(isa) {
+                Ok(mut engine) => {
+                    assert!(everything(&mut engine, 2) == best, "{isa:?}, {config:?}, {precision:?}")
+                }
                 Err(error) => {
                     assert!(!isa.is_available() && error.to_string().contains("its best is"), "{error}");
                 }
             }
         }
-        let mut engine = Engine::new(config).unwrap().with_recomputation(true);
-        assert!(everything(&mut engine, 2) == best, "recomputed, {config:?}");
+        let mut engine = engine().with_recomputation(true);
+        assert!(everything(&mut engine, 2) == best, "recomputed, {config:?}, {precision:?}");
     }
 }
 
@@ -322,7 +334,9 @@ fn gradients_are_finite_differences() {
         for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
             let batch = Batch { tokens: &tokens, objective };
             let mut gradients = vec![0.0; values.len()];
-            core.loss(Isa::Portable, &values, &batch, Some((1.0, &mut gradients)), false);
+            let (to, precision) = (&mut gradients[..], Precision::F32);
+            let wanted = Wanted { to, scale: 1.0, recompute: false, precision };
+            core.loss(Isa::Portable, &values, &batch, Some(wanted));
             for entry in parameters.layout().entries() {
                 let mut rng = Rng::keyed(seed, &entry.name, [0, 0]);
                 let direction: Vec<f64> = entry.range.clone().map(|_| rng.normal()).collect();
@@ -332,7 +346,7 @@ fn gradients_are_finite_differences() {
                     let mut values = values.clone();
                     let moved = values[entry.range.clone()].iter_mut().zip(&direction);
                     moved.for_each(|(x, d)| *x += step * d);
-                    core.loss(Isa::Portable, &values, &batch, None, false)
+                    core.loss(Isa::Portable, &values, &batch, None)
                 };
                 // Richardson: the error of the difference is of the fourth order.
                 let mut difference = |h: f64| (at(h) - at(-h)) / (2.0 * h);

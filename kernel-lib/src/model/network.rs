@@ -2,6 +2,7 @@
 
 use super::{Config, Parameters};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 /// Pictures as sequences of tokens, `(B, T)`, and what of them is to be predicted.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +63,36 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// How precisely gradients are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Everything in `f32`.
+    #[default]
+    F32,
+    /// Factors of matrix products are rounded to bf16, which has 8 significant bits, as they go into the product;
+    /// sums of products and everything else stay in `f32`: parameters, activations, gradients, the optimiser. Loss,
+    /// features and samples of a trained network are computed in `f32` all the same. For processors with AVX-512 BF16:
+    /// others give the same bits, but several times more slowly than in `f32`.
+    Bf16,
+}
+
 /// An image GPT that computes with given parameters. Sizes: `B` pictures, `T` tokens each, `C` channels, `L` blocks,
 /// `V` colours.
 pub trait Network: Send {
     /// The network's shape.
     fn config(&self) -> Config;
+
+    /// From now on computes gradients in this precision. A network is in `f32` at first, and need not have another.
+    ///
+    /// # Errors
+    /// If it has no such precision.
+    fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        match precision {
+            Precision::F32 => Ok(()),
+            other => Err(Error::invalid(format!("this network computes in F32 only, not in {other:?}"))),
+        }
+    }
 
     /// The loss of a batch, in nats per predicted token.
     ///

@@ -1,6 +1,7 @@
 //! Settings of a pre-training run.
 
 use super::{Adam, Batches, Schedule};
+use crate::model::Precision;
 use crate::rng::Rng;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ pub struct Training {
     /// What is predicted.
     #[serde(default)]
     pub objective: Pretext,
+    /// How precisely gradients are computed. Not written where it is the default, so that keys of results are as they
+    /// were before there was a choice.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// Of the network's start, the order of pictures, and masks.
     #[serde(default)]
     pub seed: u64,
@@ -84,6 +89,10 @@ pub enum Pretext {
     },
 }
 
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
+}
+
 mod default {
     pub(super) const fn batch() -> usize {
         128
@@ -112,6 +121,7 @@ impl Training {
             warm_up: WarmUp::Epoch,
             adam: Adam::default(),
             objective: Pretext::Autoregressive,
+            precision: Precision::F32,
             seed: 0,
             log_every: default::log_every(),
             evaluate_every: default::evaluate_every(),
@@ -199,6 +209,9 @@ impl Training {
         if let Pretext::Bert { mask } = self.objective {
             differs(mask != 0.15, format!("{mask} of the tokens masked instead of 0.15"));
         }
+        if self.precision == Precision::Bf16 {
+            differs(true, "matrix products of bf16 numbers, which the paper does not mention".to_owned());
+        }
         differences
     }
 }
@@ -230,6 +243,7 @@ mod tests {
             warm_up: WarmUp::Steps(50),
             adam: Adam { beta_2: 0.999, weight_decay: 0.01, clip: Some(1.0), ..Adam::default() },
             objective: Pretext::Bert { mask: 0.2 },
+            precision: Precision::Bf16,
             ..paper
         };
         assert_eq!(
@@ -242,10 +256,14 @@ mod tests {
                 "a weight decay of 0.01 instead of none",
                 "gradients clipped to a norm of 1, which the paper does not mention",
                 "0.2 of the tokens masked instead of 0.15",
+                "matrix products of bf16 numbers, which the paper does not mention",
             ]
         );
         let text = toml::to_string(&other).unwrap();
         assert_eq!(toml::from_str::<Training>(&text).unwrap(), other, "{text}");
+        assert!(text.contains("precision = \"bf16\""), "{text}");
+        // The default is not written: keys of results that were there before are still theirs.
+        assert!(!toml::to_string(&paper).unwrap().contains("precision"));
     }
 
     #[test]

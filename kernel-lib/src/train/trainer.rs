@@ -59,14 +59,15 @@ impl Trainer {
     /// `validation` (which may be empty).
     ///
     /// # Errors
-    /// If the settings make no sense.
+    /// If the settings make no sense, or the network has not their precision.
     pub fn new(
         settings: Training,
-        network: Box<dyn Network>,
+        mut network: Box<dyn Network>,
         training: Arc<dyn Examples>,
         validation: Arc<dyn Examples>,
     ) -> Result<Self> {
         settings.validate(training.len())?;
+        network.set_precision(settings.precision)?;
         let config = network.config();
         let now = Checkpoint {
             step: 0,

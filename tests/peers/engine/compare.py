@@ -144,14 +144,18 @@ def generator(shape, count):
 
 
 class Ours:
-    def __init__(self, program, shape, parameters, tokens):
+    def __init__(self, program, precision, shape, parameters, tokens):
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        print("ours:", self.ask("start", *shape, parameters, tokens))
+        print(f"ours, {precision}:", self.ask("start", precision, *shape, parameters, tokens))
 
     def ask(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def timed(f, n=1):
@@ -200,7 +204,8 @@ def main():
             files = [f"{folder}/parameters.f32", f"{folder}/tokens.u16"]
             pathlib.Path(files[0]).write_bytes(flat.tobytes())
             pathlib.Path(files[1]).write_bytes(tokens.tobytes())
-            ours = Ours(arguments.ours, shape, *files)
+            ours = Ours(arguments.ours, "f32", shape, *files)
+            ours_bf16 = Ours(arguments.ours, "bf16", shape, *files)
 
             if "features" in arguments.what:
                 features, compiled = net.features, torch.compile(net.features)
@@ -233,18 +238,20 @@ def main():
                     contestants["torch.compile"] = trainer(flat, shape, batch, compiled=True)
                 contestants["torch bf16 autocast"] = trainer(flat, shape, batch, low=True)
                 # The same losses after some steps: the same network, gradients and optimiser.
-                mine = ours.ask("train", 3)["loss"]
+                mine, mine_bf16 = (side.ask("train", 3)["loss"] for side in (ours, ours_bf16))
                 losses = {name: [step() for _ in range(3)][-1] for name, step in contestants.items()}
-                print(f"loss of the third step: ours {mine:.6f}, {losses}")
+                print(f"loss of the third step: ours {mine:.6f}, in bf16 {mine_bf16:.6f}, {losses}")
                 assert math.isclose(losses["torch eager"], mine, rel_tol=1e-5), (losses, mine)
+                assert math.isclose(mine_bf16, mine, rel_tol=1e-2), (mine_bf16, mine)
                 rounds = []
                 for _ in range(arguments.rounds):
                     n = arguments.steps
-                    rounds.append({"ours": ours.ask("train", n)["seconds"]}
+                    rounds.append({"ours": ours.ask("train", n)["seconds"],
+                                   "ours bf16": ours_bf16.ask("train", n)["seconds"]}
                                   | {name: timed(step, n) for name, step in contestants.items()})
                 report("train", rounds)
-            ours.process.stdin.close()
-            ours.process.wait()
+            ours.close()
+            ours_bf16.close()
     print("\nx: a contestant's time over ours, the median of the rounds' (and their range)")
 
 

@@ -1,14 +1,14 @@
 //! The library's side of `compare.py`. Its input is lines of words, and it answers each with a line of JSON:
 //!
-//! - `start LAYERS WIDTH HEADS CONTEXT VOCABULARY PARAMETERS TOKENS`: reads parameters (f32, in the layout's order) and
-//!   a batch of tokens (u16) from files;
+//! - `start PRECISION LAYERS WIDTH HEADS CONTEXT VOCABULARY PARAMETERS TOKENS`: reads parameters (f32, in the layout's
+//!   order) and a batch of tokens (u16) from files; trains in this precision, `f32` or `bf16`;
 //! - `train N`: N steps of gradients and AdamW, the seconds of each and the last loss;
 //! - `features`: features of the batch, the seconds and their mean square;
 //! - `sample N`: draws N pictures, the seconds.
 
 use igpt::engine::optimizer::{AdamStep, adam};
 use igpt::engine::{Engine, Isa};
-use igpt::model::{Batch, Config, Network as _, Parameters};
+use igpt::model::{Batch, Config, Network as _, Parameters, Precision};
 use igpt::sample::{Sampling, sample};
 use serde_json::json;
 use std::io::{BufRead as _, Write as _};
@@ -26,9 +26,10 @@ struct Side {
 
 impl Side {
     fn start(words: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
-        let [layers, width, heads, context, vocabulary, parameters, tokens] = words else {
-            return Err("start needs five numbers and two files".into());
+        let [precision, layers, width, heads, context, vocabulary, parameters, tokens] = words else {
+            return Err("start needs a precision, five numbers and two files".into());
         };
+        let precision: Precision = serde_json::from_value(json!(precision))?;
         let config = Config {
             layers: layers.parse()?,
             width: width.parse()?,
@@ -41,7 +42,7 @@ impl Side {
         let tokens =
             std::fs::read(tokens)?.as_chunks::<2>().0.iter().map(|x| u16::from_le_bytes(*x)).collect();
         Ok(Self {
-            engine: Engine::new(config)?,
+            engine: Engine::new(config)?.with_precision(precision),
             parameters: Parameters::from_values(config, values)?,
             gradients: Parameters::zeros(config)?,
             m: vec![0.0; config.parameters()],

@@ -4,7 +4,8 @@
 //! cargo run --release --package igpt --example engine_scaling -- FOLDER   # tables, and figures as SVG into FOLDER
 //! ```
 //!
-//! Sizes are measured in turns, five rounds; the smallest time of a size counts, since other programs only ever add.
+//! Sizes are measured in turns, five rounds. What is measured is the processors' time, of all threads together, not the
+//! clock's: other programs have little influence on it. The smallest of a size counts, since they only ever add.
 //! Memory is measured in a process of its own for each size: its largest resident set.
 
 use igpt::engine::{Engine, Memory, memory};
@@ -13,9 +14,18 @@ use igpt::prelude::*;
 use igpt::rng::Rng;
 use igpt::train::{Adam, AdamState};
 use std::process::Command;
-use std::time::Instant;
 
 type Any<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How long processors have worked for this process, all threads together.
+fn processor_seconds() -> Result<f64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` can be written.
+    if unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) } != 0 {
+        return Err(Error::invalid(std::io::Error::last_os_error().to_string()));
+    }
+    Ok(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+}
 
 /// One training, step by step.
 struct Case {
@@ -26,7 +36,7 @@ struct Case {
     adam: AdamState,
     tokens: Vec<u16>,
     steps: u64,
-    /// The smallest time of a step, in seconds.
+    /// The smallest time of a step, in seconds of a processor.
     least: f64,
 }
 
@@ -47,7 +57,7 @@ impl Case {
     }
 
     fn step(&mut self) -> Result<()> {
-        let start = Instant::now();
+        let start = processor_seconds()?;
         self.gradients.values_mut().fill(0.0);
         let batch = Batch::autoregressive(&self.tokens);
         self.engine.gradients(&self.parameters, &batch, 1.0, &mut self.gradients)?;
@@ -55,7 +65,7 @@ impl Case {
         let (values, gradients) = (self.parameters.values_mut(), self.gradients.values());
         self.adam.step(&Adam::default(), layout, self.steps, 1e-3, values, gradients)?;
         self.steps += 1;
-        self.least = self.least.min(start.elapsed().as_secs_f64());
+        self.least = self.least.min(processor_seconds()? - start);
         Ok(())
     }
 
@@ -92,14 +102,17 @@ fn sweep(
 ) -> Any<()> {
     let cases = measure(configs)?;
     println!("\n| {name} | µs a token | to the one before |\n|---|---|---|");
-    let mut before = f64::NAN;
+    let mut before = None;
     for case in &cases {
-        println!("| {} | {:.2} | {:.2} |", x(&case.config), case.cost(), case.cost() / before);
-        before = case.cost();
+        let ratio = before.map_or(String::new(), |before: f64| format!("{:.2}", case.cost() / before));
+        println!("| {} | {:.2} | {ratio} |", x(&case.config), case.cost());
+        before = Some(case.cost());
     }
     let points: Vec<(f64, f64)> = cases.iter().map(|case| (x(&case.config) as f64, case.cost())).collect();
-    let figure =
-        Figure::new(format!("Training step by {name}")).x(name).y("microseconds a token").line("", points);
+    let figure = Figure::new(format!("Training step by {name}"))
+        .x(name)
+        .y("µs of a processor, a token")
+        .line("", points);
     let figure = if log { figure.log2_x().log_y() } else { figure };
     std::fs::write(folder.join(format!("cost-by-{name}.svg")), figure.to_svg())?;
     Ok(())
@@ -152,7 +165,7 @@ fn main() -> Any<()> {
             let [parameters, kept, temporary, all] = megabytes;
             let yes = if recompute { "yes" } else { "no" };
             println!(
-                "| {name}, {pictures} pictures | {yes} | {parameters:.0} | {kept:.0} | {temporary:.0} | {all:.0} | {measured:.0} |"
+                "| {name}, batch {pictures} | {yes} | {parameters:.0} | {kept:.0} | {temporary:.0} | {all:.0} | {measured:.0} |"
             );
         }
     }

@@ -13,20 +13,24 @@
 //! dvⱼ = Σᵢ pᵢⱼ doᵢ     dpᵢⱼ = doᵢ · vⱼ     dsᵢⱼ = pᵢⱼ (dpᵢⱼ - doᵢ · oᵢ) / √width     dqᵢ = Σⱼ dsᵢⱼ kⱼ     dkⱼ = Σᵢ dsᵢⱼ qᵢ
 //! ```
 //!
-//! for blocks of [`QUERIES`] queries and [`KEYS`] keys, always in the same order. Probabilities of keys that are not
+//! for blocks of 96 queries and [`KEYS`] keys, always in the same order. Probabilities of keys that are not
 //! seen are exact zeros, and adding zero products changes no bit: so a query's bits do not depend on the queries and
 //! keys beside it, and one query against cached keys gives the same bits as that row of a whole picture.
 
+mod backward;
+
+pub(super) use backward::{Backward, backward_scratch, dot};
+
+use super::factors::{Exact, Factors};
 use super::lanes::{Kernel, LANES, Lanes, Scalar};
-use super::matmul::{
-    Matrix, PANEL, Panels, Target, few_rows, pack_panel, packed_len, packed_place, tile_rows,
+use super::tile::{
+    Matrix, PANEL, Panels, Target, few_rows, item_rows, pack_panel, packed_len, packed_place, tile_rows,
 };
+use std::marker::PhantomData;
 
 /// Keys that a tile of queries meets at once: whole blocks of queries, whole panels, whole tiles. Fixed: it is part of
 /// the result's bits.
 const KEYS: usize = 288;
-/// Queries that go backward at once. Fixed: it is part of the result's bits.
-const QUERIES: usize = 96;
 /// A row of probabilities in scratch: not a power of two, lest rows meet in one set of the cache.
 const ROW: usize = KEYS + LANES;
 
@@ -59,19 +63,24 @@ impl<S: Scalar> Head<S> {
 }
 
 #[inline(always)]
-unsafe fn pack<V: Lanes>(b: Matrix<V::Scalar>, k: usize, n: usize, to: *mut V::Scalar) {
+unsafe fn pack<V: Lanes, F: Factors>(b: Matrix<V::Scalar>, k: usize, n: usize, to: *mut V::Scalar) {
     for column in (0..n).step_by(PANEL) {
-        unsafe { pack_panel::<V>(b, k, n, column, to.add(column * k)) };
+        unsafe { pack_panel::<V, F>(b, k, n, column, to.add(column * F::items(k))) };
     }
+}
+
+/// How far rows of a head's channels lie apart in scratch.
+fn row_of(width: usize) -> usize {
+    width.next_multiple_of(LANES)
 }
 
 /// How many numbers of scratch [`Forward`] needs.
 pub(super) fn forward_scratch(tokens: usize, width: usize) -> usize {
-    packed_len(width, tokens) + packed_len(tokens, width) + 12 * ROW
+    packed_len(width, tokens) + packed_len(tokens, width) + 12 * (ROW + row_of(width))
 }
 
 /// The forward pass of one head.
-pub(super) struct Forward<S> {
+pub(super) struct Forward<S, F> {
     pub(super) head: Head<S>,
     /// (tokens, width), rows `o_row` apart.
     pub(super) o: *mut S,
@@ -79,29 +88,32 @@ pub(super) struct Forward<S> {
     /// (tokens).
     pub(super) lse: *mut S,
     pub(super) scratch: *mut S,
+    pub(super) factors: PhantomData<F>,
 }
 
-impl<S: Scalar> Kernel<S> for Forward<S> {
+impl<S: Scalar, F: Factors> Kernel<S> for Forward<S, F> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {
-        let Self { head, o, o_row, lse, scratch } = self;
+        let Self { head, o, o_row, lse, scratch, .. } = self;
         let Head { tokens, width, causal, .. } = head;
         // SAFETY: the caller gives memory of these sizes, and `forward_scratch`.
         unsafe {
             let k = scratch;
             let v = k.add(packed_len(width, tokens));
-            let scratch = v.add(packed_len(tokens, width));
-            pack::<V>(head.transposed(head.k), width, tokens, k);
-            pack::<V>(head.plain(head.v), tokens, width, v);
+            let q_rows = v.add(packed_len(tokens, width));
+            let scratch = q_rows.add(12 * row_of(width));
+            pack::<V, F>(head.transposed(head.k), width, tokens, k);
+            pack::<V, F>(head.plain(head.v), tokens, width, v);
             let keys = Keys { k, v, capacity: tokens, width };
             let mut i = 0;
             while i < tokens {
                 let m = tile_rows::<V>(tokens - i);
                 let q = Matrix { at: head.q.add(i * head.row), row: head.row, column: 1 };
+                let q = item_rows::<V, F>(q, m, width, q_rows, row_of(width));
                 let sees = if causal { i + 1 } else { tokens };
                 let o = Target::set(o.add(i * o_row), o_row);
-                queries::<V>(m, q, keys, sees, causal, o, lse.add(i), scratch);
+                queries::<V, F>(m, q, keys, sees, causal, o, lse.add(i), scratch);
                 i += m;
             }
         }
@@ -120,23 +132,24 @@ pub(super) struct Keys<S> {
 
 impl<S: Scalar> Keys<S> {
     #[inline(always)]
-    fn k_panels(&self, from: usize, to: usize) -> Panels<S> {
-        Panels { at: self.k, depth: self.width, n: self.capacity, skip: 0, from, to }
+    fn k_panels<F: Factors>(&self, from: usize, to: usize) -> Panels<S> {
+        Panels { at: self.k, depth: F::items(self.width), n: self.capacity, skip: 0, from, to }
     }
 
     #[inline(always)]
-    fn v_panels(&self, skip: usize) -> Panels<S> {
-        Panels { at: self.v, depth: self.capacity, n: self.width, skip, from: 0, to: self.width }
+    fn v_panels<F: Factors>(&self, skip: usize) -> Panels<S> {
+        let (depth, skip) = (F::items(self.capacity), skip / F::EACH);
+        Panels { at: self.v, depth, n: self.width, skip, from: 0, to: self.width }
     }
 }
 
-/// Attention of a tile of `m` ≤ 12 queries: the first sees `sees` keys, each next one more if causal.
+/// Attention of a tile of `m` ≤ 12 queries, whose rows are items: the first sees `sees` keys, each next one more if causal.
 ///
 /// # Safety
 /// All memory can be used; scratch has 12 [`ROW`]s.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn queries<V: Lanes>(
+unsafe fn queries<V: Lanes, F: Factors>(
     m: usize,
     q: Matrix<V::Scalar>,
     keys: Keys<V::Scalar>,
@@ -156,7 +169,7 @@ unsafe fn queries<V: Lanes>(
             let to = end.next_multiple_of(PANEL).min(keys.capacity);
             // s = q kᵀ, not yet scaled: (m, end - start)
             let s = Target::set(scratch.wrapping_sub(start), ROW);
-            few_rows::<V>(m, keys.width, q, keys.k_panels(start, to), s);
+            few_rows::<V, F>(m, F::items(keys.width), q, keys.k_panels::<F>(start, to), s);
             for i in 0..m {
                 let row = scratch.add(i * ROW);
                 let seen = (if causal { sees + i } else { sees }).clamp(start, end) - start;
@@ -168,8 +181,9 @@ unsafe fn queries<V: Lanes>(
             }
             // o = p v: (m, width)
             let p = Matrix { at: scratch.cast_const(), row: ROW, column: 1 };
+            let p = item_rows::<V, F>(p, m, end - start, scratch, ROW);
             let to = if start > 0 { Target::add(o.c, o.c_row) } else { o };
-            few_rows::<V>(m, end - start, p, keys.v_panels(start), to);
+            few_rows::<V, F>(m, F::items(end - start), p, keys.v_panels::<F>(start), to);
         }
         for i in 0..m {
             scale_row::<V>(o.c.add(i * o.c_row), keys.width, V::Scalar::ONE / total[i]);
@@ -273,170 +287,16 @@ impl<S: Scalar> Kernel<S> for Step<S> {
             }
             let keys = Keys { k: k.cast_const(), v: v.cast_const(), capacity: tokens, width };
             let q = Matrix { at: q, row: 0, column: 1 };
-            queries::<V>(1, q, keys, position + 1, false, Target::set(o, 0), scratch.add(ROW), scratch);
+            queries::<V, Exact>(
+                1,
+                q,
+                keys,
+                position + 1,
+                false,
+                Target::set(o, 0),
+                scratch.add(ROW),
+                scratch,
+            );
         }
     }
-}
-
-/// How many numbers of scratch [`Backward`] needs.
-pub(super) fn backward_scratch(tokens: usize, width: usize) -> usize {
-    2 * packed_len(width, tokens)
-        + packed_len(tokens, width)
-        + 2 * packed_len(QUERIES, width)
-        + (2 * ROW + 2) * QUERIES
-}
-
-/// The backward pass of one head.
-pub(super) struct Backward<S> {
-    pub(super) head: Head<S>,
-    /// (tokens, width), rows `o_row` apart.
-    pub(super) o: *const S,
-    pub(super) d_o: *const S,
-    pub(super) o_row: usize,
-    pub(super) lse: *const S,
-    /// Like the head's q, k, v.
-    pub(super) dq: *mut S,
-    pub(super) dk: *mut S,
-    pub(super) dv: *mut S,
-    pub(super) scratch: *mut S,
-}
-
-impl<S: Scalar> Kernel<S> for Backward<S> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Lanes<Scalar = S>>(self) {
-        let Self { head, o, d_o, o_row, lse, dq, dk, dv, scratch } = self;
-        let Head { tokens, width, causal, .. } = head;
-        let scale = Head::<S>::scale(width);
-        // SAFETY: the caller gives memory of these sizes, and `backward_scratch`.
-        unsafe {
-            // Packed: kᵀ and vᵀ (width, T), k (T, width); and of a block of queries: q, do (QUERIES, width).
-            let k_transposed = scratch;
-            let v_transposed = k_transposed.add(packed_len(width, tokens));
-            let k_plain = v_transposed.add(packed_len(width, tokens));
-            let q_block = k_plain.add(packed_len(tokens, width));
-            let do_block = q_block.add(packed_len(QUERIES, width));
-            let p = do_block.add(packed_len(QUERIES, width)); // (QUERIES, ROW)
-            let ds = p.add(QUERIES * ROW); // (QUERIES, ROW)
-            let inner = ds.add(QUERIES * ROW); // (QUERIES): doᵢ · oᵢ
-            pack::<V>(head.transposed(head.k), width, tokens, k_transposed);
-            pack::<V>(head.transposed(head.v), width, tokens, v_transposed);
-            pack::<V>(head.plain(head.k), tokens, width, k_plain);
-
-            for first in (0..tokens).step_by(QUERIES) {
-                let count = QUERIES.min(tokens - first);
-                let q = Matrix { at: head.q.add(first * head.row), row: head.row, column: 1 };
-                let d_o = Matrix { at: d_o.add(first * o_row), row: o_row, column: 1 };
-                pack::<V>(q, count, width, q_block);
-                pack::<V>(d_o, count, width, do_block);
-                for i in 0..count {
-                    *inner.add(i) = dot::<V>(o.add((first + i) * o_row), d_o.at.add(i * o_row), width);
-                }
-                let last = if causal { first + count } else { tokens };
-                for start in (0..last).step_by(KEYS) {
-                    let end = (start + KEYS).min(last);
-                    // p and ds of this block, tile of queries by tile of queries.
-                    let mut i = 0;
-                    while i < count {
-                        let m = tile_rows::<V>(count - i);
-                        let all = if causal { (first + i + m).clamp(start, end) } else { end };
-                        if all > start {
-                            let to = all.next_multiple_of(PANEL).min(tokens);
-                            let columns =
-                                |at| Panels { at, depth: width, n: tokens, skip: 0, from: start, to };
-                            let tile = |at: *mut S| Target::set(at.add(i * ROW).wrapping_sub(start), ROW);
-                            let q = Matrix { at: q.at.add(i * q.row), ..q };
-                            let d_o = Matrix { at: d_o.at.add(i * d_o.row), ..d_o };
-                            few_rows::<V>(m, width, q, columns(k_transposed.cast_const()), tile(p));
-                            few_rows::<V>(m, width, d_o, columns(v_transposed.cast_const()), tile(ds));
-                        }
-                        for i in i..i + m {
-                            let seen = if causal { (first + i + 1).clamp(start, end) } else { end } - start;
-                            let (p, ds) = (p.add(i * ROW), ds.add(i * ROW));
-                            ds_row::<V>(p, ds, seen, end - start, scale, *lse.add(first + i), *inner.add(i));
-                        }
-                        if all > start {
-                            // dq += ds k: (m, width)
-                            let ds = Matrix { at: ds.add(i * ROW).cast_const(), row: ROW, column: 1 };
-                            let (at, row) = (dq.add((first + i) * head.row), head.row);
-                            let to = if start > 0 { Target::add(at, row) } else { Target::set(at, row) };
-                            let k = Panels {
-                                at: k_plain.cast_const(),
-                                depth: tokens,
-                                n: width,
-                                skip: start,
-                                from: 0,
-                                to: width,
-                            };
-                            few_rows::<V>(m, all - start, ds, k, to);
-                        }
-                        i += m;
-                    }
-                    // dk += dsᵀ q, dv += pᵀ do: tiles of keys, over the queries that see them.
-                    let mut j = start;
-                    while j < end {
-                        let m = tile_rows::<V>(end - j);
-                        let skip = if causal { j.saturating_sub(first) } else { 0 };
-                        // The first block of queries that sees these keys.
-                        let new = if causal { j / QUERIES * QUERIES == first } else { first == 0 };
-                        for (of, panels, to) in [(ds, q_block, dk), (p, do_block, dv)] {
-                            let of = of.add(skip * ROW + j - start).cast_const();
-                            let of = Matrix { at: of, row: 1, column: ROW };
-                            let panels = Panels {
-                                at: panels.cast_const(),
-                                depth: count,
-                                n: width,
-                                skip,
-                                from: 0,
-                                to: width,
-                            };
-                            let to = to.add(j * head.row);
-                            let to = if new { Target::set(to, head.row) } else { Target::add(to, head.row) };
-                            few_rows::<V>(m, count - skip, of, panels, to);
-                        }
-                        j += m;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// s, dp → p = e^(scale s - lse), ds = p (dp - inner) scale, and zeros from `seen` to `all` and a little over.
-#[inline(always)]
-unsafe fn ds_row<V: Lanes>(
-    p: *mut V::Scalar,
-    ds: *mut V::Scalar,
-    seen: usize,
-    all: usize,
-    scale: V::Scalar,
-    lse: V::Scalar,
-    inner: V::Scalar,
-) {
-    let (scale, shift, inner) = (V::splat(scale), V::splat(V::Scalar::ZERO - lse), V::splat(inner));
-    let mut at = 0;
-    unsafe {
-        while at < seen {
-            let s = V::load(p.add(at)).fma(scale, shift).exp().first(seen - at, V::zero());
-            let slope = V::load(ds.add(at)).sub(inner).mul(scale);
-            s.store(p.add(at));
-            s.mul(slope).first(seen - at, V::zero()).store(ds.add(at));
-            at += LANES;
-        }
-        while at < all {
-            V::zero().store(p.add(at));
-            V::zero().store(ds.add(at));
-            at += LANES;
-        }
-    }
-}
-
-/// a · b.
-#[inline(always)]
-pub(super) unsafe fn dot<V: Lanes>(a: *const V::Scalar, b: *const V::Scalar, n: usize) -> V::Scalar {
-    let mut sum = V::zero();
-    for at in (0..n).step_by(LANES) {
-        unsafe { sum = V::read(a.add(at), n - at).fma(V::read(b.add(at), n - at), sum) };
-    }
-    sum.sum()
 }

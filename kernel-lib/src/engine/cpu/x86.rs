@@ -2,6 +2,7 @@
 
 use super::lanes::{Kernel, LANES, Lanes};
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 /// Runs a kernel with AVX-512.
 ///
@@ -9,7 +10,16 @@ use std::arch::x86_64::*;
 /// The processor has it.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) unsafe fn run_avx512<K: Kernel<f32>>(kernel: K) -> K::Output {
-    kernel.run::<Avx512>()
+    kernel.run::<Avx512<false>>()
+}
+
+/// Runs a kernel with AVX-512 and its dot products of bf16 pairs.
+///
+/// # Safety
+/// The processor has both.
+#[target_feature(enable = "avx512bf16,avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) unsafe fn run_avx512_bf16<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<Avx512<true>>()
 }
 
 /// Runs a kernel with AVX2.
@@ -21,9 +31,81 @@ pub(super) unsafe fn run_avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<Avx2>()
 }
 
-/// One register of sixteen numbers. Only exists inside [`run_avx512`]; that is why its methods may use AVX-512.
+/// One register of sixteen numbers. Only exists inside [`run_avx512`] or, with BF16, [`run_avx512_bf16`]; that is why
+/// its methods may use AVX-512.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(__m512);
+pub(super) struct Avx512<const BF16: bool>(__m512);
+
+/// Sixteen numbers as an array, for what there is no instruction for.
+#[inline(always)]
+fn array<V: Lanes<Scalar = f32>>(lanes: V) -> [f32; LANES] {
+    let mut array = [0.0; LANES];
+    // SAFETY: it has 16 numbers.
+    unsafe { lanes.store(array.as_mut_ptr()) };
+    array
+}
+
+#[inline(always)]
+fn of_array<V: Lanes<Scalar = f32>>(array: [f32; LANES]) -> V {
+    // SAFETY: it has 16 numbers.
+    unsafe { V::load(array.as_ptr()) }
+}
+
+/// The even and the odd numbers of pairs.
+#[inline(always)]
+unsafe fn numbers_512(pairs: __m512) -> [__m512; 2] {
+    unsafe {
+        let (bits, upper) = (_mm512_castps_si512(pairs), _mm512_set1_epi32(0xffff_0000_u32 as i32));
+        let (even, odd) = (_mm512_slli_epi32::<16>(bits), _mm512_and_si512(bits, upper));
+        [_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd)]
+    }
+}
+
+/// a · b + c, zeros in place of subnormal numbers; and whether some need a closer look: [`super::bf16::fma`].
+#[inline(always)]
+unsafe fn fma_512(a: __m512, b: __m512, c: __m512) -> (__m512, u32) {
+    unsafe {
+        let sum = _mm512_fmadd_ps(a, b, c);
+        let (size, least) = (_mm512_abs_ps(sum), _mm512_set1_ps(f32::MIN_POSITIVE));
+        let small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(size, least);
+        let sum = _mm512_mask_and_ps(sum, small, sum, _mm512_set1_ps(-0.0));
+        (sum, u32::from(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(size, least)))
+    }
+}
+
+/// As [`numbers_512`].
+#[inline(always)]
+unsafe fn numbers_256(pairs: __m256) -> [__m256; 2] {
+    unsafe {
+        let (bits, upper) = (_mm256_castps_si256(pairs), _mm256_set1_epi32(0xffff_0000_u32 as i32));
+        let (even, odd) = (_mm256_slli_epi32::<16>(bits), _mm256_and_si256(bits, upper));
+        [_mm256_castsi256_ps(even), _mm256_castsi256_ps(odd)]
+    }
+}
+
+/// As [`fma_512`].
+#[inline(always)]
+unsafe fn fma_256(a: __m256, b: __m256, c: __m256) -> (__m256, i32) {
+    unsafe {
+        let sum = _mm256_fmadd_ps(a, b, c);
+        let (sign, least) = (_mm256_set1_ps(-0.0), _mm256_set1_ps(f32::MIN_POSITIVE));
+        let size = _mm256_andnot_ps(sign, sum);
+        let small = _mm256_cmp_ps::<_CMP_LT_OQ>(size, least);
+        let sum = _mm256_blendv_ps(sum, _mm256_and_ps(sum, sign), small);
+        (sum, _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(size, least)))
+    }
+}
+
+/// Both numbers of pairs.
+#[inline(always)]
+unsafe fn pairs_256(a: __m256, b: __m256, c: __m256) -> (__m256, i32) {
+    unsafe {
+        let ([a_even, a_odd], [b_even, b_odd]) = (numbers_256(a), numbers_256(b));
+        let (sum, first) = fma_256(a_odd, b_odd, c);
+        let (sum, second) = fma_256(a_even, b_even, sum);
+        (sum, first | second)
+    }
+}
 
 #[inline(always)]
 fn mask(n: usize) -> __mmask16 {
@@ -31,7 +113,7 @@ fn mask(n: usize) -> __mmask16 {
 }
 
 // SAFETY of all that follows: see the type; memory is the caller's promise.
-impl Lanes for Avx512 {
+impl<const BF16: bool> Lanes for Avx512<BF16> {
     type Scalar = f32;
     // 24 sums, 2 columns, and the rest for rows: 32 registers.
     const TILE_ROWS: usize = 12;
@@ -102,6 +184,43 @@ impl Lanes for Avx512 {
         Self(unsafe {
             let exponent = _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n.0));
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), exponent))
+        })
+    }
+    #[inline(always)]
+    fn pairs(even: Self, odd: Self) -> Self {
+        if !BF16 {
+            return of_array(<[f32; LANES]>::pairs(array(even), array(odd)));
+        }
+        Self(unsafe {
+            let even = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(even.0)));
+            let odd = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(odd.0)));
+            _mm512_castsi512_ps(_mm512_or_si512(even, _mm512_slli_epi32::<16>(odd)))
+        })
+    }
+    #[inline(always)]
+    fn neighbours(first: Self, last: Self) -> Self {
+        if !BF16 {
+            return of_array(<[f32; LANES]>::neighbours(array(first), array(last)));
+        }
+        Self(unsafe { transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(last.0, first.0)) })
+    }
+    #[inline(always)]
+    fn fma_pairs(self, b: Self, c: Self) -> Self {
+        if !BF16 {
+            // SAFETY: as above.
+            let in_parts = unsafe {
+                let ([a_even, a_odd], [b_even, b_odd]) = (numbers_512(self.0), numbers_512(b.0));
+                let (sum, first) = fma_512(a_odd, b_odd, c.0);
+                let (sum, second) = fma_512(a_even, b_even, sum);
+                (first | second == 0).then_some(Self(sum))
+            };
+            return match in_parts {
+                Some(sum) => sum,
+                None => of_array(array(self).fma_pairs(array(b), array(c))),
+            };
+        }
+        Self(unsafe {
+            _mm512_dpbf16_ps(c.0, transmute::<__m512, __m512bh>(self.0), transmute::<__m512, __m512bh>(b.0))
         })
     }
 }
@@ -219,5 +338,25 @@ impl Lanes for Avx2 {
             }
         }
         Self(half(self.0, n.0), half(self.1, n.1))
+    }
+    #[inline(always)]
+    fn pairs(even: Self, odd: Self) -> Self {
+        of_array(<[f32; LANES]>::pairs(array(even), array(odd)))
+    }
+    #[inline(always)]
+    fn neighbours(first: Self, last: Self) -> Self {
+        of_array(<[f32; LANES]>::neighbours(array(first), array(last)))
+    }
+    #[inline(always)]
+    fn fma_pairs(self, b: Self, c: Self) -> Self {
+        // SAFETY: as above.
+        let in_parts = unsafe {
+            let ((low, first), (high, second)) = (pairs_256(self.0, b.0, c.0), pairs_256(self.1, b.1, c.1));
+            (first | second == 0).then_some(Self(low, high))
+        };
+        match in_parts {
+            Some(sum) => sum,
+            None => of_array(array(self).fma_pairs(array(b), array(c))),
+        }
     }
 }
