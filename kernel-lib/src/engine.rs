@@ -35,7 +35,7 @@ mod tests;
 pub use cpu::Isa;
 
 use crate::model::{Batch, Config, Layout, Network, Objective, Parameters, Precision};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 use backend::Input;
 use cpu::{Cpu, Extra, Scalar};
 use forward::{Pass, Targets};
@@ -238,6 +238,9 @@ impl<S: Scalar> Core<S> {
         let (mut loss, mut done) = (0.0, 0);
         let mut local = Vec::new();
         self.shards(isa, precision, parameters, gradients, causal, pictures, keep, |pass, pictures| {
+            if stop::requested() {
+                return;
+            }
             let range = pictures.start * t..pictures.end * t;
             let tokens = &batch.tokens[range.clone()];
             let input = match batch.objective {
@@ -274,6 +277,9 @@ impl<S: Scalar> Core<S> {
         let mut features = vec![0.0; pictures * (layers + 1) * c];
         let exact = Precision::F32;
         self.shards(isa, exact, parameters, &mut [], causal, pictures, Keep::Nothing, |pass, pictures| {
+            if stop::requested() {
+                return;
+            }
             let tokens = &tokens[pictures.start * t..pictures.end * t];
             pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
             for l in 0..=layers {
@@ -355,7 +361,10 @@ impl Network for Engine {
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
         self.check(parameters)?;
         batch.check(&self.config)?;
-        Ok(self.core.loss(self.isa, parameters.values(), batch, None))
+        let loss = self.core.loss(self.isa, parameters.values(), batch, None);
+        // Then it ended early, and so below.
+        stop::check("the loss")?;
+        Ok(loss)
     }
 
     fn gradients(
@@ -370,13 +379,17 @@ impl Network for Engine {
         batch.check(&self.config)?;
         let Self { isa, precision, recompute, .. } = *self;
         let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
-        Ok(self.core.loss(isa, parameters.values(), batch, Some(wanted)))
+        let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted));
+        stop::check("the step")?;
+        Ok(loss)
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
         self.check(parameters)?;
         Batch::autoregressive(tokens).check(&self.config)?;
-        Ok(self.core.features(self.isa, parameters.values(), tokens, causal))
+        let features = self.core.features(self.isa, parameters.values(), tokens, causal);
+        stop::check("the features")?;
+        Ok(features)
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {

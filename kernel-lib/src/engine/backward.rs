@@ -6,6 +6,7 @@ use super::backend::{Form, Input, Product, Span};
 use super::forward::{Part, Pass, Targets};
 use super::plan::Keep;
 use crate::model::Config;
+use crate::stop;
 
 impl Pass<'_> {
     /// dx = dy Wᵀ, for x of `k` channels.
@@ -27,6 +28,10 @@ impl Pass<'_> {
     pub(super) fn forward_backward(&mut self, input: Input<'_>, targets: &Targets<'_>, scale: f32) -> f64 {
         self.embed(input);
         for l in 0..self.config.layers {
+            if stop::requested() {
+                // Nobody will use what there is; whoever called asks, too.
+                return f64::NAN;
+            }
             self.forward_block(l);
         }
         let dx = self.rows(self.plan.dx, self.config.width);
@@ -36,6 +41,9 @@ impl Pass<'_> {
         }
         let loss = self.loss(targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
         for l in (0..self.config.layers).rev() {
+            if stop::requested() {
+                return f64::NAN;
+            }
             if self.plan.keep == Keep::Starts && l + 1 < self.config.layers {
                 // The same bits as before, its output included.
                 self.forward_block(l);

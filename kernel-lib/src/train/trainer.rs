@@ -179,10 +179,13 @@ impl Trainer {
             if self.stop_requested() {
                 return self.stopped();
             }
-            if !self.advance()?.is_finite() {
-                return Ok(Outcome::Diverged { step });
+            match self.advance() {
+                Ok(loss) if loss.is_finite() => stepped = true,
+                Ok(_) => return Ok(Outcome::Diverged { step }),
+                // A step that was interrupted is none.
+                Err(Error::Interrupted(_)) => return self.stopped(),
+                Err(error) => return Err(error),
             }
-            stepped = true;
         }
     }
 
@@ -205,7 +208,8 @@ impl Trainer {
     /// nothing.
     ///
     /// # Errors
-    /// If pictures cannot be had or the network refuses them.
+    /// If pictures cannot be had or the network refuses them; [`Error::Interrupted`] if someone asks to stop meanwhile,
+    /// which changes nothing, either.
     pub fn advance(&mut self) -> Result<f64> {
         let began = Instant::now();
         let settings = self.identity.settings;
@@ -251,7 +255,11 @@ impl Trainer {
             let tokens = self.validation.tokens(0, images)?;
             let masked = self.masks("validation mask", 0, images);
             let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
-            sum += images.len() as f64 * self.network.loss(&self.now.parameters, &batch)?;
+            match self.network.loss(&self.now.parameters, &batch) {
+                Ok(loss) => sum += images.len() as f64 * loss,
+                Err(Error::Interrupted(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
         if images.is_empty() {
             return Err(Error::invalid("there are no validation pictures"));
