@@ -136,6 +136,9 @@ faults! {
     hang,
     killed_child,
     killed_engine,
+    panic_in_a_joined_thread,
+    panic_in_a_rayon_thread,
+    out_of_memory,
 }
 
 #[test]
