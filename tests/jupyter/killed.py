@@ -133,17 +133,43 @@ def kill_one(number, choice, seen):
 
 
 def slots():
-    """The lines of `igpt kernel --list` of slots, and those that are in use."""
+    """The numbered slots of this checkout, and the lines of those that are in use."""
     program = pathlib.Path(os.environ.get("IGPT", "target/release/igpt"))
     said = subprocess.run([program, "kernel", "--list"], capture_output=True, text=True, check=True).stdout
-    print(said)
-    return [line for line in said.splitlines() if "in use" in line]
+    print(said, flush=True)
+    checkout, own, in_use = None, [], []
+    for line in said.splitlines():
+        if line.startswith("/"):
+            checkout = line
+        elif checkout == str(pathlib.Path.cwd()) and line.split()[:1] and line.split()[0].isdigit():
+            own.append(line.split()[0])
+            in_use.extend([line] if "in use" in line else [])
+    return own, in_use
+
+
+def first_tensors_at_once(number):
+    """None for a kernel that did not get so far."""
+    took = [None] * number
+
+    def work(index):
+        try:
+            took[index] = first_tensor()
+        except Exception as error:
+            print(f"  kernel {index}: {error!r}", flush=True)
+
+    workers = [threading.Thread(target=work, args=[index]) for index in range(number)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return took
 
 
 def main():
     count, at_once, seed = (int(text) for text in (sys.argv[1:] + ["50", "3", "1"][len(sys.argv) - 1:]))
     pathlib.Path("target").mkdir(exist_ok=True)
-    in_use_before = slots()
+    _, in_use = slots()
+    assert not in_use, "end the kernels of this checkout first"
     before = [first_tensor() for _ in range(3)]
     print(f"before: first tensor after {', '.join(f'{t:.1f}' for t in before)} s", flush=True)
     seen, lock = collections.Counter(), threading.Lock()
@@ -163,23 +189,15 @@ def main():
         worker.start()
     for worker in workers:
         worker.join()
-    # As many at once as there were: so every slot that they used is tried.
-    together = [None] * at_once
-
-    def try_slot(index):
-        together[index] = first_tensor()
-
-    workers = [threading.Thread(target=try_slot, args=[index]) for index in range(at_once)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    # The lowest slot first, and then all that were in use, at once: each must be fit for use.
     after = [first_tensor() for _ in range(3)]
-    locked = [line for line in slots() if line not in in_use_before]
+    own, _ = slots()
+    together = first_tensors_at_once(min(len(own), 8))
+    _, locked = slots()
     for what, number in sorted(seen.items()):
         print(f"{what}: {number:.1f}" if isinstance(number, float) else f"{what}: {number}")
     shown = ["failed" if took is None else f"{took:.1f}" for took in together]
-    print(f"{at_once} kernels at once after that: first tensor after {', '.join(shown)} s")
+    print(f"{len(together)} kernels at once after that: first tensor after {', '.join(shown)} s")
     print(f"one at a time: {', '.join(f'{t:.1f}' for t in after)} s (before: {', '.join(f'{t:.1f}' for t in before)} s)")
     print(f"locked slots: {len(locked)}")
     slow = statistics.median(after) > 1.5 * statistics.median(before) + 1
