@@ -134,7 +134,10 @@ fn four_clients_agree() {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(((notebook, _), client)) = tasks.get(number) else { return };
+                    let begun = Instant::now();
                     let verdict = ask(client, &tools, &folder, notebook);
+                    let word = if verdict.passed { "passes" } else { "fails" };
+                    println!("{notebook} {word} in {} ({:.0} s)", client.name, begun.elapsed().as_secs_f64());
                     verdicts.lock().expect("no verdict panicked").push((number, verdict));
                 }
             });

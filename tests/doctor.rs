@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -157,84 +157,129 @@ fn another_home_has_no_set_up() {
     assert!(!finding(&said, "GPU")[0].starts_with("problem"), "{said}");
 }
 
-/// In a cache of its own, so that no other test's slots are removed: its checkout is this one, its engine the real one.
-#[test]
-fn a_live_kernels_slot_is_listed_and_not_removed() {
-    set_up();
-    let folder = tempfile::tempdir().expect("a folder");
-    let (here, started) = (folder.path(), folder.path().join("started"));
-    let real = std::env::var_os("IGPT_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        cache
-            .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").expect("a home")).join(".cache"))
-            .join("igpt")
-    });
-    let cache = here.join("cache");
-    fs::create_dir_all(cache.join("slots")).expect("a folder");
-    symlink(real.join("evcxr-0.22.0"), cache.join("evcxr-0.22.0")).expect("the engine can be linked");
-    // The checkout's base, from which the kernel's slot is copied.
-    for checkout in fs::read_dir(real.join("slots")).expect("set-up made slots").flatten() {
-        let base = checkout.path().join("base");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").canonicalize();
-        if fs::read_to_string(base.join("checkout")).ok().map(PathBuf::from) == root.ok() {
-            let own = cache.join("slots").join(checkout.file_name());
-            fs::create_dir_all(&own).expect("a folder");
-            let copied = Command::new("cp").arg("-a").arg(&base).arg(own.join("base")).status();
-            assert!(copied.is_ok_and(|status| status.success()), "the base can be copied");
-        }
-    }
-    let own = || {
-        let mut command = igpt();
-        command.env("IGPT_CACHE", &cache).current_dir(here);
-        command
-    };
-    let said = |arguments: &[&str]| {
-        let output = own().args(arguments).output().expect("igpt runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let source = format!(
-        "std::fs::write({started:?}, std::process::id().to_string())?;\n\
-         loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}"
-    );
-    write_notebook(here, "endless", &[cell(source)]);
-    let mut runner = own()
-        .args(["run", "endless.ipynb", "--out", "out"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("igpt runs");
-    let begun = Instant::now();
-    let child = loop {
-        match fs::read_to_string(&started) {
-            Ok(pid) if !pid.is_empty() => break pid,
-            _ if begun.elapsed() > Duration::from_secs(300) => panic!("the cell did not start"),
-            _ => std::thread::sleep(Duration::from_millis(100)),
-        }
-    };
-    let listed = said(&["kernel", "--list"]);
-    let slot = |name: &str| {
-        let mut lines = listed.lines().filter(|line| line.split_whitespace().next() == Some(name));
-        lines.next().unwrap_or_else(|| panic!("no slot {name}:\n{listed}"))
-    };
-    assert!(slot("base").contains("built") && slot("base").ends_with("free"), "{listed}");
-    let user = slot("0").rsplit_once("in use by ").unwrap_or_else(|| panic!("{listed}")).1;
-    let command = fs::read_to_string(format!("/proc/{user}/cmdline")).unwrap_or_default().replace('\0', " ");
-    assert!(command.contains("kernel --connection-file"), "{user} is {command}");
-    let cleaned = said(&["kernel", "--clean"]);
-    assert!(cleaned.contains(&format!("in use by {user}")) && cleaned.contains("kept    base"), "{cleaned}");
-    assert!(is_alive(&child), "the kernel lost its slot");
+/// A kernel that runs an endless cell.
+struct Endless {
+    runner: Child,
+    folder: tempfile::TempDir,
+}
 
-    runner.kill().expect("the runner can be killed");
-    runner.wait().expect("the runner ends");
-    // What the runner could not end any more ends by itself.
+impl Endless {
+    /// Returns when the cell runs.
+    fn start() -> Self {
+        set_up();
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = folder.path().join("started");
+        let source = format!(
+            "std::fs::write({started:?}, \"\")?;\n\
+             loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}"
+        );
+        write_notebook(folder.path(), "endless", &[cell(source)]);
+        let mut command = igpt();
+        command.args(["run", "endless.ipynb", "--out", "out"]).current_dir(&folder);
+        let runner = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("igpt runs");
+        let begun = Instant::now();
+        while !started.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(300), "the cell did not start");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Self { runner, folder }
+    }
+
+    fn end(mut self) {
+        self.runner.kill().expect("the runner can be killed");
+        self.runner.wait().expect("the runner ends");
+        drop(self.folder);
+    }
+}
+
+fn said(mut command: Command) -> String {
+    let output = command.output().expect("igpt runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The lines of this checkout's slots.
+fn listed() -> Vec<String> {
+    let mut command = igpt();
+    command.args(["kernel", "--list"]);
+    let text = said(command);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").canonicalize();
+    let root = root.expect("the checkout").display().to_string();
+    text.lines()
+        .skip_while(|line| **line != root)
+        .skip(2)
+        .take_while(|l| !l.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The processes in the last column of the slots in use.
+fn users() -> Vec<String> {
+    listed().iter().filter_map(|line| Some(line.rsplit_once("in use by ")?.1.to_owned())).collect()
+}
+
+#[test]
+fn a_live_kernels_slot_is_listed_with_the_kernels_process() {
+    let kernel = Endless::start();
+    let listed = listed();
+    assert!(
+        listed.iter().any(|line| line.trim().starts_with("base ") && line.contains(" built ")),
+        "{listed:?}"
+    );
+    let started_by_us = |user: &String| {
+        let command =
+            fs::read_to_string(format!("/proc/{user}/cmdline")).unwrap_or_default().replace('\0', " ");
+        let environment = fs::read_to_string(format!("/proc/{user}/environ")).unwrap_or_default();
+        command.contains("kernel --connection-file")
+            && environment.split('\0').any(|pair| pair == format!("JPY_PARENT_PID={}", kernel.runner.id()))
+    };
+    let ours: Vec<String> = users().into_iter().filter(started_by_us).collect();
+    assert_eq!(ours.len(), 1, "{listed:?}");
+    assert!(is_alive(&ours[0]));
+    kernel.end();
+    // What its runner could not end any more ends by itself, and unlocks the slot.
     let begun = Instant::now();
-    while said(&["kernel", "--list"]).contains("in use") {
+    while users().contains(&ours[0]) {
         assert!(begun.elapsed() < Duration::from_secs(10), "the slot stays locked");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let cleaned = said(&["kernel", "--clean"]);
-    assert!(cleaned.contains("removed 0 of"), "{cleaned}");
-    let listed = said(&["kernel", "--list"]);
-    assert!(listed.contains("base") && !listed.contains("in use"), "{listed}");
+}
+
+/// In a cache of its own: the person's is none of the test's business.
+#[test]
+fn cleaning_removes_what_is_free() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").display().to_string();
+    let slot = |hash: &str, name: &str, checkout: &str| {
+        let folder = cache.path().join("slots").join(hash).join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("checkout"), checkout).expect("the slot's checkout");
+        fs::write(folder.join("lock"), "").expect("the slot's lock");
+        folder
+    };
+    let [base, free, used] = ["base", "0", "1"].map(|name| slot("here", name, &root));
+    let gone = ["base", "0"].map(|name| slot("gone", name, "/not/there"));
+    let mut holder = Command::new("sh");
+    holder.args(["-c", "exec 9>lock && flock 9 && touch held && exec sleep 60"]).current_dir(&used);
+    let mut holder = holder.spawn().expect("sh runs");
+    let begun = Instant::now();
+    while !used.join("held").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the program `flock` is missing");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let clean = || {
+        let mut command = igpt();
+        command.args(["kernel", "--clean"]).env("IGPT_CACHE", cache.path());
+        said(command)
+    };
+    let first = clean();
+    assert!(first.contains(&format!("left    1 of {root}: in use by {}", holder.id())), "{first}");
+    assert!(
+        base.exists() && !free.exists() && used.exists() && !gone.iter().any(|slot| slot.exists()),
+        "{first}"
+    );
+    holder.kill().expect("the holder can be killed");
+    holder.wait().expect("and ends");
+    assert!(clean().contains(&format!("removed 1 of {root}")));
+    assert!(base.exists() && !used.exists());
 }

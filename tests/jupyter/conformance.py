@@ -33,8 +33,9 @@ class Conformance(jupyter_kernel_test.KernelTests):
 
     completion_samples = [
         {"text": "confor", "matches": {"conforming"}},
-        {"text": "Tensor::zeros_l", "matches": {"zeros_like"}},
-        {"text": "let n = conforming.is_posi", "matches": {"is_positive"}},
+        # What these offer besides is no matter: see test_what_completion_offers.
+        {"text": "Tensor::zeros_l"},
+        {"text": "let n = conforming.is_posi"},
         # Nothing fits: an answer all the same.
         {"text": "no_such_name_at_all", "matches": set()},
     ]
@@ -80,6 +81,14 @@ class Conformance(jupyter_kernel_test.KernelTests):
     ]
     code_clear_output = "show::clear();"
     code_inspect_sample = "conforming"
+
+    def test_what_completion_offers(self):
+        """Not of the suite: methods and functions are offered, with or without their arguments."""
+        for text, expected in [("Tensor::ze", "zeros_like"), ("let n = conforming.is_posi", "is_positive")]:
+            self.kc.complete(text)
+            content = self.get_non_kernel_info_reply(timeout=60)["content"]
+            self.assertTrue(any(match.startswith(expected) for match in content["matches"]), content)
+            self.assertEqual(content["cursor_end"], len(text))
 
     def test_an_error_stops_what_is_queued(self):
         """Not of the suite: cells queued behind a failed one are aborted, unless `stop_on_error` is false."""

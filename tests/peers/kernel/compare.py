@@ -78,10 +78,11 @@ def write_if_different(file, text, like):
 
 class Variants:
     def __init__(self, names):
-        self.work = ROOT / "target" / "peers" / "kernel"
         self.names = names
         self.specs = tempfile.TemporaryDirectory()
         cache = pathlib.Path(os.environ.get("IGPT_CACHE", pathlib.Path.home() / ".cache" / "igpt"))
+        # Not in the checkout: cargo would take evcxr's package for a member of its workspace.
+        self.work = cache / "peers" / "kernel"
         evcxr = str(cache / "evcxr-0.22.0" / "bin" / "evcxr_jupyter")
         toolchain = re.search(r'channel *= *"([^"]+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
         rustc = {**os.environ, "RUSTUP_TOOLCHAIN": toolchain}
@@ -94,7 +95,7 @@ class Variants:
             if name not in names:
                 continue
             folder = self.work / name
-            self.cells[name] = stock(library(folder, types))
+            self.cells[name] = stock(library(folder / "library", types))
             cell = folder / "cell"
             (folder / "config").mkdir(exist_ok=True)
             # rustc's note of where a cell's shared libraries lie is wrong once evcxr has moved the cell.
