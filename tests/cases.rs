@@ -16,7 +16,7 @@ pub struct Fault {
 
 /// What goes wrong, from the commonest on. The first eight are tested through nbconvert in
 /// every run of the tests, all but the hang through four clients in `clients.rs`.
-pub const FAULTS: [Fault; 15] = [
+pub const FAULTS: [Fault; 14] = [
     Fault {
         name: "panic",
         source: "let index = 3;\nvec![1, 2][index];\nprintln!(\"not here\");",
@@ -112,16 +112,6 @@ pub const FAULTS: [Fault; 15] = [
                  println!(\"{}\", thread.join().unwrap());",
         ename: "panic",
         evalue: "called `Result::unwrap()` on an `Err` value: Any",
-        line: true,
-    },
-    // A cell reaches no crate but the library; rayon is compiled for that already, so this adds seconds.
-    Fault {
-        name: "panic_in_a_rayon_thread",
-        source: ":dep rayon = \"1\"\n\
-                 rayon::scope(|s| s.spawn(|_| drop(vec![1, 2][std::process::id() as usize])));\n\
-                 println!(\"not here\");",
-        ename: "panic",
-        evalue: "index out of bounds: the len is 2",
         line: true,
     },
     Fault {

@@ -1,5 +1,7 @@
 //! Four clients that know nothing of each other agree on which notebooks fail, because the kernel tells the truth:
 //! our runner, nbconvert, papermill and nbval. One notebook per fault; see docs/clients.md for what came out.
+//!
+//!     cargo test --test clients -- --ignored --nocapture       # with CLIENTS_ONLY=panic,exit only these notebooks
 
 use std::{
     fmt::Write as _,
@@ -122,7 +124,11 @@ fn four_clients_agree() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("four clients");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder for the notebooks");
-    let notebooks = notebooks(&folder);
+    let mut notebooks = notebooks(&folder);
+    if let Ok(only) = std::env::var("CLIENTS_ONLY") {
+        notebooks.retain(|(name, _)| only.split(',').any(|wanted| name == &format!("{wanted}.ipynb")));
+        assert!(!notebooks.is_empty(), "CLIENTS_ONLY={only} names no notebook");
+    }
     let tasks: Vec<_> =
         notebooks.iter().flat_map(|notebook| CLIENTS.iter().map(move |client| (notebook, client))).collect();
     let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));

@@ -137,7 +137,6 @@ faults! {
     killed_child,
     killed_engine,
     panic_in_a_joined_thread,
-    panic_in_a_rayon_thread,
     out_of_memory,
 }
 
