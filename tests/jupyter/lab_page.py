@@ -51,13 +51,15 @@ class Lab:
     def wait_for_the_end(self, patience=900):
         """Waits until no cell is marked as running; returns seconds."""
         start = time.time()
-        cells = sum(bool(source.strip()) for source in self.sources())
-        # Between two cells none is marked as running: only a second look, a while later, tells the end.
-        quiet = 0
-        while time.time() - start < patience and quiet < 6:
+        real = [bool(source.strip()) for source in self.sources()]
+        # Between two cells none is marked as running, on a busy machine for seconds: only further looks tell the end.
+        quiet, enough = 0, 1
+        while time.time() - start < patience and quiet < enough:
             prompts = self.prompts()
-            over = len(prompts) >= cells and all("*" not in prompt for prompt in prompts)
-            quiet = quiet + 1 if over and any(c.isdigit() for prompt in prompts for c in prompt) else 0
+            started = [any(c.isdigit() for c in prompt) for prompt in prompts]
+            over = all("*" not in prompt for prompt in prompts) and any(started)
+            enough = 6 if all(started[:len(real)][i] for i, is_real in enumerate(real) if is_real) else 40
+            quiet = quiet + 1 if over else 0
             time.sleep(0.5)
         return time.time() - start - 0.5 * quiet
 
