@@ -58,7 +58,7 @@ class Lab:
             prompts = self.prompts()
             started = [any(c.isdigit() for c in prompt) for prompt in prompts]
             over = all("*" not in prompt for prompt in prompts) and any(started)
-            enough = 6 if all(started[:len(real)][i] for i, is_real in enumerate(real) if is_real) else 40
+            enough = 6 if all(ran for ran, is_real in zip(started, real) if is_real) else 40
             quiet = quiet + 1 if over else 0
             time.sleep(0.5)
         return time.time() - start - 0.5 * quiet
