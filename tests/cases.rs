@@ -14,8 +14,9 @@ pub struct Fault {
     pub line: bool,
 }
 
-/// What goes wrong, from the commonest on. The first eight are tested through nbconvert too.
-pub const FAULTS: [Fault; 12] = [
+/// What goes wrong, from the commonest on. The first eight are tested through nbconvert in
+/// every run of the tests, all but the hang through four clients in `clients.rs`.
+pub const FAULTS: [Fault; 14] = [
     Fault {
         name: "panic",
         source: "let index = 3;\nvec![1, 2][index];\nprintln!(\"not here\");",
@@ -105,6 +106,37 @@ pub const FAULTS: [Fault; 12] = [
         evalue: "signal: 9",
         line: false,
     },
+    Fault {
+        name: "panic_in_a_joined_thread",
+        source: "let thread = std::thread::spawn(|| vec![1, 2][std::process::id() as usize]);\n\
+                 println!(\"{}\", thread.join().unwrap());",
+        ename: "panic",
+        evalue: "called `Result::unwrap()` on an `Err` value: Any",
+        line: true,
+    },
+    Fault {
+        name: "out_of_memory",
+        source: "unsafe extern \"C\" { fn setrlimit(resource: i32, limits: *const [u64; 2]) -> i32; }\n\
+                 println!(\"limited: {}\", unsafe { setrlimit(9, &[2 << 30; 2]) });\n\
+                 println!(\"not here: {}\", std::hint::black_box(vec![1u8; 4 << 30]).len());",
+        ename: "ProcessDied",
+        evalue: "signal: 6",
+        line: false,
+    },
+];
+
+/// Notebooks without a fault.
+pub const GOOD: [(&str, &[&str]); 3] = [
+    ("good", &["let earlier = 1;", "println!(\"{}\", earlier + 1);", "earlier"]),
+    (
+        "several_outputs",
+        &[
+            "println!(\"before\");\nlet tensor = Tensor::arange(0f32, 4., &Device::Cpu)?;\neprintln!(\"between\");\ntensor",
+            "let table = Table::new([\"a\", \"b\"]);\nprintln!(\"a table\");\ntable.note(\"noted\")",
+            "1 + 1",
+        ],
+    ),
+    ("words_on_stderr", &["eprintln!(\"error: panicked\");"]),
 ];
 
 /// The faults' twins, and other cells that look bad and are not. What each prints is its name.

@@ -136,6 +136,8 @@ faults! {
     hang,
     killed_child,
     killed_engine,
+    panic_in_a_joined_thread,
+    out_of_memory,
 }
 
 #[test]

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    fetch, kernel, lab, repository,
+    doctor, fetch, kernel, lab, repository,
     run::{self, RunOptions, launch::KernelCommand, summary},
-    setup,
+    setup, slots,
 };
 
 /// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
@@ -30,7 +30,9 @@ enum Command {
     Setup,
     /// Open the notebooks in JupyterLab with this repository's kernel
     Lab(LabArgs),
-    /// Be the Jupyter kernel of a connection file (Jupyter starts this)
+    /// Look for what keeps notebooks from running, and say how to cure it; exit 1 if there is a problem
+    Doctor,
+    /// Be the Jupyter kernel of a connection file (Jupyter starts this), or look after kernels' build slots
     Kernel(KernelArgs),
     /// Decode data sets from the Hugging Face cache into plain files, from which notebooks read them at once
     ///
@@ -131,11 +133,17 @@ struct LabArgs {
 #[derive(Debug, Args)]
 struct KernelArgs {
     /// Where the channels are
-    #[arg(value_name = "FILE", required_unless_present = "connection_file")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["connection_file", "list", "clean"])]
     file: Option<PathBuf>,
     /// Where the channels are
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "file")]
     connection_file: Option<PathBuf>,
+    /// List the build slots: whose they are, how large, free or in use by which process
+    #[arg(long, conflicts_with_all = ["file", "connection_file"])]
+    list: bool,
+    /// Remove the free build slots, except the bases from which new ones are copied, and all of checkouts that are gone
+    #[arg(long, conflicts_with_all = ["file", "connection_file", "list"])]
+    clean: bool,
     /// The checkout whose library notebooks get that lie in none
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -160,6 +168,14 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Run(args)) => run_notebooks(&args),
         Some(Command::Setup) => setup::setup(&repository::root()?).map(|()| ExitCode::SUCCESS),
         Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
+        Some(Command::Doctor) => {
+            Ok(if doctor::doctor(&repository::root()?) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Some(Command::Kernel(args)) if args.list => {
+            print!("{}", slots::table(&slots::find()?, std::time::SystemTime::now()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Kernel(args)) if args.clean => slots::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Kernel(args)) => {
             let file = args.connection_file.or(args.file).context("no connection file")?;
             kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)
@@ -267,6 +283,8 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel", "file.json"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel", "-f", "file.json"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel"]).is_err());
+        assert!(Cli::try_parse_from(["igpt", "kernel", "--list"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "kernel", "--clean", "file.json"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "run", "--profile", "unknown"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch"]).is_err());

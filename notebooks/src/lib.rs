@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod dirs;
+pub mod doctor;
 pub mod environment;
 pub mod fetch;
 pub mod kernel;
@@ -10,3 +11,4 @@ pub mod repository;
 pub mod run;
 pub mod setup;
 pub mod slot;
+pub mod slots;

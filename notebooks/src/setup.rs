@@ -74,7 +74,7 @@ fn lock() -> Result<File> {
 }
 
 /// A tool of the checkout's toolchain, without what cargo put into the environment for us.
-fn tool(name: &str, root: &Path) -> Command {
+pub(crate) fn tool(name: &str, root: &Path) -> Command {
     let mut command = Command::new(name);
     environment::scrub(&mut command);
     if let Ok(toolchain) = slot::toolchain(root) {
@@ -84,7 +84,7 @@ fn tool(name: &str, root: &Path) -> Command {
     command
 }
 
-fn output(mut command: Command) -> Result<String> {
+pub(crate) fn output(mut command: Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start `{name}`; is Rust installed?"))?;
     if !output.status.success() {
@@ -304,14 +304,16 @@ pub fn clean() -> Result<()> {
     Ok(())
 }
 
-fn folders(folder: &Path) -> Vec<PathBuf> {
+/// The folders in a folder, sorted.
+pub(crate) fn folders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
 }
 
-fn size(folder: &Path) -> u64 {
+/// The bytes of a folder's files.
+pub(crate) fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let size_of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(about) if about.is_dir() => size(&entry.path()),

@@ -63,7 +63,7 @@ pub struct Slot {
 }
 
 /// The folder of a checkout's slots.
-fn slots_of(root: &Path) -> Result<PathBuf> {
+pub fn slots_of(root: &Path) -> Result<PathBuf> {
     let root = root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
     let hash = hex(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
     Ok(dirs::slots()?.join(&hash[..16]))
@@ -98,8 +98,13 @@ impl Slot {
     /// Waits for the base of the checkout, in which no notebook runs.
     pub fn base(root: &Path) -> Result<Self> {
         let folder = slots_of(root)?.join("base");
-        let lock = open_lock(&folder)?;
-        flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
+        let lock = loop {
+            let lock = open_lock(&folder)?;
+            flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
+            if is_lock_of(&lock, &folder) {
+                break lock;
+            }
+        };
         let [dependencies, fingerprint] = fingerprints(root)?;
         let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
         slot.copy_other_if_empty()?;
@@ -263,7 +268,8 @@ pub fn toolchain(root: &Path) -> Result<String> {
     Ok(channel.with_context(|| format!("{} names no channel", file.display()))?.to_owned())
 }
 
-fn built_in(folder: &Path) -> Option<String> {
+/// The fingerprint of the library that is compiled in a slot.
+pub fn built_in(folder: &Path) -> Option<String> {
     fs::read_to_string(folder.join("built")).ok()
 }
 
@@ -280,16 +286,36 @@ fn open_lock(folder: &Path) -> Result<File> {
 
 /// Locks a slot's folder; `None` if a live kernel has it.
 pub fn try_lock(folder: &Path) -> Result<Option<File>> {
-    let lock = open_lock(folder)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(lock)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot lock {}", folder.display())),
+    loop {
+        let lock = open_lock(folder)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_lock_of(&lock, folder) => return Ok(Some(lock)),
+            // Between opening and locking the folder was removed: what is locked belongs to nobody.
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot lock {}", folder.display())),
+        }
     }
 }
 
+/// Whether an open lock is the file that others would open.
+fn is_lock_of(lock: &File, folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = |about: fs::Metadata| (about.dev(), about.ino());
+    let (own, there) = (lock.metadata().map(place), fs::metadata(folder.join("lock")).map(place));
+    matches!((own, there), (Ok(own), Ok(there)) if own == there)
+}
+
+/// Removes a slot that is locked by us: at once for everybody who looks for one, whatever the removal takes.
+pub fn remove_locked(folder: &Path, _lock: &File) -> Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.with_file_name(format!(".removed-{name}-{}", std::process::id()));
+    fs::rename(folder, &aside).with_context(|| format!("cannot remove {}", folder.display()))?;
+    remove(&aside)
+}
+
 /// What a slot must have been built from: for its dependencies to be as wanted, and for all of it.
-fn fingerprints(root: &Path) -> Result<[String; 2]> {
+pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
     fn add(hash: &mut Sha256, name: &Path, bytes: &[u8]) {
         for part in [name.as_os_str().as_encoded_bytes(), bytes] {
             hash.update((part.len() as u64).to_le_bytes());

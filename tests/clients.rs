@@ -1,0 +1,179 @@
+//! Four clients that know nothing of each other agree on which notebooks fail, because the kernel tells the truth:
+//! our runner, nbconvert, papermill and nbval. One notebook per fault; see docs/clients.md for what came out.
+//!
+//!     cargo test --test clients -- --ignored --nocapture       # with CLIENTS_ONLY=panic,exit only these notebooks
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use igpt_tests::{
+    cases::{FAULTS, GOOD},
+    cell, igpt, jupyter, jupyter_data, set_up, write_notebook,
+};
+
+/// What a notebook must come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Passes,
+    /// With this error's name in what the client says.
+    Fails(&'static str),
+    /// Like `Fails`, by papermill only: it takes any error in an output for a failure, whatever the cell's tags.
+    FailsInPapermill(&'static str),
+}
+
+/// A way to execute a notebook, whose exit status is its verdict.
+struct Client {
+    name: &'static str,
+    command: fn(tools: &Path, notebook: &str) -> Command,
+}
+
+const CLIENTS: [Client; 4] = [
+    Client {
+        name: "igpt run",
+        command: |_tools, notebook| {
+            let mut command = igpt();
+            command.args(["run", notebook, "--out", &format!("out-{notebook}")]);
+            command
+        },
+    },
+    Client {
+        name: "nbconvert",
+        command: |tools, notebook| {
+            let mut command = Command::new(tools.join("jupyter-nbconvert"));
+            command.args([
+                "--to",
+                "notebook",
+                "--execute",
+                "--output",
+                &format!("nbconvert-{notebook}"),
+                notebook,
+            ]);
+            command
+        },
+    },
+    Client {
+        name: "papermill",
+        command: |tools, notebook| {
+            let mut command = Command::new(tools.join("papermill"));
+            command.args(["--no-progress-bar", notebook, &format!("papermill-{notebook}")]);
+            command
+        },
+    },
+    Client {
+        name: "nbval",
+        command: |tools, notebook| {
+            let mut command = Command::new(tools.join("pytest"));
+            command.args(["--nbval-lax", "--color=no", "-p", "no:cacheprovider", notebook]);
+            command
+        },
+    },
+];
+
+/// What one client said of one notebook.
+struct Verdict {
+    passed: bool,
+    said: String,
+}
+
+fn ask(client: &Client, tools: &Path, folder: &Path, notebook: &str) -> Verdict {
+    let mut command = (client.command)(tools, notebook);
+    command.current_dir(folder).env("JUPYTER_DATA_DIR", jupyter_data());
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{} cannot be started: {error}", client.name));
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Verdict { passed: output.status.success(), said }
+}
+
+fn notebooks(folder: &Path) -> Vec<(String, Wanted)> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, cells: &[_], wanted| {
+        write_notebook(folder, name, cells);
+        all.push((format!("{name}.ipynb"), wanted));
+    };
+    for (name, sources) in GOOD {
+        let cells: Vec<_> = sources.iter().map(|source| cell(*source)).collect();
+        add(name, &cells, Wanted::Passes);
+    }
+    let expected =
+        [cell("let index = 3;\nvec![1, 2][index];").tag("raises-exception"), cell("println!(\"after\");")];
+    add("raises_exception", &expected, Wanted::FailsInPapermill("panic"));
+    // An endless cell would test the clients' clocks.
+    for fault in FAULTS.iter().filter(|fault| fault.name != "hang") {
+        let cells = [cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")];
+        add(fault.name, &cells, Wanted::Fails(fault.ename));
+    }
+    all
+}
+
+#[test]
+#[ignore = "minutes; run by .ci/run"]
+fn four_clients_agree() {
+    let Some(jupyter) = jupyter() else { return };
+    set_up();
+    let tools = jupyter.parent().expect("a folder").canonicalize().expect("the folder of Jupyter's programs");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("four clients");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder for the notebooks");
+    let mut notebooks = notebooks(&folder);
+    if let Ok(only) = std::env::var("CLIENTS_ONLY") {
+        notebooks.retain(|(name, _)| only.split(',').any(|wanted| name == &format!("{wanted}.ipynb")));
+        assert!(!notebooks.is_empty(), "CLIENTS_ONLY={only} names no notebook");
+    }
+    let tasks: Vec<_> =
+        notebooks.iter().flat_map(|notebook| CLIENTS.iter().map(move |client| (notebook, client))).collect();
+    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let start = Instant::now();
+    // Two kernels at once: more would wait for each other's compilers, and clients have clocks.
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(((notebook, _), client)) = tasks.get(number) else { return };
+                    let begun = Instant::now();
+                    let verdict = ask(client, &tools, &folder, notebook);
+                    let word = if verdict.passed { "passes" } else { "fails" };
+                    println!("{notebook} {word} in {} ({:.0} s)", client.name, begun.elapsed().as_secs_f64());
+                    verdicts.lock().expect("no verdict panicked").push((number, verdict));
+                }
+            });
+        }
+    });
+    let mut verdicts = verdicts.into_inner().expect("no verdict panicked");
+    verdicts.sort_by_key(|(number, _)| *number);
+
+    let (mut table, mut wrong) = (String::new(), String::new());
+    for (index, (name, wanted)) in notebooks.iter().enumerate() {
+        let _ = write!(table, "| {:25} |", name.trim_end_matches(".ipynb"));
+        for (client, (_, verdict)) in CLIENTS.iter().zip(&verdicts[index * CLIENTS.len()..]) {
+            let ename = match wanted {
+                Wanted::Passes => None,
+                Wanted::Fails(ename) => Some(ename),
+                Wanted::FailsInPapermill(ename) => (client.name == "papermill").then_some(ename),
+            };
+            let as_wanted = match ename {
+                None => verdict.passed,
+                Some(ename) => !verdict.passed && verdict.said.contains(ename),
+            };
+            let word = if verdict.passed { "passes" } else { "fails" };
+            let _ = write!(table, " {:9} |", if as_wanted { word.into() } else { format!("{word} !!!") });
+            if !as_wanted {
+                let _ = writeln!(wrong, "{name} in {}, wanted {wanted:?}:\n{}\n", client.name, verdict.said);
+            }
+        }
+        table.push('\n');
+    }
+    let heads: String = CLIENTS.iter().map(|client| format!(" {:9} |", client.name)).collect();
+    println!("| {:25} |{heads}\n{table}{} runs in {:.0} s", "", tasks.len(), start.elapsed().as_secs_f64());
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -1,0 +1,210 @@
+"""Kernels killed at random moments leave nothing behind, and the next one starts as quickly as ever.
+
+    .venv/bin/python tests/jupyter/killed.py [kernels, 50] [at once, 3] [seed, 1]
+
+Each kernel is started by a launcher, as a Jupyter server would, and gets a tensor cell to run. At a random moment of its
+first 12 seconds SIGKILL hits one of: the kernel, its launcher, evcxr, the process that runs the cells, a compiler, or
+whatever of them is there by then. Afterwards: no process, no locked slot, no slot that a kernel cannot use; and the
+first tensor of the next kernels takes about what it took before. Needs `igpt setup` and tests/jupyter/requirements.txt.
+Exits 1 if something was left."""
+
+import collections
+import os
+import pathlib
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+from jupyter_client.manager import KernelManager
+
+import processes
+
+TENSOR = 'println!("{}", Tensor::arange(0f32, 4., &Device::Cpu)?.sum_all()?);'
+TARGETS = ["kernel", "launcher", "evcxr", "cells", "compiler"]
+# All that a kernel starts inherits this.
+MARK = "IGPT_KILLED_TEST"
+
+# The launcher: starts a kernel, sends it a cell as soon as it answers, and waits for its own end.
+LAUNCHER = f"""
+import time
+from jupyter_client.manager import KernelManager
+manager = KernelManager(kernel_name="igpt")
+manager.start_kernel()
+print(manager.provisioner.process.pid, flush=True)
+client = manager.client()
+client.start_channels()
+try:
+    client.wait_for_ready(timeout=60)
+    client.execute({TENSOR!r})
+except RuntimeError:
+    pass  # It was killed meanwhile.
+time.sleep(600)
+"""
+
+
+def first_tensor():
+    """Seconds from the start of a kernel to the first tensor."""
+    start = time.perf_counter()
+    manager = KernelManager(kernel_name="igpt")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=120)
+    printed = []
+
+    def hook(message):
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(TENSOR, output_hook=hook, timeout=600)
+    took = time.perf_counter() - start
+    client.stop_channels()
+    manager.shutdown_kernel(now=False)
+    assert reply["content"]["status"] == "ok", reply["content"]
+    assert "6" in "".join(printed), printed
+    return took
+
+
+def find(target, launcher, kernel):
+    """The process to kill; None if it is not there (yet)."""
+    if target == "launcher":
+        return launcher
+    if target == "kernel":
+        return kernel
+    found = []
+    for pid in processes.below(kernel) - {kernel}:
+        words = processes.command(pid)
+        name = pathlib.Path(words[0]).name if words else ""
+        is_engine = name == "evcxr_jupyter" and "--control_file" in words
+        parent_is_engine = name == "evcxr_jupyter" and not is_engine
+        is_compiler = name in ("rustc", "cargo", "ld", "ld.lld", "rust-lld", "cc")
+        if {"evcxr": is_engine, "cells": parent_is_engine, "compiler": is_compiler}[target]:
+            found.append(pid)
+    return min(found, default=None)
+
+
+def kill_one(number, choice, seen):
+    """Starts a kernel, kills something of it at a random moment, and waits until all of it is gone."""
+    mark = uuid.uuid4().hex
+    log = open("target/killed.log", "a")
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER], stdout=subprocess.PIPE, stderr=log, text=True,
+                                env={**os.environ, MARK: mark}, start_new_session=True)
+    start = time.monotonic()
+    kernel = int(launcher.stdout.readline())
+    target, moment = choice.choice(TARGETS), choice.uniform(0, 12)
+    time.sleep(max(0, moment - (time.monotonic() - start)))
+    # What is not there at its moment cannot be killed: wait a little, then take the kernel.
+    victim = None
+    for _ in range(40):
+        victim = find(target, launcher.pid, kernel)
+        if victim or target != "compiler":
+            break
+        time.sleep(0.05)
+    if victim is None:
+        target, victim = f"kernel (no {target} yet)", kernel
+    others = processes.marked(MARK, mark)
+    try:
+        os.kill(victim, signal.SIGKILL)
+    except ProcessLookupError:
+        target += " (gone already)"
+    # A kernel whose engine was killed lives on and says so; its launcher's end is its end.
+    survives = target in ("evcxr", "cells", "compiler")
+    time.sleep(0.5)
+    if survives and processes.command(kernel):
+        seen["kernels that outlived their " + target] += 1
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 15
+    while (left := processes.marked(MARK, mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    waited = 15 - (deadline - time.monotonic())
+    for pid in left:
+        print(f"  LEFT by {number} ({target} killed at {moment:.1f} s): {pid} {' '.join(processes.command(pid))[:120]}")
+        os.kill(pid, signal.SIGKILL)
+    print(f"  {number:2}: {target} killed at {moment:4.1f} s, {len(others)} processes; all gone {waited:.1f} s later", flush=True)
+    seen["killed: " + target] += 1
+    seen["left"] += len(left)
+    seen["slowest end"] = max(seen["slowest end"], waited)
+
+
+def slots():
+    """The numbered slots of this checkout, and the lines of those that are in use."""
+    program = pathlib.Path(os.environ.get("IGPT", "target/release/igpt"))
+    said = subprocess.run([program, "kernel", "--list"], capture_output=True, text=True, check=True).stdout
+    print(said, flush=True)
+    checkout, own, in_use = None, [], []
+    for line in said.splitlines():
+        if line.startswith("/"):
+            checkout = line
+        elif checkout == str(pathlib.Path.cwd()) and line.split()[:1] and line.split()[0].isdigit():
+            own.append(line.split()[0])
+            in_use.extend([line] if "in use" in line else [])
+    return own, in_use
+
+
+def first_tensors_at_once(number):
+    """None for a kernel that did not get so far."""
+    took = [None] * number
+
+    def work(index):
+        try:
+            took[index] = first_tensor()
+        except Exception as error:
+            print(f"  kernel {index}: {error!r}", flush=True)
+
+    workers = [threading.Thread(target=work, args=[index]) for index in range(number)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return took
+
+
+def main():
+    count, at_once, seed = (int(text) for text in (sys.argv[1:] + ["50", "3", "1"][len(sys.argv) - 1:]))
+    pathlib.Path("target").mkdir(exist_ok=True)
+    _, others = slots()
+    others = {line.split()[0] for line in others}
+    starts = 3 if count >= 20 else 1
+    before = [first_tensor() for _ in range(starts)]
+    print(f"before: first tensor after {', '.join(f'{t:.1f}' for t in before)} s", flush=True)
+    seen, lock = collections.Counter(), threading.Lock()
+    numbers = iter(range(1, count + 1))
+
+    def work():
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            # A choice of its own for each, whatever the threads do.
+            kill_one(number, random.Random(seed * 1000 + number), seen)
+
+    workers = [threading.Thread(target=work) for _ in range(at_once)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    # The lowest slot first, and then all that were in use, at once: each must be fit for use.
+    after = [first_tensor() for _ in range(starts)]
+    own, _ = slots()
+    together = first_tensors_at_once(min(len(set(own) - others), 8))
+    time.sleep(5)
+    _, in_use = slots()
+    locked = [line for line in in_use if line.split()[0] not in others]
+    for what, number in sorted(seen.items()):
+        print(f"{what}: {number:.1f}" if isinstance(number, float) else f"{what}: {number}")
+    shown = ["failed" if took is None else f"{took:.1f}" for took in together]
+    print(f"{len(together)} kernels at once after that: first tensor after {', '.join(shown)} s")
+    print(f"one at a time: {', '.join(f'{t:.1f}' for t in after)} s (before: {', '.join(f'{t:.1f}' for t in before)} s)")
+    print(f"locked slots: {locked or 'none'}")
+    slow = statistics.median(after) > 1.5 * statistics.median(before) + 1
+    sys.exit(bool(seen["left"] or locked or None in together or slow))
+
+
+main()

@@ -1,0 +1,166 @@
+"""How long a person waits for a notebook's kernel: ours, stock evcxr and ipykernel with PyTorch, in turns on one machine.
+
+    tests/peers/kernel/run.sh [--rounds 5] [--variants igpt,static,dylib,torch]
+
+The variants:
+
+* `igpt`: our kernel, as its kernelspec starts it;
+* `static`: stock evcxr_jupyter (the same program) with the same library, linked statically into each cell, as evcxr
+  links any dependency (gradients are wrong then, see docs/evcxr.md);
+* `dylib`: the same with the library as the shared library that it is with us;
+* `torch`: ipykernel, whose cells import PyTorch.
+
+Stock evcxr builds in a temporary folder, so each launch would compile all dependencies for minutes. Here it has a folder
+per variant (EVCXR_TMPDIR) that an unmeasured launch has warmed, and cargo does not ask the registry (CARGO_NET_OFFLINE):
+the best that a person can get from it by settings. All have the same Rust. Its first cell has to name its dependency; our
+kernel's and Python's need no more than they show. Each round starts two kernels of each variant: one for all but the last
+row, one for that. The order of the variants turns with the rounds."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests" / "jupyter"))
+
+from jupyter_client.kernelspec import KernelSpecManager  # noqa: E402
+
+import measure  # noqa: E402
+
+PYTHON = measure.Cells(
+    tensor="import torch\nprint(torch.arange(4.))",
+    printed="3.",
+    let="measured = torch.zeros(2, 2)",
+    println="print(1)",
+    expression="1 + 1",
+    completion="torch.zer",
+    completed="zeros",
+)
+
+
+def stock(dependency):
+    prelude = f":dep igpt = {{ path = {json.dumps(str(dependency))} }}\nuse igpt::prelude::*;\n"
+    return measure.Cells(**{**vars(measure.OURS), "tensor": prelude + measure.OURS.tensor})
+
+
+def library(folder, crate_types):
+    """A copy of the library as a crate of these types, alone in a workspace with the checkout's settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "kernel-lib", ignore_errors=True)
+    # With their times, by which cargo knows what is up to date.
+    shutil.copytree(ROOT / "kernel-lib" / "src", folder / "kernel-lib" / "src")
+    for script in ROOT.glob("kernel-lib/build.rs"):
+        shutil.copy2(script, folder / "kernel-lib")
+    manifest = (ROOT / "kernel-lib" / "Cargo.toml").read_text()
+    # Examples, benchmarks and tests lie elsewhere.
+    manifest = "".join(part for part in re.split(r"(?m)^(?=\[)", manifest)
+                       if not re.match(r"\[(\[(example|bench|test|bin)\]|dev-dependencies)", part))
+    manifest, changed = re.subn(r"crate-type *= *\[[^\]]*\]", f"crate-type = {json.dumps(crate_types)}", manifest)
+    assert changed == 1, "the library's manifest names no crate types"
+    write_if_different(folder / "kernel-lib" / "Cargo.toml", manifest, like=ROOT / "kernel-lib" / "Cargo.toml")
+    workspace = re.sub(r"(?m)^members *=.*$", 'members = ["kernel-lib"]', (ROOT / "Cargo.toml").read_text())
+    write_if_different(folder / "Cargo.toml", workspace, like=ROOT / "Cargo.toml")
+    return folder / "kernel-lib"
+
+
+def write_if_different(file, text, like):
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+    shutil.copystat(like, file)
+
+
+class Variants:
+    def __init__(self, names):
+        self.names = names
+        self.specs = tempfile.TemporaryDirectory()
+        cache = pathlib.Path(os.environ.get("IGPT_CACHE", pathlib.Path.home() / ".cache" / "igpt"))
+        # Not in the checkout: cargo would take evcxr's package for a member of its workspace.
+        self.work = cache / "peers" / "kernel"
+        evcxr = str(cache / "evcxr-0.22.0" / "bin" / "evcxr_jupyter")
+        toolchain = re.search(r'channel *= *"([^"]+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
+        rustc = {**os.environ, "RUSTUP_TOOLCHAIN": toolchain}
+        libdir = subprocess.run(["rustc", "--print", "target-libdir"], env=rustc, check=True, text=True,
+                                capture_output=True).stdout.strip()
+        triple = pathlib.Path(libdir).parent.name
+        self.cells, self.environments = {"igpt": measure.OURS, "torch": PYTHON}, {"igpt": None, "torch": None}
+        self.spec("torch", [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+        for name, types in [("static", ["lib"]), ("dylib", ["lib", "dylib"])]:
+            if name not in names:
+                continue
+            folder = self.work / name
+            self.cells[name] = stock(library(folder / "library", types))
+            cell = folder / "cell"
+            (folder / "config").mkdir(exist_ok=True)
+            # rustc's note of where a cell's shared libraries lie is wrong once evcxr has moved the cell.
+            paths = [libdir, str(cell / "target" / triple / "debug" / "deps")]
+            self.environments[name] = {
+                **os.environ, "EVCXR_TMPDIR": str(cell), "EVCXR_CONFIG_DIR": str(folder / "config"),
+                "RUSTUP_TOOLCHAIN": toolchain, "LD_LIBRARY_PATH": os.pathsep.join(paths), "IGPT_ROOT": str(ROOT),
+                # evcxr looks after its own kernelspec: not in the person's folder.
+                "JUPYTER_PATH": str(folder / "config"),
+            }
+            cell.mkdir(exist_ok=True)
+            self.spec(name, [evcxr, "--control_file", "{connection_file}"])
+
+    def spec(self, name, argv):
+        folder = pathlib.Path(self.specs.name) / name
+        folder.mkdir()
+        spec = {"argv": argv, "display_name": name, "language": "any", "interrupt_mode": "message"}
+        (folder / "kernel.json").write_text(json.dumps(spec))
+
+    def kernel(self, name, offline=True):
+        """How to start it."""
+        if name == "igpt":
+            return {"name": "igpt"}
+        env = self.environments[name]
+        if env and offline:
+            env = {**env, "CARGO_NET_OFFLINE": "true"}
+        manager = KernelSpecManager(kernel_dirs=[self.specs.name])
+        return {"name": name, "spec_manager": manager, "env": env}
+
+    def warm(self):
+        """One unmeasured launch of each: compiles, and fills caches."""
+        for name in self.names:
+            begin = time.perf_counter()
+            measure.measure_late(self.cells[name], wait=0, **self.kernel(name, offline=False))
+            print(f"{name}: warmed in {time.perf_counter() - begin:.0f} s", flush=True)
+
+    def round(self, number, results):
+        turn = number % len(self.names)
+        for name in self.names[turn:] + self.names[:turn]:
+            result = measure.measure(self.cells[name], **self.kernel(name))
+            result["later"] = measure.measure_late(self.cells[name], **self.kernel(name))
+            results[name].append(result)
+            shown = ", ".join(f"{what} {measure.show(result[what])}" for what in measure.WHAT)
+            print(f"round {number + 1}: {name}: {shown}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--variants", default="igpt,static,dylib,torch")
+    arguments = parser.parse_args()
+    names = arguments.variants.split(",")
+    variants = Variants(names)
+    variants.warm()
+    results = {name: [] for name in names}
+    for number in range(arguments.rounds):
+        variants.round(number, results)
+    print(f"\nmedians of {arguments.rounds} rounds (smallest to largest)\n")
+    print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    for what, text in measure.WHAT.items():
+        row = []
+        for name in names:
+            values = [result[what] for result in results[name] if result[what] is not None]
+            row.append(f"{measure.show(measure.median(values))} ({measure.show(min(values))} to {measure.show(max(values))})" if values else "–")
+        print(f"| {text} | " + " | ".join(row) + " |")
+
+
+main()
