@@ -14,12 +14,12 @@ import time
 
 import lab_page
 
-TRAINING = "pretrained(&mut"
+TRAINING = "experiment.pretrain("
 
 
 def steps(text):
     """The numbers of the training steps that a text names."""
-    return [int(number.replace(",", "")) for number in re.findall(r"step\s+([\d,]+)", text)]
+    return [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) of [\d,]+ steps", text)]
 
 
 def wait(what, patience):

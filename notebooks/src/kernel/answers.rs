@@ -34,6 +34,7 @@ pub fn is_complete(code: &str) -> Value {
     let rust = !code.trim_start().starts_with(':');
     let status = match syn::parse_str::<syn::Block>(&block).is_err() && rust {
         false => "complete",
+        true if code.matches("/*").count() > code.matches("*/").count() => "incomplete",
         true if [('{', '}'), ('(', ')'), ('[', ']')].into_iter().any(is_open) => "incomplete",
         // `let a =`, `1 +`, `a.`: more must follow.
         true if code.trim_end().ends_with(['=', '+', '-', '*', '/', '.', ',', '&', '|']) => "incomplete",
@@ -51,7 +52,8 @@ pub fn end_of_name(code: &str, position: usize) -> usize {
     let characters: Vec<char> = code.chars().collect();
     let is_name = |at: usize| characters.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_');
     let mut at = position.min(characters.len());
-    if !is_name(at) && !(at > 0 && is_name(at - 1)) {
+    let touches_a_name = is_name(at) || (at > 0 && is_name(at - 1));
+    if !touches_a_name {
         let mut closed = 0;
         let open = characters[..at].iter().rposition(|c| {
             closed += match c {
@@ -147,6 +149,8 @@ mod tests {
             ("foo(1,", "incomplete"),
             ("let a = [1,", "incomplete"),
             ("1 +", "incomplete"),
+            ("/* not closed", "incomplete"),
+            ("let a = 1);", "invalid"),
             ("let a =", "incomplete"),
             ("", "complete"),
             ("let a = 1;", "complete"),

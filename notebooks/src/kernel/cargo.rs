@@ -132,7 +132,14 @@ pub fn cargo(arguments: &[OsString]) -> Result<ExitCode> {
     if arguments.first().is_none_or(|first| first != "metadata") {
         return Err(command.exec()).context("cannot start cargo");
     }
+    // For each `:dep` evcxr asks for the metadata of that crate alone, in the folder of the cells. Cargo then throws all
+    // other versions out of the lock file, and the next build would take, and compile, the newest ones.
+    let lock = Path::new("Cargo.lock");
+    let pinned = fs::read(lock).ok();
     let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    if let Some(pinned) = pinned.filter(|pinned| fs::read(lock).ok().as_ref() != Some(pinned)) {
+        fs::write(lock, pinned).context("cannot write Cargo.lock")?;
+    }
     let all = serde_json::from_slice(&output.stdout).ok();
     let text = all.and_then(metadata::prune).map_or(output.stdout, |pruned| pruned.to_string().into_bytes());
     std::io::Write::write_all(&mut std::io::stdout(), &text)?;

@@ -98,7 +98,7 @@ impl Proxy {
             history: History::default(),
             variables: Variables::default(),
             sources: Sources::new(std::path::Path::new("")),
-            parent: Parent::new(),
+            parent: Parent::of_this_process(),
         }
     }
 
@@ -596,8 +596,8 @@ impl Proxy {
         }
         for aborted in std::mem::take(&mut self.queue) {
             self.busy(&aborted);
-            let content = json!({"status": "aborted", "execution_count": self.count});
-            self.client.reply(Channel::Shell, &aborted, content);
+            // Without a count: it never ran, and clients number what has one.
+            self.client.reply(Channel::Shell, &aborted, json!({"status": "aborted"}));
             self.idle(&aborted);
         }
         for (channel, message) in others {

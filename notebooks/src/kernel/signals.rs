@@ -39,8 +39,8 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// From now on.
-    pub fn new() -> Self {
+    /// The one that this process has now.
+    pub fn of_this_process() -> Self {
         let named = std::env::var("JPY_PARENT_PID").ok().and_then(|pid| pid.parse().ok());
         let named = named.filter(|pid| *pid > 1).and_then(rustix::process::Pid::from_raw);
         Self { parent: rustix::process::getppid(), named }
