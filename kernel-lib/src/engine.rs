@@ -217,14 +217,14 @@ impl<S: Scalar> Core<S> {
         self.plan = Some(plan);
     }
 
-    /// The loss of a batch that fits the network, and its gradients if wanted.
+    /// The loss of a batch that fits the network, and its gradients if wanted; none if someone asked to stop.
     fn loss(
         &mut self,
         isa: Isa,
         parameters: &[S],
         batch: &Batch<'_>,
         gradients: Option<Wanted<'_, S>>,
-    ) -> f64 {
+    ) -> Option<f64> {
         let t = self.config.context;
         let pictures = batch.tokens.len() / t;
         let (rows, weights) = counting(batch, t);
@@ -235,12 +235,13 @@ impl<S: Scalar> Core<S> {
                 (Some(scale), to, if recompute { Keep::Starts } else { Keep::All }, precision)
             }
         };
-        let (mut loss, mut done) = (0.0, 0);
+        let (mut loss, mut done) = (Some(0.0), 0);
         let mut local = Vec::new();
         self.shards(isa, precision, parameters, gradients, causal, pictures, keep, |pass, pictures| {
-            if stop::requested() {
+            let Some(before) = loss.filter(|_| !stop::requested()) else {
+                loss = None;
                 return;
-            }
+            };
             let range = pictures.start * t..pictures.end * t;
             let tokens = &batch.tokens[range.clone()];
             let input = match batch.objective {
@@ -258,26 +259,29 @@ impl<S: Scalar> Core<S> {
                     Targets { tokens, rows: Some(&local), weights }
                 }
             };
-            loss += match scale {
+            let of_shard = match scale {
                 Some(scale) => pass.forward_backward(input, &targets, scale),
                 None => {
                     pass.embed(input);
                     (0..pass.config.layers).for_each(|l| pass.forward_block(l));
-                    pass.loss(&targets, None, |_, _| {})
+                    Some(pass.loss(&targets, None, |_, _| {}))
                 }
             };
+            loss = of_shard.map(|of_shard| before + of_shard);
         });
         loss
     }
 
-    /// Features, (B, L + 1, C): see [`Network::features`].
-    fn features(&mut self, isa: Isa, parameters: &[S], tokens: &[u16], causal: bool) -> Vec<f32> {
+    /// Features, (B, L + 1, C): see [`Network::features`]. None if someone asked to stop.
+    fn features(&mut self, isa: Isa, parameters: &[S], tokens: &[u16], causal: bool) -> Option<Vec<f32>> {
         let Config { layers, width: c, context: t, .. } = self.config;
         let pictures = tokens.len() / t;
         let mut features = vec![0.0; pictures * (layers + 1) * c];
+        let mut whole = true;
         let exact = Precision::F32;
         self.shards(isa, exact, parameters, &mut [], causal, pictures, Keep::Nothing, |pass, pictures| {
-            if stop::requested() {
+            whole &= !stop::requested();
+            if !whole {
                 return;
             }
             let tokens = &tokens[pictures.start * t..pictures.end * t];
@@ -295,7 +299,7 @@ impl<S: Scalar> Core<S> {
                 }
             }
         });
-        features
+        whole.then_some(features)
     }
 }
 
@@ -362,9 +366,7 @@ impl Network for Engine {
         self.check(parameters)?;
         batch.check(&self.config)?;
         let loss = self.core.loss(self.isa, parameters.values(), batch, None);
-        // Then it ended early, and so below.
-        stop::check("the loss")?;
-        Ok(loss)
+        loss.ok_or_else(|| stop::interrupted("the loss"))
     }
 
     fn gradients(
@@ -380,16 +382,14 @@ impl Network for Engine {
         let Self { isa, precision, recompute, .. } = *self;
         let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
         let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted));
-        stop::check("the step")?;
-        Ok(loss)
+        loss.ok_or_else(|| stop::interrupted("the step"))
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
         self.check(parameters)?;
         Batch::autoregressive(tokens).check(&self.config)?;
         let features = self.core.features(self.isa, parameters.values(), tokens, causal);
-        stop::check("the features")?;
-        Ok(features)
+        features.ok_or_else(|| stop::interrupted("the features"))
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
@@ -411,7 +411,9 @@ impl Network for Engine {
         self.check(parameters)?;
         check_beginnings(&self.config, beginnings, count)?;
         let Self { config, isa, core, .. } = self;
-        Ok(sample::complete(config, *isa, &core.weights, parameters.values(), beginnings, count, draw))
+        let completed =
+            sample::complete(config, *isa, &core.weights, parameters.values(), beginnings, count, draw);
+        completed.ok_or_else(|| stop::interrupted("sampling"))
     }
 }
 

@@ -13,12 +13,11 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
-mod live;
 mod pretrained;
 
 pub use pretrained::Pretrained;
 
-use live::{Live, Losses, Watch};
+use crate::live::{Live, Losses, Watch};
 
 use crate::augment::{Augmentation, Augmented};
 use crate::data::{self, Dataset, Images, Split};

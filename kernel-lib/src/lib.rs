@@ -11,6 +11,7 @@ pub mod experiment;
 mod hex;
 mod image;
 mod journal;
+mod live;
 pub mod model;
 pub mod notebook;
 pub mod palette;

@@ -183,7 +183,7 @@ impl Fitting {
         seen.sort_unstable();
         seen.dedup();
         let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
-        let gram = design.gram();
+        let gram = design.gram()?;
         Ok(Self { layer, scaling, design, seen, labels, gram })
     }
 
@@ -209,14 +209,13 @@ impl Fitting {
         let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
         let mut by_weights = vec![0.0; objective.len()];
-        let whitening = Whitening::new(&self.gram, self.design.width, objective.curvature(&start), l2);
+        let whitening = Whitening::new(&self.gram, self.design.width, objective.curvature(&start), l2)?;
         let function = |u: &[f64], gradient: &mut [f64]| {
             let value = objective.value(&whitening.weights(u), &mut by_weights);
             gradient.copy_from_slice(&whitening.gradient(&by_weights));
             value
         };
-        let found = lbfgs::minimise(function, whitening.whitened(&start), TOLERANCE, MOST_STEPS);
-        crate::stop::check("the probe")?;
+        let found = lbfgs::minimise(function, whitening.whitened(&start), TOLERANCE, MOST_STEPS)?;
         let weights = whitening.weights(&found.at);
         objective.value(&weights, &mut by_weights);
         let fit = Fit {

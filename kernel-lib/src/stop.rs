@@ -1,7 +1,8 @@
 //! A request to stop that long work polls, so that an interrupt need not kill it.
 //!
 //! Training, k-means, probes, features, samples and downloads ask [`check`] or [`requested`] between two pieces of
-//! their work, each far shorter than a second. So the stop button of a notebook ends them with every variable alive, and
+//! their work, each of a second at most (a step of the reference network may take longer). What was broken off says so by
+//! its own result: the request may have been answered by another thread meanwhile. So the stop button of a notebook ends them with every variable alive, and
 //! what keeps checkpoints goes on from there when the cell is run again. A cell of your own can do the same:
 //!
 //! ```
@@ -43,13 +44,16 @@ pub fn clear() {
     REQUESTED.store(false, Ordering::Relaxed);
 }
 
+/// The error of `what`, which was broken off because someone asked to stop.
+pub(crate) fn interrupted(what: &str) -> Error {
+    answer();
+    Error::Interrupted(format!("{what} was interrupted"))
+}
+
 /// Ends `what` if someone asked to stop.
 ///
 /// # Errors
 /// [`Error::Interrupted`] if someone did.
 pub fn check(what: &str) -> Result<()> {
-    match answer() {
-        true => Err(Error::Interrupted(format!("{what} was interrupted"))),
-        false => Ok(()),
-    }
+    if requested() { Err(interrupted(what)) } else { Ok(()) }
 }

@@ -24,13 +24,18 @@ impl Pass<'_> {
         self.machine.matmul(Product { form: Form::LeftTransposed, a: x, b: dy, c, plus: Some(c), shape });
     }
 
-    /// The loss of a shard; its gradients times `scale` are added.
-    pub(super) fn forward_backward(&mut self, input: Input<'_>, targets: &Targets<'_>, scale: f32) -> f64 {
+    /// The loss of a shard; its gradients times `scale` are added. None if someone asked to stop: nobody will use what
+    /// there is.
+    pub(super) fn forward_backward(
+        &mut self,
+        input: Input<'_>,
+        targets: &Targets<'_>,
+        scale: f32,
+    ) -> Option<f64> {
         self.embed(input);
         for l in 0..self.config.layers {
             if stop::requested() {
-                // Nobody will use what there is; whoever called asks, too.
-                return f64::NAN;
+                return None;
             }
             self.forward_block(l);
         }
@@ -42,7 +47,7 @@ impl Pass<'_> {
         let loss = self.loss(targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
         for l in (0..self.config.layers).rev() {
             if stop::requested() {
-                return f64::NAN;
+                return None;
             }
             if self.plan.keep == Keep::Starts && l + 1 < self.config.layers {
                 // The same bits as before, its output included.
@@ -51,7 +56,7 @@ impl Pass<'_> {
             self.backward_block(l, dx);
         }
         self.machine.embed_backward(input, dx, self.weights.embedding.gradient());
-        loss
+        Some(loss)
     }
 
     /// dlogits → dx, for some rows.

@@ -84,7 +84,7 @@ impl Places {
     }
 }
 
-/// Completes sequences, (count, t) → (count, T): see `Network::complete`.
+/// Completes sequences, (count, t) → (count, T): see `Network::complete`. None if someone asked to stop.
 pub(super) fn complete(
     config: &Config,
     isa: Isa,
@@ -93,13 +93,13 @@ pub(super) fn complete(
     beginnings: &[u16],
     count: usize,
     draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
-) -> Vec<u16> {
+) -> Option<Vec<u16>> {
     let (t, given) = (config.context, beginnings.len() / count);
     let packed = Packed::new(config, isa, weights, parameters);
     let each = count.div_ceil(rayon::current_num_threads()).min(GROUP);
     let groups = count.div_ceil(each);
     let alone = groups > 1 || config.width < WIDE;
-    share(groups, |group| {
+    let groups = share(groups, |group| {
         let sequences = group * each..((group + 1) * each).min(count);
         let places = Places::new(config, sequences.len());
         let (mut workspace, mut extra) = (vec![0.0; places.len], Extra::default());
@@ -111,8 +111,7 @@ pub(super) fn complete(
         let mut logits = vec![0.0; config.vocabulary];
         for place in 0..t {
             if crate::stop::requested() {
-                // Nobody will look at the rest.
-                break;
+                return None;
             }
             step.forward(before.as_deref(), place);
             if place >= given {
@@ -130,9 +129,9 @@ pub(super) fn complete(
             now.iter().enumerate().for_each(|(row, token)| tokens[row * t + place] = *token);
             before = Some(now);
         }
-        tokens
-    })
-    .concat()
+        Some(tokens)
+    });
+    groups.into_iter().collect::<Option<Vec<_>>>().map(|groups| groups.concat())
 }
 
 /// One token of each of a group's sequences.

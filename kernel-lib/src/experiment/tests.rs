@@ -64,8 +64,14 @@ fn an_interrupted_training_ends_as_an_uninterrupted_one() {
     let expected = experiment(whole.path()).pretrained(&mut |_| {}).unwrap();
     let interrupted = experiment(parts.path());
     crate::stop::request();
-    let error = interrupted.pretrained(&mut |_| {}).unwrap_err().to_string();
-    assert!(error.contains("run the cell again"), "{error}");
+    let error = interrupted.palette().unwrap_err().to_string();
+    assert_eq!(error, "k-means was interrupted");
+    // Each time when a loss is reported.
+    for _ in 0..2 {
+        let error = interrupted.pretrained(&mut |_| crate::stop::request()).unwrap_err().to_string();
+        assert!(error.contains("run the cell again"), "{error}");
+    }
+    crate::stop::clear();
     assert_eq!(interrupted.pretrained(&mut |_| {}).unwrap(), expected);
 }
 

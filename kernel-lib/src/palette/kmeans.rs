@@ -128,7 +128,7 @@ impl Palette {
     /// the palette should have; [`Error::Interrupted`] if someone asks to [`stop`].
     pub fn fit(pixels: &[u8], channels: usize, settings: &KMeans) -> Result<Fit> {
         let colours = count(pixels, channels, settings)?;
-        let start = plus_plus(&colours, settings.colours, settings.seed);
+        let start = plus_plus(&colours, settings.colours, settings.seed)?;
         let start = start.into_iter().map(|colour| colour.map(f64::from)).collect();
         lloyd(&colours, channels, start, settings)
     }

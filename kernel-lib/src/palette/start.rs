@@ -3,7 +3,7 @@
 use super::colours::Colours;
 use super::nearest::Colour;
 use crate::rng::Rng;
-use crate::stop;
+use crate::{Result, stop};
 use rayon::prelude::*;
 
 /// `k` different colours to start from; there must be as many.
@@ -12,7 +12,10 @@ use rayon::prelude::*;
 /// proportional to its squared distance to the nearest colour chosen before; of 4 (2 + ln k) such draws, that is taken
 /// which lowers the sum of those squared distances most (the first of several). scikit-learn draws 2 + ln k times; the
 /// tree makes draws cheap, and four times as many lower the inertia in the end by about half a percent.
-pub(super) fn plus_plus(colours: &Colours, k: usize, seed: u64) -> Vec<Colour> {
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error) if someone asks to stop.
+pub(super) fn plus_plus(colours: &Colours, k: usize, seed: u64) -> Result<Vec<Colour>> {
     let mut rng = Rng::keyed(seed, "k-means++", [0, 0]);
     let trials = 4 * (2 + libm::log(k.max(1) as f64) as usize);
     let pixels = colours.nodes[0].sum.pixels;
@@ -20,15 +23,15 @@ pub(super) fn plus_plus(colours: &Colours, k: usize, seed: u64) -> Vec<Colour> {
         [draw(colours, &mut rng, pixels, |node| colours.nodes[node].sum.pixels, |at| colours.pixels[at])];
     let mut chosen = vec![first];
     let mut potential = Potential::new(colours, first);
-    // If someone asked to stop, the rest is as good as anything: what comes next asks, too, and ends.
-    while chosen.len() < k && !stop::requested() {
+    while chosen.len() < k {
+        stop::check("k-means")?;
         let drawn: Vec<Colour> = (0..trials).map(|_| potential.draw(&mut rng)).collect();
         let gains: Vec<u64> = drawn.par_iter().map(|&colour| potential.gain(0, colour)).collect();
         let best = (0..trials).rev().max_by_key(|&trial| gains[trial]).unwrap_or(0);
         potential.choose(0, drawn[best]);
         chosen.push(drawn[best]);
     }
-    chosen
+    Ok(chosen)
 }
 
 /// A colour drawn with a probability proportional to its weight. The weights of `nodes` are the sums of those of their
@@ -188,8 +191,8 @@ mod tests {
     fn a_start_is_different_colours() {
         let bytes: Vec<u8> = (0..=255).collect();
         let colours = Colours::count(&bytes, 1);
-        let mut start = plus_plus(&colours, 256, 0);
-        assert_ne!(start, plus_plus(&colours, 256, 1));
+        let mut start = plus_plus(&colours, 256, 0).unwrap();
+        assert_ne!(start, plus_plus(&colours, 256, 1).unwrap());
         start.sort_unstable();
         start.dedup();
         assert_eq!(start.len(), 256);

@@ -2,7 +2,7 @@
 //! 2nd edition, algorithms 7.4 and 7.5, with the line search of algorithms 3.5 and 3.6).
 
 use super::lanes::dot;
-use crate::stop;
+use crate::{Result, stop};
 use std::collections::VecDeque;
 
 /// How many pairs of steps and changes of the gradient describe the curvature.
@@ -31,12 +31,15 @@ pub(super) struct Minimum {
 
 /// Minimises `function`, which writes its gradient and returns its value, until the gradient's Euclidean norm is at
 /// most `tolerance`. Ends earlier after `most` steps, or when rounding hides any further descent.
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error) if someone asks to stop.
 pub(super) fn minimise(
     function: impl FnMut(&[f64], &mut [f64]) -> f64,
     start: Vec<f64>,
     tolerance: f64,
     most: usize,
-) -> Minimum {
+) -> Result<Minimum> {
     let mut line = Line { function, evaluations: 0 };
     let mut now = line.point(start);
     // Steps s, changes of the gradient y, and 1 / sᵀy, the oldest first.
@@ -51,16 +54,16 @@ pub(super) fn minimise(
             evaluations,
             converged,
         };
-        // Whoever asked for the minimum sees to it that one that was interrupted is not used.
-        if norm <= tolerance || iterations >= most || !norm.is_finite() || stop::requested() {
-            return end(norm <= tolerance, now, line.evaluations);
+        if norm <= tolerance || iterations >= most || !norm.is_finite() {
+            return Ok(end(norm <= tolerance, now, line.evaluations));
         }
+        stop::check("the probe")?;
         let direction = direction(&now.gradient, &memory);
         // As long as nothing is known about the scale: a step of length one at most.
         let first = if memory.is_empty() { (1.0 / norm).min(1.0) } else { 1.0 };
         let Some(next) = line.search(&now, &direction, first) else {
             if memory.is_empty() {
-                return end(false, now, line.evaluations);
+                return Ok(end(false, now, line.evaluations));
             }
             // Perhaps it is the memory that is wrong: once more, straight down.
             memory.clear();
@@ -224,7 +227,7 @@ mod tests {
     #[test]
     fn a_curved_valley_is_followed_to_its_end() {
         for n in [2, 10, 100] {
-            let found = minimise(valley, vec![-1.2; n], 1e-9, 1000);
+            let found = minimise(valley, vec![-1.2; n], 1e-9, 1000).unwrap();
             assert!(found.converged, "{n}: {} steps", found.iterations);
             assert!(found.at.iter().all(|x| (x - 1.0).abs() < 1e-8));
         }
@@ -250,17 +253,17 @@ mod tests {
             gradient.fill(f64::NAN);
             f64::NAN
         };
-        assert!(!minimise(slope, vec![1.0], 1e-9, 100).converged);
+        assert!(!minimise(slope, vec![1.0], 1e-9, 100).unwrap().converged);
         let down = |at: &[f64], gradient: &mut [f64]| {
             gradient.fill(-1.0);
             -at[0]
         };
-        assert!(!minimise(down, vec![1.0], 1e-9, 100).converged);
+        assert!(!minimise(down, vec![1.0], 1e-9, 100).unwrap().converged);
         // A gradient that lies.
         let wrong = |at: &[f64], gradient: &mut [f64]| {
             gradient.fill(1.0);
             -at[0]
         };
-        assert!(!minimise(wrong, vec![1.0], 1e-9, 100).converged);
+        assert!(!minimise(wrong, vec![1.0], 1e-9, 100).unwrap().converged);
     }
 }

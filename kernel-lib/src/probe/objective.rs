@@ -2,6 +2,7 @@
 
 use super::Features;
 use super::lanes::{self, ROWS, dot};
+use crate::{Result, stop};
 use rayon::prelude::*;
 
 /// Most parts that a sum over images is cut into, whatever the number of threads: the parts' sums are added in order,
@@ -92,28 +93,32 @@ impl Design {
     }
 
     /// xᵀx / N of the first images, (F, F), symmetric: how features vary together.
-    pub(super) fn gram(&self) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`](crate::Error) if someone asks to stop.
+    pub(super) fn gram(&self) -> Result<Vec<f64>> {
         let (width, most) = (self.width, (GRAM_ROWS * self.width).max(16 * ROWS));
         let blocks = self.images.min(most).div_ceil(ROWS);
         let rows = self.images.min(blocks * ROWS);
         // A few columns at a time: x is (F, ROWS), and so is y, which is x's columns in f64.
         let columns = 20;
-        let strips: Vec<Vec<f64>> = (0..width.div_ceil(columns))
+        let strips: Option<Vec<Vec<f64>>> = (0..width.div_ceil(columns))
             .into_par_iter()
             .map(|strip| {
                 let own = strip * columns * ROWS..((strip + 1) * columns).min(width) * ROWS;
                 let mut sums = vec![0.0; width * (own.len() / ROWS)];
                 let mut y = vec![0.0; own.len()];
                 for x in self.blocks.chunks(ROWS * width).take(blocks) {
-                    if crate::stop::requested() {
-                        break;
+                    if stop::requested() {
+                        return None;
                     }
                     y.iter_mut().zip(&x[own.clone()]).for_each(|(y, x)| *y = f64::from(*x));
                     lanes::add_products(x, &y, &mut sums);
                 }
-                sums
+                Some(sums)
             })
             .collect();
+        let strips = strips.ok_or_else(|| stop::interrupted("the probe"))?;
         let mut gram = vec![0.0; width * width];
         for (strip, sums) in strips.iter().enumerate() {
             let own = sums.len() / width;
@@ -122,7 +127,7 @@ impl Design {
                 to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum / rows as f64);
             }
         }
-        gram
+        Ok(gram)
     }
 }
 
@@ -307,7 +312,7 @@ mod tests {
     fn features_are_standardised() {
         let (features, _) = problem(1000, 25, 2);
         let design = design(&features);
-        let gram = design.gram();
+        let gram = design.gram().unwrap();
         for i in 0..25 {
             assert!((gram[i * 25 + i] - 1.0).abs() < 1e-6);
             for j in 0..25 {

@@ -6,7 +6,7 @@
 //! every direction. The objective, and so the optimum, is the same.
 
 use super::lanes::dot;
-use crate::stop;
+use crate::{Result, stop};
 use rayon::prelude::*;
 
 /// The factor L, and how the intercepts are scaled.
@@ -19,16 +19,16 @@ pub(super) struct Whitening {
 
 impl Whitening {
     /// For xᵀx / N = `gram` (F, F), curvature α and penalty λ.
-    pub(super) fn new(gram: &[f64], width: usize, curvature: f64, l2: f64) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`](crate::Error) if someone asks to stop.
+    pub(super) fn new(gram: &[f64], width: usize, curvature: f64, l2: f64) -> Result<Self> {
         // Never exactly singular, not for a penalty of zero or classes that are told apart with certainty.
         let curvature = curvature.max(1e-6);
         let floor = l2.max(1e-9 * curvature);
         let mut factor: Vec<f64> = gram.iter().map(|g| curvature * g).collect();
         for i in 0..width {
-            if stop::requested() {
-                // What comes next asks, too, and ends; nobody will use this.
-                break;
-            }
+            stop::check("the probe")?;
             factor[i * width + i] += floor;
             for j in 0..=i {
                 let (above, row) = factor.split_at_mut(i * width);
@@ -41,7 +41,7 @@ impl Whitening {
                 }
             }
         }
-        Self { width, factor, intercept: curvature.sqrt() }
+        Ok(Self { width, factor, intercept: curvature.sqrt() })
     }
 
     fn row(&self, i: usize) -> (&[f64], f64) {
@@ -114,7 +114,7 @@ mod tests {
         let gram: Vec<f64> = (0..width * width)
             .map(|at| x.chunks(width).map(|x| x[at / width] * x[at % width]).sum::<f64>() / 20.0)
             .collect();
-        let whitening = Whitening::new(&gram, width, 0.2, 0.01);
+        let whitening = Whitening::new(&gram, width, 0.2, 0.01).unwrap();
         let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
         let back = whitening.weights(&whitening.whitened(&weights));
         assert!(weights.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-10));
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn features_that_repeat_others_do_not_break_it() {
-        let whitening = Whitening::new(&[1.0; 16], 4, 0.1, 0.0);
+        let whitening = Whitening::new(&[1.0; 16], 4, 0.1, 0.0).unwrap();
         assert!(whitening.weights(&[1.0; 10]).iter().all(|w| w.is_finite()));
     }
 }

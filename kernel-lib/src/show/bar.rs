@@ -73,6 +73,7 @@ impl Bar {
     /// Starts at `done` pieces: what an earlier try did says nothing about the rate.
     #[must_use]
     pub fn starting_at(mut self, done: u64) -> Self {
+        let done = done.min(self.total);
         (self.first, self.done) = (done, done);
         self.tenths = self.tenth();
         self.shown_again()
@@ -121,7 +122,7 @@ impl Bar {
 
     /// Pieces in a second.
     fn rate(&self) -> Option<f64> {
-        let (done, seconds) = (self.done - self.first, self.began.elapsed().as_secs_f64());
+        let (done, seconds) = (self.done.saturating_sub(self.first), self.began.elapsed().as_secs_f64());
         (done > 0 && seconds > 0.0).then(|| done as f64 / seconds)
     }
 
@@ -248,6 +249,13 @@ mod tests {
     fn times_are_read_like_a_clock() {
         let texts = [7, 138, 3723].map(|s| clock(Duration::from_secs(s)));
         assert_eq!(texts, ["0:07", "2:18", "1:02:03"]);
+    }
+
+    #[test]
+    fn work_that_goes_back_has_no_rate() {
+        let mut bar = Bar::new("work", 500).starting_at(600);
+        bar.set(50);
+        assert_eq!((bar.rate(), bar.last_words().as_str()), (None, "work: ended after 50 of 500"));
     }
 
     #[test]

@@ -26,15 +26,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Ok::<(), igpt::Error>(())
 /// ```
 pub fn display(what: impl Show) -> Displayed {
-    let mut displayed = Displayed { id: new_id(), is_shown: false, last: None };
+    let mut displayed = Displayed { id: new_id(), shown_in: None, last: None };
     displayed.send(&what);
     displayed
 }
 
-/// Removes what the cell has shown and printed so far. Only the kernel can.
+/// Removes what the cell has shown and printed so far. What is updated afterwards appears again. Only the kernel can.
 pub fn clear() {
-    notebook::tell("clear");
+    if notebook::is_live() {
+        SCREENS.fetch_add(1, Ordering::Relaxed);
+        pending().clear();
+        notebook::tell("clear");
+    }
 }
+
+/// How often everything was removed.
+static SCREENS: AtomicU64 = AtomicU64::new(0);
 
 /// An output of a running cell that can change, see [`display`]. Its last state is shown when it is dropped, or when the
 /// cell ends: a variable of a notebook lives on.
@@ -42,7 +49,8 @@ pub fn clear() {
 #[must_use = "without it the output cannot change; `let _ = …` if it shall not"]
 pub struct Displayed {
     id: String,
-    is_shown: bool,
+    /// Which screen it is on; none if on none yet.
+    shown_in: Option<u64>,
     /// When it last changed.
     last: Option<Instant>,
 }
@@ -69,7 +77,8 @@ fn can_change() -> bool {
 fn write(id: &str, update: bool, html: &str, text: &str) {
     if notebook::is_live() {
         if let Ok(json) = serde_json::to_string(&Message { id, update, html, text }) {
-            notebook::tell(&format!("show {json}"));
+            // evcxr looks for its own words anywhere in a line.
+            notebook::tell(&format!("show {}", json.replace("EVCXR_", "EVCXR\\u005f")));
         }
     } else {
         emit::emit_elsewhere(html, text);
@@ -114,7 +123,8 @@ impl Displayed {
     fn write(&mut self, html: &str, text: &str) {
         pending().remove(&self.id);
         self.last = Some(Instant::now());
-        write(&self.id, std::mem::replace(&mut self.is_shown, true), html, text);
+        let screen = Some(SCREENS.load(Ordering::Relaxed));
+        write(&self.id, std::mem::replace(&mut self.shown_in, screen) == screen, html, text);
     }
 }
 

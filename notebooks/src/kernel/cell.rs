@@ -249,6 +249,11 @@ impl Cell {
         self.started
     }
 
+    /// Whether the person's code is through, and only the engine has something to do.
+    pub fn has_ended(&self) -> bool {
+        self.complete == [true; 2]
+    }
+
     /// Whether it answered an interrupt and is about to end.
     pub fn is_stopping(&self) -> bool {
         self.stopping
@@ -287,8 +292,9 @@ impl Cell {
     }
 
     fn died(&self) -> Option<&str> {
-        let first = self.errors.first()?;
-        first.evalue.starts_with("Subprocess terminated").then_some(&first.evalue)
+        // What the process had printed and nobody had read may stand before it.
+        let last = self.errors.first()?.evalue.lines().last()?;
+        last.starts_with("Subprocess terminated").then_some(last)
     }
 
     /// What is to be seen last: panics that were caught, and values.
@@ -333,10 +339,20 @@ struct Panic {
     failure: Failure,
 }
 
-/// Whether something of the code is executed: more than evcxr's commands and items.
+/// The names of evcxr's commands with which the code begins: `:dep`, `:clear`.
+pub fn commands(code: &str) -> impl Iterator<Item = &str> {
+    let lines = code.lines().map(str::trim_start).filter(|line| !line.is_empty());
+    lines.take_while(|line| is_command(line)).filter_map(|line| line.split_whitespace().next())
+}
+
+/// evcxr's own command, or one of the shell.
+fn is_command(line: &str) -> bool {
+    line.trim_start().starts_with([':', '!'])
+}
+
+/// Whether something of the code is executed: more than commands and items.
 fn runs(code: &str) -> bool {
-    let rust: String =
-        code.split_inclusive('\n').filter(|line| !line.trim_start().starts_with(':')).collect();
+    let rust: String = code.split_inclusive('\n').filter(|line| !is_command(line)).collect();
     let items_only = |file: syn::File| file.items.iter().all(|item| !matches!(item, syn::Item::Macro(_)));
     !syn::parse_file(&rust).is_ok_and(items_only)
 }
@@ -432,11 +448,27 @@ mod tests {
     }
 
     #[test]
+    fn commands_stand_at_the_beginning() {
+        let found = |code| commands(code).collect::<Vec<_>>();
+        assert_eq!(found("  :clear all\n\n:dep x\nlet a = 1;\n:restart"), [":clear", ":dep"]);
+        assert_eq!(found("let a = \"\n:clear\n\";"), [""; 0]);
+    }
+
+    #[test]
+    fn a_death_may_leave_words_behind() {
+        let mut cell = Cell::new(ID, "f()");
+        let evalue = "last words\nSubprocess terminated with status: signal: 9 (SIGKILL)";
+        hear(&mut cell, &[iopub("error", json!({"evalue": evalue, "traceback": [evalue]})), reply(), idle()]);
+        assert_eq!(cell.ending(), Ending::Died("signal: 9 (SIGKILL)".into()));
+    }
+
+    #[test]
     fn cells_that_only_compile_are_known() {
         for code in [
             "",
             "fn f() {}",
             ":dep x\nuse a::b;\n// c",
+            "!ls",
             "struct A;\nimpl A { fn x() {} }",
             "//! doc\nfn f() {}",
         ] {

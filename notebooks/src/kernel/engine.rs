@@ -81,6 +81,8 @@ pub struct Engine {
 
 /// How long the engine may take until it answers; it takes two seconds, on a busy machine ten.
 const START: Duration = Duration::from_secs(120);
+/// How long after the end of a cell its process's words may come.
+const WORD: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Starts the engine and gives it the prelude.
@@ -210,7 +212,7 @@ impl Engine {
 
     /// Runs the prelude, at the start and after `:clear`.
     pub async fn wake(&mut self) -> Result<()> {
-        let ending = self.run(&prelude(&self.slot.library())).await?;
+        let ending = self.run_session(&prelude(&self.slot.library())).await?;
         match ending {
             Ending::Ok => Ok(()),
             Ending::Engine(errors) => {
@@ -225,7 +227,7 @@ impl Engine {
     pub async fn revive(&mut self) -> Result<()> {
         // If the process was killed while idle, the engine notices only at the next cell, which then fails.
         for last in [false, true] {
-            match self.run(SESSION).await? {
+            match self.run_session(SESSION).await? {
                 Ending::Ok => return Ok(()),
                 Ending::Died(_) if !last => {}
                 other => bail!("the session could not be started again: {other:?}"),
@@ -234,8 +236,30 @@ impl Engine {
         Ok(())
     }
 
+    /// Runs code that starts a session, and learns which process runs it.
+    async fn run_session(&mut self, code: &str) -> Result<Ending> {
+        self.process = None;
+        let (ending, cell) = self.run_cell(code).await?;
+        self.process = cell.process();
+        // The process's own word may come after the engine's.
+        let (mut cell, end) = (cell, Instant::now() + WORD);
+        while ending == Ending::Ok && self.process.is_none() {
+            match timeout(end.saturating_duration_since(Instant::now()), self.next()).await {
+                Ok(Event::Exited(how)) => bail!("the engine ended ({how})"),
+                Ok(event) => drop(cell.hear(&event)),
+                Err(_) => break,
+            }
+            self.process = cell.process();
+        }
+        Ok(ending)
+    }
+
     /// Runs code of our own, and throws its outputs away.
     pub async fn run(&mut self, code: &str) -> Result<Ending> {
+        Ok(self.run_cell(code).await?.0)
+    }
+
+    async fn run_cell(&mut self, code: &str) -> Result<(Ending, Cell)> {
         let id = self.execute(code);
         let mut cell = Cell::unmarked(&id);
         loop {
@@ -246,8 +270,7 @@ impl Engine {
                 Err(_) => {}
             }
             if cell.is_over(Instant::now()) {
-                self.process = cell.process().or(self.process);
-                return Ok(cell.ending());
+                return Ok((cell.ending(), cell));
             }
         }
     }
@@ -300,9 +323,10 @@ impl Engine {
     }
 }
 
-/// The compilers among the processes of a group: cargo and rustc, ours and the real ones.
-fn compilers_of(group: i32) -> Vec<i32> {
-    let mut found = Vec::new();
+/// The programs that the engine has started in the group of its guard to compile a cell, or for a line with `!`, and all
+/// that they have started. Not what cells started, and not cargo where it only reads manifests, which is quick.
+fn compilers_of(guard: i32) -> Vec<i32> {
+    let mut group: Vec<(i32, i32, Vec<u8>)> = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
@@ -310,17 +334,28 @@ fn compilers_of(group: i32) -> Vec<i32> {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // pid (name) state parent group …; the name may hold anything.
         let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        if rest.split(' ').nth(2).and_then(|field| field.parse().ok()) != Some(group) {
-            continue;
+        let field = |at: usize| rest.split(' ').nth(at).and_then(|field| field.parse::<i32>().ok());
+        if let (Some(parent), true) = (field(1), field(2) == Some(guard)) {
+            group.push((process, parent, std::fs::read(entry.path().join("cmdline")).unwrap_or_default()));
         }
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let mut words = line.split(|byte| *byte == 0);
-        let program = words.next().unwrap_or_default();
-        let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let told = words.next().unwrap_or_default();
-        if matches!(name, b"rustc" | b"cargo") || matches!(told, b"cargo" | b"rustc") {
-            found.push(process);
-        }
+    }
+    let contains = |line: &[u8], word: &[u8]| line.split(|byte| *byte == 0).any(|found| found == word);
+    let is_cells = |line: &[u8]| {
+        let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+        program.ends_with(b"evcxr_jupyter")
+    };
+    let engine = group.iter().find(|(_, parent, _)| *parent == guard).map(|(process, _, _)| *process);
+    let is_root =
+        |parent: i32, line: &[u8]| Some(parent) == engine && !is_cells(line) && !contains(line, b"metadata");
+    let mut found: Vec<i32> = group
+        .iter()
+        .filter(|(_, parent, line)| is_root(*parent, line))
+        .map(|(process, _, _)| *process)
+        .collect();
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(group.iter().filter(|(_, of, _)| *of == parent).map(|(process, _, _)| *process));
+        at += 1;
     }
     found
 }

@@ -111,7 +111,11 @@ fn simplify_colours(line: &str) -> String {
 
 /// `command_5:1:1` becomes `cell [3], line 2, column 7`.
 fn rename_cell(line: &str, count: u64, place: Option<(u64, usize)>) -> String {
-    let Some((before, rest)) = line.split_once("command_") else { return line.to_owned() };
+    // Only in the frame of the picture: a person's source may say it, too.
+    let frame = line.find('╭').and_then(|frame| Some(frame + line[frame..].find("command_")?));
+    let Some((before, rest)) = frame.map(|at| (&line[..at], &line[at + "command_".len()..])) else {
+        return line.to_owned();
+    };
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(rest.len());
     let place = place.map_or(String::new(), |(line, column)| format!(", line {line}, column {column}"));
     format!("{before}cell [{count}]{place}{}", &rest[end..])

@@ -10,15 +10,16 @@ use std::{
     io::{Read as _, Write},
     process::ExitCode,
     sync::mpsc::{RecvTimeoutError, sync_channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
 
 use super::cell::MARK_TEXT;
 
-/// How long text may wait for more.
+/// How long text waits for more when nothing comes, and at most.
 const GATHER: Duration = Duration::from_millis(10);
+const AT_MOST: Duration = Duration::from_millis(50);
 /// Text that is passed on at a time.
 const CHUNK: usize = 32 * 1024;
 /// A cell's text is shown up to here; of the rest, the last part is.
@@ -40,7 +41,12 @@ pub fn filter() -> Result<ExitCode> {
     let mut filter = Filter::new(std::io::stdout().lock());
     loop {
         match chunks.recv_timeout(GATHER) {
-            Ok(bytes) => filter.take(&bytes)?,
+            Ok(bytes) => {
+                filter.take(&bytes)?;
+                if filter.since.is_some_and(|since| since.elapsed() > AT_MOST) {
+                    filter.pause()?;
+                }
+            }
             Err(RecvTimeoutError::Timeout) if filter.is_idle() => match chunks.recv() {
                 Ok(bytes) => filter.take(&bytes)?,
                 Err(_) => break,
@@ -59,6 +65,8 @@ struct Filter<W> {
     line: Vec<u8>,
     /// Text that waits for more.
     text: Vec<u8>,
+    /// Since when something waits.
+    since: Option<Instant>,
     /// Inside a value, whose lines are evcxr's.
     in_value: bool,
     /// Nothing came since the last pause.
@@ -73,11 +81,12 @@ struct Filter<W> {
 impl<W: Write> Filter<W> {
     fn new(to: W) -> Self {
         let (line, text, tail) = (Vec::new(), Vec::new(), Vec::new());
-        Self { to, line, text, in_value: false, paused: true, left: LIMIT, tail, hidden: 0 }
+        Self { to, line, text, since: None, in_value: false, paused: true, left: LIMIT, tail, hidden: 0 }
     }
 
     fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.paused = false;
+        self.since.get_or_insert_with(Instant::now);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
@@ -107,7 +116,8 @@ impl<W: Write> Filter<W> {
 
     /// Shows a line that is not ended, but for what may be the beginning of something else.
     fn take_part(&mut self) -> std::io::Result<()> {
-        if self.in_value || self.line.contains(&1) || self.line.starts_with(b"EVCXR_") {
+        let may_be_evcxrs = self.line.starts_with(b"EVCXR_") || b"EVCXR_".starts_with(&self.line[..]);
+        if self.in_value || self.line.contains(&1) || may_be_evcxrs {
             return Ok(());
         }
         let whole = whole_characters(&self.line);
@@ -161,7 +171,7 @@ impl<W: Write> Filter<W> {
 
     /// Nothing came for a moment.
     fn pause(&mut self) -> std::io::Result<()> {
-        self.paused = true;
+        (self.paused, self.since) = (true, None);
         self.take_part()?;
         self.flush()
     }
@@ -185,7 +195,9 @@ impl<W: Write> Filter<W> {
             return Ok(());
         }
         let text = std::mem::take(&mut self.text);
-        let json = serde_json::Value::from(String::from_utf8_lossy(&text));
+        // evcxr looks for its own words anywhere in a line.
+        let json = serde_json::Value::from(String::from_utf8_lossy(&text)).to_string();
+        let json = json.replace("EVCXR_", "EVCXR\\u005f");
         writeln!(self.to, "{MARK_TEXT}{json}")?;
         self.to.flush()
     }
@@ -269,7 +281,13 @@ mod tests {
         // Half a mark is no text.
         assert_eq!(passed(&[b"EVCXR_EXEC", b"UTION_COMPLETE\n"]), "EVCXR_EXECUTION_COMPLETE\n");
         assert_eq!(passed(&["\u{1}ig".as_bytes(), b"pt:end\n"]), "\u{1}igpt:end\n");
+        assert_eq!(passed(&[b"EVC", b"XR_EXECUTION_COMPLETE\n"]), "EVCXR_EXECUTION_COMPLETE\n");
         assert_eq!(passed(&[b"EVCXR or so\n"]), text("EVCXR or so\n"));
+        // Nor is what a text says of evcxr's words.
+        assert_eq!(
+            passed(&[b"see EVCXR_END_CONTENT\n"]),
+            text("see EVCXR_END_CONTENT\n").replace("R_", "R\\u005f")
+        );
     }
 
     #[test]

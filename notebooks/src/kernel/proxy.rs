@@ -12,7 +12,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 
 use super::{
     answers::{History, end_of_name, is_complete, kernel_info},
-    cell::{Cell, Ending, Failure, Output},
+    cell::{Cell, Ending, Failure, Output, commands},
     client::{Channel, Client},
     engine::{Engine, Event},
     fault::{Fault, compile_fault, explain_signal},
@@ -79,6 +79,17 @@ enum Aside {
     Variables,
     /// One of `user_expressions`: name and code.
     Expression(String, String),
+}
+
+impl Aside {
+    /// Those of a request.
+    fn expressions(request: &Message) -> VecDeque<Self> {
+        let expressions = request.content["user_expressions"].as_object().into_iter().flatten();
+        let aside = |(name, code): (&String, &Value)| {
+            Self::Expression(name.clone(), code.as_str().unwrap_or_default().to_owned())
+        };
+        expressions.map(aside).collect()
+    }
 }
 
 impl Proxy {
@@ -268,7 +279,15 @@ impl Proxy {
     fn interrupt(&mut self) {
         match &mut self.state {
             State::Running(engine, running) => running.interrupt(engine),
-            State::Closing(engine, _) => engine.kill_cells(),
+            State::Closing(engine, closing) => {
+                // Only an expression of the client's runs anything; the cell itself is through.
+                match closing.now.0 {
+                    Aside::Variables => {}
+                    Aside::Expression(..) if closing.running.is_interrupted() => engine.kill_cells(),
+                    Aside::Expression(..) => _ = engine.ask_to_stop(),
+                }
+                closing.running.note_interrupt();
+            }
             State::Waking(_, waking) => {
                 waking.clear(&self.client);
                 if let Some(first) = self.queue.pop_front() {
@@ -284,24 +303,31 @@ impl Proxy {
         let State::Idle(engine) = std::mem::replace(&mut self.state, State::Moving) else { return };
         let code = request.content["code"].as_str().unwrap_or_default().to_owned();
         self.busy(&request);
-        if request.content["silent"] != true {
-            // As the protocol has it: what is not stored is not counted.
-            if request.content["store_history"] != false {
-                self.count += 1;
-                self.history.push(self.count, &code);
-            }
-            let input = json!({"code": code, "execution_count": self.count});
-            self.client.publish(&request.header, "execute_input", input);
-        }
+        self.count(&request, &code);
         if code.trim().is_empty() {
-            self.state = State::Idle(engine);
-            self.finish(&request, self.count, None, Map::new());
+            let running = Running::new(request, code, self.count, Cell::unmarked(""));
+            let left = Aside::expressions(&running.request);
+            self.ask_aside(engine, running, Ending::Ok, left, Map::new());
             return;
         }
         self.sources.begin(self.count, &code);
         let sent = engine.execute(shown::with_display(&code).as_deref().unwrap_or(&code));
         let cell = Cell::new(&sent, &code);
         self.state = State::Running(engine, Box::new(Running::new(request, code, self.count, cell)));
+    }
+
+    /// Gives a cell its number and tells all clients of it.
+    fn count(&mut self, request: &Message, code: &str) {
+        if request.content["silent"] == true {
+            return;
+        }
+        // As the protocol has it: what is not stored is not counted.
+        if request.content["store_history"] != false {
+            self.count += 1;
+            self.history.push(self.count, code);
+        }
+        let input = json!({"code": code, "execution_count": self.count});
+        self.client.publish(&request.header, "execute_input", input);
     }
 
     /// Takes what the engine says, or that it is awake.
@@ -408,7 +434,7 @@ impl Proxy {
     /// The cell is over: outputs that were held, the verdict, and what is to be asked besides.
     fn judge(&mut self, engine: Engine, mut running: Running) {
         self.sources.end();
-        let lists_variables = running.code.lines().any(|line| line.trim() == variables::COMMAND);
+        let lists_variables = commands(&running.code).any(|command| command == variables::COMMAND);
         for mut output in running.cell.last_outputs() {
             if let (true, Output::Value { data, .. }) = (lists_variables, &mut output) {
                 variables::hide_ours(data);
@@ -421,13 +447,8 @@ impl Proxy {
         if matches!(ending, Ending::Ok | Ending::Failed(_)) {
             left.push_back(Aside::Variables);
         }
-        if ending == Ending::Ok
-            && let Some(expressions) = running.request.content["user_expressions"].as_object()
-        {
-            let expression = |(name, code): (&String, &Value)| {
-                Aside::Expression(name.clone(), code.as_str().unwrap_or_default().to_owned())
-            };
-            left.extend(expressions.iter().map(expression));
+        if ending == Ending::Ok {
+            left.extend(Aside::expressions(&running.request));
         }
         self.ask_aside(engine, running, ending, left, Map::new());
     }
@@ -461,7 +482,8 @@ impl Proxy {
         match (aside, cell.ending()) {
             (Aside::Variables, Ending::Ok) => {
                 let now = cell.text_values().next().map(Variables::parse).unwrap_or_default();
-                if ending == Ending::Ok {
+                running.lost = self.variables.lost_since(&now);
+                if matches!(ending, Ending::Ok | Ending::Failed(_)) {
                     for note in self.variables.notes_on(&now, &running.code) {
                         let output = Output::Stream { name: "stderr".into(), text: format!("{note}\n") };
                         running.show(&self.client, output, |_| String::new());
@@ -500,11 +522,12 @@ impl Proxy {
     ) {
         const REFUSED: &str =
             "the cell asked for input, and this client cannot be asked (allow_stdin is false)";
-        let died = matches!(ending, Ending::Died(_));
+        // A kill that came too late for the cell hit the process while it was idle.
+        let died = matches!(ending, Ending::Died(_)) || running.was_killed();
         let fault = match &ending {
             _ if running.was_refused() => Some(Fault::new("StdinNotAllowed", REFUSED)),
             Ending::Ok => None,
-            ending if running.is_interrupted() => Some(self.interruption(ending)),
+            ending if running.is_interrupted() => Some(self.interruption(ending, &running)),
             ending => Some(self.fault_of(ending, running.count)),
         };
         let interrupted = running.is_interrupted();
@@ -519,11 +542,12 @@ impl Proxy {
             }
             Some(fault) => self.fail(&request, count, &fault),
         }
-        let cleared = code.lines().any(|line| line.trim() == ":clear");
-        if died || cleared {
+        let has = |wanted: &str| commands(&code).any(|command| command == wanted);
+        let (cleared, restarted) = (has(":clear"), has(":restart"));
+        if died || cleared || restarted {
             self.variables = Variables::default();
         }
-        self.state = match died || cleared {
+        self.state = match died || cleared || restarted {
             false => State::Idle(engine),
             true => {
                 let task = tokio::spawn(async move {
@@ -555,7 +579,7 @@ impl Proxy {
     }
 
     /// What is said of a cell that somebody interrupted.
-    fn interruption(&self, ending: &Ending) -> Fault {
+    fn interruption(&self, ending: &Ending, running: &Running) -> Fault {
         let text = match ending {
             Ending::Died(_) => {
                 let lost = self.variables.lost();
@@ -563,9 +587,14 @@ impl Proxy {
                     "the cell did not end by itself when it was interrupted, so its process was ended. {lost}"
                 )
             }
-            Ending::Failed(failure) => {
+            Ending::Failed(failure) if running.lost.is_empty() => {
                 format!("{}. Variables of earlier cells are still there.", failure.evalue)
             }
+            Ending::Failed(failure) => format!(
+                "{}. Variables of earlier cells are still there, but for what this cell used up: {}.",
+                failure.evalue,
+                running.lost.join(", ")
+            ),
             _ => "the cell was interrupted while it was compiled. Nothing of it has run.".into(),
         };
         Fault::new("Interrupted", text)
@@ -611,9 +640,7 @@ impl Proxy {
     /// Answers a cell that never reached the engine.
     fn refuse(&mut self, request: &Message, fault: &Fault) {
         self.busy(request);
-        self.count += 1;
-        let input = json!({"code": request.content["code"], "execution_count": self.count});
-        self.client.publish(&request.header, "execute_input", input);
+        self.count(request, request.content["code"].as_str().unwrap_or_default());
         self.fail(request, self.count, fault);
     }
 

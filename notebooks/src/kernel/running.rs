@@ -1,6 +1,9 @@
 //! A person's cell while it is at the engine: its outputs on their way to the client, its questions, its interruption.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -28,8 +31,10 @@ pub struct Running {
     /// How often the cell asked a client that cannot be asked.
     refused: u32,
     stop: Option<Stop>,
-    /// Bytes of displays so far.
-    displayed: usize,
+    /// Bytes of what is displayed, by its name.
+    displayed: HashMap<String, usize>,
+    /// Variables of earlier cells that it used up.
+    pub lost: Vec<String>,
 }
 
 /// Text of one stream that is about to be published.
@@ -53,8 +58,8 @@ struct Stop {
 /// How long text may wait for more.
 const GATHER: Duration = Duration::from_millis(30);
 const GATHER_BYTES: usize = 32 * 1024;
-/// How long a cell may take until it stops by itself, with its variables alive.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a cell may take until it stops by itself, with its variables alive. Who does not want to wait asks twice.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often compilers are looked for: the engine may start another one.
 const LOOK: Duration = Duration::from_millis(150);
 /// What one display, and all of a cell, may hold: a notebook is no place for more.
@@ -73,13 +78,24 @@ impl Running {
             question: None,
             refused: 0,
             stop: None,
-            displayed: 0,
+            displayed: HashMap::new(),
+            lost: Vec::new(),
         }
     }
 
     /// Whether the client wants to see nothing but text.
     pub fn is_silent(&self) -> bool {
         self.request.content["silent"] == true
+    }
+
+    /// Somebody wants it to stop, but it is through.
+    pub fn note_interrupt(&mut self) {
+        self.stop.get_or_insert_default();
+    }
+
+    /// Whether its process was killed.
+    pub fn was_killed(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.killed)
     }
 
     /// Whether somebody wanted it to stop.
@@ -117,6 +133,9 @@ impl Running {
                 self.stop = Some(Stop::default());
                 self.stop(now, engine);
             }
+            // Nothing of it runs: then a kill would cost variables for nothing.
+            Some(_) if self.cell.has_ended() => {}
+            Some(_) if !self.cell.has_begun() && self.question.is_none() => self.stop(now, engine),
             Some(stop) => {
                 (stop.killed, stop.next) = (true, None);
                 engine.kill_cells();
@@ -127,7 +146,7 @@ impl Running {
     fn stop(&mut self, now: Instant, engine: &Engine) {
         let Some(stop) = &mut self.stop else { return };
         stop.next = None;
-        if stop.killed {
+        if stop.killed || self.cell.has_ended() {
             return;
         }
         // Code that waits for an answer polls nothing, and the engine does not notice the death of its process then.
@@ -194,8 +213,9 @@ impl Running {
             }
             Output::Display { id, update, data } => {
                 let size = data.to_string().len();
-                self.displayed += size;
-                let data = match size > LARGEST_DISPLAY || self.displayed > ALL_DISPLAYS {
+                self.displayed.insert(id.clone(), size);
+                let all: usize = self.displayed.values().sum();
+                let data = match size > LARGEST_DISPLAY || all > ALL_DISPLAYS {
                     true => json!({"text/plain": format!("[{:.0} MB, too much to show]", size as f64 / 1e6)}),
                     false => data,
                 };
@@ -203,7 +223,10 @@ impl Running {
                 let content = json!({"data": data, "metadata": {}, "transient": {"display_id": id}});
                 return self.publish(client, kind, content);
             }
-            Output::Clear => return self.publish(client, "clear_output", json!({"wait": false})),
+            Output::Clear => {
+                self.displayed.clear();
+                return self.publish(client, "clear_output", json!({"wait": false}));
+            }
         };
         if self.stream.name != name || self.stream.text.len() > GATHER_BYTES {
             self.flush(client);

@@ -19,17 +19,21 @@ impl Variables {
         Self(theirs.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect())
     }
 
+    /// Those that are there no more.
+    pub fn lost_since(&self, now: &Self) -> Vec<String> {
+        self.0.keys().filter(|name| !now.0.contains_key(*name)).cloned().collect()
+    }
+
     /// What the person may not have noticed: variables of earlier cells that `code` used up, or gave another type.
     pub fn notes_on(&self, now: &Self, code: &str) -> Vec<String> {
-        let is_new =
-            |name: &str| code.contains(&format!("let {name}")) || code.contains(&format!("mut {name}"));
         let mut notes = Vec::new();
         for (name, before) in &self.0 {
             match now.0.get(name) {
-                None if code.contains(name.as_str()) => notes.push(format!(
+                None if names(code, name) => notes.push(format!(
                     "note: this cell used up `{name}`, which later cells do not have any more (`{name}.clone()` keeps it)"
                 )),
-                Some(after) if after != before && is_new(name) => {
+                None => notes.push(format!("note: `{name}` is lost, for its type {} was defined anew", short(before))),
+                Some(after) if after != before && names(code, name) => {
                     notes.push(format!("note: `{name}` was {} and is {} now", short(before), short(after)));
                 }
                 _ => {}
@@ -49,6 +53,11 @@ impl Variables {
             }
         }
     }
+}
+
+/// Whether the code has this word.
+fn names(code: &str, word: &str) -> bool {
+    code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|found| found == word)
 }
 
 /// Takes our own variable out of what `:vars` shows.
@@ -90,6 +99,9 @@ mod tests {
             ]
         );
         assert_eq!(before.notes_on(&before, "let b = 1.5;"), Vec::<String>::new());
+        assert_eq!(before.lost_since(&after), ["a"]);
+        let anew = before.notes_on(&Variables::parse("b: f64"), "struct All(u8);");
+        assert_eq!(anew, ["note: `a` is lost, for its type `Vec<Option<u8>>` was defined anew"]);
         assert_eq!(short("alloc::vec::Vec<core::option::Option<u8>>"), "`Vec<Option<u8>>`");
         assert_eq!(
             before.lost(),

@@ -48,7 +48,7 @@ impl Waking {
 
     /// Shows how far it is, in the cell of `first`, the one that waits.
     pub fn show(&mut self, client: &Client, first: &Message) {
-        if self.since.elapsed() < PATIENCE {
+        if self.since.elapsed() < PATIENCE || first.content["silent"] == true {
             return;
         }
         let is_new = self.shown_in.as_ref().is_none_or(|shown| shown.id() != first.id());

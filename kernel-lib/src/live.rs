@@ -1,6 +1,6 @@
 //! A pre-training that shows how it goes: a bar, the loss, and what the network draws as it gets better.
 
-use super::{Experiment, Pretrained};
+use crate::experiment::{Experiment, Pretrained};
 use crate::model::Parameters;
 use crate::show::{Bar, Displayed, Figure, ImageGrid, Page, display};
 use crate::train::{Curve, Point, Progress};
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TITLE: &str = "Pre-training";
 
 /// Told how a pre-training goes.
-pub(super) trait Watch {
+pub(crate) trait Watch {
     /// It begins, or goes on: with so many steps done.
     fn begin(&mut self, _step: u64, _steps: u64, _curve: &Curve) {}
     /// After each step.
@@ -26,7 +26,7 @@ pub(super) trait Watch {
 }
 
 /// Only told of losses.
-pub(super) struct Losses<'a>(pub(super) &'a mut dyn FnMut(&Progress));
+pub(crate) struct Losses<'a>(pub(crate) &'a mut dyn FnMut(&Progress));
 
 impl Watch for Losses<'_> {
     fn step(&mut self, progress: &Progress) {
@@ -37,7 +37,7 @@ impl Watch for Losses<'_> {
 }
 
 /// Shows it in a notebook.
-pub(super) struct Live<'a> {
+pub(crate) struct Live<'a> {
     experiment: &'a Experiment,
     bar: Option<Bar>,
     picture: Option<Displayed>,
@@ -46,13 +46,13 @@ pub(super) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(experiment: &'a Experiment) -> Self {
+    pub(crate) fn new(experiment: &'a Experiment) -> Self {
         let drawn = ImageGrid::new().caption("Made up, after so many steps");
         Self { experiment, bar: None, picture: None, curve: Curve::default(), drawn }
     }
 
     /// Shows the end, whether it was computed now or found: the same in both cases.
-    pub(super) fn end(mut self, trained: &Pretrained) -> Result<()> {
+    pub(crate) fn end(mut self, trained: &Pretrained) -> Result<()> {
         self.curve = trained.curve.clone();
         let last = self.curve.training.last().map_or(0, |point| point.step);
         // A bar that is full leaves its last words.
