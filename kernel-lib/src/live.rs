@@ -105,7 +105,7 @@ impl<'a> Live<'a> {
 impl Watch for Live<'_> {
     fn begin(&mut self, step: u64, steps: u64, curve: &Curve) {
         self.curve = curve.clone();
-        self.bar = Some(Bar::new(TITLE, steps).unit("steps").starting_at(step));
+        self.bar = Some(Bar::new(TITLE, steps).starting_at(step).unit("steps"));
     }
 
     fn step(&mut self, progress: &Progress) {

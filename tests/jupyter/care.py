@@ -78,8 +78,10 @@ class Pump(threading.Thread):
         self.start()
 
     def run(self):
-        while self.client.channels_running:
+        while True:
             with self.lock:
+                if not self.client.channels_running:
+                    return
                 for channel in (self.client.iopub_channel, self.client.shell_channel):
                     while channel.msg_ready():
                         message = channel.get_msg()
@@ -383,9 +385,9 @@ def k_means_probes_and_samples_listen():
     (0..count).map(|_| { state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (state >> 33) as u8 }).collect()
 }
 let pixels = noise(3 << 23);
-let values: Vec<f32> = noise(4000 * 1536).iter().map(|x| f32::from(*x)).collect();
+let values: Vec<f32> = noise(4000 * 3072).iter().map(|x| f32::from(*x)).collect();
 let labels: Vec<u8> = noise(4000).iter().map(|x| x % 10).collect();
-let features = Features::new(values, 1, 1536)?;
+let features = Features::new(values, 1, 3072)?;
 let shape = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512 };
 let network_parameters = Parameters::init(shape, 1)?;"""
     )

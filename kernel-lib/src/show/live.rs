@@ -98,7 +98,9 @@ impl Displayed {
     /// Shows something else in its place. What comes more often than ten times a second is not all shown, but the last
     /// state always is.
     pub fn update(&mut self, what: impl Show) {
-        let is_soon = self.last.is_some_and(|last| last.elapsed() < PAUSE);
+        // What was removed from the screen appears again at once.
+        let is_there = self.shown_in == Some(SCREENS.load(Ordering::Relaxed));
+        let is_soon = is_there && self.last.is_some_and(|last| last.elapsed() < PAUSE);
         if is_soon || !can_change() {
             pending().insert(self.id.clone(), [what.to_html(), what.to_text()]);
             return;
