@@ -83,7 +83,7 @@ impl<'a> Live<'a> {
             curve.iter().map(|point| (point.step as f64, point.loss)).collect()
         };
         let guess = (self.experiment.config().vocabulary as f64).ln();
-        let figure = Figure::new(format!("Pre-training on {}", self.experiment.name()))
+        let figure = Figure::new(self.experiment.name())
             .x("step")
             .y("nats per token")
             .line("training", points(&self.curve.training))
