@@ -109,7 +109,7 @@ def main():
         time.sleep(0.5)
 
         lab.command("notebook:restart-run-all")
-        page.get_by_role("button", name="Restart", exact=False).last.click()
+        page.locator(".jp-Dialog .jp-mod-accept").click()
         time.sleep(2)
         took = lab.wait_for_the_end()
         prompts = [prompt for prompt in lab.prompts() if any(c.isdigit() for c in prompt)]
