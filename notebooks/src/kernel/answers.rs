@@ -28,21 +28,82 @@ pub fn kernel_info() -> Value {
 
 /// Whether code is whole; for consoles, which send a line at a time.
 pub fn is_complete(code: &str) -> Value {
-    let block = format!("{{{code}\n}}");
-    let count = |c: char| code.matches(c).count();
-    let is_open = |(open, close)| count(open) > count(close);
-    let rust = !code.trim_start().starts_with(':');
-    let status = match syn::parse_str::<syn::Block>(&block).is_err() && rust {
-        false => "complete",
-        true if code.matches("/*").count() > code.matches("*/").count() => "incomplete",
-        true if [('{', '}'), ('(', ')'), ('[', ']')].into_iter().any(is_open) => "incomplete",
+    let is_rust = !code.trim_start().starts_with([':', '!']);
+    let parses = || syn::parse_str::<syn::Block>(&format!("{{{code}\n}}")).is_ok();
+    let status = match brackets(code) {
+        _ if !is_rust || parses() => "complete",
+        Brackets::Open => "incomplete",
         // `let a =`, `1 +`, `a.`: more must follow.
-        true if code.trim_end().ends_with(['=', '+', '-', '*', '/', '.', ',', '&', '|']) => "incomplete",
-        true => "invalid",
+        Brackets::Closed if code.trim_end().ends_with(['=', '+', '-', '*', '/', '.', ',', '&', '|']) => {
+            "incomplete"
+        }
+        _ => "invalid",
     };
     match status {
         "incomplete" => json!({"status": status, "indent": "    "}),
         _ => json!({"status": status}),
+    }
+}
+
+/// How the brackets of code are, and its strings and comments.
+#[derive(Debug, PartialEq, Eq)]
+enum Brackets {
+    /// Each has its other one.
+    Closed,
+    /// Something was begun and not ended.
+    Open,
+    /// One closes another kind.
+    Wrong,
+}
+
+fn brackets(code: &str) -> Brackets {
+    let characters: Vec<char> = code.chars().collect();
+    let starts =
+        |at: usize, word: &str| word.chars().enumerate().all(|(i, c)| characters.get(at + i) == Some(&c));
+    let find = |from: usize, word: &str| (from..characters.len()).find(|at| starts(*at, word));
+    let (mut open, mut at) = (Vec::new(), 0);
+    while let Some(&c) = characters.get(at) {
+        let is_word = at > 0 && (characters[at - 1].is_alphanumeric() || characters[at - 1] == '_');
+        let hashes = characters[at + 1..].iter().take_while(|c| **c == '#').count();
+        // Behind what is skipped; none if that has no end.
+        let next = match c {
+            '/' if starts(at, "//") => Some(find(at, "\n").unwrap_or(characters.len())),
+            '/' if starts(at, "/*") => find(at + 2, "*/").map(|end| end + 2),
+            'r' if !is_word && characters.get(at + 1 + hashes) == Some(&'"') => {
+                let end = format!("\"{}", "#".repeat(hashes));
+                find(at + hashes + 2, &end).map(|found| found + hashes + 1)
+            }
+            '"' => end_of_string(&characters, at),
+            // A character, or a lifetime.
+            '\'' if characters.get(at + 1) == Some(&'\\') => find(at + 3, "'").map(|end| end + 1),
+            '\'' if characters.get(at + 2) == Some(&'\'') => Some(at + 3),
+            '(' | '[' | '{' => {
+                open.push(c);
+                Some(at + 1)
+            }
+            ')' | ']' | '}' => {
+                if !matches!((open.pop(), c), (Some('('), ')') | (Some('['), ']') | (Some('{'), '}')) {
+                    return Brackets::Wrong;
+                }
+                Some(at + 1)
+            }
+            _ => Some(at + 1),
+        };
+        let Some(next) = next else { return Brackets::Open };
+        at = next;
+    }
+    if open.is_empty() { Brackets::Closed } else { Brackets::Open }
+}
+
+/// Behind the string that begins at `start`.
+fn end_of_string(characters: &[char], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match characters.get(at)? {
+            '"' => return Some(at + 1),
+            '\\' => at += 2,
+            _ => at += 1,
+        }
     }
 }
 
@@ -151,6 +212,11 @@ mod tests {
             ("1 +", "incomplete"),
             ("/* not closed", "incomplete"),
             ("let a = 1);", "invalid"),
+            ("fn one( -> u32 { ]", "invalid"),
+            ("let r = r#\"not closed\"", "incomplete"),
+            ("let s = \"a \\\" {", "incomplete"),
+            ("let a = ('(', '\\'', \"{\"); // (", "complete"),
+            ("fn f<'a>(a: &'a str) {", "incomplete"),
             ("let a =", "incomplete"),
             ("", "complete"),
             ("let a = 1;", "complete"),
