@@ -516,6 +516,16 @@ def compile_errors_name_line_and_column():
 
 
 @check
+def a_kernel_that_was_never_set_up_says_so():
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Kernel(IGPT_CACHE=folder)
+        for _ in range(2):
+            cell = kernel.run("1 + 1")
+            assert cell.status == "error" and "`igpt setup`" in cell.error, cell.error
+        kernel.end()
+
+
+@check
 def restarts_and_ends_while_busy():
     kernel = Kernel()
     cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
