@@ -30,10 +30,14 @@ pub(crate) struct Losses<'a>(pub(crate) &'a mut dyn FnMut(&Progress));
 
 impl Watch for Losses<'_> {
     fn step(&mut self, progress: &Progress) {
-        if progress.loss.is_some() || progress.validation.is_some() {
+        if progress.has_loss() {
             (self.0)(progress);
         }
     }
+}
+
+fn nothing_drawn() -> ImageGrid {
+    ImageGrid::new().caption("Made up, after so many steps")
 }
 
 /// Shows it in a notebook.
@@ -47,8 +51,7 @@ pub(crate) struct Live<'a> {
 
 impl<'a> Live<'a> {
     pub(crate) fn new(experiment: &'a Experiment) -> Self {
-        let drawn = ImageGrid::new().caption("Made up, after so many steps");
-        Self { experiment, bar: None, picture: None, curve: Curve::default(), drawn }
+        Self { experiment, bar: None, picture: None, curve: Curve::default(), drawn: nothing_drawn() }
     }
 
     /// Shows the end, whether it was computed now or found: the same in both cases.
@@ -59,16 +62,12 @@ impl<'a> Live<'a> {
         let mut bar = self.bar.take().unwrap_or_else(|| Bar::new(TITLE, last).unit("steps"));
         bar.set(last);
         drop(bar);
-        self.drawn = ImageGrid::new().caption("Made up, after so many steps");
+        self.drawn = nothing_drawn();
         for (step, parameters) in &trained.snapshots {
             self.draw(*step, parameters)?;
         }
         self.draw(last, &trained.parameters)?;
-        let page = self.page();
-        match self.picture.take() {
-            Some(mut picture) => picture.update(page),
-            None => drop(display(page)),
-        }
+        self.redraw();
         Ok(())
     }
 
@@ -118,8 +117,7 @@ impl Watch for Live<'_> {
             }
             bar.set(progress.step);
         }
-        let is_new = progress.loss.is_some() || progress.validation.is_some();
-        if is_new && self.picture.as_ref().is_none_or(|picture| picture.is_due(PAUSE)) {
+        if progress.has_loss() && self.picture.as_ref().is_none_or(|picture| picture.is_due(PAUSE)) {
             self.redraw();
         }
     }

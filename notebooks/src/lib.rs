@@ -5,6 +5,7 @@ pub mod dirs;
 pub mod doctor;
 pub mod environment;
 pub mod fetch;
+pub mod host;
 pub mod kernel;
 pub mod lab;
 pub mod repository;

@@ -93,12 +93,16 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Whether a toolchain (its sysroot) has the standard library's sources.
+pub(crate) fn has_std_sources(sysroot: &str) -> bool {
+    Path::new(sysroot).join("lib/rustlib/src/rust/library/std/src/lib.rs").is_file()
+}
+
 /// Completion, types and the first `let` of a notebook need the standard library's sources.
 fn rust_src(root: &Path, announce: &dyn Fn()) -> Result<Step> {
     let mut rustc = tool("rustc", root);
     rustc.args(["--print", "sysroot"]);
-    let sysroot = PathBuf::from(output(rustc)?);
-    if sysroot.join("lib/rustlib/src/rust/library/std/src/lib.rs").is_file() {
+    if has_std_sources(&output(rustc)?) {
         return Ok(Step::Reused);
     }
     announce();

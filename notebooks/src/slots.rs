@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
-    dirs,
+    dirs, host,
     setup::{folders, size},
     slot,
 };
@@ -135,8 +135,7 @@ fn holders(file: &Path) -> Vec<u32> {
         let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
         descriptors.into_iter().any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to == file))
     };
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let ids = host::processes().filter_map(|id| u32::try_from(id).ok());
     let mut all: Vec<u32> =
         ids.filter(|id| *id != std::process::id() && holds(&PathBuf::from(format!("/proc/{id}")))).collect();
     all.sort_unstable();
@@ -146,9 +145,8 @@ fn holders(file: &Path) -> Vec<u32> {
 }
 
 fn parent(id: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The program's name, in brackets, may contain anything.
-    status.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    let (parent, _group) = host::parent_and_group(i32::try_from(id).ok()?)?;
+    u32::try_from(parent).ok()
 }
 
 /// evcxr writes these at its start and for each cell.

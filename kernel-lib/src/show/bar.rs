@@ -55,10 +55,9 @@ impl Bar {
 
     /// Shows it as it is now, however soon after the last time.
     fn shown_again(mut self) -> Self {
-        let state = State(&self);
-        let made = Made { html: state.to_html(), text: state.to_text() };
-        if let Some(shown) = &mut self.shown {
-            shown.update_at_once(made);
+        if let Some(mut shown) = self.shown.take() {
+            shown.update_at_once(&State(&self));
+            self.shown = Some(shown);
         }
         self
     }
@@ -100,18 +99,16 @@ impl Bar {
     }
 
     fn tell(&mut self) {
-        let state = State(self);
-        let (html, text, tenth) = (state.to_html(), state.to_text(), self.tenth());
-        let last_words = (self.done == self.total).then(|| self.last_words());
-        match (&mut self.shown, last_words) {
+        if let Some(mut shown) = self.shown.take() {
             // It may be a variable of the notebook, which lives on.
-            (Some(shown), Some(words)) => shown.update(words),
-            (Some(shown), None) => shown.update(Made { html, text }),
-            (None, _) if tenth > self.tenths => {
-                self.tenths = tenth;
-                print!("{text}");
+            match self.done == self.total {
+                true => shown.update(self.last_words()),
+                false => shown.update(State(self)),
             }
-            (None, _) => {}
+            self.shown = Some(shown);
+        } else if self.tenth() > self.tenths {
+            self.tenths = self.tenth();
+            print!("{}", State(self).to_text());
         }
     }
 
@@ -189,21 +186,6 @@ impl Show for State<'_> {
 
     fn to_text(&self) -> String {
         format!("{}: {}\n", self.0.title, self.words())
-    }
-}
-
-/// Both forms, made before.
-struct Made {
-    html: String,
-    text: String,
-}
-
-impl Show for Made {
-    fn to_html(&self) -> String {
-        self.html.clone()
-    }
-    fn to_text(&self) -> String {
-        self.text.clone()
     }
 }
 

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// ```
 pub fn display(what: impl Show) -> Displayed {
     let mut displayed = Displayed { id: new_id(), shown_in: None, last: None };
-    displayed.send(&what);
+    displayed.update_at_once(&what);
     displayed
 }
 
@@ -105,21 +105,17 @@ impl Displayed {
             pending().insert(self.id.clone(), [what.to_html(), what.to_text()]);
             return;
         }
-        self.send(&what);
+        self.update_at_once(&what);
     }
 
     /// As [`Displayed::update`], but shown however soon after the last time.
-    pub(crate) fn update_at_once(&mut self, what: impl Show) {
-        self.send(&what);
+    pub(crate) fn update_at_once(&mut self, what: &dyn Show) {
+        self.write(&what.to_html(), &what.to_text());
     }
 
     /// Whether an update would be shown now; asked where making one costs something.
     pub(crate) fn is_due(&self, pause: Duration) -> bool {
         can_change() && self.last.is_none_or(|last| last.elapsed() >= pause.max(PAUSE))
-    }
-
-    fn send(&mut self, what: &dyn Show) {
-        self.write(&what.to_html(), &what.to_text());
     }
 
     fn write(&mut self, html: &str, text: &str) {

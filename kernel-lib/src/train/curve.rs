@@ -44,6 +44,13 @@ pub struct Progress {
     pub left: Duration,
 }
 
+impl Progress {
+    /// Whether a loss was computed now, and not only a step done.
+    pub(crate) fn has_loss(&self) -> bool {
+        self.loss.is_some() || self.validation.is_some()
+    }
+}
+
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "step {} of {}", self.step, self.steps)?;

@@ -140,7 +140,7 @@ impl Trainer {
     /// As [`Trainer::run`].
     pub fn run_until(&mut self, end: u64, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
         self.watch_until(end, &mut |progress| {
-            if progress.loss.is_some() || progress.validation.is_some() {
+            if progress.has_loss() {
                 report(progress);
             }
         })

@@ -8,7 +8,7 @@ use std::{
 
 use super::Finding;
 use crate::{
-    dirs,
+    dirs, host,
     setup::output,
     slots::{self, Built, Found, State, megabytes},
 };
@@ -77,12 +77,9 @@ fn about_disk(free: u64, cache: &Path) -> Finding {
 /// Cores, and the instructions for which the library has code.
 pub fn processor() -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let model = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let model = model.map_or(std::env::consts::ARCH, |(_, model)| model.trim());
     let sets = instruction_sets();
     let sets = if sets.is_empty() { "no vector instructions that we know".into() } else { sets.join(", ") };
-    Finding::ok("processor", format!("{model}, {cores} cores; {sets}"))
+    Finding::ok("processor", format!("{}, {cores} cores; {sets}", host::processor()))
 }
 
 fn instruction_sets() -> Vec<&'static str> {

@@ -8,7 +8,7 @@ use std::{
 use super::Finding;
 use crate::{
     dirs,
-    setup::{output, tool},
+    setup::{has_std_sources, output, tool},
     slot,
 };
 
@@ -71,7 +71,7 @@ pub fn sources(root: &Path) -> Finding {
     let mut rustc = tool("rustc", root);
     rustc.args(["--print", "sysroot"]).env("RUSTUP_AUTO_INSTALL", "0");
     match output(rustc) {
-        Ok(sysroot) if Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/src/lib.rs").is_file() => {
+        Ok(sysroot) if has_std_sources(&sysroot) => {
             Finding::ok(WHAT, "the standard library's sources are there")
         }
         Ok(sysroot) => Finding::problem(

@@ -24,7 +24,7 @@ use super::{
     cell::{Cell, Ending},
     wire::{Message, Signer},
 };
-use crate::{environment, slot::Slot};
+use crate::{environment, host, slot::Slot};
 
 /// What the engine says.
 #[derive(Debug)]
@@ -239,10 +239,10 @@ impl Engine {
     /// Runs code that starts a session, and learns which process runs it.
     async fn run_session(&mut self, code: &str) -> Result<Ending> {
         self.process = None;
-        let (ending, cell) = self.run_cell(code).await?;
+        let (ending, mut cell) = self.run_cell(code).await?;
         self.process = cell.process();
         // The process's own word may come after the engine's.
-        let (mut cell, end) = (cell, Instant::now() + WORD);
+        let end = Instant::now() + WORD;
         while ending == Ending::Ok && self.process.is_none() {
             match timeout(end.saturating_duration_since(Instant::now()), self.next()).await {
                 Ok(Event::Exited(how)) => bail!("the engine ended ({how})"),
@@ -326,35 +326,25 @@ impl Engine {
 /// The programs that the engine has started in the group of its guard to compile a cell, or for a line with `!`, and all
 /// that they have started. Not what cells started, and not cargo where it only reads manifests, which is quick.
 fn compilers_of(guard: i32) -> Vec<i32> {
-    let mut group: Vec<(i32, i32, Vec<u8>)> = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // pid (name) state parent group …; the name may hold anything.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let field = |at: usize| rest.split(' ').nth(at).and_then(|field| field.parse::<i32>().ok());
-        if let (Some(parent), true) = (field(1), field(2) == Some(guard)) {
-            group.push((process, parent, std::fs::read(entry.path().join("cmdline")).unwrap_or_default()));
-        }
-    }
-    let contains = |line: &[u8], word: &[u8]| line.split(|byte| *byte == 0).any(|found| found == word);
-    let is_cells = |line: &[u8]| {
-        let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
-        program.ends_with(b"evcxr_jupyter")
-    };
-    let engine = group.iter().find(|(_, parent, _)| *parent == guard).map(|(process, _, _)| *process);
-    let is_root =
-        |parent: i32, line: &[u8]| Some(parent) == engine && !is_cells(line) && !contains(line, b"metadata");
-    let mut found: Vec<i32> = group
-        .iter()
-        .filter(|(_, parent, line)| is_root(*parent, line))
-        .map(|(process, _, _)| *process)
+    // Each process of the group, with its parent.
+    let group: Vec<(i32, i32)> = host::processes()
+        .filter_map(|process| {
+            let (parent, group) = host::parent_and_group(process)?;
+            (group == guard).then_some((process, parent))
+        })
         .collect();
+    let children =
+        |of: i32| group.iter().filter(move |(_, parent)| *parent == of).map(|(process, _)| *process);
+    let is_compiler = |process: &i32| {
+        let words = host::command_line(*process);
+        let runs_cells = words[0].ends_with(b"evcxr_jupyter");
+        !runs_cells && !words.iter().any(|word| word == b"metadata")
+    };
+    let engine = children(guard).next();
+    let mut found: Vec<i32> = engine.into_iter().flat_map(children).filter(is_compiler).collect();
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {
-        found.extend(group.iter().filter(|(_, of, _)| *of == parent).map(|(process, _, _)| *process));
+        found.extend(children(parent));
         at += 1;
     }
     found

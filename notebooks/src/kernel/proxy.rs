@@ -311,7 +311,7 @@ impl Proxy {
             return;
         }
         self.sources.begin(self.count, &code);
-        let sent = engine.execute(shown::with_display(&code).as_deref().unwrap_or(&code));
+        let sent = engine.execute(&shown::as_sent(&code));
         let cell = Cell::new(&sent, &code);
         self.state = State::Running(engine, Box::new(Running::new(request, code, self.count, cell)));
     }
@@ -333,21 +333,22 @@ impl Proxy {
     /// Takes what the engine says, or that it is awake.
     fn hear_engine(&mut self, event: Heard) {
         match (event, std::mem::replace(&mut self.state, State::Moving)) {
-            (Heard::Awake(Ok(engine)), before) => {
+            (Heard::Awake(woken), before) => {
                 if let State::Waking(_, mut waking) = before {
                     waking.clear(&self.client);
                 }
-                if self.sources.is_for_another(&engine.slot.cell()) {
-                    self.sources = Sources::new(&engine.slot.cell());
-                }
-                self.state = State::Idle(engine);
-            }
-            (Heard::Awake(Err(error)), before) => {
-                if let State::Waking(_, mut waking) = before {
-                    waking.clear(&self.client);
-                }
-                eprintln!("igpt kernel: {error:#}");
-                self.state = State::Broken(format!("{error:#}"));
+                self.state = match woken {
+                    Ok(engine) => {
+                        if self.sources.is_for_another(&engine.slot.cell()) {
+                            self.sources = Sources::new(&engine.slot.cell());
+                        }
+                        State::Idle(engine)
+                    }
+                    Err(error) => {
+                        eprintln!("igpt kernel: {error:#}");
+                        State::Broken(format!("{error:#}"))
+                    }
+                };
             }
             (Heard::Event(Event::Exited(how)), state) => self.bury(state, &how),
             (Heard::Event(event), State::Running(engine, mut running)) => {
@@ -469,7 +470,7 @@ impl Proxy {
         let cell = match &aside {
             Aside::Variables => Cell::unmarked(&engine.execute(variables::COMMAND)),
             Aside::Expression(_, code) => {
-                let sent = engine.execute(shown::with_display(code).as_deref().unwrap_or(code));
+                let sent = engine.execute(&shown::as_sent(code));
                 Cell::new(&sent, code)
             }
         };

@@ -6,14 +6,21 @@
 //! `Table { caption: "", …`. So the kernel says itself what evcxr would say: `table.note("…").evcxr_display();` is a
 //! statement like any other. In the library's prelude every type that has `Debug` has this method.
 
+use std::borrow::Cow;
+
 use syn::{Block, Expr, Stmt, spanned::Spanned as _};
 
 /// What stands behind the expression.
 pub const CALL: &str = ".evcxr_display();";
 
+/// The code as the engine gets it.
+pub fn as_sent(code: &str) -> Cow<'_, str> {
+    with_display(code).map_or(Cow::Borrowed(code), Cow::Owned)
+}
+
 /// The code with a call behind its last expression, if that is a call of something: only those use up variables. No line
 /// and no column of the person's own code moves.
-pub fn with_display(code: &str) -> Option<String> {
+fn with_display(code: &str) -> Option<String> {
     let block: Block = syn::parse_str(&format!("{{\n{code}\n}}")).ok()?;
     let Some(Stmt::Expr(expression, None)) = block.stmts.last() else { return None };
     let mut called = expression;

@@ -14,6 +14,7 @@ use super::{
     summary::{paragraphs, verdict_line},
     text::{count, escape},
 };
+use crate::host;
 
 /// The page for these outcomes; the executed notebooks are read back from where they were saved.
 pub fn report(run: &Run, options: &RunOptions) -> String {
@@ -135,12 +136,8 @@ fn wrong(outcomes: &[Outcome]) -> String {
 
 /// The machine in words: its GPU, if there is one, and its processor.
 fn device() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let cpu = format!("{}, {}", model.unwrap_or(std::env::consts::ARCH), count(cores, "core"));
+    let cpu = format!("{}, {}", host::processor(), count(cores, "core"));
     let gpus = answer(Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]));
     match gpus {
         Some(gpus) => format!("{}; {cpu}", gpus.lines().collect::<Vec<_>>().join(", ")),

@@ -1,0 +1,48 @@
+//! What this machine is and what runs on it, by `/proc`; elsewhere than on Linux little is known.
+
+use std::fs;
+
+/// The processor's name, else its architecture.
+pub fn processor() -> String {
+    let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or(std::env::consts::ARCH, |(_, model)| model.trim()).to_owned()
+}
+
+/// The numbers of all processes.
+pub fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// A process's parent and its group; none if it is gone.
+pub fn parent_and_group(process: i32) -> Option<(i32, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // pid (name) state parent group …; the name may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1).map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
+}
+
+/// The words of a process's command line.
+pub fn command_line(process: i32) -> Vec<Vec<u8>> {
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_found() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(processes().any(|process| process == own));
+        let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
+        let group = rustix::process::getpgrp().as_raw_nonzero().get();
+        assert_eq!(parent_and_group(own), parent.map(|parent| (parent, group)));
+        let program = std::env::args().next().unwrap();
+        assert_eq!(command_line(own)[0], program.as_bytes());
+        assert!(!processor().is_empty());
+    }
+}
