@@ -31,7 +31,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::dirs;
+use crate::{dirs, setup::folders};
 
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";
@@ -166,8 +166,29 @@ impl Slot {
         let compiled = self.cell().join("target");
         for file in files_below(&compiled, 3) {
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.contains("code_") && file.extension().is_some_and(|e| e == "so" || e == "dylib") {
+            let is_library = file.extension().is_some_and(|e| e == "so" || e == "dylib");
+            let is_object = name.starts_with("ctx.") && name.ends_with(".rcgu.o");
+            if is_object || (is_library && name.contains("code_")) {
                 let _ = fs::remove_file(file);
+            }
+        }
+        // Their kernel may have been killed while it compiled one.
+        self.forget_partial_builds()
+    }
+
+    /// Makes the next cell, and the library if it is to be built, compile from nothing. To be called after a compiler
+    /// was killed, or may have been: rustc writes its notes for the next compilation of a crate into files that it
+    /// shares (as hard links) with the notes of the last complete one, so a kill leaves a mixture that is taken for
+    /// good. What came of it was seen with rustc 1.95: object files without the code of the cell, and then no library
+    /// that the linker could make of them, for ever.
+    pub fn forget_partial_builds(&self) -> Result<()> {
+        for target in folders(&self.cell().join("target")) {
+            for notes in folders(&target.join("debug/incremental")) {
+                let name = notes.file_name().unwrap_or_default().to_string_lossy();
+                // `ctx` is the crate that evcxr makes of a cell. All others are compiled while the library is built.
+                if name.starts_with("ctx-") || !self.is_built() {
+                    remove(&notes)?;
+                }
             }
         }
         Ok(())
@@ -455,4 +476,35 @@ fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 
 fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_builds_are_forgotten() -> Result<()> {
+        let temporary = tempfile::tempdir()?;
+        let folder = temporary.path().to_owned();
+        let lock = try_lock(&folder)?.context("locked")?;
+        let (fingerprint, dependencies) = ("new".to_owned(), "old".to_owned());
+        let slot = Slot { root: folder.clone(), folder, fingerprint, dependencies, _lock: lock };
+        let notes = slot.cell().join("target/x86_64/debug/incremental");
+        let make = || -> Result<()> {
+            write_if_different(&notes.join("ctx-1a/s-2b-working/3c.o"), b"")?;
+            write_if_different(&notes.join("igpt-4d/s-5e/6f.o"), b"")
+        };
+        make()?;
+        slot.forget_partial_builds()?;
+        assert_eq!(folders(&notes), [] as [PathBuf; 0], "a library that is not finished");
+        make()?;
+        slot.note_built()?;
+        slot.forget_partial_builds()?;
+        assert_eq!(
+            folders(&notes),
+            [notes.join("igpt-4d")],
+            "only cells are compiled with a finished library"
+        );
+        Ok(())
+    }
 }

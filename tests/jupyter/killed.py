@@ -4,7 +4,8 @@
 
 Each kernel is started by a launcher, as a Jupyter server would, and gets a tensor cell to run. At a random moment of its
 first 12 seconds SIGKILL hits one of: the kernel, its launcher, evcxr, the process that runs the cells, a compiler, or
-whatever of them is there by then. Afterwards: no process, no locked slot, no slot that a kernel cannot use; and the
+whatever of them is there by then. Then compilers are killed below one kernel, which must run the next cells as if
+nothing had been. Afterwards: no process, no locked slot, no slot that a kernel cannot use; and the
 first tensor of the next kernels takes about what it took before. Needs `igpt setup` and tests/jupyter/requirements.txt.
 Exits 1 if something was left."""
 
@@ -133,6 +134,36 @@ def slots():
     return own, in_use
 
 
+def kill_compilers(count, choice):
+    """Compilers killed at random moments below a kernel that lives on: how many cells after that did not do what they say."""
+    kernel, killed, wrong = measure.Kernel(), 0, 0
+    try:
+        kernel.run(TENSOR, until="6", timeout=600)
+        root = kernel.manager.provisioner.process.pid
+        for number in range(count):
+            request = kernel.client.execute(f'println!("{{}}", Tensor::new(&[{number}f32, 1.], &Device::Cpu)?);')
+            time.sleep(choice.uniform(0, 0.4))
+            compilers = [pid for pid in processes.below(root) if processes.command(pid)[:1] and
+                         pathlib.Path(processes.command(pid)[0]).name == "rustc"]
+            for pid in compilers:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+                except ProcessLookupError:
+                    pass
+            while kernel.client.get_shell_msg(timeout=60)["parent_header"].get("msg_id") != request:
+                pass
+            try:
+                kernel.run(f'println!("after {{}}", {number} + 1000);', until=f"after {number + 1000}", timeout=60)
+            except AssertionError as error:
+                wrong += 1
+                print(f"  a cell after a killed compiler: {error}"[:300], flush=True)
+    finally:
+        kernel.end()
+    print(f"{killed} compilers killed below a live kernel; cells after that which went wrong: {wrong} of {count}", flush=True)
+    return wrong
+
+
 def first_tensors_at_once(number):
     """None for a kernel that did not get so far."""
     took = [None] * number
@@ -176,6 +207,7 @@ def main():
         worker.start()
     for worker in workers:
         worker.join()
+    wrong = kill_compilers(count, random.Random(seed))
     # The lowest slot first, and then all that were in use, at once: each must be fit for use.
     after = [first_tensor() for _ in range(starts)]
     own, _ = slots()
@@ -190,7 +222,7 @@ def main():
     print(f"one at a time: {', '.join(f'{t:.1f}' for t in after)} s (before: {', '.join(f'{t:.1f}' for t in before)} s)")
     print(f"locked slots: {locked or 'none'}")
     slow = statistics.median(after) > 1.5 * statistics.median(before) + 1
-    sys.exit(bool(seen["left"] or locked or None in together or slow))
+    sys.exit(bool(seen["left"] or wrong or locked or None in together or slow))
 
 
 main()

@@ -62,6 +62,14 @@ pub struct Refusal {
     pub lines: Vec<String>,
 }
 
+impl Refusal {
+    /// Whether it is words alone, and not the picture of a place in the cell: of one of evcxr's commands, of the linker,
+    /// of a compiler that was killed.
+    pub fn is_message(&self) -> bool {
+        self.lines.concat() == self.evalue
+    }
+}
+
 /// What a client is to see.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {

@@ -21,7 +21,7 @@ use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSoc
 
 use super::{
     cargo,
-    cell::{Cell, Ending},
+    cell::{Cell, Ending, Refusal},
     wire::{Message, Signer},
 };
 use crate::{environment, host, slot::Slot};
@@ -212,7 +212,12 @@ impl Engine {
 
     /// Runs the prelude, at the start and after `:clear`.
     pub async fn wake(&mut self) -> Result<()> {
-        let ending = self.run_session(&prelude(&self.slot.library())).await?;
+        let mut ending = self.run_session(&prelude(&self.slot.library())).await?;
+        if matches!(&ending, Ending::Engine(errors) if errors.iter().any(Refusal::is_message)) {
+            // A compiler that somebody killed, for example for lack of memory.
+            self.slot.forget_partial_builds()?;
+            ending = self.run_session(&prelude(&self.slot.library())).await?;
+        }
         match ending {
             Ending::Ok => Ok(()),
             Ending::Engine(errors) => {

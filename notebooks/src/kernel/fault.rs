@@ -41,9 +41,7 @@ pub fn compile_fault(errors: &[Refusal], count: u64) -> Fault {
     let plain =
         |error: &Refusal| -> String { styled(&error.evalue).into_iter().map(|(_, text)| text).collect() };
     let evalue = errors.first().map(|error| plain(error)).unwrap_or_default();
-    // A message of evcxr itself, about one of its commands for example, comes as it is.
-    let is_message = |error: &Refusal| error.lines.concat() == error.evalue;
-    let ename = if errors.iter().take(1).all(|error| is_message(error)) { "Error" } else { "CompileError" };
+    let ename = if errors.iter().take(1).all(|error| error.is_message()) { "Error" } else { "CompileError" };
     let mut traceback = vec![headline(ename, &evalue)];
     for (number, error) in errors.iter().take(SHOWN).enumerate() {
         if number > 0 {

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 
 use super::{
     answers::{History, end_of_name, is_complete, kernel_info},
-    cell::{Cell, Ending, Failure, Output, commands},
+    cell::{Cell, Ending, Failure, Output, Refusal, commands},
     client::{Channel, Client},
     engine::{Engine, Event},
     fault::{Fault, compile_fault, explain_signal},
@@ -532,6 +532,12 @@ impl Proxy {
             ending => Some(self.fault_of(ending, running.count)),
         };
         let interrupted = running.is_interrupted();
+        if let Ending::Engine(errors) = &ending
+            && (interrupted || errors.iter().any(Refusal::is_message))
+            && let Err(error) = engine.slot.forget_partial_builds()
+        {
+            eprintln!("igpt kernel: {error:#}");
+        }
         let Running { request, code, count, .. } = running;
         match fault {
             None => {
