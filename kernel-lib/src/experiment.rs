@@ -14,6 +14,7 @@
 //! ```
 
 mod pretrained;
+mod sequences;
 
 pub use pretrained::Pretrained;
 
@@ -28,8 +29,9 @@ use crate::profile::{DataSet, Profile};
 use crate::rng::Rng;
 use crate::sample::{self, Sampling};
 use crate::store::{Key, Step, Store};
-use crate::train::{Outcome, Progress, Tokens, Trainer};
+use crate::train::{Examples as _, Outcome, Progress, Tokens, Trainer};
 use crate::{Error, Result, stop};
+use sequences::Sequences;
 use std::sync::Arc;
 
 /// What is probed (section 2.4): features of a network, or, to compare with, of none.
@@ -237,12 +239,35 @@ impl Experiment {
         self.palette()?.encode(images.all_pixels())
     }
 
+    /// All training pictures as tokens, `(N, T)`, as the network sees them when it is judged: encoded once, and found in
+    /// the store from then on.
+    ///
+    /// # Errors
+    /// If the pictures cannot be encoded.
+    pub fn train_tokens(&self) -> Result<Vec<u16>> {
+        self.sequences("training pictures", || self.train_images())
+    }
+
+    /// All test pictures as tokens, `(N, T)`; as [`Experiment::train_tokens`].
+    ///
+    /// # Errors
+    /// If the pictures cannot be encoded.
+    pub fn test_tokens(&self) -> Result<Vec<u16>> {
+        self.sequences("test pictures", || self.test_images())
+    }
+
+    fn sequences(&self, of: &str, images: impl FnOnce() -> Result<Images>) -> Result<Vec<u16>> {
+        let step = self.step("tokens", &(&self.profile.data, of))?.code(&["palette", "augment", "experiment"])?;
+        let step = step.input("palette", &self.palette_step()?.key());
+        Ok(self.store.get_or_run(&step, |_| self.tokens(&images()?).map(Sequences))?.0)
+    }
+
     /// Tokens of the pictures that are held out.
     ///
     /// # Errors
     /// If the pictures cannot be encoded.
     pub fn validation_tokens(&self) -> Result<Vec<u16>> {
-        self.tokens(&self.train_images()?.select(&self.validation())?)
+        Tokens::new(self.config().context, self.train_tokens()?)?.tokens(0, &self.validation())
     }
 
     fn pretraining_step(&self) -> Result<Step> {
@@ -340,12 +365,16 @@ impl Experiment {
     /// # Errors
     /// If the pictures are not of the network's kind.
     pub fn features(&self, subject: Subject, images: &Images) -> Result<Features> {
-        let tokens = self.tokens(images)?;
+        self.features_of(subject, &self.tokens(images)?)
+    }
+
+    /// Features of pictures that are tokens already, `(N, T)`.
+    fn features_of(&self, subject: Subject, tokens: &[u16]) -> Result<Features> {
         let config = self.config();
         let parameters = match subject {
             Subject::Pixels => {
-                let pixels = self.palette()?.decode(&tokens)?;
-                let width = images.height() * images.width() * images.channels();
+                let palette = self.palette()?;
+                let (pixels, width) = (palette.decode(tokens)?, config.context * palette.channels());
                 let values = pixels.into_iter().map(|x| f32::from(x) / 127.5 - 1.0).collect();
                 return Features::new(values, 1, width);
             }
@@ -353,7 +382,7 @@ impl Experiment {
             Subject::Untrained => self.untrained()?,
         };
         let mut network = self.network()?;
-        let mut values = Vec::with_capacity(images.len() * (config.layers + 1) * config.width);
+        let mut values = Vec::with_capacity(tokens.len() / config.context * (config.layers + 1) * config.width);
         for chunk in tokens.chunks(CHUNK * config.context) {
             stop::check("the features")?;
             values.extend(network.features(&parameters, chunk, true)?);
@@ -380,13 +409,13 @@ impl Experiment {
         self.store.get_or_run(&step, |_| {
             let (train, test) = (self.data.train(), self.data.test());
             let count = self.profile.probe.images.unwrap_or(train.len()).min(train.len());
-            let places: Vec<usize> = (0..count).collect();
             let validation: Vec<usize> = self.validation().into_iter().filter(|at| *at < count).collect();
-            let features = self.features(subject, &self.train_images()?.select(&places)?)?;
+            let tokens = self.train_tokens()?;
+            let features = self.features_of(subject, &tokens[..count * self.config().context])?;
             let classes = self.data.classes().len();
             let grid = &self.profile.probe.l2;
             let choice = probe::choose(&features, &train.labels[..count], classes, &validation, grid)?;
-            let features = self.features(subject, &self.test_images()?)?;
+            let features = self.features_of(subject, &self.test_tokens()?)?;
             choice.test(TestSet::new(&features, test.labels.clone())?)
         })
     }
