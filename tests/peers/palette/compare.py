@@ -30,9 +30,9 @@ PHOTOGRAPHS = ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubb
 parser = argparse.ArgumentParser()
 parser.add_argument("--ours", required=True)
 parser.add_argument("--rounds", type=int, default=5)
-parser.add_argument("--cifar", help="a Parquet file of CIFAR-10 with a column img")
+parser.add_argument("--cifar", nargs="*", default=[], help="Parquet files of CIFAR-10 with a column img: train, test")
 parser.add_argument("--palette", help="OpenAI's kmeans_centers.npy, to encode with; else one fitted here")
-parser.add_argument("--sets", default="small,large,cifar,encode")
+parser.add_argument("--sets", default="small,large,cifar,encode,processor")
 args = parser.parse_args()
 sets = args.sets.split(",")
 folder = Path(tempfile.mkdtemp())
@@ -86,8 +86,11 @@ cifar = None
 if args.cifar:
     import pyarrow.parquet as parquet
 
-    rows = parquet.read_table(args.cifar, columns=["img"])["img"][:1000].to_pylist()
-    cifar = np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in rows])
+    def decoded(file, most=None):
+        rows = parquet.read_table(file, columns=["img"])["img"][:most].to_pylist()
+        return np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in rows])
+
+    cifar = decoded(args.cifar[0], 1000)
 
 
 def fits(name, pixels):
@@ -187,6 +190,33 @@ def encodes(name, pictures):
     print(f"  written preprocessor_config.json, loaded by transformers: size {processor.size}, {same} of {ids.size} tokens the same")
 
 
+def processes(name, pictures, all_pictures):
+    """From pixels to tokens: Hugging Face's whole processor, as its documentation calls it, against our encoder."""
+    npy = Path(args.palette) if args.palette else folder / "palette.npy"
+    if not args.palette:
+        ours("fit", store("all", pictures), 512, 0, 1e-4, npy)
+    processor = ImageGPTImageProcessor(clusters=np.load(npy).tolist(), size={"height": 32, "width": 32})
+    file, every_file = store(name, pictures), store(name + "-all", all_pictures)
+    rounds = []
+    for _ in range(args.rounds):
+        singly, singly_cpu, ids = timed(lambda: np.concatenate([processor(images=p, return_tensors="np")["input_ids"] for p in pictures]))
+        eight, eight_cpu, _ = timed(
+            lambda: [processor(images=list(pictures[at : at + 8]), return_tensors="np") for at in range(0, len(pictures), 8)]
+        )
+        mine = ours("encode", file, npy, len(pictures) * 1024, folder / "tokens")
+        every = ours("encode", every_file, npy, len(all_pictures) * 1024, folder / "tokens-all")
+        rounds.append(dict(singly=singly, eight=eight, mine=mine["seconds"], every=every["seconds"]))
+    mine = np.frombuffer((folder / "tokens").read_bytes(), dtype="<u2")
+    m = lambda key: statistics.median(round[key] for round in rounds)
+    best = min("singly", "eight", key=m)
+    ratios = sorted(round[best] / round["mine"] for round in rounds)
+    print(f"\npixels to tokens, {name}: {len(pictures):,} pictures of 32 × 32, 512 colours, {args.rounds} rounds")
+    print(f"  ImageGPTImageProcessor, a picture a call: {m('singly'):.3f} s; eight a call: {m('eight'):.3f} s")
+    print(f"  igpt: {m('mine'):.4f} s; ratio (their quicker way) {m(best) / m('mine'):.0f} (by round {ratios[0]:.0f} to {ratios[-1]:.0f})")
+    print(f"  igpt, {len(all_pictures):,} pictures: {m('every'):.2f} s")
+    print(f"  tokens that differ: {(ids.ravel() != mine).sum()} of {len(mine):,}")
+
+
 if "small" in sets:
     fits("photographs-at-64", small)
 if "large" in sets:
@@ -199,4 +229,6 @@ if "encode" in sets:
         tiles = every[: len(every) // 1024 * 1024].reshape(-1, 32, 32, 3)
         cifar = tiles[rng.permutation(len(tiles))[:1000]]
     encodes("32x32", cifar)
+if "processor" in sets and args.cifar:
+    processes("cifar-jpeg-copy", cifar, np.concatenate([decoded(file) for file in args.cifar]))
 print("\nload:", Path("/proc/loadavg").read_text().split()[:3])
