@@ -47,7 +47,7 @@ use plan::{Keep, Plan, Weights};
 /// use igpt::engine::Engine;
 /// use igpt::model::{Batch, Config, Network, Parameters};
 ///
-/// let config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 4 };
+/// let config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 4, inner: None };
 /// let parameters = Parameters::init(config, 1)?;
 /// let loss = Engine::new(config)?.loss(&parameters, &Batch::autoregressive(&[0, 1, 2, 3, 0, 1, 2, 3, 0]))?;
 /// assert!((loss - 4f64.ln()).abs() < 1e-6); // the output matrix starts at zero
@@ -138,11 +138,12 @@ pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
     let pictures = plan::shard(config, batch);
     let keep = if recompute { Keep::Starts } else { Keep::All };
     let plan = Plan::new(config, pictures, keep);
-    let Config { layers, width: c, heads, context, vocabulary } = *config;
+    let Config { layers, width: c, heads, context, vocabulary, .. } = *config;
+    let inner = config.inner_width();
     let tokens = pictures * context;
-    let kept_each = if recompute { c } else { 10 * c + heads + 2 };
+    let kept_each = if recompute { c } else { 6 * c + inner + heads + 2 };
     let kept = tokens * kept_each * layers;
-    let extra = cpu::extra_len(c * (4 * c).max(vocabulary.next_multiple_of(16)), tokens, c);
+    let extra = cpu::extra_len(c * inner.max(3 * c).max(vocabulary.next_multiple_of(16)), tokens, c);
     Memory {
         parameters: 4 * config.parameters() * float,
         kept: kept * float,

@@ -26,6 +26,20 @@ pub enum Error {
         /// What is wrong with it, and what would be right.
         what: String,
     },
+    /// The network of a checkpoint has biases, and ours have none: it would compute something else.
+    #[error(
+        "{path}: {tensor} is not zero (its largest value is {largest}). The networks here have no biases, nor had OpenAI's: \
+         such a network cannot be loaded",
+        path = path.display()
+    )]
+    Bias {
+        /// The checkpoint's file.
+        path: PathBuf,
+        /// The bias, as the file calls it.
+        tensor: String,
+        /// Its value that is farthest from zero.
+        largest: f32,
+    },
     /// A caller's argument or setting makes no sense.
     #[error("{0}")]
     Invalid(String),

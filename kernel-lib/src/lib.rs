@@ -3,12 +3,14 @@
 pub use candle_core;
 pub use candle_nn;
 
+mod atomic;
 pub mod augment;
 pub mod data;
 pub mod engine;
 mod error;
 pub mod experiment;
 mod hex;
+pub mod huggingface;
 mod image;
 mod journal;
 mod live;

@@ -85,19 +85,19 @@ impl Pass<'_> {
 
     /// dx after block l → dx before it.
     fn backward_block(&mut self, l: usize, dx: Span) {
-        let c = self.config.width;
+        let (c, inner) = (self.config.width, self.config.inner_width());
         let (w, a) = self.block(l);
         let (n, dn) = (self.rows(self.plan.n, c), self.rows(self.plan.dn, c));
-        let (wide, dqkv) = (self.rows(self.plan.g, 4 * c), self.rows(self.plan.g, 3 * c));
+        let (wide, dqkv) = (self.rows(self.plan.g, inner), self.rows(self.plan.g, 3 * c));
         let x = self.x(l);
 
-        // dg = dx W_projᵀ                                         (N, 4C)
-        self.linear_backward(dx, w.mlp_c_proj, 4 * c, wide);
-        // df = dg ∂(f σ(1.702 f))/∂f, and g again in f's place    (N, 4C)
+        // dg = dx W_projᵀ                                         (N, F)
+        self.linear_backward(dx, w.mlp_c_proj, inner, wide);
+        // df = dg ∂(f σ(1.702 f))/∂f, and g again in f's place    (N, F)
         self.machine.gelu_backward(a.fc, wide);
-        // dW_proj += gᵀ dx                                        (4C, C)
-        self.weight_gradient(a.fc, dx, 4 * c, w.mlp_c_proj);
-        // n = norm(x′; g₂) again, dW_fc += nᵀ df                  (C, 4C)
+        // dW_proj += gᵀ dx                                        (F, C)
+        self.weight_gradient(a.fc, dx, inner, w.mlp_c_proj);
+        // n = norm(x′; g₂) again, dW_fc += nᵀ df                  (C, F)
         self.machine.norm(a.mid, w.ln_2, n, a.r_2);
         self.weight_gradient(n, wide, c, w.c_fc);
         // dn = df W_fcᵀ                                           (N, C)

@@ -1,4 +1,4 @@
-//! The forward pass (section 2.2). With N = B·T tokens, x (N, C):
+//! The forward pass (section 2.2). With N = B·T tokens, x (N, C), and the MLP's width F, 4C in the paper:
 //!
 //! ```text
 //! x₀ = token vectors + position vectors
@@ -60,7 +60,7 @@ impl Pass<'_> {
             o: self.rows(o, c),
             mid: self.rows(mid, c),
             r_2: self.rows(r_2, 1),
-            fc: self.rows(fc, 4 * c),
+            fc: self.rows(fc, self.config.inner_width()),
         };
         (self.weights.blocks[l], block)
     }
@@ -85,9 +85,9 @@ impl Pass<'_> {
 
     /// x → x″: block l, from the residual stream before it to that after it.
     pub(super) fn forward_block(&mut self, l: usize) {
-        let c = self.config.width;
+        let (c, inner) = (self.config.width, self.config.inner_width());
         let (w, a) = self.block(l);
-        let (n, g) = (self.rows(self.plan.n, c), self.rows(self.plan.g, 4 * c));
+        let (n, g) = (self.rows(self.plan.n, c), self.rows(self.plan.g, inner));
         let (x, next) = (self.x(l), self.x(l + 1));
 
         // n = norm(x; g₁)                                         (N, C)
@@ -101,12 +101,12 @@ impl Pass<'_> {
 
         // n = norm(x′; g₂)                                        (N, C)
         self.machine.norm(a.mid, w.ln_2, n, a.r_2);
-        // f = n W_fc                                              (N, 4C)
+        // f = n W_fc                                              (N, F)
         self.linear(n, w.c_fc, c, a.fc, None);
-        // g = f σ(1.702 f)                                        (N, 4C)
+        // g = f σ(1.702 f)                                        (N, F)
         self.machine.gelu(a.fc, g);
         // x″ = x′ + g W_proj                                      (N, C)
-        self.linear(g, w.mlp_c_proj, 4 * c, next, Some(a.mid));
+        self.linear(g, w.mlp_c_proj, inner, next, Some(a.mid));
     }
 
     /// Logits of `rows` rows of the residual stream, (rows, V), in the workspace; the last norm's output and

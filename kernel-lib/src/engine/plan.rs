@@ -75,7 +75,7 @@ pub(super) struct Block {
     pub(super) mid: Span,
     /// (N): reciprocal roots of the second norm.
     pub(super) r_2: Span,
-    /// (N, 4C): the MLP before its activation.
+    /// (N, F): the MLP before its activation; F is 4C, or what the configuration says.
     pub(super) fc: Span,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Plan {
     pub(super) blocks: Vec<Block>,
     /// (N, C): a norm's output, for a moment.
     pub(super) n: Span,
-    /// (N, 4C): the MLP's activation, for a moment.
+    /// (N, F): the MLP's activation, for a moment; or (N, 3C): gradients of queries, keys and values.
     pub(super) g: Span,
     /// (N, C): the residual stream's gradient.
     pub(super) dx: Span,
@@ -126,7 +126,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(config: &Config, pictures: usize, keep: Keep) -> Self {
-        let Config { layers, width: c, heads, context: t, vocabulary: v } = *config;
+        let Config { layers, width: c, heads, context: t, vocabulary: v, .. } = *config;
+        let inner = config.inner_width();
         let (n, rows) = (pictures * t, logit_rows(config).min(pictures * t));
         let mut len = 0;
         let mut add = |numbers: usize| {
@@ -146,7 +147,7 @@ impl Plan {
                 o: add(n * c),
                 mid: add(n * c),
                 r_2: add(n),
-                fc: add(n * 4 * c),
+                fc: add(n * inner),
             })
             .collect();
         let blocks = (0..layers).map(|l| own[l % own.len()]).collect();
@@ -159,7 +160,7 @@ impl Plan {
             x,
             blocks,
             n: add(n * c),
-            g: add(n * 4 * c),
+            g: add(n * inner.max(3 * c)),
             dx,
             dn,
             picked: add(rows * c),

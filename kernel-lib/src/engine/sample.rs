@@ -25,7 +25,7 @@ struct Packed {
 
 impl Packed {
     fn new(config: &Config, isa: Isa, weights: &Weights, parameters: &[f32]) -> Self {
-        let (c, v) = (config.width, config.vocabulary);
+        let (c, v, inner) = (config.width, config.vocabulary, config.inner_width());
         let mut values = Vec::new();
         let mut add = |from: Span, [k, n]: [usize; 2], transposed| {
             let start = values.len();
@@ -38,8 +38,8 @@ impl Packed {
             [
                 add(w.c_attn, [c, 3 * c], false),
                 add(w.attn_c_proj, [c, c], false),
-                add(w.c_fc, [c, 4 * c], false),
-                add(w.mlp_c_proj, [4 * c, c], false),
+                add(w.c_fc, [c, inner], false),
+                add(w.mlp_c_proj, [inner, c], false),
             ]
         });
         let blocks = blocks.collect();
@@ -57,7 +57,7 @@ struct Places {
     o: Span,
     /// (R)
     r: Span,
-    /// (R, 3C), (R, 4C), (R, 4C), (R, V)
+    /// (R, 3C), (R, F), (R, F), (R, V)
     qkv: Span,
     fc: Span,
     g: Span,
@@ -69,7 +69,8 @@ struct Places {
 
 impl Places {
     fn new(config: &Config, rows: usize) -> Self {
-        let Config { layers, width: c, heads, context, vocabulary: v } = *config;
+        let Config { layers, width: c, heads, context, vocabulary: v, .. } = *config;
+        let inner = config.inner_width();
         let mut len = 0;
         let mut add = |numbers: usize| {
             let span = Span { arena: Arena::Workspace, start: len, len: rows * numbers };
@@ -78,7 +79,7 @@ impl Places {
         };
         let cache = cache_len(context, config.head_width());
         let [x, mid, n, o] = [(); 4].map(|()| add(c));
-        let [r, qkv, fc, g, logits] = [1, 3 * c, 4 * c, 4 * c, v].map(&mut add);
+        let [r, qkv, fc, g, logits] = [1, 3 * c, inner, inner, v].map(&mut add);
         let caches = (0..layers).map(|_| cache.map(|len| add(heads * len))).collect();
         Self { x, mid, n, o, r, qkv, fc, g, logits, caches, len }
     }

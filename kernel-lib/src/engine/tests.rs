@@ -46,7 +46,7 @@ struct Truth {
 
 /// Section 2.2 in f64, as plainly as candle can say it.
 fn truth(parameters: &Parameters, batch: &Batch<'_>) -> candle_core::Result<Truth> {
-    let Config { layers, width: c, heads: h, context: t, vocabulary: v } = parameters.config();
+    let Config { layers, width: c, heads: h, context: t, vocabulary: v, .. } = parameters.config();
     let b = batch.tokens.len() / t;
     let mut vars = HashMap::new();
     for entry in parameters.layout().entries() {
@@ -167,7 +167,7 @@ fn agrees(config: Config, pictures: usize, seed: u64, recompute: bool) -> f64 {
 
 #[test]
 fn it_computes_the_network() {
-    let config = Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7 };
+    let config = Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None };
     agrees(config, 3, 1, false);
     agrees(config, 3, 1, true);
 }
@@ -183,6 +183,7 @@ fn it_computes_networks_of_any_shape() {
             heads,
             context: 1 + rng.below(130),
             vocabulary: 2 + rng.below(70),
+            inner: [None, Some(1 + rng.below(90))][seed as usize % 3 % 2],
         };
         agrees(config, 1 + rng.below(3), seed, seed % 2 == 0);
     }
@@ -191,16 +192,16 @@ fn it_computes_networks_of_any_shape() {
 #[test]
 fn it_computes_long_pictures_ragged_shards_and_wide_heads() {
     // More keys than one block; more queries than one.
-    agrees(Config { layers: 1, width: 32, heads: 1, context: 700, vocabulary: 5 }, 1, 1, false);
+    agrees(Config { layers: 1, width: 32, heads: 1, context: 700, vocabulary: 5, inner: None }, 1, 1, false);
     // Heads of 192, as in iGPT-XL.
-    agrees(Config { layers: 1, width: 192, heads: 1, context: 40, vocabulary: 5 }, 1, 2, false);
+    agrees(Config { layers: 1, width: 192, heads: 1, context: 40, vocabulary: 5, inner: None }, 1, 2, false);
     // Shards of 3 and 2 pictures, in which a picture has 600 tokens.
-    agrees(Config { layers: 2, width: 16, heads: 1, context: 600, vocabulary: 33 }, 5, 3, true);
+    agrees(Config { layers: 2, width: 16, heads: 1, context: 600, vocabulary: 33, inner: None }, 5, 3, true);
 }
 
 #[test]
 fn it_equals_the_reference() {
-    let config = Config { layers: 2, width: 24, heads: 3, context: 30, vocabulary: 11 };
+    let config = Config { layers: 2, width: 24, heads: 3, context: 30, vocabulary: 11, inner: None };
     let parameters = random(config, 5);
     let (tokens, mask) = (random_tokens(&config, 3, 5), random_mask(&config, 3, 5));
     let mut engine = Engine::new(config).unwrap();
@@ -257,10 +258,10 @@ fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
 }
 
 /// Shapes that do not divide evenly: several shards, several depths of a matmul, narrow panels, more than one block of
-/// queries and keys.
+/// queries and keys, an MLP narrower than queries, keys and values together.
 const UNEVEN: [Config; 2] = [
-    Config { layers: 2, width: 72, heads: 3, context: 45, vocabulary: 37 },
-    Config { layers: 1, width: 20, heads: 1, context: 610, vocabulary: 300 },
+    Config { layers: 2, width: 72, heads: 3, context: 45, vocabulary: 37, inner: None },
+    Config { layers: 1, width: 20, heads: 1, context: 610, vocabulary: 300, inner: Some(50) },
 ];
 
 /// Those in each precision.
@@ -324,8 +325,8 @@ fn the_workspace_leaves_no_trace() {
 #[test]
 fn gradients_are_finite_differences() {
     for (seed, config) in [
-        (1, Config { layers: 2, width: 12, heads: 2, context: 11, vocabulary: 6 }),
-        (2, Config { layers: 1, width: 19, heads: 1, context: 310, vocabulary: 18 }),
+        (1, Config { layers: 2, width: 12, heads: 2, context: 11, vocabulary: 6, inner: None }),
+        (2, Config { layers: 1, width: 19, heads: 1, context: 310, vocabulary: 18, inner: Some(45) }),
     ] {
         let parameters = random(config, seed);
         let values: Vec<f64> = parameters.values().iter().map(|x| f64::from(*x)).collect();
@@ -364,7 +365,7 @@ fn gradients_are_finite_differences() {
 
 #[test]
 fn a_sample_does_not_depend_on_its_batch() {
-    let config = Config { layers: 2, width: 30, heads: 3, context: 50, vocabulary: 21 };
+    let config = Config { layers: 2, width: 30, heads: 3, context: 50, vocabulary: 21, inner: None };
     let (mut engine, parameters) = (Engine::new(config).unwrap(), random(config, 1));
     let settings = Sampling { seed: 5, ..Sampling::default() };
     let mut draw = |beginnings: &[u16], count, first| {
@@ -418,7 +419,7 @@ fn greedy_samples_are_the_likeliest() {
 #[test]
 fn memory_is_what_the_plan_takes() {
     // Section 4 of the engine's text: 10 C + H + 2 numbers a token and layer, or C.
-    let config = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512 };
+    let config = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None };
     let all = memory(&config, 2, false);
     assert_eq!(all.per_token_and_layer, 4 * (2560 + 10));
     assert_eq!(all.kept, 2048 * 12 * all.per_token_and_layer);

@@ -93,7 +93,7 @@ fn pictures_are_placed_alike_each_time_and_held_out_ones_are_not_trained_on() {
 
 #[test]
 fn the_entropy_of_colours_is_that_of_each_place() {
-    let config = Config { layers: 1, width: 4, heads: 1, context: 2, vocabulary: 4 };
+    let config = Config { layers: 1, width: 4, heads: 1, context: 2, vocabulary: 4, inner: None };
     // The first place always has colour 3; the second has two colours, equally often.
     let entropy = entropy_by_place(&[3, 0, 3, 1], &config);
     assert!((entropy - 2f64.ln() / 2.0).abs() < 1e-12, "{entropy}");

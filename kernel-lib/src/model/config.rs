@@ -23,23 +23,26 @@ pub struct Config {
     pub context: usize,
     /// Colours of the palette, `V`.
     pub vocabulary: usize,
+    /// Width of the MLP's middle, `F`. `None`, as in the paper, is `4 C`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<usize>,
 }
 
 impl Config {
     /// iGPT-S: 76,571,648 parameters at 32², which the paper rounds to 76M.
     pub const fn igpt_s() -> Self {
-        Self { layers: 24, width: 512, heads: 8, context: 32 * 32, vocabulary: 512 }
+        Self { layers: 24, width: 512, heads: 8, context: 32 * 32, vocabulary: 512, inner: None }
     }
 
     /// iGPT-M: 455,157,760 parameters at 32² (455M).
     pub const fn igpt_m() -> Self {
-        Self { layers: 36, width: 1024, heads: 8, context: 32 * 32, vocabulary: 512 }
+        Self { layers: 36, width: 1024, heads: 8, context: 32 * 32, vocabulary: 512, inner: None }
     }
 
     /// iGPT-L: 1,362,250,752 parameters at 32² (1362M in Table 2; "1.4M" in section 3.3 is a slip). The paper also
     /// trains it at 48²: see [`Config::at`].
     pub const fn igpt_l() -> Self {
-        Self { layers: 48, width: 1536, heads: 16, context: 32 * 32, vocabulary: 512 }
+        Self { layers: 48, width: 1536, heads: 16, context: 32 * 32, vocabulary: 512, inner: None }
     }
 
     /// iGPT-XL: 6,801,438,720 parameters (6801M in Table 2) at 32²; the paper trains it at 64², see [`Config::at`].
@@ -47,7 +50,7 @@ impl Config {
     /// Its number of heads is not published. 16 is our choice, which makes heads of 192 channels; the count of
     /// parameters does not depend on it, and so cannot confirm it.
     pub const fn igpt_xl() -> Self {
-        Self { layers: 60, width: 3072, heads: 16, context: 32 * 32, vocabulary: 512 }
+        Self { layers: 60, width: 3072, heads: 16, context: 32 * 32, vocabulary: 512, inner: None }
     }
 
     /// The same network for pictures of `side` × `side` pixels.
@@ -67,25 +70,37 @@ impl Config {
         self.width / self.heads
     }
 
-    /// How many numbers the network learns: `L (12 C² + 2 C) + T C + 2 V C + 2 C`. Attention has 4 C² weights and the
-    /// MLP 8 C²; no layer has a bias; two gains a block; positions, colours in and out, the start, the last gain.
+    /// Width of the MLP's middle, `F`.
+    pub const fn inner_width(&self) -> usize {
+        match self.inner {
+            Some(inner) => inner,
+            None => 4 * self.width,
+        }
+    }
+
+    /// How many numbers the network learns: `L (4 C² + 2 F C + 2 C) + T C + 2 V C + 2 C`, where `F` is `4 C` in the
+    /// paper. Attention has 4 C² weights and the MLP 2 F C; no layer has a bias; two gains a block; positions, colours
+    /// in and out, the start, the last gain.
     pub const fn parameters(&self) -> usize {
         let Self { layers, width, context, vocabulary, .. } = *self;
-        layers * (12 * width * width + 2 * width) + context * width + 2 * vocabulary * width + 2 * width
+        let block = (4 * width + 2 * self.inner_width() + 2) * width;
+        layers * block + (context + 2 * vocabulary + 2) * width
     }
 
     /// Checks that such a network can be built.
     ///
     /// # Errors
-    /// If something is zero, the heads do not divide the width, or the colours do not fit a token.
+    /// If something is zero, the heads do not divide the width, the colours do not fit a token, or no memory could hold
+    /// it.
     pub fn validate(&self) -> Result<()> {
-        let Self { layers, width, heads, context, vocabulary } = *self;
+        let Self { layers, width, heads, context, vocabulary, inner } = *self;
         for (name, value) in [
             ("layers", layers),
             ("width", width),
             ("heads", heads),
             ("context", context),
             ("vocabulary", vocabulary),
+            ("inner", inner.unwrap_or(1)),
         ] {
             if value == 0 || value > 1 << 20 {
                 return Err(Error::invalid(format!("a network cannot have {name} = {value}")));
@@ -98,6 +113,13 @@ impl Config {
         }
         if vocabulary > 1 << 16 {
             return Err(Error::invalid(format!("{vocabulary} colours do not fit a token; at most 65536 do")));
+        }
+        // With each factor within 2^22 this is far from u128's end; as usize it may not be.
+        let [layers, width, inner] = [layers, width, self.inner_width()].map(|n| n as u128);
+        if layers * (4 * width + 2 * inner + 2) * width > isize::MAX as u128 / 8 {
+            return Err(Error::invalid(format!(
+                "a network of {layers} layers of width {width} has more parameters than any memory can hold"
+            )));
         }
         Ok(())
     }
@@ -126,15 +148,30 @@ mod tests {
 
     #[test]
     fn impossible_networks_are_refused() {
-        let good = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3 };
+        let good = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
         good.validate().unwrap();
         for (bad, said) in [
             (Config { heads: 3, ..good }, "3 heads do not divide a width of 8"),
             (Config { layers: 0, ..good }, "layers = 0"),
             (Config { vocabulary: 65_537, ..good }, "65537 colours"),
+            (Config { inner: Some(0), ..good }, "inner = 0"),
+            (Config { layers: 1 << 20, width: 1 << 20, ..good }, "than any memory can hold"),
         ] {
             let error = bad.validate().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn the_usual_mlp_is_not_written_down() {
+        let usual = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
+        let json = serde_json::to_string(&usual).unwrap();
+        assert_eq!(json, r#"{"layers":1,"width":8,"heads":2,"context":4,"vocabulary":3}"#);
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), usual);
+        let narrow = Config { inner: Some(5), ..usual };
+        assert_eq!(narrow.parameters(), usual.parameters() - 2 * 8 * (32 - 5));
+        let json = serde_json::to_string(&narrow).unwrap();
+        assert!(json.ends_with(r#""vocabulary":3,"inner":5}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), narrow);
     }
 }

@@ -20,8 +20,8 @@ use std::ops::Range;
 /// | `h.l.ln_1`, `h.l.ln_2` | (C) | gains of block l's norms |
 /// | `h.l.attn.c_attn` | (C, 3C) | queries, keys, values, in this order |
 /// | `h.l.attn.c_proj` | (C, C) | attention's output |
-/// | `h.l.mlp.c_fc` | (C, 4C) | the MLP's first matrix |
-/// | `h.l.mlp.c_proj` | (4C, C) | the MLP's second matrix |
+/// | `h.l.mlp.c_fc` | (C, F) | the MLP's first matrix; F is 4C in the paper |
+/// | `h.l.mlp.c_proj` | (F, C) | the MLP's second matrix |
 /// | `ln_f` | (C) | the last norm's gain |
 /// | `head` | (V, C) | a vector for each colour, coming out (the original's `wtet`) |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,7 @@ impl Layout {
     pub fn new(config: Config) -> Result<Self> {
         config.validate()?;
         let Config { layers, width: c, context, vocabulary, .. } = config;
+        let inner = config.inner_width();
         let mut layout = Self { config, entries: Vec::new() };
         layout.add("wte", &[vocabulary, c], Init::Normal(0.02));
         layout.add("sos", &[c], Init::Normal(0.02));
@@ -88,8 +89,8 @@ impl Layout {
             layout.add(&format!("h.{l}.attn.c_attn"), &[c, 3 * c], Init::Normal(into));
             layout.add(&format!("h.{l}.attn.c_proj"), &[c, c], Init::Normal(out));
             layout.add(&format!("h.{l}.ln_2"), &[c], Init::Constant(1.0));
-            layout.add(&format!("h.{l}.mlp.c_fc"), &[c, 4 * c], Init::Normal(0.02));
-            layout.add(&format!("h.{l}.mlp.c_proj"), &[4 * c, c], Init::Normal(0.02));
+            layout.add(&format!("h.{l}.mlp.c_fc"), &[c, inner], Init::Normal(0.02));
+            layout.add(&format!("h.{l}.mlp.c_proj"), &[inner, c], Init::Normal(0.02));
         }
         layout.add("ln_f", &[c], Init::Constant(1.0));
         layout.add("head", &[vocabulary, c], Init::Constant(0.0));
@@ -268,7 +269,7 @@ impl Parameters {
 mod tests {
     use super::*;
 
-    const SMALL: Config = Config { layers: 3, width: 8, heads: 2, context: 9, vocabulary: 5 };
+    const SMALL: Config = Config { layers: 3, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None };
 
     #[test]
     fn the_layout_holds_every_parameter_once() {
@@ -282,6 +283,9 @@ mod tests {
         assert_eq!(ends.last(), Some(SMALL.parameters()));
         assert_eq!(layout.block(2).mlp_c_proj, layout.entry("h.2.mlp.c_proj").unwrap().range);
         assert_eq!(layout.outer()[4], layout.entry("head").unwrap().range);
+        let narrow = Config { inner: Some(5), ..SMALL };
+        assert_eq!(Layout::new(narrow).unwrap().len(), narrow.parameters());
+        assert_eq!(Layout::new(narrow).unwrap().entry("h.1.mlp.c_proj").unwrap().shape, [5, 8]);
         let error = layout.entry("h.3.ln_1").unwrap_err().to_string();
         assert!(error.contains("3 layers has no parameter \"h.3.ln_1\""), "{error}");
     }

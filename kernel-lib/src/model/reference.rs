@@ -6,7 +6,7 @@
 //! use igpt::model::{Config, ImageGpt, Parameters};
 //! use igpt::prelude::*;
 //!
-//! let config = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 4 };
+//! let config = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 4, inner: None };
 //! let model = ImageGpt::new(&Parameters::init(config, 1)?, DType::F32, &Device::Cpu)?;
 //! let picture = Tensor::from_slice(&[0u32, 1, 2, 3, 0, 1, 2, 3, 0], (1, 9), &Device::Cpu)?;
 //! assert_eq!(model.logits(&picture)?.dims(), [1, 9, 4]);
@@ -25,6 +25,8 @@ mod network;
 mod tests;
 
 pub use network::Reference;
+#[cfg(test)]
+pub(crate) use tests::logits_without_start;
 
 use super::{Config, Entry, Layout, Parameters};
 use crate::{Error, Result};
@@ -108,7 +110,7 @@ impl Attention {
 impl Mlp {
     /// `(B, T, C)` → `(B, T, C)`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = linear(x, &self.c_fc)?; // (B, T, 4C)
+        let x = linear(x, &self.c_fc)?; // (B, T, F)
         // The quick GELU: x · sigmoid(1.702 x).
         let x = (&x * ops::sigmoid(&(&x * 1.702)?)?)?;
         linear(&x, &self.c_proj)

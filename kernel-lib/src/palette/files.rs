@@ -1,12 +1,10 @@
 //! Palettes in files: OpenAI's `.npy`, and Hugging Face's `preprocessor_config.json`.
 
 use super::Palette;
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use serde_json::{Map, Value, json};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Palette {
     /// Reads a palette as OpenAI published it (`kmeans_centers.npy`): a NumPy file of format 1.0 or 2.0 that holds
@@ -37,7 +35,7 @@ impl Palette {
         bytes.extend((length as u16).to_le_bytes());
         bytes.extend(format!("{header:width$}\n", width = length - 1).bytes());
         bytes.extend(self.centres().iter().flat_map(|x| x.to_le_bytes()));
-        write(path.as_ref(), &bytes)
+        atomic::write(path.as_ref(), &bytes)
     }
 
     /// Reads the palette, `clusters`, of a `preprocessor_config.json` of Hugging Face's ImageGPT.
@@ -88,7 +86,7 @@ impl Palette {
         let mut text =
             serde_json::to_string_pretty(&config).map_err(|e| Error::format(path, e.to_string()))?;
         text.push('\n');
-        write(path, text.as_bytes())
+        atomic::write(path, text.as_bytes())
     }
 }
 
@@ -163,23 +161,6 @@ fn parse_config(bytes: &[u8]) -> Result<Palette, String> {
         }
     }
     Palette::new(3, centres).map_err(|e| e.to_string())
-}
-
-/// Writes a file beside its place, then renames it: nobody ever reads half of it.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().ok_or_else(|| Error::invalid(format!("{} names no file", path.display())))?;
-    let mut unfinished = name.to_owned();
-    unfinished.push(format!(".{}-{}.unfinished", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    let unfinished = path.with_file_name(unfinished);
-    let written = File::create_new(&unfinished)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&unfinished, path));
-    written.map_err(|e| {
-        // It may not be there, or not be ours to remove; the first error is the one to tell.
-        let _ = fs::remove_file(&unfinished);
-        Error::io(path, e)
-    })
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ fn what_is_stored_is_found_again() {
 fn networks_and_numbers_come_back_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::at(folder.path());
-    let config = Config { layers: 2, width: 8, heads: 2, context: 4, vocabulary: 3 };
+    let config = Config { layers: 2, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
     let parameters = Parameters::init(config, 1).unwrap();
     let stored = store.get_or_run(&step(1), |_| Ok(parameters.clone())).unwrap();
     assert_eq!(stored, parameters);

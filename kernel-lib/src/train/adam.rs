@@ -120,7 +120,7 @@ mod tests {
     use crate::model::{Config, Parameters};
     use crate::rng::Rng;
 
-    const CONFIG: Config = Config { layers: 2, width: 48, heads: 2, context: 9, vocabulary: 5 };
+    const CONFIG: Config = Config { layers: 2, width: 48, heads: 2, context: 9, vocabulary: 5, inner: None };
 
     fn random(seed: u64) -> Vec<f32> {
         let mut rng = Rng::keyed(seed, "test", [0, 0]);

@@ -36,6 +36,7 @@ impl Side {
             heads: heads.parse()?,
             context: context.parse()?,
             vocabulary: vocabulary.parse()?,
+            inner: None,
         };
         let bytes = std::fs::read(parameters)?;
         let values = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();

@@ -42,11 +42,11 @@ fn errors(config: Config, pictures: usize, seed: u64, precision: Precision) -> [
 fn gradients_in_bf16_are_near_the_truth() {
     let mut most = [0.0f64; 3];
     for (seed, config, pictures) in [
-        (1, Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7 }, 3),
-        (2, Config { layers: 3, width: 60, heads: 5, context: 49, vocabulary: 33 }, 4),
-        (3, Config { layers: 1, width: 31, heads: 1, context: 401, vocabulary: 9 }, 1),
+        (1, Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None }, 3),
+        (2, Config { layers: 3, width: 60, heads: 5, context: 49, vocabulary: 33, inner: None }, 4),
+        (3, Config { layers: 1, width: 31, heads: 1, context: 401, vocabulary: 9, inner: None }, 1),
         // The quick profile's network.
-        (4, Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16 }, 2),
+        (4, Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16, inner: None }, 2),
     ] {
         let exact = errors(config, pictures, seed, Precision::F32);
         assert!(exact.iter().all(|error| *error < 1e-5), "{exact:?}");

@@ -44,8 +44,9 @@ impl Reference {
     /// How many pictures are computed at a time.
     pub(super) fn pictures_at_a_time(&self) -> usize {
         let Config { layers, width, heads, context: t, vocabulary, .. } = self.config;
-        // Counted in the graph of a block: some 40 tensors (T, C), and 7 of (H, T, T); at the end 5 of (T, V).
-        let kept = layers * (40 * t * width + 7 * heads * t * t) + 5 * t * vocabulary;
+        let inner = self.config.inner_width();
+        // Counted in the graph of a block: some 24 tensors (T, C), 4 of (T, F), 7 of (H, T, T); at the end 5 of (T, V).
+        let kept = layers * (t * (24 * width + 4 * inner) + 7 * heads * t * t) + 5 * t * vocabulary;
         (BUDGET / kept.max(1)).max(1)
     }
 

@@ -3,7 +3,7 @@ use crate::model::{Batch, Network, Objective};
 use crate::rng::Rng;
 use std::collections::HashMap;
 
-const TINY: Config = Config { layers: 3, width: 12, heads: 3, context: 16, vocabulary: 10 };
+const TINY: Config = Config { layers: 3, width: 12, heads: 3, context: 16, vocabulary: 10, inner: None };
 
 /// Every parameter random: with the output matrix at zero every other gradient of the first step is zero too.
 fn random(config: Config) -> Parameters {
@@ -31,6 +31,16 @@ fn tensor(tokens: &[u16]) -> Tensor {
     let tokens: Vec<u32> = tokens.iter().copied().map(u32::from).collect();
     let count = tokens.len() / TINY.context;
     Tensor::from_vec(tokens, (count, TINY.context), &Device::Cpu).unwrap()
+}
+
+/// Logits of one picture as Hugging Face's `forward` computes them from its tokens alone: those at place i follow token i,
+/// and no start comes before the first.
+pub(crate) fn logits_without_start(parameters: &Parameters, tokens: &[u16]) -> Vec<Vec<f32>> {
+    let model = ImageGpt::new(parameters, DType::F32, &Device::Cpu).unwrap();
+    let tokens: Vec<u32> = tokens.iter().copied().map(u32::from).collect();
+    let tokens = Tensor::from_vec(tokens.clone(), (1, tokens.len()), &Device::Cpu).unwrap();
+    let states = model.states(&model.embed(&tokens).unwrap(), true).unwrap();
+    model.output(&states).unwrap().squeeze(0).unwrap().to_vec2().unwrap()
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
@@ -283,7 +293,7 @@ fn berts_pictures_count_alike_however_much_is_masked() {
 #[test]
 fn a_large_batch_is_computed_in_parts() {
     // So large a network that one picture is a part.
-    let config = Config { layers: 1, width: 32, heads: 16, context: 768, vocabulary: 10 };
+    let config = Config { layers: 1, width: 32, heads: 16, context: 768, vocabulary: 10, inner: None };
     let mut network = Reference::new(config, DType::F32).unwrap();
     assert_eq!(network.pictures_at_a_time(), 1);
     let parameters = random(config);

@@ -3,7 +3,7 @@ use crate::model::{Config, Reference};
 use crate::train::{Length, Tokens, WarmUp};
 use candle_core::DType;
 
-const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5 };
+const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
 
 fn pictures(count: usize, seed: u64) -> Arc<Tokens> {
     let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
