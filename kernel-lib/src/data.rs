@@ -26,9 +26,7 @@ mod request;
 pub use dataset::{Dataset, Split};
 pub use fashion_mnist::fashion_mnist;
 pub use fetch::Fetch;
-pub use hub_sets::{
-    Labels, cifar10, cifar100, fashion_mnist_whole, hub, imagenet, stl10, stl10_unlabeled,
-};
+pub use hub_sets::{Labels, cifar10, cifar100, fashion_mnist_whole, hub, imagenet, stl10, stl10_unlabeled};
 pub use images::Images;
 pub use manifest::Manifest;
 pub use openai::openai_palette;

@@ -264,7 +264,9 @@ mod tests {
         };
         assert_ne!(many(1).checksum(), many(257).checksum());
         assert_eq!(
-            Dataset::new("X", ["a"], split(1, &[256]).unwrap(), split(1, &[0]).unwrap()).unwrap_err().to_string(),
+            Dataset::new("X", ["a"], split(1, &[256]).unwrap(), split(1, &[0]).unwrap())
+                .unwrap_err()
+                .to_string(),
             "X: the label of training picture 0 is 256, but there are 1 classes, counted from 0"
         );
     }
@@ -282,7 +284,10 @@ mod tests {
         assert_eq!(first.checksum(), selected.unwrap().checksum());
         for (train, test) in [(None, None), (Some(3), Some(9))] {
             let same = all.clone().first(train, test).unwrap();
-            assert_eq!((same.checksum(), same.train(), same.test()), (all.checksum(), all.train(), all.test()));
+            assert_eq!(
+                (same.checksum(), same.train(), same.test()),
+                (all.checksum(), all.train(), all.test())
+            );
         }
     }
 

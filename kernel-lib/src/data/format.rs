@@ -104,7 +104,13 @@ impl Header {
         let mut split: Option<(&str, u64)> = None;
         for part in &self.parts {
             let Some(labels) = &part.labels else {
-                if self.parts.iter().filter(|other| other.labels.is_none() && other.split == part.split).count() > 1 {
+                if self
+                    .parts
+                    .iter()
+                    .filter(|other| other.labels.is_none() && other.split == part.split)
+                    .count()
+                    > 1
+                {
                     return Err(format!("has the split `{}` twice", part.split));
                 }
                 if !part.bytes.is_multiple_of(picture) {
@@ -117,7 +123,8 @@ impl Header {
                 continue;
             };
             let known = self.label_sets.iter().any(|set| set.name == *labels);
-            let pictures = split.filter(|(name, _)| known && *name == part.split).map(|(_, pictures)| pictures);
+            let pictures =
+                split.filter(|(name, _)| known && *name == part.split).map(|(_, pictures)| pictures);
             if pictures.and_then(|pictures| pictures.checked_mul(LABEL)) != Some(part.bytes) {
                 return Err(format!(
                     "has {} bytes of labels `{labels}` in the split `{}`, which do not belong to the pictures before \

@@ -61,9 +61,7 @@ impl Prepared {
         let found = length.saturating_sub(body);
         if header.body() != Some(found) {
             let expected = header.body().map_or("more than there can be".into(), |body| body.to_string());
-            return Err(wrong(format!(
-                "has {found} bytes after its first line, which speaks of {expected}"
-            )));
+            return Err(wrong(format!("has {found} bytes after its first line, which speaks of {expected}")));
         }
         Ok(Self { path: path.to_owned(), file, header, body, command })
     }

@@ -29,7 +29,8 @@ impl Request {
 
     /// How the name of its file begins; the first twelve digits of a revision follow.
     pub fn stem(&self) -> String {
-        let options = [("config", &self.config), ("image", &self.image_column), ("label", &self.label_column)];
+        let options =
+            [("config", &self.config), ("image", &self.image_column), ("label", &self.label_column)];
         let mut stem = plain(&self.name.replace('/', "--"));
         for (key, value) in options {
             stem.extend(value.iter().map(|value| format!("-{key}={}", plain(value))));

@@ -74,11 +74,7 @@ fn to_byte(sum: u32) -> u8 {
 const HALF: u32 = 1 << (FRACTION_BITS - 1);
 
 /// (H, W, C) to (H, width, C)
-fn horizontal(
-    pixels: &[u8],
-    (width, height, channels): (usize, usize, usize),
-    new_width: usize,
-) -> Vec<u8> {
+fn horizontal(pixels: &[u8], (width, height, channels): (usize, usize, usize), new_width: usize) -> Vec<u8> {
     let windows = windows(width, new_width);
     let mut resized = Vec::with_capacity(height * new_width * channels);
     for row in pixels.chunks_exact(width * channels) {

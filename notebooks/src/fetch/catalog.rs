@@ -158,12 +158,32 @@ pub(super) const ENTRIES: [Entry; 9] = [
             ..CIFAR10
         }),
     },
-    model("imagegpt-small", "iGPT-S: weights of 76 million parameters, and the palette", "openai/imagegpt-small", "about 0.3 GB"),
-    model("imagegpt-medium", "iGPT-M: weights of 455 million parameters, and the palette", "openai/imagegpt-medium", "about 1.8 GB"),
-    model("imagegpt-large", "iGPT-L: weights of 1.4 billion parameters, and the palette", "openai/imagegpt-large", "about 5.5 GB"),
+    model(
+        "imagegpt-small",
+        "iGPT-S: weights of 76 million parameters, and the palette",
+        "openai/imagegpt-small",
+        "about 0.3 GB",
+    ),
+    model(
+        "imagegpt-medium",
+        "iGPT-M: weights of 455 million parameters, and the palette",
+        "openai/imagegpt-medium",
+        "about 1.8 GB",
+    ),
+    model(
+        "imagegpt-large",
+        "iGPT-L: weights of 1.4 billion parameters, and the palette",
+        "openai/imagegpt-large",
+        "about 5.5 GB",
+    ),
 ];
 
-const fn model(name: &'static str, what: &'static str, repository: &'static str, download: &'static str) -> Entry {
+const fn model(
+    name: &'static str,
+    what: &'static str,
+    repository: &'static str,
+    download: &'static str,
+) -> Entry {
     Entry { name, what, repository, licence: "apache-2.0", download, prepared: "as it is", kind: Kind::Model }
 }
 
@@ -186,7 +206,9 @@ pub(super) fn table(hub: &Path, data: &Path) -> Result<String> {
             (false, true) => "prepared",
             (false, false) => "",
         };
-        rows.push([entry.name, entry.what, entry.download, entry.prepared, entry.licence, here].map(String::from));
+        rows.push(
+            [entry.name, entry.what, entry.download, entry.prepared, entry.licence, here].map(String::from),
+        );
     }
     let widths: Vec<usize> =
         (0..6).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
@@ -249,7 +271,10 @@ mod tests {
             let start = format!("{name} ");
             table.lines().find(|line| line.starts_with(&start)).unwrap().to_owned()
         };
-        assert!(line("cifar10").ends_with("not stated                               in the cache"), "{table}");
+        assert!(
+            line("cifar10").ends_with("not stated                               in the cache"),
+            "{table}"
+        );
         assert!(line("stl10-unlabeled").ends_with("  prepared") && line("imagenet").ends_with("  prepared"));
         for name in ["stl10", "cifar100", "imagegpt-small"] {
             assert!(!line(name).ends_with("  prepared") && !line(name).contains("in the cache"), "{table}");

@@ -38,7 +38,10 @@ pub(super) fn in_readme(readme: &str, config: Option<&str>, column: &str) -> Opt
 }
 
 /// The entries after a line `names:`, which are deeper than it.
-fn names<'a>(lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>, depth: usize) -> Option<Vec<String>> {
+fn names<'a>(
+    lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
+    depth: usize,
+) -> Option<Vec<String>> {
     let entries = indent(lines.peek()?);
     let mut found: Vec<(usize, String)> = Vec::new();
     while let Some(line) = lines.next_if(|line| indent(line) > depth) {
@@ -112,7 +115,8 @@ configs:
     #[test]
     fn names_are_found_by_column_and_configuration() {
         let names = |config, column| in_readme(README, config, column);
-        let plain = ["tench, Tinca tinca", "it's", "a name so long that whoever wrote it broke the line", "café"];
+        let plain =
+            ["tench, Tinca tinca", "it's", "a name so long that whoever wrote it broke the line", "café"];
         assert_eq!(names(None, "label").unwrap(), plain);
         assert_eq!(names(Some("plain"), "label").unwrap(), plain);
         assert_eq!(names(Some("small"), "label").unwrap(), ["yes"]);

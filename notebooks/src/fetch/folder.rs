@@ -43,7 +43,11 @@ impl Folder {
         }
         if classes.is_empty() {
             let found = if pictures_beside > 0 { " but pictures" } else { "" };
-            bail!("{}: holds no folder for each class{found}; it is to hold {}/CLASS/*.JPEG", path.display(), path.display());
+            bail!(
+                "{}: holds no folder for each class{found}; it is to hold {}/CLASS/*.JPEG",
+                path.display(),
+                path.display()
+            );
         }
         if classes.len() > usize::from(u16::MAX) + 1 {
             bail!("{}: holds {} folders, more than there can be classes", path.display(), classes.len());
@@ -168,7 +172,9 @@ mod tests {
         let error = |files: &[&str]| Folder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
         assert!(error(&["x.JPEG"]).contains("holds no folder for each class but pictures; it is to hold "));
         assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no picture (.JPEG, .jpg, .png)"));
-        assert!(Folder::open(Path::new("/no/such")).map(|_| ()).unwrap_err().to_string().contains("/no/such"));
+        assert!(
+            Folder::open(Path::new("/no/such")).map(|_| ()).unwrap_err().to_string().contains("/no/such")
+        );
     }
 
     #[test]

@@ -93,7 +93,8 @@ fn one(request: &Request, folder: Option<&Path>, hub: &Path, data: &Path) -> Res
         Some(Kind::Data(known)) => Some(known),
         None => None,
     };
-    let imagenet = env::var_os("IGPT_IMAGENET").filter(|folder| request.name == "imagenet" && !folder.is_empty());
+    let imagenet =
+        env::var_os("IGPT_IMAGENET").filter(|folder| request.name == "imagenet" && !folder.is_empty());
     let plan = match (folder.map(Path::to_owned).or(imagenet.map(PathBuf::from)), entry) {
         (Some(folder), _) => Plan::of_folder(request, known, &folder)?,
         // A client that downloads does so before these two, for this repository.
@@ -111,11 +112,7 @@ fn one(request: &Request, folder: Option<&Path>, hub: &Path, data: &Path) -> Res
 /// Weights need no decoding: a client that downloads them puts them into the cache, from which the library reads them.
 fn model(entry: Option<&Entry>) -> Result<()> {
     let Some(entry) = entry else { return Ok(()) };
-    bail!(
-        "{} is not fetched by this command yet: huggingface-cli download {}",
-        entry.name,
-        entry.repository
-    )
+    bail!("{} is not fetched by this command yet: huggingface-cli download {}", entry.name, entry.repository)
 }
 
 /// `owner/name`, in the letters that the hub allows.

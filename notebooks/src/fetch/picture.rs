@@ -66,7 +66,9 @@ impl Picture {
             }
             Colours::Rgb => (3, picture.into_rgb8().into_raw()),
             Colours::Grey if has_colour => {
-                bail!("its picture has colours, but the first one is grey: --rgb makes all of them red-green-blue")
+                bail!(
+                    "its picture has colours, but the first one is grey: --rgb makes all of them red-green-blue"
+                )
             }
             Colours::Grey => (1, picture.into_luma8().into_raw()),
         };
@@ -93,13 +95,15 @@ impl Picture {
         };
         // Between the two passes it is as wide as it will be, and as high as it was.
         let is_small = |(width, height): (usize, usize)| {
-            let between = width.checked_mul(self.height.max(height)).and_then(|n| n.checked_mul(self.channels));
+            let between =
+                width.checked_mul(self.height.max(height)).and_then(|n| n.checked_mul(self.channels));
             between.is_some_and(|bytes| bytes <= LARGEST)
         };
         let Some((width, height)) = size.filter(|size| is_small(*size)) else {
             bail!("its picture of {} × {} pixels cannot be resized to {side}", self.width, self.height);
         };
-        let resized = bilinear::bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
+        let resized =
+            bilinear::bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
         let (left, top) = ((width - side) / 2 * self.channels, (height - side) / 2);
         let rows = resized.chunks_exact(width * self.channels).skip(top).take(side);
         let pixels = rows.flat_map(|row| &row[left..left + side * self.channels]).copied().collect();
@@ -112,10 +116,9 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, bool)> {
     let format = match bytes {
         [0xff, 0xd8, ..] => ImageFormat::Jpeg,
         [0x89, b'P', b'N', b'G', ..] => ImageFormat::Png,
-        _ => bail!(
-            "its picture is neither PNG nor JPEG, it begins with {:02x?}",
-            &bytes[..bytes.len().min(4)]
-        ),
+        _ => {
+            bail!("its picture is neither PNG nor JPEG, it begins with {:02x?}", &bytes[..bytes.len().min(4)])
+        }
     };
     let is_jpeg = format == ImageFormat::Jpeg;
     // The decoder would fill up with grey what is missing.
@@ -130,7 +133,10 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, bool)> {
     let decoder = reader.into_decoder().with_context(context)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > bytes.len() as u64 * PIXELS_OF_A_BYTE {
-        bail!("its picture says that it has {width} × {height} pixels, more than {} bytes can hold", bytes.len());
+        bail!(
+            "its picture says that it has {width} × {height} pixels, more than {} bytes can hold",
+            bytes.len()
+        );
     }
     if width == 0 || height == 0 {
         bail!("its picture has {width} × {height} pixels");

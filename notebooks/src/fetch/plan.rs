@@ -76,7 +76,9 @@ impl Plan {
         };
         let sets: Vec<(String, String)> = match (&request.label_column, known) {
             (Some(column), _) => vec![("label".into(), column.clone())],
-            (None, Some(known)) => known.labels.iter().map(|(set, column)| ((*set).into(), (*column).into())).collect(),
+            (None, Some(known)) => {
+                known.labels.iter().map(|(set, column)| ((*set).into(), (*column).into())).collect()
+            }
             (None, None) => vec![("label".into(), "label".into())],
         };
         let columns: Vec<String> = sets.iter().map(|(_, column)| column.clone()).collect();
@@ -94,7 +96,11 @@ impl Plan {
         let opened = files.iter().map(open).collect::<Result<Vec<(Split, Rows)>>>()?;
         for (split, rows) in &opened {
             if rows.total() == 0 {
-                bail!("there is no row in the {} split of {repository}, {}", split.theirs, snapshot.folder().join(&folder).display());
+                bail!(
+                    "there is no row in the {} split of {repository}, {}",
+                    split.theirs,
+                    snapshot.folder().join(&folder).display()
+                );
             }
         }
         let label_sets = label_sets(request, known, &snapshot, &sets, &opened, &mut sources)?;
@@ -132,7 +138,10 @@ impl Plan {
     pub(super) fn of_folder(request: &Request, known: Option<&DataSet>, folder: &Path) -> Result<Self> {
         check_side(request, known)?;
         let train = Folder::open(&folder.join("train"))?;
-        let found = ["val", "validation", "test"].map(|name| folder.join(name)).into_iter().find(|path| path.is_dir());
+        let found = ["val", "validation", "test"]
+            .map(|name| folder.join(name))
+            .into_iter()
+            .find(|path| path.is_dir());
         let test = found.with_context(|| format!("{}: holds no folder val", folder.display()))?;
         let (test_path, test) = (test.clone(), Folder::open(&test)?);
         if train.classes() != test.classes() {
@@ -196,7 +205,9 @@ fn title(request: &Request, known: Option<&DataSet>) -> String {
 
 /// The folder in which a repository has its training split; that of the configuration `config`, if one is asked for.
 fn folder_of(snapshot: &Snapshot, config: Option<&str>) -> Result<String> {
-    let split = |name: &str| name.rsplit_once('/').map_or((String::new(), name.to_owned()), |(a, b)| (a.into(), b.into()));
+    let split = |name: &str| {
+        name.rsplit_once('/').map_or((String::new(), name.to_owned()), |(a, b)| (a.into(), b.into()))
+    };
     let mut folders: Vec<String> = snapshot
         .names()
         .iter()
@@ -283,7 +294,11 @@ fn label_sets(
         if let (Some(names), Some(expected)) = (&names, expected)
             && names.len() != expected
         {
-            bail!("{} has {} classes in the column `{column}`, not {expected}", snapshot.repository, names.len());
+            bail!(
+                "{} has {} classes in the column `{column}`, not {expected}",
+                snapshot.repository,
+                names.len()
+            );
         }
         let numbers = |classes: usize| (0..classes).map(|class| class.to_string()).collect();
         let classes = match (names, expected) {

@@ -17,8 +17,8 @@ use super::{hex, say};
 #[path = "../../../kernel-lib/src/data/format.rs"]
 mod format;
 
-pub(super) use format::{Header, LabelSet, Source};
 use format::{FORMAT, LONGEST_HEADER, Part, VERSION};
+pub(super) use format::{Header, LabelSet, Source};
 
 /// The first line is filled up to a multiple of this.
 const BLOCK: usize = 4096;
@@ -170,7 +170,8 @@ impl Writer {
             bail!("cannot write {}: its first line has {} bytes", self.path.display(), line.len());
         }
         let context = || cannot_write(&self.path, self.expected);
-        let mut file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(context)?;
+        let mut file =
+            self.file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(context)?;
         file.rewind().with_context(context)?;
         writeln!(file, "{line:<width$}", width = self.line - 1).with_context(context)?;
         file.as_file().sync_all().with_context(context)?;
@@ -199,7 +200,12 @@ mod tests {
         let source = Source { file: "a.parquet".into(), sha256: "0".into() };
         let classes = vec!["cat".into(), "dog".into()];
         let set = LabelSet { name: "label".into(), classes };
-        Header { height: 1, width: 2, channels: 1, ..Header::of("a/b", &"0".repeat(40), vec![set], vec![source]) }
+        Header {
+            height: 1,
+            width: 2,
+            channels: 1,
+            ..Header::of("a/b", &"0".repeat(40), vec![set], vec![source])
+        }
     }
 
     fn write(path: &Path) -> Header {
@@ -281,7 +287,10 @@ mod tests {
         writer.write(&[1]).unwrap();
         writer.end("train", None);
         let error = writer.finish(header()).unwrap_err().to_string();
-        assert!(error.contains("has 1 bytes of pixels in the split `train`, which are not pictures"), "{error}");
+        assert!(
+            error.contains("has 1 bytes of pixels in the split `train`, which are not pictures"),
+            "{error}"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -222,10 +222,7 @@ fn place_of_pictures(schema: &SchemaDescriptor, name: &str) -> Result<usize> {
 /// The number of a column.
 fn place(schema: &SchemaDescriptor, name: &str) -> Result<usize> {
     let columns = schema.columns();
-    columns
-        .iter()
-        .position(|column| column.path().string() == name)
-        .ok_or_else(|| missing(schema, name))
+    columns.iter().position(|column| column.path().string() == name).ok_or_else(|| missing(schema, name))
 }
 
 fn missing(schema: &SchemaDescriptor, name: &str) -> anyhow::Error {
@@ -241,7 +238,12 @@ fn check(schema: &SchemaDescriptor, at: usize, types: &[Type]) -> Result<()> {
     let column = schema.column(at);
     if !types.contains(&column.physical_type()) || column.max_rep_level() != 0 {
         let list = if column.max_rep_level() != 0 { "a list of " } else { "" };
-        bail!("the column `{}` is {list}{}, not {}", column.path().string(), column.physical_type(), types[0]);
+        bail!(
+            "the column `{}` is {list}{}, not {}",
+            column.path().string(),
+            column.physical_type(),
+            types[0]
+        );
     }
     Ok(())
 }

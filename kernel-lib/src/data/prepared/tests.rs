@@ -97,10 +97,7 @@ fn a_damaged_file_is_refused_with_the_cure() {
         (|header, _| header["version"] = json!(1), "is `igpt-data` of version 1, but"),
         (|header, _| header["format"] = json!("x"), "is `x` of version 2, but"),
         (|header, _| *header = json!([]), "does not begin with the line that `igpt fetch` writes"),
-        (
-            |header, _| header["revision"] = json!("é123456789abcdef"),
-            "holds the revision `é123456789abcdef`",
-        ),
+        (|header, _| header["revision"] = json!("é123456789abcdef"), "holds the revision `é123456789abcdef`"),
         (
             |header, _| header["label_sets"][0]["classes"] = json!(["cat"]),
             "the label of training picture 1 is 1, but there are 1",
