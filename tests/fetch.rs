@@ -1,5 +1,7 @@
 //! `igpt fetch`, and what the library reads of it.
 
+mod layouts;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -113,7 +115,7 @@ fn the_library_has_the_command_fetch_and_reads_what_it_wrote() {
     let first = &first["files"]["train-00000-of-00002"]["pixels"][0].as_str().unwrap()[..6];
     let first: Vec<u8> =
         (0..3).map(|at| u8::from_str_radix(&first[2 * at..2 * at + 2], 16).unwrap()).collect();
-    assert!(out.contains("cifar10: decoding revision 0123456789ab from "), "{out}");
+    assert!(out.contains("cifar10: decoding revision 0123456789ab of uoft-cs/cifar10"), "{out}");
     assert!(out.contains("read CIFAR-10: 20 + 10, [\"airplane\", \"automobile\", "), "{out}");
     assert!(out.contains(&format!("first pixel {first:?}")), "{out}");
 
@@ -135,12 +137,24 @@ fn a_whole_file_is_kept_and_a_damaged_one_made_anew() {
     let (hub, data) = (hub(folder.path(), "test-00000-of-00001"), folder.path().join("data"));
     let (out, errors) = said(&fetch(&hub, &data).output().unwrap());
     assert!(
-        out.contains("CIFAR-10: 20 training and 10 test pictures, 6 × 4, RGB (all PNG); decoded in "),
+        out.contains("CIFAR-10: 20 training and 10 test pictures, 6 × 4, RGB (all PNG); decoded and "),
         "{out}{errors}"
     );
     assert_eq!(files(&data), ["cifar10-0123456789ab.igpt-data"]);
     let file = data.join("cifar10-0123456789ab.igpt-data");
     let good = fs::read(&file).unwrap();
+
+    // As an earlier version wrote it.
+    let old = String::from_utf8_lossy(&good[..30]).replace("\"version\":2", "\"version\":1");
+    fs::write(&file, [old.as_bytes(), &good[30..]].concat()).unwrap();
+    let (out, _) = said(&in_a_process_of_its_own("child_prints_the_data_set", &hub, &data, true));
+    assert!(
+        out.contains("is `igpt-data` of version 1, but this library reads `igpt-data` of version 2; `igpt fetch cifar10`"),
+        "{out}"
+    );
+    let (out, _) = said(&fetch(&hub, &data).output().unwrap());
+    assert!(out.contains("decoding"), "{out}");
+    assert_eq!(fs::read(&file).unwrap(), good);
 
     let (out, _) = said(&fetch(&hub, &data).output().unwrap());
     assert!(out.contains("is whole") && !out.contains("decoding"), "{out}");
@@ -149,7 +163,8 @@ fn a_whole_file_is_kept_and_a_damaged_one_made_anew() {
     fs::write(&file, bad).unwrap();
     let (out, _) = said(&in_a_process_of_its_own("child_prints_the_data_set", &hub, &data, true));
     assert!(
-        out.contains("its bytes have the SHA-256") && out.contains("`igpt fetch cifar10` writes it anew"),
+        out.contains("the bytes of its split `test` have the SHA-256")
+            && out.contains("`igpt fetch cifar10` writes it anew"),
         "{out}"
     );
     let (out, _) = said(&fetch(&hub, &data).output().unwrap());

@@ -9,20 +9,23 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
-mod cifar10;
 mod dataset;
 mod fashion_mnist;
-pub(crate) mod hub;
+mod fetch;
+mod format;
+mod hub_sets;
 pub mod idx;
 mod images;
 pub mod manifest;
 mod openai;
 mod photographs;
 mod prepared;
+mod request;
 
-pub use cifar10::cifar10;
 pub use dataset::{Dataset, Split};
 pub use fashion_mnist::fashion_mnist;
+pub use fetch::Fetch;
+pub use hub_sets::{Labels, cifar10, cifar100, fashion_mnist_whole, hub, imagenet, stl10, stl10_unlabeled};
 pub use images::Images;
 pub use manifest::Manifest;
 pub use openai::openai_palette;

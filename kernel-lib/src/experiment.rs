@@ -21,7 +21,7 @@ pub use pretrained::Pretrained;
 use crate::live::{Live, Losses, Watch};
 
 use crate::augment::{Augmentation, Augmented};
-use crate::data::{self, Dataset, Images, Split};
+use crate::data::{self, Dataset, Images};
 use crate::model::{Config, Network, Parameters};
 use crate::palette::{KMeans, Palette};
 use crate::probe::{self, Features, TestSet};
@@ -86,13 +86,7 @@ impl Experiment {
             DataSet::FashionMnist => data::fashion_mnist()?,
             DataSet::Cifar10 => data::cifar10()?,
         };
-        let few = |split: &Split, count: Option<usize>| {
-            let count = count.unwrap_or(split.len()).min(split.len());
-            split.select(&(0..count).collect::<Vec<_>>())
-        };
-        let train = few(all.train(), profile.data.train_images)?;
-        let test = few(all.test(), profile.data.test_images)?;
-        let data = Dataset::new(all.name(), all.classes().to_vec(), train, test)?;
+        let data = all.first(profile.data.train_images, profile.data.test_images)?;
         Ok(Self { seed: profile.training.seed, profile, store, data, backend: Backend::Engine })
     }
 

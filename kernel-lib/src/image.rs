@@ -1,5 +1,6 @@
 //! Pictures: 8 bits per channel, grey or red-green-blue.
 
+mod bilinear;
 mod resize;
 
 use crate::show::{ImageGrid, Show, Tile, displays};
@@ -151,32 +152,6 @@ impl Image {
         let (x, y) = ((self.width - side) / 2, (self.height - side) / 2);
         // Such a square is always inside.
         self.crop(x, y, side, side).unwrap_or_else(|_| self.clone())
-    }
-
-    /// The picture at another size, proportions not kept. Equals `resize((width, height), BILINEAR)` of Pillow up to
-    /// 12 in every byte: each new pixel is the mean of those below it, weighted by a triangle that is two new pixels wide
-    /// (two old ones if the picture grows).
-    ///
-    /// # Errors
-    /// If the new picture would be empty or larger than 1 GiB.
-    pub fn resize(&self, width: usize, height: usize) -> Result<Self> {
-        resize::bilinear(self, width, height)
-    }
-
-    /// The picture at the size at which its shorter side is `side` long, proportions kept. The longer side is
-    /// `side * longer / shorter`, rounded down, as in torchvision's `Resize(side)`.
-    ///
-    /// # Errors
-    /// As [`Image::resize`].
-    pub fn resize_shorter_side(&self, side: usize) -> Result<Self> {
-        let longer = |longer: usize, shorter: usize| {
-            let length = side as u128 * longer as u128 / shorter as u128;
-            usize::try_from(length).unwrap_or(usize::MAX)
-        };
-        match self.width <= self.height {
-            true => self.resize(side, longer(self.height, self.width)),
-            false => self.resize(longer(self.width, self.height), side),
-        }
     }
 
     /// The mean of each square of `side` × `side` pixels, so that 28 × 28 becomes 14 × 14 with `side` 2. Halves are

@@ -71,7 +71,7 @@ pub struct Probe {
     layer: usize,
     l2: f64,
     /// Classes that the probe can tell, ascending; the others had no image.
-    seen: Vec<u8>,
+    seen: Vec<u16>,
     scaling: Scaling,
     /// Of standardised features, (F + 1, K); the last row is the intercepts.
     weights: Vec<f64>,
@@ -86,7 +86,7 @@ impl Probe {
     /// # Errors
     /// If there is no such layer, no image, not a label for each image, a label that is no class, or λ is negative or
     /// not a number.
-    pub fn fit(features: &Features, layer: usize, labels: &[u8], classes: usize, l2: f64) -> Result<Self> {
+    pub fn fit(features: &Features, layer: usize, labels: &[u16], classes: usize, l2: f64) -> Result<Self> {
         check_labels(features, labels, classes)?;
         check_l2(l2)?;
         let images: Vec<usize> = (0..labels.len()).collect();
@@ -97,7 +97,7 @@ impl Probe {
     ///
     /// # Errors
     /// If the features have another width, or no such layer.
-    pub fn predict(&self, features: &Features) -> Result<Vec<u8>> {
+    pub fn predict(&self, features: &Features) -> Result<Vec<u16>> {
         let all: Vec<usize> = (0..features.images()).collect();
         check_layer(features, self.layer)?;
         if features.width() != self.scaling.mean.len() {
@@ -114,13 +114,13 @@ impl Probe {
     ///
     /// # Errors
     /// As [`Probe::predict`]; or if there are not as many labels as images.
-    pub fn accuracy(&self, features: &Features, labels: &[u8]) -> Result<Accuracy> {
+    pub fn accuracy(&self, features: &Features, labels: &[u16]) -> Result<Accuracy> {
         check_count(features, labels)?;
         let correct = self.predict(features)?.iter().zip(labels).filter(|(a, b)| a == b).count();
         Accuracy::new(correct, labels.len())
     }
 
-    fn classify(&self, design: &Design) -> Vec<u8> {
+    fn classify(&self, design: &Design) -> Vec<u16> {
         let classes = design.classify(&self.weights, self.seen.len());
         classes.into_iter().filter_map(|class| self.seen.get(class).copied()).collect()
     }
@@ -138,7 +138,7 @@ impl Probe {
     }
 
     /// The classes that had images, in the order of the weights.
-    pub fn classes(&self) -> &[u8] {
+    pub fn classes(&self) -> &[u16] {
         &self.seen
     }
 
@@ -163,7 +163,7 @@ struct Fitting {
     layer: usize,
     scaling: Scaling,
     design: Design,
-    seen: Vec<u8>,
+    seen: Vec<u16>,
     /// The place in `seen` of each image's class.
     labels: Vec<usize>,
     gram: Vec<f64>,
@@ -171,14 +171,14 @@ struct Fitting {
 
 impl Fitting {
     /// Of the images at these places, whose labels have been checked.
-    fn new(features: &Features, layer: usize, labels: &[u8], images: &[usize]) -> Result<Self> {
+    fn new(features: &Features, layer: usize, labels: &[u16], images: &[usize]) -> Result<Self> {
         check_layer(features, layer)?;
         if images.is_empty() {
             return Err(Error::invalid("a probe cannot be fitted to no image"));
         }
         let scaling = Scaling::of(features, layer, images);
         let design = Design::new(features, layer, images, &scaling);
-        let own: Vec<u8> = images.iter().filter_map(|image| labels.get(*image).copied()).collect();
+        let own: Vec<u16> = images.iter().filter_map(|image| labels.get(*image).copied()).collect();
         let mut seen = own.clone();
         seen.sort_unstable();
         seen.dedup();
@@ -240,7 +240,7 @@ fn check_layer(features: &Features, layer: usize) -> Result<()> {
     Ok(())
 }
 
-fn check_count(features: &Features, labels: &[u8]) -> Result<()> {
+fn check_count(features: &Features, labels: &[u16]) -> Result<()> {
     if labels.len() != features.images() {
         return Err(Error::invalid(format!(
             "{} labels are not those of {} images",
@@ -251,7 +251,7 @@ fn check_count(features: &Features, labels: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn check_labels(features: &Features, labels: &[u8], classes: usize) -> Result<()> {
+fn check_labels(features: &Features, labels: &[u16], classes: usize) -> Result<()> {
     check_count(features, labels)?;
     if let Some((image, label)) = labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= classes)
     {

@@ -36,13 +36,16 @@ enum Command {
     Kernel(KernelArgs),
     /// Decode data sets from the Hugging Face cache into plain files, from which notebooks read them at once
     ///
+    /// CIFAR-10 and -100, STL-10, Fashion-MNIST and ImageNet have names (--list); other data sets of the hub are
+    /// OWNER/NAME.
+    ///
     /// No network is used: what is not in the cache yet is downloaded with Hugging Face's own client, for example
     /// `huggingface-cli download uoft-cs/cifar10 --repo-type dataset`. The cache is HF_HUB_CACHE, else HF_HOME/hub,
     /// else ~/.cache/huggingface/hub.
     ///
     /// The files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
     /// is. A notebook that needs a data set starts this by itself.
-    Fetch(FetchArgs),
+    Fetch(fetch::Arguments),
     /// Remove what setup built
     Clean,
     /// Run a program that ends with its parent
@@ -117,13 +120,6 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-struct FetchArgs {
-    /// What to fetch
-    #[arg(value_enum, value_name = "NAME", required = true)]
-    names: Vec<fetch::Name>,
-}
-
-#[derive(Debug, Args)]
 struct LabArgs {
     /// Passed on to JupyterLab
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -180,7 +176,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             let file = args.connection_file.or(args.file).context("no connection file")?;
             kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)
         }
-        Some(Command::Fetch(args)) => fetch::fetch(&args.names).map(|()| ExitCode::SUCCESS),
+        Some(Command::Fetch(args)) => fetch::fetch(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
         Some(Command::Filter) => kernel::filter::filter(),
@@ -287,6 +283,8 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel", "--clean", "file.json"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "run", "--profile", "unknown"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "fetch", "a/b", "--side", "32", "--label-column", "x"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "fetch", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch"]).is_err());
     }
 

@@ -14,7 +14,7 @@ pub struct Split {
     /// The pictures, (N, H, W, C).
     pub images: Images,
     /// The number of each picture's class, (N).
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
 }
 
 impl Split {
@@ -22,7 +22,7 @@ impl Split {
     ///
     /// # Errors
     /// If there are not as many labels as pictures.
-    pub fn new(images: Images, labels: Vec<u8>) -> Result<Self> {
+    pub fn new(images: Images, labels: Vec<u16>) -> Result<Self> {
         let split = Self { images, labels };
         split.check()?;
         Ok(split)
@@ -47,6 +47,14 @@ impl Split {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// The first pictures, all if there are not so many.
+    fn first(mut self, count: Option<usize>) -> Self {
+        let count = count.unwrap_or(self.len()).min(self.len());
+        self.images.truncate(count);
+        self.labels.truncate(count);
+        self
     }
 
     /// The pictures at these places with their labels, in this order.
@@ -108,6 +116,16 @@ impl Dataset {
         Ok(Self { name, classes, train, test, checksum })
     }
 
+    /// The first pictures of each split, all where `None`, without a copy of them.
+    pub(crate) fn first(self, train: Option<usize>, test: Option<usize>) -> Result<Self> {
+        let Self { name, classes, train: all_train, test: all_test, checksum } = self;
+        let is_cut = |count: Option<usize>, split: &Split| count.is_some_and(|count| count < split.len());
+        if !is_cut(train, &all_train) && !is_cut(test, &all_test) {
+            return Ok(Self { name, classes, train: all_train, test: all_test, checksum });
+        }
+        Self::new(name, classes, all_train.first(train), all_test.first(test))
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
@@ -159,12 +177,15 @@ fn checksum(classes: &[String], splits: [&Split; 2]) -> String {
     };
     part(&(classes.len() as u64).to_le_bytes());
     classes.iter().for_each(|class| part(class.as_bytes()));
+    let bytes_per_label = if classes.len() <= 256 { 1 } else { 2 };
     for Split { images, labels } in splits {
         for side in [images.height(), images.width(), images.channels()] {
             part(&(side as u64).to_le_bytes());
         }
         part(images.all_pixels());
-        part(labels);
+        // One byte each where that holds all classes, and else two, the lower one first.
+        let labels = labels.iter().flat_map(|label| label.to_le_bytes().into_iter().take(bytes_per_label));
+        part(&labels.collect::<Vec<u8>>());
     }
     hex(&hash.finalize())
 }
@@ -184,11 +205,11 @@ displays!(Dataset);
 mod tests {
     use super::*;
 
-    fn split(count: usize, labels: &[u8]) -> Result<Split> {
+    fn split(count: usize, labels: &[u16]) -> Result<Split> {
         Split::new(Images::new(2, 2, 1, (0..count * 4).map(|v| v as u8).collect())?, labels.to_vec())
     }
 
-    fn dataset(train: &[u8], test: &[u8]) -> Result<Dataset> {
+    fn dataset(train: &[u16], test: &[u16]) -> Result<Dataset> {
         Dataset::new("Dots", ["cat", "dog"], split(train.len(), train)?, split(test.len(), test)?)
     }
 
@@ -229,6 +250,44 @@ mod tests {
         let other_pixel = Dataset::new("X", one.classes(), other_pixel, one.test().clone()).unwrap();
         for other in [other_classes, exchanged, other_label, other_pixel] {
             assert_ne!(other.checksum(), one.checksum());
+        }
+    }
+
+    /// Stored results name their data by it: it may not change with the width of a label.
+    #[test]
+    fn the_checksum_of_few_classes_is_of_single_bytes() {
+        let few = dataset(&[0, 1, 1], &[1]).unwrap();
+        assert_eq!(few.checksum(), "CHECKSUM");
+        let many = |last: u16| {
+            let classes = (0..300).map(|class| class.to_string());
+            Dataset::new("X", classes, split(1, &[last]).unwrap(), split(1, &[0]).unwrap()).unwrap()
+        };
+        assert_ne!(many(1).checksum(), many(257).checksum());
+        assert_eq!(
+            Dataset::new("X", ["a"], split(1, &[256]).unwrap(), split(1, &[0]).unwrap())
+                .unwrap_err()
+                .to_string(),
+            "X: the label of training picture 0 is 256, but there are 1 classes, counted from 0"
+        );
+    }
+
+    #[test]
+    fn the_first_pictures_are_those_that_are_selected() {
+        let all = dataset(&[0, 1, 1], &[1, 0]).unwrap();
+        let selected = Dataset::new(
+            "Dots",
+            ["cat", "dog"],
+            all.train().select(&[0, 1]).unwrap(),
+            all.test().select(&[0]).unwrap(),
+        );
+        let first = all.clone().first(Some(2), Some(1)).unwrap();
+        assert_eq!(first.checksum(), selected.unwrap().checksum());
+        for (train, test) in [(None, None), (Some(3), Some(9))] {
+            let same = all.clone().first(train, test).unwrap();
+            assert_eq!(
+                (same.checksum(), same.train(), same.test()),
+                (all.checksum(), all.train(), all.test())
+            );
         }
     }
 

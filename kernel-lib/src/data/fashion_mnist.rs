@@ -1,7 +1,7 @@
 //! The sample of Fashion-MNIST that is committed in this repository.
 
-use super::idx::Idx;
-use super::{Dataset, Images, Manifest, Split};
+use super::idx::{self, Idx};
+use super::{Dataset, Manifest, Split};
 use crate::{Error, Result};
 
 /// Labels 0 to 9, as the data set's own documentation names them.
@@ -40,22 +40,7 @@ fn split(manifest: &Manifest, prefix: &str) -> Result<Split> {
         let path = format!("{prefix}-{rest}-ubyte.gz");
         Ok::<_, Error>((Idx::parse(&manifest.read(&path)?, manifest.path(&path))?, manifest.path(&path)))
     };
-    let (images, images_path) = array("images-idx3")?;
-    let (labels, labels_path) = array("labels-idx1")?;
-    let images = match images.shape[..] {
-        [_, height, width] => Images::new(height, width, 1, images.bytes),
-        _ => {
-            Err(Error::invalid(format!("holds an array of {} dimensions, not (N, H, W)", images.shape.len())))
-        }
-    }
-    .map_err(|e| Error::format(images_path, e.to_string()))?;
-    if labels.shape.len() != 1 {
-        return Err(Error::format(
-            labels_path,
-            format!("holds an array of {} dimensions, not (N)", labels.shape.len()),
-        ));
-    }
-    Split::new(images, labels.bytes).map_err(|e| Error::format(labels_path, e.to_string()))
+    idx::split(array("images-idx3")?, array("labels-idx1")?)
 }
 
 #[cfg(test)]

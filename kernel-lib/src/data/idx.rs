@@ -3,6 +3,11 @@
 //! Two zero bytes, one for the type of the elements (8 for unsigned bytes, the only one read here), one for the number
 //! of dimensions; four bytes for the length of each dimension; the elements, the last dimension contiguous.
 
+mod folder;
+
+pub use folder::dataset;
+pub(super) use folder::split;
+
 use crate::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use std::io::Read;

@@ -128,11 +128,16 @@ impl Images {
     /// # Errors
     /// If there is no picture at one of them.
     pub fn select(&self, places: &[usize]) -> Result<Self> {
-        let mut pixels = Vec::new();
+        let mut pixels = Vec::with_capacity(places.len() * self.size());
         for at in places {
             pixels.extend_from_slice(self.pixels(*at)?);
         }
         Ok(Self { pixels, ..*self })
+    }
+
+    /// Keeps the first pictures only.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.pixels.truncate(count.saturating_mul(self.size()));
     }
 
     /// The pictures that `change` makes of these.

@@ -1,180 +1,156 @@
-//! Data sets that `igpt fetch` decoded: one plain file each, verified whenever it is read.
+//! Reads the data sets that `igpt fetch` decoded: one plain file each, verified whenever it is read.
 //!
-//! Such a file is a line of JSON, and then the bytes that the line speaks of: the training pixels (N, H, W, C), the
-//! training labels (N), the test pixels and the test labels. The decoders, which know Parquet, are in the `igpt`
-//! command: each of their crates would cost every notebook time.
+//! The decoders, which know Parquet, are in the `igpt` command: each of their crates would cost every notebook time.
 
+use super::format::{FORMAT, Header, LABEL, LONGEST_HEADER, LabelSet, VERSION, Version};
 use super::{Dataset, Images, Split};
 use crate::hex::hex;
 use crate::{Error, Result};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::Path;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 
-/// The header's version that this library reads.
-const VERSION: u64 = 1;
-/// More than any header has.
-const LONGEST_HEADER: u64 = 1 << 16;
-
-/// What this library needs of the first line. The command writes more, for people.
-#[derive(Deserialize)]
-struct Header {
-    name: String,
-    revision: String,
-    classes: Vec<String>,
-    height: usize,
-    width: usize,
-    channels: usize,
-    /// How many training pictures there are.
-    train: usize,
-    /// How many test pictures there are.
-    test: usize,
-    /// Of all bytes after the first line, in hexadecimal digits.
-    sha256: String,
+/// A file whose header makes sense. Its parts are verified when they are read.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    path: PathBuf,
+    file: BufReader<File>,
+    header: Header,
+    /// Where the first part begins.
+    body: u64,
+    /// What makes the file anew.
+    command: String,
 }
 
-#[derive(Deserialize)]
-struct Version {
-    format: String,
-    version: u64,
-}
+impl Prepared {
+    /// Opens the file that `command` wrote.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not as long as its first line says.
+    pub(super) fn open(path: &Path, command: String) -> Result<Self> {
+        let wrong = |what: String| wrong(path, &what, &command);
+        let io = |e| Error::io(path, e);
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut file = BufReader::new(file);
+        let mut line = Vec::new();
+        file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(io)?;
 
-/// Reads the file that `igpt fetch NAME` wrote.
-///
-/// # Errors
-/// If the file cannot be read, or is not what its first line says.
-pub(super) fn read(path: &Path, name: &str) -> Result<Dataset> {
-    let wrong = |what: String| Error::format(path, format!("{what}; `igpt fetch {name}` writes it anew"));
-    let io = |e| Error::io(path, e);
-    let file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    let mut file = BufReader::new(file);
-    let mut line = Vec::new();
-    file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(io)?;
-
-    let version: Version = serde_json::from_slice(&line)
-        .map_err(|e| wrong(format!("does not begin with the line that `igpt fetch` writes ({e})")))?;
-    if (version.format.as_str(), version.version) != ("igpt-data", VERSION) {
-        return Err(wrong(format!(
-            "is `{}` of version {}, but this library reads `igpt-data` of version {VERSION}",
-            version.format, version.version
-        )));
-    }
-    let header: Header =
-        serde_json::from_slice(&line).map_err(|e| wrong(format!("its first line makes no sense ({e})")))?;
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    if header.revision.is_empty() || !stem.ends_with(header.revision.get(..12).unwrap_or(&header.revision)) {
-        return Err(wrong(format!(
-            "holds the revision `{}`, which is not that of its name",
-            header.revision
-        )));
+        let version: Version = serde_json::from_slice(&line)
+            .map_err(|e| wrong(format!("does not begin with the line that `igpt fetch` writes ({e})")))?;
+        if (version.format.as_str(), version.version) != (FORMAT, VERSION) {
+            return Err(wrong(format!(
+                "is `{}` of version {}, but this library reads `{FORMAT}` of version {VERSION}",
+                version.format, version.version
+            )));
+        }
+        let header: Header = serde_json::from_slice(&line)
+            .map_err(|e| wrong(format!("its first line makes no sense ({e})")))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let revision = header.revision.get(..12).unwrap_or(&header.revision);
+        if revision.is_empty() || !stem.ends_with(revision) {
+            return Err(wrong(format!(
+                "holds the revision `{}`, which is not that of its name",
+                header.revision
+            )));
+        }
+        // Nothing is allocated before it is known that the file holds it.
+        header.check().map_err(&wrong)?;
+        let body = line.len() as u64;
+        let found = length.saturating_sub(body);
+        if header.body() != Some(found) {
+            let expected = header.body().map_or("more than there can be".into(), |body| body.to_string());
+            return Err(wrong(format!("has {found} bytes after its first line, which speaks of {expected}")));
+        }
+        Ok(Self { path: path.to_owned(), file, header, body, command })
     }
 
-    // Nothing is allocated before it is known that the file holds it.
-    let size = |count: usize| -> Option<usize> {
-        count.checked_mul(header.height)?.checked_mul(header.width)?.checked_mul(header.channels)
-    };
-    let parts = [size(header.train), Some(header.train), size(header.test), Some(header.test)];
-    let body = parts.iter().try_fold(0usize, |sum, part| sum.checked_add((*part)?));
-    let found = length.saturating_sub(line.len() as u64);
-    if body.map(|body| body as u64) != Some(found) {
-        let expected = body.map_or("more than there can be".into(), |body| body.to_string());
-        return Err(wrong(format!("has {found} bytes after its first line, which speaks of {expected}")));
+    /// The training and the test split, with the labels of the set of this name, else the first set.
+    ///
+    /// # Errors
+    /// If a part is not there, or its bytes are not those that were written.
+    pub(super) fn dataset(mut self, labels: Option<&str>) -> Result<Dataset> {
+        let sets = &self.header.label_sets;
+        let set = match labels {
+            Some(name) => sets.iter().find(|set| set.name == name),
+            None => sets.first(),
+        };
+        let Some(LabelSet { name, classes }) = set.cloned() else {
+            let names: Vec<_> = sets.iter().map(|set| set.name.as_str()).collect();
+            return Err(self.wrong(&format!(
+                "has no labels `{}`, only those of {}",
+                labels.unwrap_or_default(),
+                names.join(", ")
+            )));
+        };
+        let [train, test] = ["train", "test"].map(|split| {
+            let images = self.images(split)?;
+            let labels = self.part(split, Some(&name))?;
+            let (labels, _) = labels.as_chunks::<{ LABEL as usize }>();
+            Split::new(images, labels.iter().map(|label| u16::from_le_bytes(*label)).collect())
+        });
+        Dataset::new(&self.header.name, classes, train?, test?).map_err(|e| match e {
+            Error::Invalid(what) => self.wrong(&what),
+            other => other,
+        })
     }
-    let mut hash = Sha256::new();
-    let mut part = |at: usize| -> Result<Vec<u8>> {
-        let mut bytes = vec![0; parts[at].unwrap_or(0)];
-        file.read_exact(&mut bytes).map_err(io)?;
-        hash.update(&bytes);
+
+    /// The pictures of a split. They are in memory once, all of them.
+    ///
+    /// # Errors
+    /// As [`Prepared::dataset`].
+    pub(super) fn images(&mut self, split: &str) -> Result<Images> {
+        let pixels = self.part(split, None)?;
+        Images::new(self.header.height, self.header.width, self.header.channels, pixels)
+            .map_err(|e| self.wrong(&e.to_string()))
+    }
+
+    /// The bytes of a part.
+    fn part(&mut self, split: &str, labels: Option<&str>) -> Result<Vec<u8>> {
+        /// Bytes that are read and hashed at a time, while they are in the processor's cache.
+        const PIECE: usize = 1 << 18;
+        let parts = &self.header.parts;
+        let is_it = |part: &&super::format::Part| part.split == split && part.labels.as_deref() == labels;
+        let Some(part) = parts.iter().find(is_it).cloned() else {
+            let what = labels.map_or("pictures".into(), |labels| format!("labels `{labels}`"));
+            return Err(self.wrong(&format!("has no {what} of the split `{split}`")));
+        };
+        let before: u64 = parts.iter().take_while(|part| !is_it(part)).map(|part| part.bytes).sum();
+        let io = |e| Error::io(&self.path, e);
+        self.file.seek(SeekFrom::Start(self.body + before)).map_err(io)?;
+        let mut bytes = Vec::new();
+        let count = usize::try_from(part.bytes).unwrap_or(usize::MAX);
+        if bytes.try_reserve_exact(count).is_err() {
+            return Err(Error::format(
+                &self.path,
+                format!("there is not enough memory for the {count} bytes of its split `{split}`"),
+            ));
+        }
+        bytes.resize(count, 0);
+        let mut hash = Sha256::new();
+        for piece in bytes.chunks_mut(PIECE) {
+            self.file.read_exact(piece).map_err(io)?;
+            hash.update(&*piece);
+        }
+        let found = hex(&hash.finalize());
+        if found != part.sha256 {
+            return Err(self.wrong(&format!(
+                "the bytes of its split `{split}` have the SHA-256 {found}, but its first line says {}",
+                part.sha256
+            )));
+        }
         Ok(bytes)
-    };
-    let [train, train_labels, test, test_labels] = [part(0)?, part(1)?, part(2)?, part(3)?];
-    let found = hex(&hash.finalize());
-    if found != header.sha256 {
-        return Err(wrong(format!(
-            "its bytes have the SHA-256 {found}, but its first line says {}",
-            header.sha256
-        )));
     }
 
-    let split = |pixels, labels| {
-        Split::new(Images::new(header.height, header.width, header.channels, pixels)?, labels)
-    };
-    split(train, train_labels)
-        .and_then(|train| Dataset::new(&header.name, &header.classes, train, split(test, test_labels)?))
-        .map_err(|e| wrong(e.to_string()))
+    fn wrong(&self, what: &str) -> Error {
+        wrong(&self.path, what, &self.command)
+    }
+}
+
+fn wrong(path: &Path, what: &str, command: &str) -> Error {
+    Error::format(path, format!("{what}; `{command}` writes it anew"))
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-    use std::path::PathBuf;
-
-    /// A data set of three and one pictures, 2 × 1, RGB; `change` may spoil it.
-    pub(in super::super) fn write(folder: &Path, change: impl Fn(&mut Value, &mut Vec<u8>)) -> PathBuf {
-        let pixels = 0..18;
-        let mut body: Vec<u8> = pixels.chain([0, 1, 1]).chain(100..106).chain([1]).collect();
-        let mut header = json!({
-            "format": "igpt-data", "version": 1, "name": "Dots", "revision": "0123456789abcdef",
-            "classes": ["cat", "dog"], "height": 2, "width": 1, "channels": 3, "train": 3, "test": 1,
-            "jpeg": 0, "sha256": hex(&Sha256::digest(&body)),
-        });
-        change(&mut header, &mut body);
-        let path = folder.join("dots-0123456789ab.igpt-data");
-        std::fs::write(&path, [header.to_string().as_bytes(), b"\n", &body].concat()).unwrap();
-        path
-    }
-
-    #[test]
-    fn what_was_written_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = read(&write(folder.path(), |_, _| {}), "dots").unwrap();
-        assert_eq!((data.name(), data.classes()), ("Dots", &["cat".to_owned(), "dog".to_owned()][..]));
-        assert_eq!(
-            (data.train().labels.as_slice(), data.test().labels.as_slice()),
-            (&[0, 1, 1][..], &[1][..])
-        );
-        assert_eq!(data.train().images.pixels(1).unwrap(), [6, 7, 8, 9, 10, 11]);
-        assert_eq!(data.test().images.all_pixels(), [100, 101, 102, 103, 104, 105]);
-        assert_eq!((data.test().images.height(), data.test().images.width()), (2, 1));
-    }
-
-    #[test]
-    fn a_damaged_file_is_refused_with_the_cure() {
-        type Change = fn(&mut Value, &mut Vec<u8>);
-        let folder = tempfile::tempdir().unwrap();
-        let cases: [(Change, &str); 12] = [
-            (|_, body| body.truncate(27), "has 27 bytes after its first line, which speaks of 28"),
-            (|_, body| body.push(0), "has 29 bytes after its first line, which speaks of 28"),
-            (|_, body| body[20] ^= 1, "its bytes have the SHA-256 "),
-            (|header, _| header["train"] = json!(u64::MAX), "which speaks of more than there can be"),
-            (|header, _| header["train"] = json!(1u64 << 40), "which speaks of 7696581394439"),
-            (|header, _| header["height"] = json!(-1), "its first line makes no sense (invalid value"),
-            (|header, _| header["version"] = json!(2), "is `igpt-data` of version 2, but"),
-            (|header, _| header["format"] = json!("x"), "is `x` of version 1, but"),
-            (|header, _| *header = json!([]), "does not begin with the line that `igpt fetch` writes"),
-            (|header, _| header["name"] = json!("x".repeat(70_000)), "does not begin with the line"),
-            (
-                |header, _| header["revision"] = json!("é123456789abcdef"),
-                "holds the revision `é123456789abcdef`",
-            ),
-            (
-                |header, _| header["classes"] = json!(["cat"]),
-                "the label of training picture 1 is 1, but there are 1",
-            ),
-        ];
-        for (change, expected) in cases {
-            let path = write(folder.path(), change);
-            let error = read(&path, "dots").unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
-            assert!(error.contains(expected), "{expected}: {error}");
-            assert!(error.ends_with("; `igpt fetch dots` writes it anew"), "{error}");
-        }
-        let empty = folder.path().join("dots-0123456789ab.igpt-data");
-        std::fs::write(&empty, "").unwrap();
-        assert!(read(&empty, "dots").unwrap_err().to_string().contains("does not begin with the line"));
-    }
-}
+pub(super) mod tests;

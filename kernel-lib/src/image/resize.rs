@@ -1,112 +1,48 @@
-//! Resizing that equals the `Image.resize(size, Image.Resampling.BILINEAR)` of Pillow up to 12 in every byte.
-//!
-//! The published ImageGPT image processor resizes with Pillow, and one level more or less in a pixel can be another
-//! colour of the palette. So not only the filter must be the same (a triangle, widened when the picture shrinks, so
-//! that it averages all pixels that a new one covers), but also its arithmetic: weights in f64, rounded to fixed point
-//! with 22 fractional bits, sums in integers, and a rounding to 8 bits between the horizontal and the vertical pass.
-//!
-//! Pillow 13 runs the vertical pass first where the height shrinks much more than the width, and then differs by one
-//! level in some bytes. The published token ids are older, so here the horizontal pass is always first.
+//! Pictures at another size.
 
 use super::Image;
+use super::bilinear::{bilinear, longer_side};
 use crate::{Error, Result};
-
-/// Fractional bits of a weight. Of 32 bits, 8 are for the pixel and 2 are kept free by Pillow for filters with
-/// negative lobes, which this one has not.
-const FRACTION_BITS: u32 = 32 - 8 - 2;
 
 /// No resized picture has more bytes.
 const LARGEST: usize = 1 << 30;
 
-/// `image` at `width` × `height` pixels.
-pub(super) fn bilinear(image: &Image, width: usize, height: usize) -> Result<Image> {
-    let bytes = |width: usize, height: usize| {
-        width.checked_mul(height)?.checked_mul(image.channels).filter(|bytes| (1..=LARGEST).contains(bytes))
-    };
-    // The second size is the one between the two passes.
-    if bytes(width, height).is_none() || bytes(width, image.height).is_none() {
-        return Err(Error::invalid(format!(
-            "a picture of {} × {} pixels cannot be resized to {width} × {height}: \
-             a picture has at least one pixel and at most {LARGEST} bytes",
-            image.width, image.height
-        )));
+impl Image {
+    /// The picture at another size, proportions not kept. Equals `resize((width, height), BILINEAR)` of Pillow up to
+    /// 12 in every byte: each new pixel is the mean of those below it, weighted by a triangle that is two new pixels wide
+    /// (two old ones if the picture grows).
+    ///
+    /// # Errors
+    /// If the new picture would be empty or larger than 1 GiB.
+    pub fn resize(&self, width: usize, height: usize) -> Result<Self> {
+        let bytes = |width: usize, height: usize| {
+            let bytes = width.checked_mul(height)?.checked_mul(self.channels);
+            bytes.filter(|bytes| (1..=LARGEST).contains(bytes))
+        };
+        // The second size is the one between the two passes.
+        if bytes(width, height).is_none() || bytes(width, self.height).is_none() {
+            return Err(Error::invalid(format!(
+                "a picture of {} × {} pixels cannot be resized to {width} × {height}: a picture has at least one pixel \
+                 and at most {LARGEST} bytes",
+                self.width, self.height
+            )));
+        }
+        let pixels = bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
+        Self::new(width, height, self.channels, pixels)
     }
-    // A side that keeps its length is not filtered; one that is filtered is rounded to 8 bits.
-    let wide = if width == image.width { image.pixels.clone() } else { horizontal(image, width) };
-    let pixels = if height == image.height {
-        wide
-    } else {
-        vertical(&wide, width * image.channels, &windows(image.height, height))
-    };
-    Image::new(width, height, image.channels, pixels)
-}
 
-/// The old pixels that a new one is the mean of, along one side, and their weights in units of 2^-22.
-struct Window {
-    first: usize,
-    weights: Vec<u32>,
-}
-
-/// The window of each of the `new` pixels of a side that is `old` pixels long.
-fn windows(old: usize, new: usize) -> Vec<Window> {
-    let scale = old as f64 / new as f64;
-    // A new pixel covers `scale` old ones. When the picture grows, the triangle is as wide as two old ones.
-    let support = scale.max(1.0);
-    let per_support = 1.0 / support;
-    let window = |at: usize| {
-        let center = (at as f64 + 0.5) * scale;
-        // Old pixels whose centres lie within `support` of `center`: casts truncate, and negative ones become 0.
-        let first = (center - support + 0.5) as usize;
-        let end = ((center + support + 0.5) as usize).min(old);
-        let weights: Vec<f64> =
-            (first..end).map(|x| (1.0 - ((x as f64 - center + 0.5) * per_support).abs()).max(0.0)).collect();
-        let sum: f64 = weights.iter().sum();
-        let one = f64::from(1u32 << FRACTION_BITS);
-        Window { first, weights: weights.iter().map(|w| (w / sum * one + 0.5) as u32).collect() }
-    };
-    (0..new).map(window).collect()
-}
-
-/// A weighted sum in units of 2^-22, rounded to a byte. It starts at one half.
-fn to_byte(sum: u32) -> u8 {
-    (sum >> FRACTION_BITS).min(255) as u8
-}
-const HALF: u32 = 1 << (FRACTION_BITS - 1);
-
-/// (H, W, C) to (H, width, C)
-fn horizontal(image: &Image, width: usize) -> Vec<u8> {
-    let channels = image.channels;
-    let windows = windows(image.width, width);
-    let mut pixels = Vec::with_capacity(image.height * width * channels);
-    for row in image.pixels.chunks_exact(image.width * channels) {
-        for window in &windows {
-            let part = row[window.first * channels..].chunks_exact(channels);
-            let mut sums = [HALF; 3];
-            for (pixel, weight) in part.zip(&window.weights) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += u32::from(*value) * weight;
-                }
-            }
-            pixels.extend(sums[..channels].iter().map(|sum| to_byte(*sum)));
+    /// The picture at the size at which its shorter side is `side` long, proportions kept. The longer side is
+    /// `side * longer / shorter`, rounded down, as in torchvision's `Resize(side)`.
+    ///
+    /// # Errors
+    /// As [`Image::resize`].
+    pub fn resize_shorter_side(&self, side: usize) -> Result<Self> {
+        let longer = |shorter, longer| longer_side(side, shorter, longer).unwrap_or(usize::MAX);
+        match self.width <= self.height {
+            true => self.resize(side, longer(self.width, self.height)),
+            false => self.resize(longer(self.height, self.width), side),
         }
     }
-    pixels
-}
-
-/// Rows of `width` bytes to one row for each window.
-fn vertical(rows: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
-    let mut pixels = Vec::with_capacity(windows.len() * width);
-    let mut sums = vec![HALF; width];
-    for window in windows {
-        sums.fill(HALF);
-        for (row, weight) in rows.chunks_exact(width).skip(window.first).zip(&window.weights) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += u32::from(*value) * weight;
-            }
-        }
-        pixels.extend(sums.iter().map(|sum| to_byte(*sum)));
-    }
-    pixels
 }
 
 #[cfg(test)]

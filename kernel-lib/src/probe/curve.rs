@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// If labels, classes or penalties make no sense, or the validation images are none, all, twice named or not there.
 pub fn choose<'a>(
     features: &'a Features,
-    labels: &'a [u8],
+    labels: &'a [u16],
     classes: usize,
     validation: &[usize],
     grid: &[f64],
@@ -88,7 +88,7 @@ struct Tried {
 #[derive(Debug, Clone)]
 pub struct Choice<'a> {
     features: &'a Features,
-    labels: &'a [u8],
+    labels: &'a [u16],
     classes: usize,
     training: usize,
     validation: usize,
@@ -100,7 +100,7 @@ pub struct Choice<'a> {
 #[derive(Debug)]
 pub struct TestSet<'a> {
     features: &'a Features,
-    labels: Vec<u8>,
+    labels: Vec<u16>,
 }
 
 impl<'a> TestSet<'a> {
@@ -108,7 +108,7 @@ impl<'a> TestSet<'a> {
     ///
     /// # Errors
     /// If there is no image, or not a label for each.
-    pub fn new(features: &'a Features, labels: Vec<u8>) -> Result<Self> {
+    pub fn new(features: &'a Features, labels: Vec<u16>) -> Result<Self> {
         check_count(features, &labels)?;
         if labels.is_empty() {
             return Err(Error::invalid("there is no test image"));

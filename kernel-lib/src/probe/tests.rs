@@ -4,7 +4,7 @@ use super::*;
 use crate::rng::Rng;
 
 /// Images of a few classes whose features depend on the class, on a hidden factor and on chance; (N, L, F).
-fn images(seed: u64, n: usize, layers: usize, width: usize, classes: usize) -> (Features, Vec<u8>) {
+fn images(seed: u64, n: usize, layers: usize, width: usize, classes: usize) -> (Features, Vec<u16>) {
     let mut rng = Rng::keyed(seed, "probe test", [0, 0]);
     let mut world = Rng::keyed(0, "probe test: world", [0, 0]);
     let centres: Vec<f64> = (0..classes * width).map(|_| world.normal()).collect();
@@ -12,7 +12,7 @@ fn images(seed: u64, n: usize, layers: usize, width: usize, classes: usize) -> (
     let mut values = Vec::new();
     for _ in 0..n {
         let class = rng.below(classes);
-        labels.push(class as u8);
+        labels.push(class as u16);
         let factor = rng.normal();
         for layer in 0..layers {
             // Layer 1 says most of the class.
@@ -56,7 +56,7 @@ fn the_optimum_is_that_of_scikit_learn() {
     let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
     let features = Features::new(values, 1, peer.width).unwrap();
     assert_eq!((features.images(), peer.cases.len()), (peer.images, 6));
-    let digits = |text: &str| text.bytes().map(|digit| digit - b'0').collect::<Vec<_>>();
+    let digits = |text: &str| text.bytes().map(|digit| u16::from(digit - b'0')).collect::<Vec<_>>();
     let labels = digits(&peer.labels);
     for case in &peer.cases {
         let probe = Probe::fit(&features, 0, &labels, peer.classes, case.l2).unwrap();
@@ -98,7 +98,7 @@ fn classes_that_can_be_told_apart_are() {
 
     // Perfectly: without a penalty the weights would grow for ever.
     let values = (0..100).map(|i| if i % 2 == 0 { -1.0 - i as f32 } else { 1.0 + i as f32 }).collect();
-    let (features, labels): (_, Vec<u8>) =
+    let (features, labels): (_, Vec<u16>) =
         (Features::new(values, 1, 1).unwrap(), (0..100).map(|i| i % 2).collect());
     for l2 in [0.0, 1e-12, 1e-6, 1.0] {
         let probe = Probe::fit(&features, 0, &labels, 2, l2).unwrap();
@@ -111,7 +111,7 @@ fn classes_that_can_be_told_apart_are() {
 #[test]
 fn a_class_without_images_is_never_predicted() {
     let (features, labels) = images(3, 300, 1, 6, 3);
-    let labels: Vec<u8> = labels.iter().map(|label| [0, 2, 5][usize::from(*label)]).collect();
+    let labels: Vec<u16> = labels.iter().map(|label| [0, 2, 5][usize::from(*label)]).collect();
     let probe = Probe::fit(&features, 0, &labels, 7, 1e-3).unwrap();
     assert_eq!(probe.classes(), [0, 2, 5]);
     assert!(probe.outcome().converged);
@@ -182,7 +182,7 @@ fn nonsense_is_refused_with_its_reason() {
 
 const GRID: [f64; 3] = [1e-3, 1e-1, 1e-2];
 
-fn curve(test_labels: Vec<u8>, test: &Features) -> (usize, Vec<f64>, Curve) {
+fn curve(test_labels: Vec<u16>, test: &Features) -> (usize, Vec<f64>, Curve) {
     let (features, labels) = images(7, 600, 3, 5, 4);
     let validation: Vec<usize> = (0..600).step_by(4).collect();
     let choice = choose(&features, &labels, 4, &validation, &GRID).unwrap();
@@ -204,7 +204,7 @@ fn nothing_of_the_test_split_moves_a_choice() {
         marked[image * 15] = 1000.0 * f32::from(*label);
     }
     let marked = Features::new(marked, 3, 5).unwrap();
-    let wrong: Vec<u8> = labels.iter().map(|label| 3 - label).collect();
+    let wrong: Vec<u16> = labels.iter().map(|label| 3 - label).collect();
     for (labels, test) in [(labels, &marked), (wrong, &test)] {
         let (other_layer, other_l2, with_marker) = curve(labels, test);
         assert_eq!((other_layer, &other_l2), (layer, &l2));

@@ -48,6 +48,28 @@ impl Snapshot {
         Ok(Self { repository: repository.to_owned(), revision, folder, cache: cache.to_owned() })
     }
 
+    /// The folder of its files.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The names of its files, with the folders they are in: `plain_text/train-00000-of-00001.parquet`.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut open = vec![String::new()];
+        while let Some(inside) = open.pop() {
+            for entry in fs::read_dir(self.folder.join(&inside)).into_iter().flatten().flatten() {
+                let name = inside.clone() + &entry.file_name().to_string_lossy();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => open.push(name + "/"),
+                    _ => names.push(name),
+                }
+            }
+        }
+        names.sort();
+        names
+    }
+
     /// The Parquet files of a split in `folder`, `train-00000-of-00002.parquet` and so on, in their order.
     pub(super) fn shards(&self, folder: &str, split: &str) -> Result<Vec<PathBuf>> {
         let folder = self.folder.join(folder);
@@ -75,11 +97,14 @@ impl Snapshot {
     }
 }
 
-/// The number of a part and how many there are: (0, 2) for `train-00000-of-00002.parquet`.
-fn shard(name: &str, split: &str) -> Option<(usize, usize)> {
+/// The number of a part and how many there are: (0, 2) for `train-00000-of-00002.parquet`. Some years ago the hub's
+/// `datasets` library put a hash behind them: `train-00000-of-00002-b74cd68890b47699.parquet`.
+pub(super) fn shard(name: &str, split: &str) -> Option<(usize, usize)> {
     let place = name.strip_prefix(split)?.strip_prefix('-')?.strip_suffix(".parquet")?;
-    let (at, count) = place.split_once("-of-")?;
-    Some((at.parse().ok()?, count.parse().ok()?))
+    let (at, rest) = place.split_once("-of-")?;
+    let (count, hash) = rest.split_once('-').unwrap_or((rest, ""));
+    let is_hash = hash.bytes().all(|c| c.is_ascii_hexdigit());
+    is_hash.then_some((at.parse().ok()?, count.parse().ok()?))
 }
 
 fn missing(cache: &Path, repository: &str, what: &str) -> String {
@@ -146,6 +171,9 @@ mod tests {
         let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         let expected = [0, 1, 2].map(|at| format!("train-0000{at}-of-00003.parquet"));
         assert_eq!(names, expected);
+        assert_eq!(snapshot.names()[1], "plain/train-00000-of-00003.parquet");
+        assert_eq!(shard("train-00001-of-00004-b74cd68890b47699.parquet", "train"), Some((1, 4)));
+        assert_eq!(shard("train-00001-of-00004-small.parquet", "train"), None);
         let none = snapshot.shards("plain", "validation").unwrap_err().to_string();
         assert!(none.contains("validation-*.parquet.\n"), "{none}");
     }

@@ -1,42 +1,128 @@
-//! `igpt fetch`: data sets from the Hugging Face cache, decoded once into plain files that notebooks read at once.
+//! `igpt fetch`: data sets from the Hugging Face cache, or a folder, decoded once into plain files that notebooks read at
+//! once.
 //!
 //! What this needs, Parquet above all, is here and not in the library, where each crate costs every notebook time.
 
-mod cifar10;
+mod catalog;
+mod classes;
+mod folder;
 mod hub;
+mod picture;
+mod plan;
+mod prepare;
 mod prepared;
 mod rows;
+mod source;
+
+#[path = "../../../kernel-lib/src/data/request.rs"]
+mod request;
 
 use std::{
+    env,
     io::Write as _,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use clap::ValueEnum;
+use anyhow::{Result, bail};
+use clap::Args;
 
 use crate::dirs;
+use catalog::{Entry, Kind};
+use plan::Plan;
+use request::Request;
 
-/// What can be fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// CIFAR-10: 50,000 + 10,000 colour pictures of 32 × 32 pixels in ten classes (185 MB)
-    #[value(name = "cifar10")]
-    Cifar10,
+/// What to fetch, and how its pictures are to be.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Names of the list, or a data set of the hub, OWNER/NAME
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    names: Vec<String>,
+    /// Show what can be fetched by name, how large it is, its licence, and whether it is here
+    #[arg(long)]
+    list: bool,
+    /// The configuration of a data set that has several: the name of its folder
+    #[arg(long, value_name = "NAME")]
+    config: Option<String>,
+    /// The column of pictures [default: image or img]
+    #[arg(long, value_name = "NAME")]
+    image_column: Option<String>,
+    /// The column of labels [default: label]
+    #[arg(long, value_name = "NAME")]
+    label_column: Option<String>,
+    /// Resize each picture until its shorter side has this many pixels, and cut out the square in the middle
+    #[arg(long, value_name = "PIXELS")]
+    side: Option<usize>,
+    /// Make grey pictures red = green = blue; else they stay grey if the first one is
+    #[arg(long)]
+    rgb: bool,
+    /// Take the pictures from this folder, with train/CLASS/*.JPEG and val/CLASS/*.JPEG (for imagenet, IGPT_IMAGENET
+    /// names it too)
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
 }
 
-/// Prepares these, one after the other.
+/// Prepares these, one after the other, or shows what there is.
 ///
 /// # Errors
 /// If one is not in the cache, is damaged there, or cannot be written.
-pub fn fetch(names: &[Name]) -> Result<()> {
+pub fn fetch(arguments: &Arguments) -> Result<()> {
     let (hub, data) = (hub::cache()?, dirs::data()?);
-    for name in names {
-        match name {
-            Name::Cifar10 => cifar10::prepare(&hub, &data)?,
+    if arguments.list {
+        say(catalog::table(&hub, &data)?.trim_end());
+    }
+    for name in &arguments.names {
+        let request = Request {
+            name: name.clone(),
+            config: arguments.config.clone(),
+            image_column: arguments.image_column.clone(),
+            label_column: arguments.label_column.clone(),
+            side: arguments.side,
+            rgb: arguments.rgb,
         };
+        one(&request, arguments.folder.as_deref(), &hub, &data)?;
     }
     Ok(())
+}
+
+/// Prepares one.
+fn one(request: &Request, folder: Option<&Path>, hub: &Path, data: &Path) -> Result<()> {
+    let entry = catalog::find(&request.name);
+    let known = match entry.map(|entry| &entry.kind) {
+        Some(Kind::Model) => return model(entry),
+        Some(Kind::Data(known)) => Some(known),
+        None => None,
+    };
+    let imagenet =
+        env::var_os("IGPT_IMAGENET").filter(|folder| request.name == "imagenet" && !folder.is_empty());
+    let plan = match (folder.map(Path::to_owned).or(imagenet.map(PathBuf::from)), entry) {
+        (Some(folder), _) => Plan::of_folder(request, known, &folder)?,
+        // A client that downloads does so before these two, for this repository.
+        (None, Some(entry)) => Plan::of_hub(request, entry.repository, known, hub)?,
+        (None, None) if is_repository(&request.name) => Plan::of_hub(request, &request.name, None, hub)?,
+        (None, None) => bail!(
+            "there is no data set `{}`; `igpt fetch --list` has the names, and any data set of the hub is OWNER/NAME",
+            request.name
+        ),
+    };
+    prepare::prepare(request, plan, data)?;
+    Ok(())
+}
+
+/// Weights need no decoding: a client that downloads them puts them into the cache, from which the library reads them.
+fn model(entry: Option<&Entry>) -> Result<()> {
+    let Some(entry) = entry else { return Ok(()) };
+    bail!("{} is not fetched by this command yet: huggingface-cli download {}", entry.name, entry.repository)
+}
+
+/// `owner/name`, in the letters that the hub allows.
+fn is_repository(name: &str) -> bool {
+    let is_name = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+    };
+    name.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
 }
 
 /// Prints a line. Nobody may be listening any more: what is prepared is of use all the same.

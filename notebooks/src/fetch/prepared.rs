@@ -1,149 +1,195 @@
-//! The plain files that the library reads: a line of JSON, and then the bytes that it speaks of: the training pixels
-//! (N, H, W, C), the training labels (N), the test pixels and the test labels. `kernel-lib/src/data/prepared.rs` is
-//! the reader.
+//! Writes the plain files that the library reads. What is in them is said in `kernel-lib/src/data/format.rs`, which is
+//! compiled here too.
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, Write as _},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 use super::{hex, say};
 
-const FORMAT: &str = "igpt-data";
-const VERSION: u64 = 1;
+#[path = "../../../kernel-lib/src/data/format.rs"]
+mod format;
 
-/// The first line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Header {
-    format: String,
-    version: u64,
-    /// What tables and reports call the data set.
-    pub name: String,
-    /// The hub's repository.
-    pub dataset: String,
-    /// Its commit.
-    pub revision: String,
-    pub classes: Vec<String>,
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-    /// How many training pictures there are.
-    pub train: usize,
-    /// How many test pictures there are.
-    pub test: usize,
-    /// How many pictures were JPEG; the others were PNG.
-    pub jpeg: usize,
-    pub sources: Vec<Source>,
-    /// Of all bytes after this line.
-    sha256: String,
-}
+use format::{FORMAT, LONGEST_HEADER, Part, VERSION};
+pub(super) use format::{Header, LabelSet, Source};
 
-/// A file of the hub that was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Source {
-    pub file: String,
-    pub sha256: String,
-}
+/// The first line is filled up to a multiple of this.
+const BLOCK: usize = 4096;
+/// Room in the first line for what is known only when all has been written: the parts, and some numbers.
+const UNKNOWN: usize = 2 * BLOCK;
 
 impl Header {
-    /// Fills in what is the same in all files, and what comes from the body.
-    pub(super) fn complete(self, body: &[&[u8]]) -> Self {
-        let hash = body.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part));
-        Self { format: FORMAT.into(), version: VERSION, sha256: hex(&hash.finalize()), ..self }
-    }
-
     /// Of a data set that is not read yet.
-    pub(super) fn of(dataset: &str, revision: &str, classes: &[&str], sources: Vec<Source>) -> Self {
+    pub(super) fn of(dataset: &str, revision: &str, label_sets: Vec<LabelSet>, sources: Vec<Source>) -> Self {
         Self {
-            format: String::new(),
-            version: 0,
+            format: FORMAT.into(),
+            version: VERSION,
             name: String::new(),
             dataset: dataset.into(),
             revision: revision.into(),
-            classes: classes.iter().map(|class| (*class).into()).collect(),
             height: 0,
             width: 0,
             channels: 0,
-            train: 0,
-            test: 0,
+            label_sets,
+            parts: Vec::new(),
             jpeg: 0,
             sources,
-            sha256: String::new(),
         }
     }
 }
 
-/// Waits until no other process prepares the data set `name` in `folder`; none does while the file is held.
-pub(super) fn lock(folder: &Path, name: &str) -> Result<File> {
+/// Waits until no other process prepares the file whose name begins with `stem` in `folder`; none does while what is
+/// returned is held.
+pub(super) fn lock(folder: &Path, stem: &str) -> Result<File> {
     let context = || format!("cannot write in {}; IGPT_DATA names another folder", folder.display());
     fs::create_dir_all(folder).with_context(context)?;
-    let path = folder.join(format!(".{name}.lock"));
+    let path = folder.join(format!(".{stem}.lock"));
     let file = File::options().create(true).truncate(false).write(true).open(path).with_context(context)?;
     if file.try_lock().is_err() {
-        say(format_args!("{name}: another process is at work on it; waiting"));
+        say(format_args!("{stem}: another process is at work on it; waiting"));
         file.lock().with_context(context)?;
     }
     // Whatever an earlier process left when it was killed, it is of no use.
     for entry in fs::read_dir(folder).with_context(context)?.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        if file.starts_with(&format!(".{name}-")) && file.ends_with(".part") {
+        let rest = file.strip_prefix(&format!(".{stem}-")).and_then(|rest| rest.strip_suffix(".part"));
+        // Another stem may begin as this one does.
+        let revision = rest.and_then(|rest| rest.split_once('-')).map(|(revision, _)| revision);
+        if revision.is_some_and(|text| text.len() == 12 && text.bytes().all(|c| c.is_ascii_hexdigit())) {
             let _ = fs::remove_file(entry.path());
         }
     }
     Ok(file)
 }
 
-/// The header of the file at `path`, if it is whole and was made from these sources.
+/// The header of the file at `path`, if it is whole and was made from the same sources into the same classes.
 pub(super) fn intact(path: &Path, wanted: &Header) -> Result<Option<Header>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file.with_context(|| format!("cannot read {}", path.display()))?,
     };
     let check = || -> Option<Header> {
-        let mut file = BufReader::new(file);
+        let length = file.metadata().ok()?.len();
+        let mut file = BufReader::new(&file);
         let mut line = Vec::new();
-        file.by_ref().take(1 << 16).read_until(b'\n', &mut line).ok()?;
+        file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line).ok()?;
         let header: Header = serde_json::from_slice(&line).ok()?;
         let is_wanted = (header.format.as_str(), header.version) == (FORMAT, VERSION)
-            && header.classes == wanted.classes
+            && header.dataset == wanted.dataset
             && header.revision == wanted.revision
+            && header.label_sets == wanted.label_sets
             && header.sources == wanted.sources;
-        let mut hash = Sha256::new();
-        std::io::copy(&mut file, &mut hash).ok()?;
-        (is_wanted && hex(&hash.finalize()) == header.sha256).then_some(header)
+        header.check().ok()?;
+        let whole = header.body()?.checked_add(line.len() as u64)?;
+        (is_wanted && whole == length).then_some(())?;
+        for part in &header.parts {
+            let mut hash = Sha256::new();
+            let copied = std::io::copy(&mut file.by_ref().take(part.bytes), &mut hash).ok()?;
+            (copied == part.bytes && hex(&hash.finalize()) == part.sha256).then_some(())?;
+        }
+        Some(header)
     };
     Ok(check())
 }
 
-/// Writes the file: all of it appears at `path`, or nothing. Whoever calls holds the [`lock`].
-pub(super) fn write(path: &Path, header: &Header, body: &[&[u8]]) -> Result<()> {
-    let folder = path.parent().context("a file lies in a folder")?;
-    let size: usize = body.iter().map(|part| part.len()).sum();
-    let context = || {
-        let megabytes = size.div_ceil(1_000_000);
-        format!("cannot write {} ({megabytes} MB); IGPT_DATA names another folder", path.display())
-    };
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let mut file = tempfile::Builder::new()
-        .prefix(&format!(".{stem}-"))
-        .suffix(".part")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)
-        .with_context(context)?;
-    let line = serde_json::to_string(header)? + "\n";
-    for part in std::iter::once(line.as_bytes()).chain(body.iter().copied()) {
-        file.write_all(part).with_context(context)?;
+/// A file that is being written: all of it appears at its path in the end, or nothing. Whoever has one holds the
+/// [`lock`].
+pub(super) struct Writer {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+    /// Bytes of the first line.
+    line: usize,
+    /// How large the file will be, as far as that is known, for errors.
+    expected: u64,
+    /// Of the part that is being written.
+    hash: Sha256,
+    bytes: u64,
+    parts: Vec<Part>,
+}
+
+impl Writer {
+    /// Begins the file at `path` whose header will be `header`, but for its parts and some numbers.
+    pub(super) fn new(path: &Path, header: &Header) -> Result<Self> {
+        let folder = path.parent().context("a file lies in a folder")?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let line = (serde_json::to_string(header)?.len() + UNKNOWN).next_multiple_of(BLOCK);
+        let file = tempfile::Builder::new()
+            .prefix(&format!(".{stem}-"))
+            .suffix(".part")
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .with_context(|| cannot_write(path, 0))?;
+        let (path, hash) = (path.to_owned(), Sha256::new());
+        let mut writer = Self {
+            file: BufWriter::with_capacity(1 << 20, file),
+            path,
+            line,
+            expected: 0,
+            hash,
+            bytes: 0,
+            parts: Vec::new(),
+        };
+        writer.raw(&vec![b' '; line])?;
+        Ok(writer)
     }
-    file.as_file().sync_all().with_context(context)?;
-    file.persist(path).with_context(context)?;
-    // The name, too, outlives a crash of the machine.
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
+
+    /// Says how many bytes will be written in all.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        self.expected = bytes;
+    }
+
+    /// Writes bytes of the part that is being written.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.raw(bytes)
+    }
+
+    /// Ends a part: the pixels of a split, or one set of its labels.
+    pub(super) fn end(&mut self, split: &str, labels: Option<&str>) {
+        let sha256 = hex(&self.hash.finalize_reset());
+        let bytes = std::mem::take(&mut self.bytes);
+        self.parts.push(Part { split: split.into(), labels: labels.map(Into::into), bytes, sha256 });
+    }
+
+    /// Writes the first line, and lets the file appear.
+    pub(super) fn finish(mut self, header: Header) -> Result<Header> {
+        let header = Header { parts: std::mem::take(&mut self.parts), ..header };
+        if let Err(what) = header.check() {
+            bail!("cannot write {}: it {what}", self.path.display());
+        }
+        let line = serde_json::to_string(&header)?;
+        if line.len() >= self.line {
+            bail!("cannot write {}: its first line has {} bytes", self.path.display(), line.len());
+        }
+        let context = || cannot_write(&self.path, self.expected);
+        let mut file =
+            self.file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(context)?;
+        file.rewind().with_context(context)?;
+        writeln!(file, "{line:<width$}", width = self.line - 1).with_context(context)?;
+        file.as_file().sync_all().with_context(context)?;
+        file.persist(&self.path).with_context(context)?;
+        // The name, too, outlives a crash of the machine.
+        let folder = self.path.parent().context("a file lies in a folder")?;
+        File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)?;
+        Ok(header)
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).with_context(|| cannot_write(&self.path, self.expected))
+    }
+}
+
+fn cannot_write(path: &Path, bytes: u64) -> String {
+    let megabytes = bytes.div_ceil(1_000_000).max(1);
+    format!("cannot write {} ({megabytes} MB); IGPT_DATA names another folder", path.display())
 }
 
 #[cfg(test)]
@@ -152,39 +198,61 @@ mod tests {
 
     fn header() -> Header {
         let source = Source { file: "a.parquet".into(), sha256: "0".into() };
-        Header::of("a/b", &"0".repeat(40), &["cat", "dog"], vec![source])
+        let classes = vec!["cat".into(), "dog".into()];
+        let set = LabelSet { name: "label".into(), classes };
+        Header {
+            height: 1,
+            width: 2,
+            channels: 1,
+            ..Header::of("a/b", &"0".repeat(40), vec![set], vec![source])
+        }
+    }
+
+    fn write(path: &Path) -> Header {
+        let mut writer = Writer::new(path, &header()).unwrap();
+        writer.write(&[1, 2]).unwrap();
+        writer.write(&[3, 4]).unwrap();
+        writer.end("train", None);
+        writer.write(&[0, 0, 1, 0]).unwrap();
+        writer.end("train", Some("label"));
+        writer.finish(header()).unwrap()
     }
 
     #[test]
     fn only_a_whole_file_of_the_same_sources_is_intact() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dots-000000000000.igpt-data");
-        let body: [&[u8]; 2] = [b"pixels", b"labels"];
         let wanted = header();
         assert_eq!(intact(&path, &wanted).unwrap(), None);
-        let full = header().complete(&body);
-        write(&path, &full, &body).unwrap();
+        let full = write(&path);
         assert_eq!(intact(&path, &wanted).unwrap(), Some(full.clone()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        let parts: Vec<_> = full.parts.iter().map(|part| (part.labels.as_deref(), part.bytes)).collect();
+        assert_eq!((parts, full.pictures("train")), (vec![(None, 4), (Some("label"), 4)], 2));
+        let good = fs::read(&path).unwrap();
+        assert_eq!(good.iter().position(|byte| *byte == b'\n'), Some(3 * BLOCK - 1));
+        assert_eq!(good[3 * BLOCK..], [1, 2, 3, 4, 0, 0, 1, 0]);
 
-        let mut others = [header(), header(), header()];
+        let mut others = [header(), header(), header(), header()];
         others[0].sources[0].sha256 = "1".into();
         others[1].revision = "1".repeat(40);
-        others[2].classes.pop();
+        others[2].label_sets[0].classes.pop();
+        others[3].dataset = "a/c".into();
         for other in others {
             assert_eq!(intact(&path, &other).unwrap(), None);
         }
-        let good = fs::read(&path).unwrap();
-        for at in 0..good.len() {
+        let line = serde_json::to_string(&full).unwrap().len();
+        for at in (0..line).chain(3 * BLOCK..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&path, &bad).unwrap();
-            // Names and counts are not what makes a file intact; the bytes and what they come from are.
-            let may_pass = at < good.len() - 12;
-            assert!(intact(&path, &wanted).unwrap().is_none() || may_pass, "byte {at}");
+            // Names are not what makes a file intact; the bytes and what they come from are.
+            assert!(intact(&path, &wanted).unwrap().is_none() || at < line, "byte {at}");
             fs::write(&path, &good[..at]).unwrap();
             assert_eq!(intact(&path, &wanted).unwrap(), None, "cut at {at}");
         }
+        fs::write(&path, [&good[..], &[0]].concat()).unwrap();
+        assert_eq!(intact(&path, &wanted).unwrap(), None);
     }
 
     #[test]
@@ -192,11 +260,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let left = folder.path().join(".dots-000000000000-abc.part");
         let other = folder.path().join("dots-000000000000.igpt-data");
-        for file in [&left, &other] {
+        let longer = folder.path().join(".dots-unlabeled-000000000000-abc.part");
+        for file in [&left, &other, &longer] {
             fs::write(file, "x").unwrap();
         }
         let first = lock(folder.path(), "dots").unwrap();
-        assert!(!left.exists() && other.exists());
+        assert!(!left.exists() && other.exists() && longer.exists());
         std::thread::scope(|scope| {
             let second = scope.spawn(|| lock(folder.path(), "dots").unwrap());
             std::thread::sleep(std::time::Duration::from_millis(200));
@@ -207,12 +276,21 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_named() {
+    fn what_is_not_finished_does_not_appear() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("no/such/dots.igpt-data");
-        let error = format!("{:#}", write(&path, &header(), &[b"x"]).unwrap_err());
+        let error = format!("{:#}", Writer::new(&path, &header()).map(|_| ()).unwrap_err());
         assert!(error.starts_with(&format!("cannot write {} (1 MB)", path.display())), "{error}");
         assert!(error.contains("IGPT_DATA"), "{error}");
+        let path = folder.path().join("dots-000000000000.igpt-data");
+        let mut writer = Writer::new(&path, &header()).unwrap();
+        writer.write(&[1]).unwrap();
+        writer.end("train", None);
+        let error = writer.finish(header()).unwrap_err().to_string();
+        assert!(
+            error.contains("has 1 bytes of pixels in the split `train`, which are not pictures"),
+            "{error}"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("usage: probe_peer features.f32 labels.u8 width classes");
     let bytes = std::fs::read(next()?)?;
-    let labels = std::fs::read(next()?)?;
+    let labels: Vec<u16> = std::fs::read(next()?)?.into_iter().map(u16::from).collect();
     let (width, classes): (usize, usize) = (next()?.parse()?, next()?.parse()?);
     let (values, _) = bytes.as_chunks::<4>();
     let features = Features::new(values.iter().map(|x| f32::from_le_bytes(*x)).collect(), 1, width)?;

@@ -1,0 +1,188 @@
+//! Pictures in folders, one folder for each class, as ImageNet is published: `train/n01440764/*.JPEG`.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::source::{Content, Place, Row};
+
+/// Pictures that are decoded at a time. Each is read by the thread that decodes it.
+const BATCH: usize = 512;
+/// Pictures have one of these endings, in any case. Other files are not looked at.
+const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
+
+/// The pictures of a split, in the order of classes and then of names.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The names of the classes' folders, in order.
+    classes: Vec<String>,
+    /// The class and the name of each file: of ImageNet there are more than a million.
+    files: Vec<(u16, OsString)>,
+    at: usize,
+    sha256: String,
+}
+
+impl Folder {
+    /// Lists a split.
+    ///
+    /// # Errors
+    /// If it is not folders with pictures in them.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let mut classes = Vec::new();
+        let mut pictures_beside = 0;
+        for (name, is_folder, _) in list(path)? {
+            match is_folder {
+                true => classes.push(name.into_string().map_err(|name| not_text(path, &name))?),
+                false => pictures_beside += usize::from(is_picture(&name)),
+            }
+        }
+        if classes.is_empty() {
+            let found = if pictures_beside > 0 { " but pictures" } else { "" };
+            bail!(
+                "{}: holds no folder for each class{found}; it is to hold {}/CLASS/*.JPEG",
+                path.display(),
+                path.display()
+            );
+        }
+        if classes.len() > usize::from(u16::MAX) + 1 {
+            bail!("{}: holds {} folders, more than there can be classes", path.display(), classes.len());
+        }
+        let (mut files, mut hash) = (Vec::new(), Sha256::new());
+        for (class, folder) in (0..=u16::MAX).zip(&classes) {
+            let before = files.len();
+            for (name, is_folder, bytes) in list(&path.join(folder))? {
+                if !is_folder && is_picture(&name) {
+                    hash.update(format!("{folder}/{} {bytes}\n", name.to_string_lossy()));
+                    files.push((class, name));
+                }
+            }
+            if files.len() == before {
+                bail!("{}: holds no picture (.JPEG, .jpg, .png)", path.join(folder).display());
+            }
+        }
+        let sha256 = super::hex(&hash.finalize());
+        Ok(Self { path: path.to_owned(), classes, files, at: 0, sha256 })
+    }
+
+    /// The names of the classes.
+    pub(super) fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// A hash of all names and lengths. Reading everything to see whether something has changed would take as long as
+    /// decoding it.
+    pub(super) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// How many pictures there are.
+    pub(super) fn total(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Begins again.
+    pub(super) fn rewind(&mut self) {
+        self.at = 0;
+    }
+
+    /// The next pictures; `None` after the last one.
+    pub(super) fn next(&mut self) -> Option<Vec<Row>> {
+        let files = self.files.get(self.at..)?;
+        let files = &files[..files.len().min(BATCH)];
+        self.at += files.len();
+        let row = |(class, name): &(u16, OsString)| {
+            let path = self.path.join(&self.classes[usize::from(*class)]).join(name);
+            Row {
+                place: Place::File(path.clone()),
+                content: Content::File(path),
+                labels: vec![Some(i64::from(*class))],
+            }
+        };
+        (!files.is_empty()).then(|| files.iter().map(row).collect())
+    }
+}
+
+/// What is in a folder, by name: whether it is a folder too, and its length. What begins with a dot is not there.
+fn list(path: &Path) -> Result<Vec<(OsString, bool, u64)>> {
+    let context = || format!("cannot list {}", path.display());
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        // Of what a link leads to.
+        let metadata = fs::metadata(entry.path()).with_context(|| entry.path().display().to_string())?;
+        entries.push((name, metadata.is_dir(), metadata.len()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+fn is_picture(name: &OsString) -> bool {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
+}
+
+fn not_text(path: &Path, name: &OsString) -> anyhow::Error {
+    anyhow::anyhow!("{}: holds a folder whose name is no text: {name:?}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn pictures_come_in_the_order_of_classes_and_names() {
+        let files = ["b/2.JPEG", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
+        let folder = folder(&files);
+        let mut split = Folder::open(folder.path()).unwrap();
+        assert_eq!((split.classes().join(" "), split.total()), ("a b".into(), 3));
+        let rows = split.next().unwrap();
+        let found: Vec<_> = rows.iter().map(|row| (row.place.to_string(), row.labels[0].unwrap())).collect();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        assert_eq!(found, [(path("a/x.png"), 0), (path("b/10.jpg"), 1), (path("b/2.JPEG"), 1)]);
+        assert!(split.next().is_none());
+
+        let before = split.sha256().to_owned();
+        fs::write(folder.path().join("a/notes.txt"), "more").unwrap();
+        assert_eq!(Folder::open(folder.path()).unwrap().sha256(), before);
+        fs::write(folder.path().join("a/x.png"), "more").unwrap();
+        assert_ne!(Folder::open(folder.path()).unwrap().sha256(), before);
+    }
+
+    #[test]
+    fn what_is_no_split_is_refused() {
+        let error = |files: &[&str]| Folder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
+        assert!(error(&["x.JPEG"]).contains("holds no folder for each class but pictures; it is to hold "));
+        assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no picture (.JPEG, .jpg, .png)"));
+        assert!(
+            Folder::open(Path::new("/no/such")).map(|_| ()).unwrap_err().to_string().contains("/no/such")
+        );
+    }
+
+    #[test]
+    fn no_more_than_a_batch_is_handed_out() {
+        let names: Vec<String> = (0..BATCH + 3).map(|at| format!("a/{at:05}.png")).collect();
+        let folder = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut split = Folder::open(folder.path()).unwrap();
+        let sizes: Vec<_> = std::iter::from_fn(|| split.next()).map(|rows| rows.len()).collect();
+        assert_eq!(sizes, [BATCH, 3]);
+    }
+}

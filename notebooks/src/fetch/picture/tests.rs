@@ -1,0 +1,134 @@
+//! Against pictures that Pillow decoded, `tests/fixtures/parquet/layouts.py`.
+
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use serde_json::Value;
+
+use super::*;
+
+/// A single picture of the script.
+struct Case {
+    name: String,
+    size: (usize, usize),
+    file: Vec<u8>,
+    /// Red-green-blue.
+    pixels: Vec<u8>,
+    /// The square of side 8.
+    square: Option<Vec<u8>>,
+    tolerance: u8,
+}
+
+fn cases() -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parquet/layouts.json");
+    let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let bytes = |value: &Value| value.as_str().map(|hex| HEXLOWER.decode(hex.as_bytes()).unwrap());
+    let number = |value: &Value| value.as_u64().unwrap() as usize;
+    let case = |case: &Value| Case {
+        name: case["name"].as_str().unwrap().into(),
+        size: (number(&case["width"]), number(&case["height"])),
+        file: bytes(&case["file"]).unwrap(),
+        pixels: bytes(&case["pixels"]).unwrap(),
+        square: bytes(&case["square"]),
+        tolerance: number(&case["tolerance"]) as u8,
+    };
+    all["pictures"].as_array().unwrap().iter().map(case).collect()
+}
+
+fn case(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap()
+}
+
+fn wanted(colours: Colours) -> Wanted {
+    Wanted { colours, side: None }
+}
+
+fn largest_difference(a: &[u8], b: &[u8]) -> u8 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn every_kind_of_picture_becomes_red_green_blue() {
+    let cases = cases();
+    assert_eq!(cases.len(), 13);
+    for case in cases {
+        let picture = Picture::decode(&case.file, wanted(Colours::Rgb)).unwrap();
+        assert_eq!(((picture.width, picture.height), picture.channels), (case.size, 3), "{}", case.name);
+        assert_eq!(picture.is_jpeg, case.name.starts_with("jpeg"));
+        let difference = largest_difference(&picture.pixels, &case.pixels);
+        println!("{}: {difference}", case.name);
+        assert!(difference <= case.tolerance, "{}: {difference}", case.name);
+        let Some(expected) = case.square else { continue };
+        let square = Picture::decode(&case.file, Wanted { colours: Colours::Rgb, side: Some(8) }).unwrap();
+        assert_eq!((square.width, square.height), (8, 8));
+        let difference = largest_difference(&square.pixels, &expected);
+        assert!(difference <= case.tolerance, "square of {}: {difference}", case.name);
+    }
+}
+
+#[test]
+fn what_must_be_exact_is_refused_otherwise() {
+    let error = |name: &str, colours| {
+        Picture::decode(&case(name).file, wanted(colours)).map(|_| ()).unwrap_err().to_string()
+    };
+    let (rgb, grey) = (Colours::Exactly(3), Colours::Exactly(1));
+    assert_eq!(error("16 bits, rgb", rgb), "its picture is Rgb16, not red-green-blue of 8 bits");
+    assert_eq!(error("opacity", rgb), "its picture is Rgba8, not red-green-blue of 8 bits");
+    assert_eq!(error("grey", rgb), "its picture is L8, not red-green-blue of 8 bits");
+    assert_eq!(error("rgb", grey), "its picture is Rgb8, not grey of 8 bits");
+    assert!(error("rgb", Colours::Grey).ends_with("--rgb makes all of them red-green-blue"));
+    let picture = Picture::decode(&case("grey").file, wanted(grey)).unwrap();
+    assert_eq!(picture.channels, 1);
+    assert!(picture.pixels.iter().zip(case("grey").pixels.chunks(3)).all(|(a, b)| [*a; 3] == *b));
+    assert!(Picture::decode(&case("palette").file, wanted(rgb)).is_ok());
+    assert!(Picture::has_colour(&case("palette").file).unwrap());
+    assert!(!Picture::has_colour(&case("16 bits, grey").file).unwrap());
+}
+
+#[test]
+fn a_jpeg_that_was_cut_is_refused_and_one_that_goes_on_is_not() {
+    for name in ["jpeg", "jpeg, progressive", "jpeg, half the colours"] {
+        let file = case(name).file;
+        for length in 2..file.len() {
+            let error = Picture::decode(&file[..length], wanted(Colours::Rgb)).map(|_| ()).unwrap_err();
+            assert_eq!(error.to_string(), "its JPEG picture has no end", "{name} cut at {length}");
+        }
+        let longer = [&file[..], &[0, 0, 7]].concat();
+        assert!(Picture::decode(&longer, wanted(Colours::Rgb)).is_ok());
+        // A small picture inside a segment is not the end of the large one.
+        let mut inside = file[..2].to_vec();
+        inside.extend([0xff, 0xe1, 0, 8, 0xff, 0xd8, 0xff, 0xd9, 0, 0]);
+        inside.extend(&file[2..]);
+        assert!(Picture::decode(&inside, wanted(Colours::Rgb)).is_ok());
+        assert!(!has_end(&inside[..inside.len() - 1]));
+    }
+}
+
+#[test]
+fn a_header_cannot_ask_for_more_than_the_file_holds() {
+    // Width and height of a JPEG frame are at a fixed distance behind its marker.
+    let mut file = case("jpeg").file;
+    let frame = file.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+    file[frame + 5..frame + 9].copy_from_slice(&[0x7f, 0xff, 0x7f, 0xff]);
+    let error = Picture::decode(&file, wanted(Colours::Rgb)).map(|_| ()).unwrap_err().to_string();
+    assert!(error.starts_with("its picture says that it has 32767 × 32767 pixels, more than "), "{error}");
+}
+
+#[test]
+fn a_picture_that_is_too_long_for_its_side_is_refused() {
+    let long = Picture { height: 1, width: 40_000, channels: 3, pixels: vec![0; 120_000], is_jpeg: false };
+    let error = long.square(1000).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "its picture of 40000 × 1 pixels cannot be resized to 1000");
+}
+
+#[test]
+fn changed_bytes_never_panic() {
+    for case in cases() {
+        for at in (0..case.file.len()).step_by(3) {
+            let mut bad = case.file.clone();
+            bad[at] ^= 0xff;
+            let _ = Picture::decode(&bad, Wanted { colours: Colours::Rgb, side: Some(4) });
+        }
+    }
+}
