@@ -12,7 +12,6 @@
 mod cifar10;
 mod dataset;
 mod fashion_mnist;
-mod hub;
 pub mod idx;
 mod images;
 pub mod manifest;

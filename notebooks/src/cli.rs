@@ -34,13 +34,15 @@ enum Command {
     Doctor,
     /// Be the Jupyter kernel of a connection file (Jupyter starts this), or look after kernels' build slots
     Kernel(KernelArgs),
-    /// Decode data sets from the Hugging Face cache into plain files, from which notebooks read them at once
+    /// Download weights from the Hugging Face hub, and decode data sets from its cache into plain files, from which
+    /// notebooks read them at once
     ///
-    /// No network is used: what is not in the cache yet is downloaded with Hugging Face's own client, for example
-    /// `huggingface-cli download uoft-cs/cifar10 --repo-type dataset`. The cache is HF_HUB_CACHE, else HF_HOME/hub,
-    /// else ~/.cache/huggingface/hub.
+    /// The hub is HF_ENDPOINT, else https://huggingface.co; who asks is known by HF_TOKEN. The cache, which the hub's
+    /// Python client shares, is HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. A download that broke
+    /// off goes on where it was. HF_HUB_OFFLINE=1 forbids the network.
     ///
-    /// The files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
+    /// Data sets are not downloaded yet: `huggingface-cli download uoft-cs/cifar10 --repo-type dataset` does it. Their
+    /// files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
     /// is. A notebook that needs a data set starts this by itself.
     Fetch(FetchArgs),
     /// Remove what setup built
@@ -286,7 +288,7 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel", "--clean", "file.json"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "run", "--profile", "unknown"]).is_err());
-        assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10", "imagegpt-small"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch"]).is_err());
     }
 

@@ -1,9 +1,11 @@
-//! `igpt fetch`: data sets from the Hugging Face cache, decoded once into plain files that notebooks read at once.
+//! `igpt fetch`: weights, which notebooks read from the Hugging Face cache, and data sets from it, decoded once into
+//! plain files that notebooks read at once.
 //!
 //! What this needs, Parquet above all, is here and not in the library, where each crate costs every notebook time.
 
 mod cifar10;
 mod hub;
+mod imagegpt;
 mod prepared;
 mod rows;
 
@@ -23,17 +25,28 @@ pub enum Name {
     /// CIFAR-10: 50,000 + 10,000 colour pictures of 32 × 32 pixels in ten classes (185 MB)
     #[value(name = "cifar10")]
     Cifar10,
+    /// OpenAI's iGPT-S: the weights of 76 million parameters and the palette
+    #[value(name = "imagegpt-small")]
+    ImagegptSmall,
+    /// OpenAI's iGPT-M: 455 million parameters
+    #[value(name = "imagegpt-medium")]
+    ImagegptMedium,
+    /// OpenAI's iGPT-L: 1.4 billion parameters
+    #[value(name = "imagegpt-large")]
+    ImagegptLarge,
 }
 
 /// Prepares these, one after the other.
 ///
 /// # Errors
-/// If one is not in the cache, is damaged there, or cannot be written.
+/// If one is not in the cache and cannot be downloaded, is damaged there, or cannot be written.
 pub fn fetch(names: &[Name]) -> Result<()> {
-    let (hub, data) = (hub::cache()?, dirs::data()?);
     for name in names {
         match name {
-            Name::Cifar10 => cifar10::prepare(&hub, &data)?,
+            Name::Cifar10 => cifar10::prepare(&hub::cache()?, &dirs::data()?)?,
+            Name::ImagegptSmall => imagegpt::prepare("small")?,
+            Name::ImagegptMedium => imagegpt::prepare("medium")?,
+            Name::ImagegptLarge => imagegpt::prepare("large")?,
         };
     }
     Ok(())
