@@ -103,6 +103,11 @@ impl StubHub {
         lock(&self.state).planned.push(Planned { method, part, fault, times });
     }
 
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        lock(&self.state).planned.clear();
+    }
+
     /// What was asked since the last call.
     pub fn log(&self) -> Vec<Request> {
         std::mem::take(&mut lock(&self.state).log)
@@ -189,14 +194,22 @@ impl State {
         if let Some(revision) = path.strip_prefix(&api) {
             let commit = if revision == "main" { &self.main } else { revision };
             let Some(files) = self.commits.get(commit) else {
-                return Reply::new(404, "X-Error-Code: RevisionNotFound\r\n", "{\"error\": \"Invalid rev id\"}");
+                return Reply::new(
+                    404,
+                    "X-Error-Code: RevisionNotFound\r\n",
+                    "{\"error\": \"Invalid rev id\"}",
+                );
             };
             let siblings: Vec<_> = files.keys().map(|name| json!({"rfilename": name})).collect();
             let body = json!({"id": self.repository, "sha": commit, "siblings": siblings}).to_string();
             return Reply::new(200, "Content-Type: application/json\r\n", body);
         }
         if path.starts_with("/api/") {
-            return Reply::new(404, "X-Error-Code: RepoNotFound\r\n", "{\"error\": \"Repository not found\"}");
+            return Reply::new(
+                404,
+                "X-Error-Code: RepoNotFound\r\n",
+                "{\"error\": \"Repository not found\"}",
+            );
         }
         // The other server has the same paths.
         let file = path.strip_prefix(&files).and_then(|rest| rest.split_once('/'));
@@ -233,7 +246,10 @@ impl Reply {
         if let Some(Fault::Status(status, headers, body)) = fault {
             self = Self::new(status, headers, body);
         }
-        let start = request.range.as_ref().and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+        let start = request
+            .range
+            .as_ref()
+            .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
         if let (Some(start), 200, false) = (start, self.status, matches!(fault, Some(Fault::Whole))) {
             let all = self.body.len();
             self.status = 206;
@@ -244,7 +260,8 @@ impl Reply {
             Some(Fault::CutUnannounced(_)) => String::new(),
             _ => format!("Content-Length: {}\r\n", self.body.len()),
         };
-        let head = format!("HTTP/1.1 {} Stub\r\n{}{length}Connection: close\r\n\r\n", self.status, self.headers);
+        let head =
+            format!("HTTP/1.1 {} Stub\r\n{}{length}Connection: close\r\n\r\n", self.status, self.headers);
         stream.write_all(head.as_bytes())?;
         if request.method == "HEAD" {
             return Ok(());

@@ -78,8 +78,10 @@ fn find_or_fetch(cache: &Path, program: Option<&Path>, name: &str) -> Result<Sna
 fn find(cache: &Path, name: &str) -> Result<Snapshot, String> {
     let model = cache.join(format!("models--openai--{name}"));
     let main = model.join("refs/main");
-    let revision =
-        std::fs::read_to_string(&main).map_err(|_| format!("there is no {}", main.display()))?.trim().to_owned();
+    let revision = std::fs::read_to_string(&main)
+        .map_err(|_| format!("there is no {}", main.display()))?
+        .trim()
+        .to_owned();
     if revision.len() != 40 || !revision.bytes().all(|c| c.is_ascii_hexdigit()) {
         return Err(format!("{} does not name a commit", main.display()));
     }
@@ -104,9 +106,10 @@ fn check_weights(folder: &Path) -> Result<(), String> {
         return Err(format!("there are no weights in {}", folder.display()));
     };
     // {"weight_map": {"a parameter's name": "the name of the file that has it"}}
-    let parts: Option<Vec<String>> = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|index| {
-        index["weight_map"].as_object()?.values().map(|file| Some(file.as_str()?.to_owned())).collect()
-    });
+    let parts: Option<Vec<String>> =
+        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|index| {
+            index["weight_map"].as_object()?.values().map(|file| Some(file.as_str()?.to_owned())).collect()
+        });
     let parts = parts.ok_or_else(|| format!("{} is not an index of weights", index.display()))?;
     match parts.iter().find(|part| !has(part)) {
         Some(part) => Err(format!("there is no {}", folder.join(part).display())),

@@ -32,7 +32,9 @@ fn wanted(names: &[String]) -> Result<Vec<String>> {
     let weights = if has("model.safetensors") {
         vec!["model.safetensors".to_owned()]
     } else if has(index) {
-        hub::all(|name| name == index || (name.starts_with("model-") && name.ends_with(".safetensors")))(names)?
+        hub::all(|name| name == index || (name.starts_with("model-") && name.ends_with(".safetensors")))(
+            names,
+        )?
     } else if has("pytorch_model.bin") {
         vec!["pytorch_model.bin".to_owned()]
     } else {

@@ -90,7 +90,13 @@ impl Snapshot {
         if !folder.is_dir() {
             bail!(missing(format!("there is no {}", folder.display())));
         }
-        Ok(Self { repository: repository.to_owned(), revision: commit, kind, folder, cache: cache.to_owned() })
+        Ok(Self {
+            repository: repository.to_owned(),
+            revision: commit,
+            kind,
+            folder,
+            cache: cache.to_owned(),
+        })
     }
 
     /// Where the files lie.
@@ -242,7 +248,8 @@ impl Folder {
     /// Waits until no other process downloads the file; none does while this is held.
     pub(super) fn lock(&self, file: &Remote, say: &dyn Fn(&str)) -> Result<File> {
         let path = self.cache.join(".locks").join(&self.name).join(format!("{}.lock", file.hash));
-        let context = || format!("cannot lock {}; HF_HUB_CACHE names another cache directory", path.display());
+        let context =
+            || format!("cannot lock {}; HF_HUB_CACHE names another cache directory", path.display());
         create_parent(&path)?;
         loop {
             let lock =

@@ -46,7 +46,9 @@ pub(super) fn part(name: &str) -> Option<(&str, usize, usize, &str)> {
 pub(super) fn listed(names: &[String]) -> String {
     match names {
         [] => "none at all".into(),
-        [first @ .., _] if first.len() >= 8 => format!("{} and {} more", names[..8].join(", "), names.len() - 8),
+        [first @ .., _] if first.len() >= 8 => {
+            format!("{} and {} more", names[..8].join(", "), names.len() - 8)
+        }
         names => names.join(", "),
     }
 }

@@ -74,7 +74,8 @@ impl Asked<'_> {
 
 impl Client {
     pub(super) fn new(settings: &Settings, kind: Kind, repository: &str) -> Result<Self> {
-        let no_client = "cannot set up connections; if certificates are missing, `apt install ca-certificates`";
+        let no_client =
+            "cannot set up connections; if certificates are missing, `apt install ca-certificates`";
         let builder = || {
             reqwest::Client::builder()
                 .user_agent(concat!("igpt/", env!("CARGO_PKG_VERSION")))
@@ -150,10 +151,22 @@ impl Client {
         let asked = self.asked(revision, None);
         let (owner, name) = hf_hub::split_id(&self.repository);
         let answer = match self.kind {
-            Kind::Model => self.hub.model(owner, name).info().revision(revision).send().await.map(|i| (i.sha, i.siblings)),
-            Kind::Dataset => {
-                self.hub.dataset(owner, name).info().revision(revision).send().await.map(|i| (i.sha, i.siblings))
-            }
+            Kind::Model => self
+                .hub
+                .model(owner, name)
+                .info()
+                .revision(revision)
+                .send()
+                .await
+                .map(|i| (i.sha, i.siblings)),
+            Kind::Dataset => self
+                .hub
+                .dataset(owner, name)
+                .info()
+                .revision(revision)
+                .send()
+                .await
+                .map(|i| (i.sha, i.siblings)),
         };
         let (commit, files) = answer.map_err(|error| Trouble::of(error, &asked))?;
         let commit = commit
@@ -220,9 +233,9 @@ impl Client {
     ) -> Result<(u64, HFByteStream), Trouble> {
         let handle = self.handle();
         let request = handle.download_file_stream().filename(&file.name).revision(commit);
-        let answer = if from > 0 { request.range(from..file.size).send().await } else { request.send().await };
-        let (length, bytes) =
-            answer.map_err(|error| self.failed(error, commit, file))?;
+        let answer =
+            if from > 0 { request.range(from..file.size).send().await } else { request.send().await };
+        let (length, bytes) = answer.map_err(|error| self.failed(error, commit, file))?;
         let is_whole = length == Some(file.size);
         Ok((if is_whole { 0 } else { from }, bytes))
     }
@@ -242,7 +255,9 @@ impl Refusal {
             code: text(headers, "x-error-code"),
             message: text(headers, "x-error-message"),
             body: match text(headers, "content-type") {
-                Some(kind) if kind.contains("html") && answer.status() != StatusCode::NOT_FOUND => "<html>".into(),
+                Some(kind) if kind.contains("html") && answer.status() != StatusCode::NOT_FOUND => {
+                    "<html>".into()
+                }
                 _ => String::new(),
             },
             wait: text(headers, RETRY_AFTER.as_str())
@@ -261,7 +276,9 @@ fn escaped(name: &str) -> String {
     let mut escaped = String::new();
     for byte in name.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => escaped.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                escaped.push(byte.into())
+            }
             byte => escaped.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 
 use super::{
@@ -94,7 +94,7 @@ impl Downloads<'_> {
                     failed = if partial.length > furthest { 1 } else { failed + 1 };
                     furthest = furthest.max(partial.length);
                     if !trouble.passes || failed >= *tries {
-                        return Err(anyhow!(trouble).context(format!(
+                        return Err(anyhow::Error::new(trouble).context(format!(
                             "{}: {} of {} MB are there",
                             file.name,
                             megabytes(partial.length),
@@ -175,9 +175,10 @@ impl Partial {
         if length > partial.size {
             partial.empty()?;
         } else {
-            partial.length = partial.hash.read(&mut partial.file).with_context(|| {
-                format!("cannot read {}; delete it", partial.path.display())
-            })?;
+            partial.length = partial
+                .hash
+                .read(&mut partial.file)
+                .with_context(|| format!("cannot read {}; delete it", partial.path.display()))?;
         }
         Ok(partial)
     }

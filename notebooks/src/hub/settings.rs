@@ -203,8 +203,7 @@ mod tests {
 
     #[test]
     fn offline_is_what_python_takes_for_true() {
-        let offline =
-            |variables: &[_]| settings(&[&[("HOME", "/")], variables].concat()).unwrap().offline;
+        let offline = |variables: &[_]| settings(&[&[("HOME", "/")], variables].concat()).unwrap().offline;
         for value in ["1", "ON", "Yes", "true"] {
             assert_eq!(offline(&[("HF_HUB_OFFLINE", value)]), Some("HF_HUB_OFFLINE"));
             assert_eq!(offline(&[("TRANSFORMERS_OFFLINE", value)]), Some("TRANSFORMERS_OFFLINE"));

@@ -79,22 +79,23 @@ impl Trouble {
             HFError::Request { source, .. } => Self::of_transport(&source, asked),
             HFError::Json(_) | HFError::MalformedResponse { .. } => Self::no_hub(&error.to_string(), asked),
             // hf-hub's own way to large files; a server of chunks may be down for a while.
-            HFError::Xet { .. } => Self { unreachable: true, ..Self::passing(chain(&error)) },
-            other => Self::lasting(chain(&other), format!("check HF_ENDPOINT, which is {}", asked.endpoint)),
+            HFError::Xet { .. } => Self { unreachable: true, ..Self::passing(cause(&error)) },
+            other => Self::lasting(cause(&other), format!("check HF_ENDPOINT, which is {}", asked.endpoint)),
         }
     }
 
     /// No answer came, or only a part.
     pub(super) fn of_transport(error: &reqwest::Error, asked: &Asked<'_>) -> Self {
         let endpoint = asked.endpoint;
-        let cure = "check the network, HF_ENDPOINT and HTTPS_PROXY; HF_HUB_OFFLINE=1 uses only what is in the cache";
+        let cure =
+            "check the network, HF_ENDPOINT and HTTPS_PROXY; HF_HUB_OFFLINE=1 uses only what is in the cache";
         let away = |brief: String| Self { cure: cure.into(), unreachable: true, ..Self::passing(brief) };
         if is_caused_by::<serde_json::Error>(error) {
-            return Self::no_hub(&chain(error), asked);
+            return Self::no_hub(&cause(error), asked);
         }
         if error.is_redirect() {
             return Self::lasting(
-                format!("{endpoint} sends this from one address to the next: {}", chain(error)),
+                format!("{endpoint} sends this from one address to the next: {}", cause(error)),
                 cure,
             );
         }
@@ -102,9 +103,9 @@ impl Trouble {
             return away(format!("nothing came from {endpoint} for {:.1} s", asked.timeout.as_secs_f64()));
         }
         if error.is_body() || error.is_decode() {
-            return away(format!("the connection broke off: {}", chain(error)));
+            return away(format!("the connection broke off: {}", cause(error)));
         }
-        away(format!("cannot reach {endpoint}: {}", chain(error)))
+        away(format!("cannot reach {endpoint}: {}", cause(error)))
     }
 
     /// Something answers, but not as a hub does: a log-in page of the network, or a wrong `HF_ENDPOINT`.
@@ -123,7 +124,8 @@ impl Trouble {
         // What a proxy or firewall has to say is a web page.
         let page = title(&body).map(|title| format!(" (the answer is a web page: {title:?})"));
         let said = message.map(|message| format!(" ({message})")).or(page).unwrap_or_default();
-        let no_repository = code == "RepoNotFound" || (status == StatusCode::NOT_FOUND && asked.file.is_none());
+        let no_repository =
+            code == "RepoNotFound" || (status == StatusCode::NOT_FOUND && asked.file.is_none());
         match status {
             StatusCode::NOT_FOUND if code == "RevisionNotFound" => Self::lasting(
                 format!("{what} has no revision {}{said}", asked.revision),
@@ -176,29 +178,15 @@ impl Trouble {
     }
 }
 
-/// An error with its causes. Each says more than the one before.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
+/// What an error says that is not only where it came from: the last of its causes.
+fn cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map_or_else(String::new, ToString::to_string)
 }
 
 fn is_caused_by<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    std::iter::successors(error.source(), |error| error.source()).any(|error| error.is::<E>())
 }
 
 /// The title of a web page.
