@@ -246,7 +246,7 @@ impl Reply {
         if let Some(Fault::Status(status, headers, body)) = fault {
             self = Self::new(status, headers, body);
         }
-        let start = request
+        let start: Option<usize> = request
             .range
             .as_ref()
             .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());

@@ -16,7 +16,7 @@ use super::{
     client::{Client, Remote},
     hash::Hasher,
     progress::{Progress, megabytes},
-    trouble::Trouble,
+    trouble::{self, Trouble},
 };
 
 pub(super) struct Downloads<'a> {
@@ -40,10 +40,24 @@ impl Downloads<'_> {
     /// # Errors
     /// If one cannot be had; those before it stay.
     pub(super) async fn fetch(&self, commit: &str, files: &[Remote]) -> Result<()> {
+        let mut missing = Vec::new();
         for file in files {
-            if self.folder.has(commit, file)? {
-                continue;
+            if !self.folder.has(commit, file)? {
+                missing.push(file);
             }
+        }
+        let size = missing.iter().map(|file| file.size).sum();
+        if let Some(first) = missing.first() {
+            let more =
+                if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
+            (self.say)(&format!(
+                "{}{more}, {} MB of revision {}",
+                first.name,
+                megabytes(size),
+                &commit[..12]
+            ));
+        }
+        for file in missing {
             let lock = self.folder.lock(file, self.say)?;
             if !self.folder.has(commit, file)? {
                 self.fetch_one(commit, file).await?;
@@ -78,10 +92,10 @@ impl Downloads<'_> {
                         partial.remove()?;
                         bail!(
                             "{} of {commit} came twice with other bytes than the hub says (it should have the hash \
-                             {}): nothing of it was kept; try again later, and with a mirror in HF_ENDPOINT or a \
-                             proxy, try without",
+                             {}): nothing of it was kept; {}",
                             file.name,
-                            file.hash
+                            file.hash,
+                            trouble::WITHOUT_MIRROR
                         );
                     }
                     progress.say(&format!(
@@ -94,12 +108,15 @@ impl Downloads<'_> {
                     failed = if partial.length > furthest { 1 } else { failed + 1 };
                     furthest = furthest.max(partial.length);
                     if !trouble.passes || failed >= *tries {
-                        return Err(anyhow::Error::new(trouble).context(format!(
-                            "{}: {} of {} MB are there",
-                            file.name,
-                            megabytes(partial.length),
-                            megabytes(file.size)
-                        )));
+                        let there = match partial.length {
+                            0 => String::new(),
+                            there => format!(
+                                ": {} of {} MB are there, and another try goes on there",
+                                megabytes(there),
+                                megabytes(file.size)
+                            ),
+                        };
+                        return Err(anyhow::Error::new(trouble).context(format!("{}{there}", file.name)));
                     }
                     self.settings.wait(&file.name, &trouble, failed, &|line| progress.say(line)).await;
                 }
@@ -136,14 +153,14 @@ impl Downloads<'_> {
                 // What was there cannot be trusted, either: its end may be another's beginning.
                 partial.empty().map_err(Broken::Disk)?;
                 let brief = format!("more came than the {} bytes that the file has", file.size);
-                return Err(Broken::Trouble(Trouble::passing(brief)));
+                return Err(Broken::Trouble(Trouble::wrong_length(brief)));
             }
             partial.append(&piece).map_err(Broken::Disk)?;
             progress.arrived(more, partial.length);
         }
         if partial.length < file.size {
             let brief = format!("the answer ended after {} of {} bytes", partial.length, file.size);
-            return Err(Broken::Trouble(Trouble::passing(brief)));
+            return Err(Broken::Trouble(Trouble::wrong_length(brief)));
         }
         Ok(())
     }

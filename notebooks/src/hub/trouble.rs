@@ -7,6 +7,10 @@ use reqwest::StatusCode;
 
 use super::client::Asked;
 
+/// What to do if what comes is not the file.
+pub(super) const WITHOUT_MIRROR: &str =
+    "try again later, and with a mirror in HF_ENDPOINT or a proxy, try without";
+
 /// A request that failed.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -46,6 +50,11 @@ impl Trouble {
     /// That can pass.
     pub(super) fn passing(brief: impl Into<String>) -> Self {
         Self { brief: brief.into(), cure: String::new(), passes: true, unreachable: false, wait: None }
+    }
+
+    /// An answer of another length than the file's.
+    pub(super) fn wrong_length(brief: String) -> Self {
+        Self { cure: WITHOUT_MIRROR.into(), ..Self::passing(brief) }
     }
 
     /// That cannot.
@@ -145,7 +154,7 @@ impl Trouble {
                     asked.file.unwrap_or_default(),
                     asked.revision
                 ),
-                "it names the file, so try again later; with a mirror in HF_ENDPOINT, try without",
+                format!("it names the file, so {WITHOUT_MIRROR}"),
             ),
             StatusCode::UNAUTHORIZED => Self::lasting(
                 format!("{endpoint} wants to know who asks for {what} (401 Unauthorized){said}"),
