@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod fake_kernel;
+pub mod stub_hub;
 
 use std::{
     fs,

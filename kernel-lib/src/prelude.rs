@@ -3,6 +3,8 @@
 pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{self, Experiment, Pretrained, Subject};
+pub use crate::hub;
+pub use crate::huggingface;
 pub use crate::model::{Batch, Config, ImageGpt, Network, Parameters, Reference};
 pub use crate::palette::{self, KMeans, Palette};
 pub use crate::paper::{self, Verdict};

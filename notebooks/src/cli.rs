@@ -34,16 +34,17 @@ enum Command {
     Doctor,
     /// Be the Jupyter kernel of a connection file (Jupyter starts this), or look after kernels' build slots
     Kernel(KernelArgs),
-    /// Decode data sets from the Hugging Face cache into plain files, from which notebooks read them at once
+    /// Download weights and data sets from the Hugging Face hub, and decode data sets into plain files, from which
+    /// notebooks read them at once
     ///
-    /// CIFAR-10 and -100, STL-10, Fashion-MNIST and ImageNet have names (--list); other data sets of the hub are
-    /// OWNER/NAME.
+    /// CIFAR-10 and -100, STL-10, Fashion-MNIST, ImageNet and OpenAI's networks have names (--list); other data sets of
+    /// the hub are OWNER/NAME.
     ///
-    /// No network is used: what is not in the cache yet is downloaded with Hugging Face's own client, for example
-    /// `huggingface-cli download uoft-cs/cifar10 --repo-type dataset`. The cache is HF_HUB_CACHE, else HF_HOME/hub,
-    /// else ~/.cache/huggingface/hub.
+    /// The hub is HF_ENDPOINT, else https://huggingface.co; who asks is known by HF_TOKEN. The cache, which the hub's
+    /// Python client shares, is HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. A download that broke
+    /// off goes on where it was. HF_HUB_OFFLINE=1 forbids the network.
     ///
-    /// The files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
+    /// Decoded files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
     /// is. A notebook that needs a data set starts this by itself.
     Fetch(fetch::Arguments),
     /// Remove what setup built

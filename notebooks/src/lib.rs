@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod environment;
 pub mod fetch;
 pub mod host;
+pub mod hub;
 pub mod kernel;
 pub mod lab;
 pub mod repository;

@@ -2,11 +2,9 @@
 
 use super::prepared::Prepared;
 use super::request::Request;
-use super::{Dataset, Images, hub};
-use crate::{Error, Result, stop};
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use super::{Dataset, Images};
+use crate::{Error, Result, fetch, hub};
+use std::path::PathBuf;
 
 /// A data set of the hub, or a folder's, with what is to be done to its pictures. [`hub`](super::hub()) is this with
 /// nothing to be done.
@@ -125,7 +123,9 @@ impl Places {
                 self.data.display()
             )));
         };
-        self.fetch(program, what)?;
+        let mut places = vec![("IGPT_DATA", self.data.as_path())];
+        places.extend(self.hub.iter().map(|hub| ("HF_HUB_CACHE", hub.as_path())));
+        fetch::run(program, &what.request.arguments(), &places)?;
         let file = self.find(what)?.ok_or_else(|| {
             Error::invalid(format!(
                 "`{command}` ended well, but there is no file of it in {}",
@@ -173,52 +173,6 @@ impl Places {
             }
         }
     }
-
-    /// Has the command prepare the file. Its lines are printed here and not by itself: a notebook shows only what
-    /// comes through this process's `println!`.
-    fn fetch(&self, program: &Path, what: &Fetch) -> Result<()> {
-        let io = |e| Error::io(program, e);
-        let mut command = Command::new(program);
-        command.args(what.request.arguments()).env("IGPT_DATA", &self.data);
-        if let Some(hub) = &self.hub {
-            command.env("HF_HUB_CACHE", hub);
-        }
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io)?;
-        let errors = child.stderr.take();
-        // Both are read at the same time, so that neither fills up.
-        let errors = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            errors.map(|mut errors| errors.read_to_end(&mut bytes)).transpose().map(|_| bytes)
-        });
-        let lines = child.stdout.take();
-        let lines = std::thread::spawn(move || {
-            for line in lines.into_iter().flat_map(|lines| BufReader::new(lines).split(b'\n')) {
-                println!("{}", String::from_utf8_lossy(&line?));
-            }
-            std::io::Result::Ok(())
-        });
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(io)? {
-                break status;
-            }
-            if let Err(stopped) = stop::check("fetching the data") {
-                // What it had is kept: a file appears when it is whole.
-                child.kill().and_then(|()| child.wait()).map_err(io)?;
-                return Err(stopped);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        };
-        lines.join().ok().transpose().map_err(io)?;
-        let said = errors.join().ok().and_then(Result::ok).unwrap_or_default();
-        if status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&said);
-        let said = said.trim();
-        let said = said.strip_prefix("error: ").unwrap_or(said);
-        Err(Error::invalid(format!("`{}` failed ({status}): {said}", what.request.command())))
-    }
 }
 
 /// Whether these are the first digits of a commit.
@@ -230,15 +184,14 @@ fn is_revision(text: &str) -> bool {
 mod tests {
     use super::super::prepared::tests::write;
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
 
     /// Two folders, and a program that is this shell script.
     fn places(script: &str) -> (tempfile::TempDir, Places) {
         let folder = tempfile::tempdir().unwrap();
-        let [data, hub, program] = ["data", "hub", "igpt"].map(|name| folder.path().join(name));
+        let [data, hub] = ["data", "hub"].map(|name| folder.path().join(name));
         std::fs::create_dir_all(&data).unwrap();
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = fetch::tests::program(folder.path(), script);
         (folder, Places { data, hub: Some(hub), program: Some(program) })
     }
 
@@ -322,19 +275,12 @@ mod tests {
 
     #[test]
     fn what_the_command_says_is_the_error() {
-        // More than a pipe holds, on both ways.
-        let much = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo out $i; \
-                    echo 'some words that fill the pipe, some words that fill the pipe' >&2; done";
         let (_folder, silent) = places("exit 0");
         let error = silent.open(&cifar10()).unwrap_err().to_string();
         assert!(
             error.starts_with("`igpt fetch cifar10` ended well, but there is no file of it in "),
             "{error}"
         );
-        let (_folder, failing) = places(&format!("{much}; echo the last word >&2; exit 3"));
-        let error = failing.open(&cifar10()).unwrap_err().to_string();
-        assert!(error.starts_with("`igpt fetch cifar10` failed (exit status: 3): some words"), "{error}");
-        assert!(error.ends_with("the last word"), "{error}");
         let (_folder, plain) = places("echo 'error: not there' >&2; exit 1");
         let error = plain.open(&cifar10()).unwrap_err().to_string();
         assert_eq!(error, "`igpt fetch cifar10` failed (exit status: 1): not there");

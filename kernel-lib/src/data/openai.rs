@@ -1,7 +1,6 @@
 //! OpenAI's palette, where it is at hand.
 
-use super::hub;
-use crate::{Result, palette::Palette};
+use crate::{Result, hub, palette::Palette};
 use std::path::PathBuf;
 
 /// The 512 colours that OpenAI published with its models, if a copy is on this machine: the file that `IGPT_PALETTE`

@@ -23,8 +23,8 @@ pub(super) struct Entry {
 
 pub(super) enum Kind {
     Data(DataSet),
-    /// Weights, which the library reads as they are.
-    Model,
+    /// Weights of a size, which the library reads as they are.
+    Model(&'static str),
 }
 
 /// How a data set lies in its repository.
@@ -159,18 +159,21 @@ pub(super) const ENTRIES: [Entry; 9] = [
         }),
     },
     model(
+        "small",
         "imagegpt-small",
         "iGPT-S: weights of 76 million parameters, and the palette",
         "openai/imagegpt-small",
         "about 0.3 GB",
     ),
     model(
+        "medium",
         "imagegpt-medium",
         "iGPT-M: weights of 455 million parameters, and the palette",
         "openai/imagegpt-medium",
         "about 1.8 GB",
     ),
     model(
+        "large",
         "imagegpt-large",
         "iGPT-L: weights of 1.4 billion parameters, and the palette",
         "openai/imagegpt-large",
@@ -179,12 +182,13 @@ pub(super) const ENTRIES: [Entry; 9] = [
 ];
 
 const fn model(
+    size: &'static str,
     name: &'static str,
     what: &'static str,
     repository: &'static str,
     download: &'static str,
 ) -> Entry {
-    Entry { name, what, repository, licence: "apache-2.0", download, prepared: "as it is", kind: Kind::Model }
+    Entry { name, what, repository, licence: "apache-2.0", download, prepared: "as it is", kind: Kind::Model(size) }
 }
 
 /// What has this name.
@@ -196,7 +200,7 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
 pub(super) fn table(hub: &Path, data: &Path) -> Result<String> {
     let mut rows = vec![["name", "what it is", "download", "prepared", "licence", "here"].map(String::from)];
     for entry in &ENTRIES {
-        let plural = if matches!(entry.kind, Kind::Model) { "models" } else { "datasets" };
+        let plural = if matches!(entry.kind, Kind::Model(_)) { "models" } else { "datasets" };
         let folder = format!("{plural}--{}", entry.repository.replace('/', "--"));
         let is_cached = hub.join(folder).join("refs/main").is_file();
         let is_prepared = is_prepared(data, entry.name);

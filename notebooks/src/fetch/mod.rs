@@ -1,5 +1,5 @@
-//! `igpt fetch`: data sets from the Hugging Face cache, or a folder, decoded once into plain files that notebooks read at
-//! once.
+//! `igpt fetch`: weights, which notebooks read from the Hugging Face cache, and data sets from it, or from a folder, decoded
+//! once into plain files that notebooks read at once.
 //!
 //! What this needs, Parquet above all, is here and not in the library, where each crate costs every notebook time.
 
@@ -7,6 +7,7 @@ mod catalog;
 mod classes;
 mod folder;
 mod hub;
+mod imagegpt;
 mod picture;
 mod plan;
 mod prepare;
@@ -28,7 +29,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::dirs;
-use catalog::{Entry, Kind};
+use catalog::Kind;
 use plan::Plan;
 use request::Request;
 
@@ -65,11 +66,11 @@ pub struct Arguments {
 /// Prepares these, one after the other, or shows what there is.
 ///
 /// # Errors
-/// If one is not in the cache, is damaged there, or cannot be written.
+/// If one is not in the cache and cannot be downloaded, is damaged there, or cannot be written.
 pub fn fetch(arguments: &Arguments) -> Result<()> {
-    let (hub, data) = (hub::cache()?, dirs::data()?);
+    let data = dirs::data()?;
     if arguments.list {
-        say(catalog::table(&hub, &data)?.trim_end());
+        say(catalog::table(&hub::cache()?, &data)?.trim_end());
     }
     for name in &arguments.names {
         let request = Request {
@@ -80,16 +81,16 @@ pub fn fetch(arguments: &Arguments) -> Result<()> {
             side: arguments.side,
             rgb: arguments.rgb,
         };
-        one(&request, arguments.folder.as_deref(), &hub, &data)?;
+        one(&request, arguments.folder.as_deref(), &data)?;
     }
     Ok(())
 }
 
 /// Prepares one.
-fn one(request: &Request, folder: Option<&Path>, hub: &Path, data: &Path) -> Result<()> {
+fn one(request: &Request, folder: Option<&Path>, data: &Path) -> Result<()> {
     let entry = catalog::find(&request.name);
     let known = match entry.map(|entry| &entry.kind) {
-        Some(Kind::Model) => return model(entry),
+        Some(Kind::Model(size)) => return imagegpt::prepare(size).map(drop),
         Some(Kind::Data(known)) => Some(known),
         None => None,
     };
@@ -97,9 +98,8 @@ fn one(request: &Request, folder: Option<&Path>, hub: &Path, data: &Path) -> Res
         env::var_os("IGPT_IMAGENET").filter(|folder| request.name == "imagenet" && !folder.is_empty());
     let plan = match (folder.map(Path::to_owned).or(imagenet.map(PathBuf::from)), entry) {
         (Some(folder), _) => Plan::of_folder(request, known, &folder)?,
-        // A client that downloads does so before these two, for this repository.
-        (None, Some(entry)) => Plan::of_hub(request, entry.repository, known, hub)?,
-        (None, None) if is_repository(&request.name) => Plan::of_hub(request, &request.name, None, hub)?,
+        (None, Some(entry)) => Plan::of_hub(request, entry.repository, known)?,
+        (None, None) if is_repository(&request.name) => Plan::of_hub(request, &request.name, None)?,
         (None, None) => bail!(
             "there is no data set `{}`; `igpt fetch --list` has the names, and any data set of the hub is OWNER/NAME",
             request.name
@@ -107,12 +107,6 @@ fn one(request: &Request, folder: Option<&Path>, hub: &Path, data: &Path) -> Res
     };
     prepare::prepare(request, plan, data)?;
     Ok(())
-}
-
-/// Weights need no decoding: a client that downloads them puts them into the cache, from which the library reads them.
-fn model(entry: Option<&Entry>) -> Result<()> {
-    let Some(entry) = entry else { return Ok(()) };
-    bail!("{} is not fetched by this command yet: huggingface-cli download {}", entry.name, entry.repository)
 }
 
 /// `owner/name`, in the letters that the hub allows.

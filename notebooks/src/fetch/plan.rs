@@ -46,7 +46,7 @@ pub(super) struct Planned {
 }
 
 impl Plan {
-    /// What `request` asks for, from the cache `hub`. `known` is how the data set lies in its repository, where that
+    /// What `request` asks for, from the hub or its cache. `known` is how the data set lies in its repository, where that
     /// is known.
     ///
     /// # Errors
@@ -55,10 +55,9 @@ impl Plan {
         request: &Request,
         repository: &str,
         known: Option<&DataSet>,
-        hub: &Path,
     ) -> Result<Self> {
         check_side(request, known)?;
-        let snapshot = Snapshot::find(hub, repository)?;
+        let snapshot = hub::ensure(repository, known, request.config.as_deref())?;
         let folder = match (&request.config, known) {
             (None, Some(known)) => known.folder.to_owned(),
             (config, _) => folder_of(&snapshot, config.as_deref())?,

@@ -1,0 +1,425 @@
+//! The Hugging Face cache: which files of a repository are in it, and how more of them get there.
+//!
+//! ```text
+//! models--openai--imagegpt-small/refs/main                          a commit
+//!                                snapshots/<commit>/config.json     a link to
+//!                                blobs/<hash>                       the file's bytes
+//! .locks/models--openai--imagegpt-small/<hash>.lock                 held by who downloads them
+//! ```
+
+use std::{
+    env, fmt,
+    fs::{self, File},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Kind, MAIN, choice,
+    client::Remote,
+    hash::{self, hex},
+    settings,
+};
+
+/// The cache directory of the hub's own Python client: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
+/// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
+///
+/// # Errors
+/// If there is no home folder and no variable names another.
+pub fn cache() -> Result<PathBuf> {
+    settings::cache(&|name| env::var_os(name))
+}
+
+/// The files of a repository that are in the cache, at one commit.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// `uoft-cs/cifar10`
+    pub repository: String,
+    /// The commit.
+    pub revision: String,
+    kind: Kind,
+    folder: PathBuf,
+    cache: PathBuf,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at revision {} in {}", self.repository, &self.revision[..12], self.cache.display())
+    }
+}
+
+impl Snapshot {
+    /// The newest revision of a data set that is in the cache. No network is used.
+    ///
+    /// # Errors
+    /// If there is none; the message says what to do.
+    pub fn find(cache: &Path, repository: &str) -> Result<Self> {
+        Self::at(cache, Kind::Dataset, repository, MAIN)
+    }
+
+    /// What the cache has of a repository at a commit, or at the commit that a branch or tag was when it was last
+    /// downloaded.
+    ///
+    /// # Errors
+    /// If there is nothing; the message says what to do.
+    pub fn at(cache: &Path, kind: Kind, repository: &str, revision: &str) -> Result<Self> {
+        let folder = Folder::new(cache, kind, repository);
+        let missing = |what: String| missing(cache, kind, repository, &what);
+        let commit = if is_commit(revision) {
+            revision.to_owned()
+        } else {
+            let reference = folder.path.join("refs").join(revision);
+            let Ok(text) = fs::read_to_string(&reference) else {
+                bail!(missing(format!("there is no {}", reference.display())));
+            };
+            let commit = text.trim().to_owned();
+            if !is_commit(&commit) {
+                bail!(
+                    "{} is not the 40 hexadecimal digits of a commit: {commit:?}; delete it and download \
+                     {repository} again",
+                    reference.display()
+                );
+            }
+            commit
+        };
+        let folder = folder.snapshot(&commit);
+        if !folder.is_dir() {
+            bail!(missing(format!("there is no {}", folder.display())));
+        }
+        Ok(Self {
+            repository: repository.to_owned(),
+            revision: commit,
+            kind,
+            folder,
+            cache: cache.to_owned(),
+        })
+    }
+
+    /// Where the files lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The names of the files, with the folders that they are in, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut folders = vec![self.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                // Of a link: of what it leads to.
+                let name = path.strip_prefix(&self.folder).ok().and_then(Path::to_str);
+                match (path.metadata(), name) {
+                    (Ok(found), Some(name)) if found.is_file() => names.push(name.to_owned()),
+                    (Ok(found), _) if found.is_dir() => folders.push(path),
+                    _ => {}
+                }
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// The Parquet files of a split in `folder`, `train-00000-of-00002.parquet` and so on, in their order.
+    ///
+    /// # Errors
+    /// If there is none, or not all; the message says what to do.
+    pub fn shards(&self, folder: &str, split: &str) -> Result<Vec<PathBuf>> {
+        let folder = self.folder.join(folder);
+        let missing = |what: String| missing(&self.cache, self.kind, &self.repository, &what);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if let Some((stem, at, count, ".parquet")) = name.to_str().and_then(choice::part)
+                && stem == split
+            {
+                found.push(((at, count), entry.path()));
+            }
+        }
+        found.sort();
+        let Some(((_, count), _)) = found.first().cloned() else {
+            bail!(missing(format!("there is no {}/{split}-*.parquet", folder.display())));
+        };
+        if found.iter().map(|(place, _)| *place).ne((0..count).map(|at| (at, count))) {
+            let names: Vec<_> =
+                found.iter().filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy())).collect();
+            let names = names.join(", ");
+            bail!(missing(format!(
+                "{} should hold all {count} parts of {split}, but has {names}",
+                folder.display()
+            )));
+        }
+        Ok(found.into_iter().map(|(_, path)| path).collect())
+    }
+}
+
+/// Whether this is a commit, and not a branch or tag.
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn missing(cache: &Path, kind: Kind, repository: &str, what: &str) -> String {
+    let option = match kind {
+        Kind::Model => "",
+        Kind::Dataset => " --repo-type dataset",
+    };
+    format!(
+        "{repository} is not in the Hugging Face cache {}: {what}.\n\
+         Where there is a network, download it:\n    \
+         huggingface-cli download {repository}{option}\n\
+         (`hf download …` in newer versions), or copy the folder {} of another machine's cache into this one.\n\
+         HF_HUB_CACHE names another cache directory. HF_HUB_OFFLINE=1 forbids the network.",
+        cache.display(),
+        folder_name(kind, repository)
+    )
+}
+
+/// `datasets--uoft-cs--cifar10`
+fn folder_name(kind: Kind, repository: &str) -> String {
+    format!("{}--{}", kind.plural(), repository.replace('/', "--"))
+}
+
+/// The SHA-256 of a file of the cache. Large files are links to blobs that have it as their name: then it must be that.
+///
+/// # Errors
+/// If the file cannot be read, or is damaged.
+pub fn sha256(path: &Path) -> Result<String> {
+    let context = || format!("cannot read {}", path.display());
+    let mut hash = Sha256::new();
+    std::io::copy(&mut File::open(path).with_context(context)?, &mut hash).with_context(context)?;
+    let found = hex(&hash.finalize());
+    let blob = path.canonicalize().with_context(context)?;
+    let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_sha256 = name.len() == 64 && name.bytes().all(|c| c.is_ascii_hexdigit());
+    if is_sha256 && name != found {
+        bail!(
+            "{}: is damaged, its SHA-256 is {found} and not its blob's name; delete {} and download it again",
+            path.display(),
+            blob.display()
+        );
+    }
+    Ok(found)
+}
+
+/// The folder of a repository in the cache, to write into.
+pub(super) struct Folder {
+    cache: PathBuf,
+    name: String,
+    path: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn new(cache: &Path, kind: Kind, repository: &str) -> Self {
+        let name = folder_name(kind, repository);
+        Self { cache: cache.to_owned(), path: cache.join(&name), name }
+    }
+
+    fn snapshot(&self, commit: &str) -> PathBuf {
+        self.path.join("snapshots").join(commit)
+    }
+
+    /// Where the bytes of a file lie once they are verified.
+    pub(super) fn blob(&self, file: &Remote) -> PathBuf {
+        self.path.join("blobs").join(&file.hash)
+    }
+
+    /// The same while they arrive.
+    pub(super) fn incomplete(&self, file: &Remote) -> PathBuf {
+        self.path.join("blobs").join(format!("{}.incomplete", file.hash))
+    }
+
+    /// Whether a good copy of the file is in the cache, at this commit; one that is only not linked there yet is.
+    pub(super) fn has(&self, commit: &str, file: &Remote) -> Result<bool> {
+        let path = self.snapshot(commit).join(&file.name);
+        if path.is_file() && hash::matches(&path, &file.hash, file.size)? {
+            return Ok(true);
+        }
+        let blob = self.blob(file);
+        if !blob.is_file() || !hash::matches(&blob, &file.hash, file.size)? {
+            return Ok(false);
+        }
+        self.link(commit, file)?;
+        Ok(true)
+    }
+
+    /// Waits until no other process downloads the file; none does while this is held.
+    pub(super) fn lock(&self, file: &Remote, say: &dyn Fn(&str)) -> Result<File> {
+        let path = self.cache.join(".locks").join(&self.name).join(format!("{}.lock", file.hash));
+        let context =
+            || format!("cannot lock {}; HF_HUB_CACHE names another cache directory", path.display());
+        create_parent(&path)?;
+        loop {
+            let lock =
+                File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
+            if lock.try_lock().is_err() {
+                say(&format!("{}: another process downloads it; waiting", file.name));
+                lock.lock().with_context(context)?;
+            }
+            // Some versions of the Python client delete the file when they are done: then another may hold a new one.
+            let ours = lock.metadata().with_context(context)?.ino();
+            if fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Lets the verified file appear among those of a commit.
+    pub(super) fn link(&self, commit: &str, file: &Remote) -> Result<()> {
+        let path = self.snapshot(commit).join(&file.name);
+        let up = "../".repeat(file.name.split('/').count() + 1);
+        let target = format!("{up}blobs/{}", file.hash);
+        if fs::read_link(&path).is_ok_and(|there| there == Path::new(&target)) {
+            return Ok(());
+        }
+        create_parent(&path)?;
+        let new = beside(&path, &format!(".{}.link", std::process::id()));
+        let linked = match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => symlink(&target, &new).and_then(|()| fs::rename(&new, &path)),
+        };
+        linked.with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Notes which commit a branch or tag is.
+    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
+        let path = self.path.join("refs").join(revision);
+        if fs::read_to_string(&path).is_ok_and(|there| there == commit) {
+            return Ok(());
+        }
+        create_parent(&path)?;
+        let write = || -> Result<()> {
+            let folder = path.parent().context("a reference lies in a folder")?;
+            let mut file = tempfile::Builder::new().prefix(".").tempfile_in(folder)?;
+            file.write_all(commit.as_bytes())?;
+            fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Makes the folder that a file lies in.
+pub(super) fn create_parent(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the folder {}; HF_HUB_CACHE names another cache directory", folder.display())
+    })
+}
+
+/// The path of a file in the same folder, whose name has this end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(end);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache with these files in one revision of `a/b`.
+    fn cache_with(files: &[&str]) -> tempfile::TempDir {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("datasets--a--b");
+        let plain = folder.join("snapshots").join("0".repeat(40)).join("plain");
+        fs::create_dir_all(&plain).unwrap();
+        fs::create_dir_all(folder.join("refs")).unwrap();
+        fs::write(folder.join("refs/main"), "0".repeat(40)).unwrap();
+        for file in files {
+            fs::write(plain.join(file), file).unwrap();
+        }
+        cache
+    }
+
+    #[test]
+    fn all_parts_are_found_in_their_order() {
+        let cache = cache_with(&[
+            "train-00001-of-00003.parquet",
+            "train-00002-of-00003.parquet",
+            "train-00000-of-00003.parquet",
+            "test-00000-of-00001.parquet",
+            "train.txt",
+        ]);
+        let snapshot = Snapshot::find(cache.path(), "a/b").unwrap();
+        let names: Vec<_> = snapshot.shards("plain", "train").unwrap();
+        let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let expected = [0, 1, 2].map(|at| format!("train-0000{at}-of-00003.parquet"));
+        assert_eq!(names, expected);
+        let none = snapshot.shards("plain", "validation").unwrap_err().to_string();
+        assert!(none.contains("validation-*.parquet.\n"), "{none}");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_cure() {
+        let cure = "huggingface-cli download a/b --repo-type dataset";
+        let empty = tempfile::tempdir().unwrap();
+        let error = Snapshot::find(empty.path(), "a/b").unwrap_err().to_string();
+        assert!(error.contains("datasets--a--b/refs/main.\n") && error.contains(cure), "{error}");
+        assert!(error.contains("HF_HUB_CACHE") && error.contains("HF_HUB_OFFLINE"), "{error}");
+        let error = Snapshot::at(empty.path(), Kind::Model, "a/b", MAIN).unwrap_err().to_string();
+        assert!(error.contains("models--a--b/refs/main.\n") && error.contains("download a/b\n"), "{error}");
+        for files in [
+            &["train-00001-of-00002.parquet"][..],
+            &["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"],
+        ] {
+            let cache = cache_with(files);
+            let snapshot = Snapshot::find(cache.path(), "a/b").unwrap();
+            let error = snapshot.shards("plain", "train").unwrap_err().to_string();
+            assert!(error.contains("parts of train, but has ") && error.contains(files[0]), "{error}");
+            assert!(error.contains(cure), "{error}");
+        }
+        let cache = cache_with(&[]);
+        fs::write(cache.path().join("datasets--a--b/refs/main"), "../../../etc").unwrap();
+        let error = Snapshot::find(cache.path(), "a/b").unwrap_err().to_string();
+        assert!(error.contains("is not the 40 hexadecimal digits of a commit: \"../../../etc\""), "{error}");
+        fs::write(cache.path().join("datasets--a--b/refs/main"), "1".repeat(40)).unwrap();
+        let error = Snapshot::find(cache.path(), "a/b").unwrap_err().to_string();
+        assert!(error.contains(&format!("snapshots/{}.\n", "1".repeat(40))), "{error}");
+    }
+
+    #[test]
+    fn a_blob_must_have_the_hash_that_is_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (blob, link) = (folder.path().join(hex(&Sha256::digest(b"good"))), folder.path().join("x"));
+        symlink(&blob, &link).unwrap();
+        fs::write(&blob, "good").unwrap();
+        assert!(blob.ends_with(sha256(&link).unwrap()));
+        fs::write(&blob, "goof").unwrap();
+        let error = sha256(&link).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: is damaged", link.display())), "{error}");
+    }
+
+    #[test]
+    fn links_lead_to_blobs_from_any_depth() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = Folder::new(cache.path(), Kind::Model, "a/b");
+        let commit = "2".repeat(40);
+        for name in ["x", "deep/er/y"] {
+            // `git hash-object` of a file that holds `hello` and a line's end
+            let file = Remote {
+                name: name.into(),
+                size: 6,
+                hash: "ce013625030ba8dba906f756967f9e9ca394464a".into(),
+            };
+            assert!(!folder.has(&commit, &file).unwrap() || name != "x");
+            let blob = folder.blob(&file);
+            create_parent(&blob).unwrap();
+            fs::write(&blob, "hello\n").unwrap();
+            folder.link(&commit, &file).unwrap();
+            folder.link(&commit, &file).unwrap();
+            assert_eq!(fs::read_to_string(folder.snapshot(&commit).join(name)).unwrap(), "hello\n");
+            fs::write(&blob, "hullo\n").unwrap();
+            assert!(!folder.has(&commit, &file).unwrap());
+            fs::write(&blob, "hello\n").unwrap();
+            assert!(folder.has(&commit, &file).unwrap());
+        }
+        folder.refer("refs/pr/1", &commit).unwrap();
+        let snapshot = Snapshot::at(cache.path(), Kind::Model, "a/b", "refs/pr/1").unwrap();
+        assert_eq!(snapshot.names(), ["deep/er/y", "x"]);
+    }
+}

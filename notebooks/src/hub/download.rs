@@ -1,0 +1,277 @@
+//! A file's way into the cache: received beside its place, verified, and only then moved to it.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Seek as _, SeekFrom, Write as _},
+    path::PathBuf,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+use futures::StreamExt as _;
+
+use super::{
+    Settings,
+    cache::{self, Folder},
+    client::{Client, Remote},
+    hash::Hasher,
+    progress::{Progress, megabytes},
+    trouble::{self, Trouble},
+};
+
+pub(super) struct Downloads<'a> {
+    pub settings: &'a Settings,
+    pub client: &'a Client,
+    pub folder: &'a Folder,
+    pub say: &'a dyn Fn(&str),
+}
+
+/// Why receiving ended early.
+enum Broken {
+    /// The hub, or the way to it.
+    Trouble(Trouble),
+    /// This machine.
+    Disk(anyhow::Error),
+}
+
+impl Downloads<'_> {
+    /// Sees to it that the cache has these files, at this commit.
+    ///
+    /// # Errors
+    /// If one cannot be had; those before it stay.
+    pub(super) async fn fetch(&self, commit: &str, files: &[Remote]) -> Result<()> {
+        let mut missing = Vec::new();
+        for file in files {
+            if !self.folder.has(commit, file)? {
+                missing.push(file);
+            }
+        }
+        let size = missing.iter().map(|file| file.size).sum();
+        if let Some(first) = missing.first() {
+            let more =
+                if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
+            (self.say)(&format!(
+                "{}{more}, {} MB of revision {}",
+                first.name,
+                megabytes(size),
+                &commit[..12]
+            ));
+        }
+        for file in missing {
+            let lock = self.folder.lock(file, self.say)?;
+            if !self.folder.has(commit, file)? {
+                self.fetch_one(commit, file).await?;
+            }
+            drop(lock);
+        }
+        Ok(())
+    }
+
+    async fn fetch_one(&self, commit: &str, file: &Remote) -> Result<()> {
+        let (Settings { cache, tries, .. }, begun) = (self.settings, Instant::now());
+        let mut partial = Partial::open(self.folder.incomplete(file), file)?;
+        check_space(cache, file, partial.length)?;
+        let mut progress = Progress::new(file, partial.length, self.say);
+        if partial.length > 0 {
+            progress.say(&format!(
+                "{}: goes on at {} of {} MB",
+                file.name,
+                megabytes(partial.length),
+                megabytes(file.size)
+            ));
+        }
+        // Whoever gets no further than before has failed, however often the server begins anew.
+        let (mut failed, mut furthest, mut wrong) = (0, partial.length, 0);
+        loop {
+            match self.receive(commit, file, &mut partial, &mut progress).await {
+                Ok(()) if partial.is_right(file) => break,
+                Ok(()) => {
+                    wrong += 1;
+                    partial.empty()?;
+                    if wrong == 2 {
+                        partial.remove()?;
+                        bail!(
+                            "{} of {commit} came twice with other bytes than the hub says (it should have the hash \
+                             {}): nothing of it was kept; {}",
+                            file.name,
+                            file.hash,
+                            trouble::WITHOUT_MIRROR
+                        );
+                    }
+                    progress.say(&format!(
+                        "{}: its bytes are not those that the hub speaks of; once more from its beginning",
+                        file.name
+                    ));
+                }
+                Err(Broken::Disk(error)) => return Err(error),
+                Err(Broken::Trouble(trouble)) => {
+                    failed = if partial.length > furthest { 1 } else { failed + 1 };
+                    furthest = furthest.max(partial.length);
+                    if !trouble.passes || failed >= *tries {
+                        let there = match partial.length {
+                            0 => String::new(),
+                            there => format!(
+                                ": {} of {} MB are there, and another try goes on there",
+                                megabytes(there),
+                                megabytes(file.size)
+                            ),
+                        };
+                        return Err(anyhow::Error::new(trouble).context(format!("{}{there}", file.name)));
+                    }
+                    self.settings.wait(&file.name, &trouble, failed, &|line| progress.say(line)).await;
+                }
+            }
+        }
+        partial.complete(self.folder.blob(file))?;
+        self.folder.link(commit, file)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        progress.say(&format!("{}: {} MB in {seconds:.1} s, verified", file.name, megabytes(file.size)));
+        Ok(())
+    }
+
+    /// Adds what is missing to the end of what is there.
+    async fn receive(
+        &self,
+        commit: &str,
+        file: &Remote,
+        partial: &mut Partial,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), Broken> {
+        if partial.length == file.size {
+            return Ok(());
+        }
+        let asked = self.client.bytes(commit, file, partial.length).await;
+        let (from, mut bytes) = asked.map_err(Broken::Trouble)?;
+        if from < partial.length {
+            progress.say(&format!("{}: the server cannot go on in the middle; all of it comes", file.name));
+            partial.empty().map_err(Broken::Disk)?;
+        }
+        while let Some(piece) = bytes.next().await {
+            let piece = piece.map_err(|error| Broken::Trouble(self.client.failed(error, commit, file)))?;
+            let more = piece.len() as u64;
+            if partial.length + more > file.size {
+                // What was there cannot be trusted, either: its end may be another's beginning.
+                partial.empty().map_err(Broken::Disk)?;
+                let brief = format!("more came than the {} bytes that the file has", file.size);
+                return Err(Broken::Trouble(Trouble::wrong_length(brief)));
+            }
+            partial.append(&piece).map_err(Broken::Disk)?;
+            progress.arrived(more, partial.length);
+        }
+        if partial.length < file.size {
+            let brief = format!("the answer ended after {} of {} bytes", partial.length, file.size);
+            return Err(Broken::Trouble(Trouble::wrong_length(brief)));
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a file that are there so far, from its beginning, and their hash.
+struct Partial {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    size: u64,
+    name: String,
+    hash: Hasher,
+}
+
+impl Partial {
+    /// Whoever calls holds the file's lock.
+    fn open(path: PathBuf, remote: &Remote) -> Result<Self> {
+        cache::create_parent(&path)?;
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = file.with_context(|| {
+            format!("cannot write {}; HF_HUB_CACHE names another cache directory", path.display())
+        })?;
+        let name = remote.hash.clone();
+        let hash = new_hash(&name, remote.size)?;
+        let mut partial = Self { path, file, length: 0, size: remote.size, name, hash };
+        let context = || format!("cannot read {}; delete it", partial.path.display());
+        let length = partial.file.metadata().with_context(context)?.len();
+        if length > partial.size {
+            partial.empty()?;
+        } else {
+            partial.length = partial
+                .hash
+                .read(&mut partial.file)
+                .with_context(|| format!("cannot read {}; delete it", partial.path.display()))?;
+        }
+        Ok(partial)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Err(error) = self.file.write_all(bytes) {
+            return Err(self.cannot_write(error));
+        }
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Forgets everything.
+    fn empty(&mut self) -> Result<()> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        if let Err(error) = emptied {
+            return Err(self.cannot_write(error));
+        }
+        self.length = 0;
+        self.hash = new_hash(&self.name, self.size)?;
+        Ok(())
+    }
+
+    fn is_right(&self, remote: &Remote) -> bool {
+        self.length == remote.size && self.hash.clone().finish() == remote.hash
+    }
+
+    fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+
+    /// Moves it to its place, once the disk has it.
+    fn complete(self, blob: PathBuf) -> Result<()> {
+        if let Err(error) = self.file.sync_all() {
+            return Err(self.cannot_write(error));
+        }
+        fs::rename(&self.path, &blob).with_context(|| format!("cannot write {}", blob.display()))
+    }
+
+    fn cannot_write(&self, error: std::io::Error) -> anyhow::Error {
+        let cure = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                "make room and run this again, which goes on there, or let HF_HUB_CACHE name a cache directory on \
+                 another disk"
+            }
+            _ => "HF_HUB_CACHE names another cache directory",
+        };
+        anyhow::Error::from(error).context(format!(
+            "cannot write {} beyond {} of {} MB; {cure}",
+            self.path.display(),
+            megabytes(self.length),
+            megabytes(self.size)
+        ))
+    }
+}
+
+fn new_hash(name: &str, size: u64) -> Result<Hasher> {
+    Hasher::of(name, size).with_context(|| format!("{name} is no hash"))
+}
+
+/// Refuses to begin what will not fit.
+fn check_space(cache: &std::path::Path, file: &Remote, there: u64) -> Result<()> {
+    let needed = file.size - there;
+    // Who cannot say how much there is does not keep anybody from trying.
+    let Ok(disk) = rustix::fs::statvfs(cache) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if needed > free {
+        bail!(
+            "{} needs {} MB more, but only {} MB are free for the cache {}: make room, or let HF_HUB_CACHE name a \
+             cache directory on another disk",
+            file.name,
+            megabytes(needed),
+            megabytes(free),
+            cache.display()
+        );
+    }
+    Ok(())
+}

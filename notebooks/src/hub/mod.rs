@@ -1,0 +1,226 @@
+//! The Hugging Face hub: models and data sets, downloaded into the cache that its Python client uses, too.
+//!
+//! The crate `hf-hub` speaks to the hub. What it does not do is done here: a file is verified, by its size and its
+//! SHA-256 or git hash, before it appears in the cache; a download that broke off goes on where it was; what can pass
+//! is tried again; two processes do not disturb each other; and without a network the cache is enough.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `HF_ENDPOINT` | the hub's address, or a mirror's, else `https://huggingface.co` |
+//! | `HF_TOKEN` | the token, else the one in the file `HF_TOKEN_PATH`, else in `HF_HOME/token` |
+//! | `HF_HUB_CACHE` | the cache, else `HF_HOME/hub`, else `~/.cache/huggingface/hub` |
+//! | `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` | `1`, `on`, `yes` or `true`: use no network |
+//! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte after which a connection is given up, else 30 |
+//! | `IGPT_HUB_DELAY` | seconds before the second try, else 1; each further one waits twice as long |
+
+mod cache;
+mod choice;
+mod client;
+mod download;
+mod hash;
+mod progress;
+mod settings;
+mod trouble;
+
+use anyhow::{Context as _, Result, bail};
+
+pub use cache::{Snapshot, cache, sha256};
+pub use choice::{Wanted, all, part};
+pub use settings::{Settings, Token};
+
+use cache::Folder;
+use client::Client;
+use download::Downloads;
+use trouble::Trouble;
+
+/// What a repository of the hub holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A network's weights and settings.
+    Model,
+    /// Data.
+    Dataset,
+}
+
+impl Kind {
+    /// `models` or `datasets`, as the hub's addresses and the cache's folders have it.
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+}
+
+/// A branch, if no revision is named.
+const MAIN: &str = "main";
+
+/// Sees to it that the cache holds the files of `repository` (`owner/name`) that are `wanted`, at a branch, tag or
+/// commit; of the branch `main` without one. The hub is that of the environment, see [`Settings::from_environment`].
+/// `say` hears what happens, in lines.
+///
+/// No network is used if the environment forbids it, or if a commit is named and all is there. If the hub cannot be
+/// reached, but the cache holds all that is wanted of the revision as it was last seen, that is used.
+///
+/// # Errors
+/// Whatever keeps the files from being there; each message says what to do.
+pub fn ensure(
+    kind: Kind,
+    repository: &str,
+    revision: Option<&str>,
+    wanted: &Wanted<'_>,
+    say: &dyn Fn(&str),
+) -> Result<Snapshot> {
+    Settings::from_environment()?.ensure(kind, repository, revision, wanted, say)
+}
+
+impl Settings {
+    /// [`ensure`] with these settings.
+    ///
+    /// # Errors
+    /// Whatever keeps the files from being there.
+    pub fn ensure(
+        &self,
+        kind: Kind,
+        repository: &str,
+        revision: Option<&str>,
+        wanted: &Wanted<'_>,
+        say: &dyn Fn(&str),
+    ) -> Result<Snapshot> {
+        check_names(repository, revision)?;
+        let revision = revision.unwrap_or(MAIN);
+        let cached = || -> Result<Snapshot> {
+            let snapshot = Snapshot::at(&self.cache, kind, repository, revision)?;
+            wanted(&snapshot.names()).with_context(|| snapshot.to_string())?;
+            Ok(snapshot)
+        };
+        if let Some(variable) = self.offline {
+            return cached().with_context(|| {
+                format!(
+                    "{repository} is needed, but {variable} forbids the network: unset it to download what is missing"
+                )
+            });
+        }
+        let there = cached();
+        if let (Ok(snapshot), true) = (&there, cache::is_commit(revision)) {
+            return Ok(snapshot.clone());
+        }
+        let downloaded = self.download(kind, repository, revision, wanted, there.is_ok(), say);
+        match (downloaded, there) {
+            (Err(error), Ok(snapshot)) if is_unreachable(&error) => {
+                say(&format!(
+                    "{error:#}\nThe cache holds {snapshot}, as the hub had it when it was last asked: that is used"
+                ));
+                Ok(snapshot)
+            }
+            (downloaded, _) => downloaded,
+        }
+    }
+
+    fn download(
+        &self,
+        kind: Kind,
+        repository: &str,
+        revision: &str,
+        wanted: &Wanted<'_>,
+        is_there: bool,
+        say: &dyn Fn(&str),
+    ) -> Result<Snapshot> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let result = runtime.block_on(async {
+            let client = Client::new(self, kind, repository)?;
+            // Who has something to go on with need not wait long.
+            let tries = if is_there { 2 } else { self.tries };
+            let state = self.persist(repository, tries, say, || client.state(revision)).await?;
+            let names = wanted(&state.files)
+                .with_context(|| format!("{repository} at revision {}, as the hub has it", state.commit))?;
+            let mut files = Vec::new();
+            for name in names {
+                files.push(
+                    self.persist(&name, self.tries, say, || client.describe(&state.commit, &name)).await?,
+                );
+            }
+            let folder = Folder::new(&self.cache, kind, repository);
+            let downloads = Downloads { settings: self, client: &client, folder: &folder, say };
+            downloads.fetch(&state.commit, &files).await?;
+            if revision != state.commit {
+                folder.refer(revision, &state.commit)?;
+            }
+            Snapshot::at(&self.cache, kind, repository, &state.commit)
+        });
+        // Looking up a name may take longer than anybody wants to wait.
+        runtime.shutdown_background();
+        result
+    }
+
+    /// Tries again what can pass, at most `tries` times in all.
+    async fn persist<T, F: Future<Output = Result<T, Trouble>>>(
+        &self,
+        what: &str,
+        tries: u32,
+        say: &dyn Fn(&str),
+        mut request: impl FnMut() -> F,
+    ) -> Result<T> {
+        let mut failed = 0;
+        loop {
+            let trouble = match request().await {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => trouble,
+            };
+            failed += 1;
+            if !trouble.passes || failed >= tries {
+                return Err(trouble.into());
+            }
+            self.wait(what, &trouble, failed, say).await;
+        }
+    }
+
+    /// Waits before another try: twice as long after each failure, or as long as the hub asks.
+    async fn wait(&self, what: &str, trouble: &Trouble, failed: u32, say: &dyn Fn(&str)) {
+        let longest = std::time::Duration::from_secs(300);
+        let delay = self.delay.saturating_mul(1 << failed.saturating_sub(1).min(8));
+        let delay = trouble.wait.unwrap_or(delay).max(self.delay).min(longest);
+        say(&format!("{what}: {}; trying again in {:.1} s", trouble.brief, delay.as_secs_f64()));
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Whether the cache may stand in for the hub.
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.unreachable)
+}
+
+/// Names become folders of the cache: they must not lead elsewhere.
+fn check_names(repository: &str, revision: Option<&str>) -> Result<()> {
+    let is_good = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+    };
+    if repository.split('/').count() != 2 || !repository.split('/').all(is_good) {
+        bail!("{repository:?} is not the name of a repository, like openai/imagegpt-small");
+    }
+    if let Some(revision) = revision.filter(|revision| !revision.split('/').all(is_good)) {
+        bail!("{revision:?} is not the name of a branch or tag, nor a commit");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        for good in ["openai/imagegpt-small", "uoft-cs/cifar10", "a/b_c.d"] {
+            check_names(good, Some("refs/pr/1")).unwrap();
+        }
+        for bad in ["", "a", "a/", "/b", "a/b/c", "a/..", "../b", "a b/c", "a/b?c"] {
+            let error = check_names(bad, None).unwrap_err().to_string();
+            assert!(error.contains("is not the name of a repository"), "{error}");
+        }
+        for bad in ["", "../main", "a//b", "/main", "a\nb"] {
+            assert!(check_names("a/b", Some(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

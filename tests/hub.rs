@@ -1,0 +1,478 @@
+//! Downloads from a hub that misbehaves: what a person is told, what arrives, and that nothing bad stays in the cache.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use igpt_notebooks::hub::{self, Kind, Settings};
+use igpt_tests::{
+    igpt,
+    stub_hub::{Fault, Request, StubHub, blob_name},
+};
+
+const REPOSITORY: &str = "openai/imagegpt-small";
+const ONE: &str = "1111111111111111111111111111111111111111";
+const TWO: &str = "2222222222222222222222222222222222222222";
+const WEIGHTS: &str = "pytorch_model.bin";
+
+/// A hub with one commit, and an empty cache.
+struct Place {
+    hub: StubHub,
+    folder: tempfile::TempDir,
+    weights: Vec<u8>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let hub = StubHub::new(REPOSITORY);
+        let weights: Vec<u8> =
+            (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        hub.commit(ONE, &files(&weights, "{}"));
+        Self { hub, folder: tempfile::tempdir().unwrap(), weights }
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    fn model(&self) -> PathBuf {
+        self.cache().join("models--openai--imagegpt-small")
+    }
+
+    fn blob(&self, end: &str) -> PathBuf {
+        self.model().join("blobs").join(blob_name(&self.weights) + end)
+    }
+
+    /// `igpt fetch imagegpt-small` from this hub.
+    fn fetch(&self) -> Command {
+        self.fetch_by(igpt(), &["fetch", "imagegpt-small"])
+    }
+
+    fn fetch_by(&self, mut command: Command, arguments: &[&str]) -> Command {
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if ["HF_", "HUGGING", "TRANSFORMERS_"].iter().any(|start| name.starts_with(start))
+                || name.to_lowercase().ends_with("_proxy")
+            {
+                command.env_remove(name);
+            }
+        }
+        command.args(arguments).env("HF_ENDPOINT", &self.hub.endpoint);
+        command.env("HF_HOME", self.folder.path()).env("HF_HUB_CACHE", self.cache());
+        command.env("IGPT_HUB_DELAY", "0.01").env("HF_HUB_DOWNLOAD_TIMEOUT", "20");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Settings of the same, without the command.
+    fn settings(&self) -> Settings {
+        Settings {
+            endpoint: self.hub.endpoint.clone(),
+            token: None,
+            cache: self.cache(),
+            offline: None,
+            timeout: Duration::from_secs(20),
+            delay: Duration::from_millis(10),
+            tries: 3,
+        }
+    }
+
+    fn succeeds(&self, command: &mut Command) -> String {
+        let (out, errors, good) = said(&command.output().unwrap());
+        assert!(good, "{out}{errors}");
+        self.check();
+        assert!(self.arrived(ONE) || self.arrived(TWO), "{out}");
+        out
+    }
+
+    /// The error, without its first word; the lines before it.
+    fn fails(&self, command: &mut Command) -> (String, String) {
+        let (out, errors, good) = said(&command.output().unwrap());
+        assert!(!good, "{out}{errors}");
+        self.check();
+        let error = errors.strip_prefix("error: ").unwrap_or_else(|| panic!("{errors}"));
+        (error.to_owned(), out)
+    }
+
+    /// Whether the weights of a commit are there.
+    fn arrived(&self, commit: &str) -> bool {
+        let folder = self.model().join("snapshots").join(commit);
+        fs::read(folder.join(WEIGHTS)).is_ok_and(|bytes| bytes == self.weights)
+            && folder.join("config.json").is_file()
+            && folder.join("preprocessor_config.json").is_file()
+            && !folder.join("README.md").exists()
+    }
+
+    /// Every blob has the hash that is its name, every link leads to one, every reference to a commit that is there.
+    fn check(&self) {
+        let names = |folder: &str| {
+            let entries = fs::read_dir(self.model().join(folder)).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        for blob in names("blobs").iter().filter(|path| path.extension().is_none()) {
+            assert!(blob.ends_with(blob_name(&fs::read(blob).unwrap())), "{}", blob.display());
+        }
+        for link in names("snapshots").iter().flat_map(|commit| fs::read_dir(commit).unwrap()) {
+            let link = link.unwrap().path();
+            let target = fs::read_link(&link).unwrap();
+            assert!(target.starts_with("../../blobs") && link.is_file(), "{}", link.display());
+        }
+        for reference in names("refs") {
+            let commit = fs::read_to_string(&reference).unwrap();
+            assert!(self.arrived(&commit), "{}", reference.display());
+        }
+    }
+
+    /// The ranges of the requests for the weights' bytes.
+    fn ranges(&self) -> Vec<Option<String>> {
+        let bytes = |request: &Request| request.elsewhere && request.method == "GET";
+        self.hub.log().into_iter().filter(bytes).map(|request| request.range).collect()
+    }
+}
+
+/// The files of a commit.
+fn files(weights: &[u8], config: &str) -> [(&'static str, Vec<u8>); 4] {
+    [
+        ("README.md", b"not wanted".to_vec()),
+        ("config.json", config.into()),
+        ("preprocessor_config.json", b"{\"clusters\": []}".to_vec()),
+        (WEIGHTS, weights.to_vec()),
+    ]
+}
+
+/// Standard output, standard error, and whether it ended well.
+fn said(output: &Output) -> (String, String, bool) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.success())
+}
+
+fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn files_arrive_once_and_are_repaired() {
+    let place = Place::new();
+    let out = place.succeeds(&mut place.fetch());
+    contains_all(&out, &["pytorch_model.bin: 3.0 MB in ", ", verified", "revision 111111111111 is whole"]);
+    assert_eq!(fs::read_to_string(place.model().join("refs/main")).unwrap(), ONE);
+    assert_eq!(place.ranges(), [None]);
+    place.succeeds(&mut place.fetch());
+    assert!(place.ranges().is_empty());
+
+    // A blob in which a byte flipped.
+    let mut bad = place.weights.clone();
+    bad[7] ^= 1;
+    fs::write(place.blob(""), &bad).unwrap();
+    place.succeeds(&mut place.fetch());
+    assert_eq!(place.ranges(), [None]);
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let place = Place::new();
+    let (error, _) = place.fails(&mut place.fetch_by(igpt(), &["fetch", "imagegpt-large"]));
+    contains_all(
+        &error,
+        &["has no model openai/imagegpt-large", "check the name and HF_ENDPOINT", "HF_TOKEN"],
+    );
+
+    place.hub.commit(TWO, &files(&place.weights, "{}")[..3]);
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &[TWO, "neither model.safetensors, nor ", "nor pytorch_model.bin"]);
+
+    place.hub.commit(TWO, &files(&place.weights, "{}"));
+    place.hub.plan("HEAD", "config.json", 1, Fault::Status(404, "X-Error-Code: EntryNotFound\r\n", ""));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &["does not have the file config.json", "try again later"]);
+
+    let wanted = hub::all(|name| name == "config.json");
+    let ensure = |revision: &str| {
+        place.settings().ensure(Kind::Model, REPOSITORY, Some(revision), &wanted, &|line| println!("{line}"))
+    };
+    let error = format!("{:#}", ensure("v9").unwrap_err());
+    contains_all(&error, &["has no revision v9", "name a branch, a tag or a commit"]);
+    // Of an older commit only what is wanted; the second time without a question.
+    place.hub.log();
+    assert_eq!(ensure(ONE).unwrap().names(), ["config.json"]);
+    assert!(!place.hub.log().is_empty());
+    assert_eq!(ensure(ONE).unwrap().revision, ONE);
+    assert!(place.hub.log().is_empty());
+    let error = format!("{:#}", ensure("../../x").unwrap_err());
+    assert!(error.starts_with("\"../../x\" is not the name of a branch"), "{error}");
+}
+
+#[test]
+fn who_may_not_is_told_how_to() {
+    let place = Place::new();
+    place.hub.plan("GET", "/api/", 2, Fault::Status(401, "X-Error-Message: Invalid credentials\r\n", ""));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(
+        &error,
+        &["401", "Invalid credentials", "set HF_TOKEN to a token of yours", "/settings/tokens"],
+    );
+    let (error, _) = place.fails(place.fetch().env("HF_TOKEN", "hf_old"));
+    contains_all(&error, &["see whether the token in HF_TOKEN is valid"]);
+    assert!(!error.contains("hf_old"), "{error}");
+
+    place.hub.plan("GET", "/api/", 1, Fault::Status(401, "X-Error-Code: RepoNotFound\r\n", ""));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &["has no model openai/imagegpt-small", "or it is private"]);
+
+    let page = "<!DOCTYPE html><html><head><title>Blocked by your school</title></head></html>";
+    place.hub.plan("GET", "/resolve/", 1, Fault::Status(403, "Content-Type: text/html\r\n", page));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(
+        &error,
+        &[
+            "403 Forbidden",
+            "Blocked by your school",
+            "accept its conditions at ",
+            "/openai/imagegpt-small in a browser",
+        ],
+    );
+    place.succeeds(&mut place.fetch());
+}
+
+/// What a firewall or a hotel's network answers.
+#[test]
+fn a_web_page_is_not_taken_for_the_hub() {
+    let place = Place::new();
+    let page = Fault::Status(200, "Content-Type: text/html\r\n", "<html><title>Log in</title></html>");
+    place.hub.plan("GET", "/api/", 1, page.clone());
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &["is not the hub", "log-in in a browser"]);
+    place.hub.plan("PART", WEIGHTS, 9, page);
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(
+        &error,
+        &["pytorch_model.bin", "the answer ended after 34 of 3000000 bytes; try again later"],
+    );
+    assert!(!place.blob("").exists());
+}
+
+#[test]
+fn what_can_pass_is_tried_again() {
+    let place = Place::new();
+    place.hub.plan("GET", "/api/", 1, Fault::Status(500, "", ""));
+    place.hub.plan("HEAD", "config.json", 1, Fault::Status(503, "", ""));
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Status(429, "Retry-After: 1\r\n", ""));
+    let begun = Instant::now();
+    let out = place.succeeds(&mut place.fetch());
+    assert!(begun.elapsed() >= Duration::from_secs(1), "Retry-After is kept to");
+    contains_all(&out, &["it answers 500", "it answers 503", "too many requests", "trying again in 1.0 s"]);
+
+    let place = Place::new();
+    place.hub.plan("GET", "/api/", 99, Fault::Status(502, "", ""));
+    let (error, out) = place.fails(&mut place.fetch());
+    contains_all(&error, &["is out of order: it answers 502", "try again later"]);
+    assert_eq!(out.matches("trying again").count(), 4, "{out}");
+}
+
+#[test]
+fn a_broken_download_goes_on_where_it_was() {
+    for fault in [Fault::Reset(1_000_000), Fault::Cut(1_000_000), Fault::CutUnannounced(1_000_000)] {
+        let place = Place::new();
+        place.hub.plan("PART", WEIGHTS, 1, fault.clone());
+        let out = place.succeeds(&mut place.fetch());
+        assert!(out.contains("trying again"), "{out}");
+        assert_eq!(place.ranges(), [None, Some("bytes=1000000-2999999".into())], "{fault:?}");
+    }
+    // A server that cannot begin in the middle, and one that never gets any further.
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Cut(1_000_000));
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Whole);
+    let out = place.succeeds(&mut place.fetch());
+    contains_all(&out, &["cannot go on in the middle"]);
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 99, Fault::Cut(0));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &["pytorch_model.bin: the connection broke off: ", "check the network"]);
+    assert_eq!(place.ranges().len(), 5);
+}
+
+#[test]
+fn wrong_bytes_never_appear() {
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Wrong);
+    let out = place.succeeds(&mut place.fetch());
+    contains_all(&out, &["once more from its beginning"]);
+
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 9, Fault::Wrong);
+    place.hub.plan("GET", "/preprocessor_config.json", 1, Fault::Wrong);
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &["pytorch_model.bin", "came twice with other bytes", "try again later"]);
+    assert!(!place.blob("").exists() && !place.blob(".incomplete").exists());
+    assert!(!place.model().join("refs/main").exists());
+
+    // What another process left is not trusted, whether it is too short or too long.
+    for left in [vec![7; 1000], vec![7; 3_000_000], vec![7; 3_000_001]] {
+        let place = Place::new();
+        fs::create_dir_all(place.model().join("blobs")).unwrap();
+        fs::write(place.blob(".incomplete"), left).unwrap();
+        place.succeeds(&mut place.fetch());
+    }
+}
+
+#[test]
+fn a_slow_server_is_waited_for_and_a_silent_one_is_not() {
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Drip(Duration::from_millis(150)));
+    let out = place.succeeds(place.fetch().env("HF_HUB_DOWNLOAD_TIMEOUT", "1"));
+    contains_all(&out, &[" of 3.0 MB, ", " MB/s, ", " s left"]);
+
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Stall(500_000));
+    let out = place.succeeds(place.fetch().env("HF_HUB_DOWNLOAD_TIMEOUT", "0.5"));
+    contains_all(&out, &["trying again"]);
+    assert_eq!(place.ranges(), [None, Some("bytes=500000-2999999".into())]);
+}
+
+#[test]
+fn the_token_stays_with_the_hub() {
+    let place = Place::new();
+    fs::write(place.folder.path().join("token"), "hf_of_the_file\n").unwrap();
+    place.succeeds(&mut place.fetch());
+    let log = place.hub.log();
+    assert!(log.iter().any(|request| request.elsewhere));
+    for request in log {
+        let expected = (!request.elsewhere).then(|| "Bearer hf_of_the_file".to_owned());
+        assert_eq!(request.authorization, expected, "{} {}", request.method, request.path);
+    }
+}
+
+#[test]
+fn a_new_revision_stands_beside_the_old_one() {
+    let place = Place::new();
+    place.succeeds(&mut place.fetch());
+    place.ranges();
+    place.hub.commit(TWO, &files(&place.weights, "{\"n_layer\": 24}"));
+    // Until all of it is there, the old one is what `main` is.
+    place.hub.plan("GET", "config.json", 9, Fault::Wrong);
+    place.fails(&mut place.fetch());
+    assert_eq!(fs::read_to_string(place.model().join("refs/main")).unwrap(), ONE);
+    place.hub.heal();
+    place.succeeds(&mut place.fetch());
+    assert!(place.arrived(ONE) && place.arrived(TWO));
+    assert_eq!(fs::read_to_string(place.model().join("refs/main")).unwrap(), TWO);
+    // The weights are the same.
+    assert!(place.ranges().is_empty());
+}
+
+/// A limit on the size of files stands for the end of the disk.
+#[test]
+fn a_full_disk_is_named_and_the_download_goes_on_later() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""]).arg(igpt().get_program());
+    let (error, _) = place.fails(&mut place.fetch_by(command, &["fetch", "imagegpt-small"]));
+    contains_all(&error, &["cannot write ", "of 3.0 MB; make room and run this again", "HF_HUB_CACHE"]);
+    assert!(!place.blob("").exists());
+    let there = fs::metadata(place.blob(".incomplete")).unwrap().size();
+    assert!(there >= 1_000_000, "{there}");
+    place.ranges();
+    place.succeeds(&mut place.fetch());
+    assert_eq!(place.ranges(), [Some(format!("bytes={there}-2999999"))]);
+}
+
+#[test]
+fn two_processes_share_one_download() {
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Drip(Duration::from_millis(50)));
+    let children: Vec<_> = (0..3).map(|_| place.fetch().spawn().unwrap()).collect();
+    let outputs: Vec<_> =
+        children.into_iter().map(|child| said(&child.wait_with_output().unwrap())).collect();
+    assert!(outputs.iter().all(|(_, _, good)| *good), "{outputs:?}");
+    assert!(outputs.iter().any(|(out, _, _)| out.contains("another process downloads it; waiting")));
+    place.check();
+    assert!(place.arrived(ONE));
+    assert_eq!(place.ranges(), [None]);
+}
+
+#[test]
+fn who_was_killed_goes_on() {
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Stall(1_500_000));
+    let mut child = place.fetch().spawn().unwrap();
+    let begun = Instant::now();
+    while !fs::metadata(place.blob(".incomplete")).is_ok_and(|there| there.size() == 1_500_000) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "half of it arrives");
+        thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.check();
+    assert!(!place.arrived(ONE));
+    place.ranges();
+    let out = place.succeeds(&mut place.fetch());
+    contains_all(&out, &["pytorch_model.bin: goes on at 1.5 of 3.0 MB"]);
+    assert_eq!(place.ranges(), [Some("bytes=1500000-2999999".into())]);
+}
+
+#[test]
+fn offline_nothing_is_asked() {
+    let place = Place::new();
+    for variable in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
+        let (error, _) = place.fails(place.fetch().env(variable, "1"));
+        contains_all(
+            &error,
+            &[
+                &format!("{variable} forbids the network: unset it"),
+                "openai/imagegpt-small is not in the Hugging Face cache",
+                "huggingface-cli download openai/imagegpt-small\n",
+            ],
+        );
+    }
+    assert!(place.hub.log().is_empty());
+    place.succeeds(&mut place.fetch());
+    place.hub.log();
+    place.succeeds(place.fetch().env("HF_HUB_OFFLINE", "true"));
+    fs::remove_file(place.model().join("snapshots").join(ONE).join("config.json")).unwrap();
+    let output = place.fetch().env("HF_HUB_OFFLINE", "1").output().unwrap();
+    contains_all(&said(&output).1, &["there is no config.json", "forbids the network"]);
+    assert!(place.hub.log().is_empty());
+}
+
+#[test]
+fn without_a_network_the_cache_is_enough() {
+    let place = Place::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = |endpoint: &str| {
+        let mut command = place.fetch();
+        command.env("HF_ENDPOINT", endpoint);
+        command
+    };
+    for endpoint in [format!("http://{closed}"), "http://no.such.host.invalid".into()] {
+        let (error, out) = place.fails(&mut away(&endpoint));
+        contains_all(&error, &[&format!("cannot reach {endpoint}"), "check the network", "HF_ENDPOINT"]);
+        assert_eq!(out.matches("trying again").count(), 4, "{out}");
+    }
+    assert!(!place.cache().exists());
+    place.succeeds(&mut place.fetch());
+    let out = place.succeeds(&mut away(&format!("http://{closed}")));
+    contains_all(
+        &out,
+        &["cannot reach http://", "The cache holds openai/imagegpt-small at revision 1111", "is used"],
+    );
+    let (error, _) = place.fails(&mut away("nonsense"));
+    contains_all(&error, &["HF_ENDPOINT is \"nonsense\""]);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_named() {
+    let place = Place::new();
+    fs::write(place.cache(), "a file where the folder should be").unwrap();
+    let output = place.fetch().output().unwrap();
+    let error = said(&output).1;
+    contains_all(&error, &["error: cannot ", "HF_HUB_CACHE names another"]);
+    assert!(place.cache().is_file());
+}

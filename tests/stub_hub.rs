@@ -1,0 +1,298 @@
+//! A hub on this machine, with the requests and answers of the real one: a repository's state in JSON, small files as
+//! they are, large ones by way of another server. It misbehaves on demand.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use serde_json::json;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+/// Files from this size on lie on the other server, and are named by their SHA-256.
+const LARGE: usize = 10_000;
+
+/// What goes wrong, instead of the right answer.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// This status, with these header lines and this body.
+    Status(u16, &'static str, &'static str),
+    /// The connection is reset after so many bytes.
+    Reset(usize),
+    /// The connection is closed after so many bytes, although more were promised.
+    Cut(usize),
+    /// The same, without a promise of how many come.
+    CutUnannounced(usize),
+    /// After so many bytes nothing comes any more.
+    Stall(usize),
+    /// The bytes come in twenty pieces with this pause between two.
+    Drip(Duration),
+    /// One byte is another.
+    Wrong,
+    /// All comes, although a part was asked for.
+    Whole,
+}
+
+/// A request that came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `HEAD`, `GET`
+    pub method: String,
+    /// The path, with the query.
+    pub path: String,
+    /// Whether it went to the other server.
+    pub elsewhere: bool,
+    /// The header `Range`.
+    pub range: Option<String>,
+    /// The header `Authorization`.
+    pub authorization: Option<String>,
+}
+
+/// Requests whose path contains this get this fault, so many times.
+struct Planned {
+    method: &'static str,
+    part: &'static str,
+    fault: Fault,
+    times: usize,
+}
+
+#[derive(Default)]
+struct State {
+    repository: String,
+    /// Which commit the branch `main` is.
+    main: String,
+    commits: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    planned: Vec<Planned>,
+    log: Vec<Request>,
+    elsewhere: u16,
+}
+
+/// The hub; it serves until the test ends.
+pub struct StubHub {
+    /// Its address, for `HF_ENDPOINT`.
+    pub endpoint: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl StubHub {
+    /// A hub with one model, which has no commit yet.
+    pub fn new(repository: &str) -> Self {
+        let state = Arc::new(Mutex::new(State { repository: repository.into(), ..State::default() }));
+        let port = serve(&state, false);
+        let elsewhere = serve(&state, true);
+        lock(&state).elsewhere = elsewhere;
+        Self { endpoint: format!("http://127.0.0.1:{port}"), state }
+    }
+
+    /// Adds a commit, which `main` is from now on.
+    pub fn commit(&self, commit: &str, files: &[(&str, Vec<u8>)]) {
+        let mut state = lock(&self.state);
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
+        state.commits.insert(commit.into(), files);
+        state.main = commit.into();
+    }
+
+    /// The next `times` requests by `method` whose path contains `part` go wrong. The method `PART` stands for the bytes
+    /// of a large file, which the other server gives.
+    pub fn plan(&self, method: &'static str, part: &'static str, times: usize, fault: Fault) {
+        lock(&self.state).planned.push(Planned { method, part, fault, times });
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        lock(&self.state).planned.clear();
+    }
+
+    /// What was asked since the last call.
+    pub fn log(&self) -> Vec<Request> {
+        std::mem::take(&mut lock(&self.state).log)
+    }
+}
+
+/// The name of the blob of these bytes in a cache.
+pub fn blob_name(bytes: &[u8]) -> String {
+    if bytes.len() >= LARGE {
+        return format!("{:x}", Sha256::digest(bytes));
+    }
+    format!("{:x}", Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no request panicked")
+}
+
+/// Answers on a port of its own from now on.
+fn serve(state: &Arc<Mutex<State>>, elsewhere: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    let state = Arc::clone(state);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let state = Arc::clone(&state);
+            // Whoever asked may be gone before the answer.
+            thread::spawn(move || answer(stream, &state, elsewhere).ok());
+        }
+    });
+    port
+}
+
+fn answer(stream: TcpStream, state: &Mutex<State>, elsewhere: bool) -> std::io::Result<()> {
+    let Some(request) = read(&stream, elsewhere)? else { return Ok(()) };
+    let mut state = lock(state);
+    state.log.push(request.clone());
+    let fault = state.fault(&request);
+    let reply = state.reply(&request);
+    drop(state);
+    reply.send(stream, &request, fault)
+}
+
+/// The next request of a connection.
+fn read(stream: &TcpStream, elsewhere: bool) -> std::io::Result<Option<Request>> {
+    let mut lines = BufReader::new(stream).lines();
+    let Some(first) = lines.next().transpose()? else { return Ok(None) };
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut request = Request { method, path, elsewhere, range: None, authorization: None };
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            break;
+        }
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        match name.to_lowercase().as_str() {
+            "range" => request.range = Some(value.into()),
+            "authorization" => request.authorization = Some(value.into()),
+            _ => {}
+        }
+    }
+    Ok(Some(request))
+}
+
+impl State {
+    fn fault(&mut self, request: &Request) -> Option<Fault> {
+        let is_meant = |planned: &&mut Planned| {
+            let method = match planned.method {
+                "PART" => request.elsewhere && request.method == "GET",
+                method => !request.elsewhere && request.method == method,
+            };
+            planned.times > 0 && method && request.path.contains(planned.part)
+        };
+        let planned = self.planned.iter_mut().find(is_meant)?;
+        planned.times -= 1;
+        Some(planned.fault.clone())
+    }
+
+    fn reply(&self, request: &Request) -> Reply {
+        let path = request.path.as_str();
+        let api = format!("/api/models/{}/revision/", self.repository);
+        let files = format!("/{}/resolve/", self.repository);
+        if let Some(revision) = path.strip_prefix(&api) {
+            let commit = if revision == "main" { &self.main } else { revision };
+            let Some(files) = self.commits.get(commit) else {
+                return Reply::new(
+                    404,
+                    "X-Error-Code: RevisionNotFound\r\n",
+                    "{\"error\": \"Invalid rev id\"}",
+                );
+            };
+            let siblings: Vec<_> = files.keys().map(|name| json!({"rfilename": name})).collect();
+            let body = json!({"id": self.repository, "sha": commit, "siblings": siblings}).to_string();
+            return Reply::new(200, "Content-Type: application/json\r\n", body);
+        }
+        if path.starts_with("/api/") {
+            return Reply::new(
+                404,
+                "X-Error-Code: RepoNotFound\r\n",
+                "{\"error\": \"Repository not found\"}",
+            );
+        }
+        // The other server has the same paths.
+        let file = path.strip_prefix(&files).and_then(|rest| rest.split_once('/'));
+        let Some(bytes) = file.and_then(|(commit, name)| self.commits.get(commit)?.get(name)) else {
+            return Reply::new(404, "X-Error-Code: EntryNotFound\r\n", "Entry not found");
+        };
+        let hash = blob_name(bytes);
+        if bytes.len() >= LARGE && !request.elsewhere {
+            let headers = format!(
+                "Location: http://localhost:{}{path}\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\n",
+                self.elsewhere,
+                bytes.len()
+            );
+            return Reply::new(302, headers, "Found. Redirecting");
+        }
+        let etag = if request.elsewhere { "another" } else { &hash };
+        Reply::new(200, format!("ETag: \"{etag}\"\r\nAccept-Ranges: bytes\r\n"), bytes.clone())
+    }
+}
+
+struct Reply {
+    status: u16,
+    /// Each with its line's end.
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn new(status: u16, headers: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: headers.into(), body: body.into() }
+    }
+
+    fn send(mut self, mut stream: TcpStream, request: &Request, fault: Option<Fault>) -> std::io::Result<()> {
+        if let Some(Fault::Status(status, headers, body)) = fault {
+            self = Self::new(status, headers, body);
+        }
+        let start: Option<usize> = request
+            .range
+            .as_ref()
+            .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+        if let (Some(start), 200, false) = (start, self.status, matches!(fault, Some(Fault::Whole))) {
+            let all = self.body.len();
+            self.status = 206;
+            self.headers += &format!("Content-Range: bytes {start}-{}/{all}\r\n", all - 1);
+            self.body.drain(..start);
+        }
+        let length = match fault {
+            Some(Fault::CutUnannounced(_)) => String::new(),
+            _ => format!("Content-Length: {}\r\n", self.body.len()),
+        };
+        let head =
+            format!("HTTP/1.1 {} Stub\r\n{}{length}Connection: close\r\n\r\n", self.status, self.headers);
+        stream.write_all(head.as_bytes())?;
+        if request.method == "HEAD" {
+            return Ok(());
+        }
+        let middle = self.body.len() / 2;
+        match fault {
+            Some(Fault::Reset(after)) => {
+                stream.write_all(&self.body[..after])?;
+                // What was sent arrives first.
+                thread::sleep(Duration::from_millis(200));
+                rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+            }
+            Some(Fault::Cut(after) | Fault::CutUnannounced(after)) => {
+                stream.write_all(&self.body[..after.min(self.body.len())])?;
+            }
+            Some(Fault::Stall(after)) => {
+                stream.write_all(&self.body[..after])?;
+                thread::sleep(Duration::from_secs(60));
+            }
+            Some(Fault::Drip(pause)) => {
+                for piece in self.body.chunks(self.body.len().div_ceil(20).max(1)) {
+                    stream.write_all(piece)?;
+                    thread::sleep(pause);
+                }
+            }
+            Some(Fault::Wrong) => {
+                self.body[middle] ^= 1;
+                stream.write_all(&self.body)?;
+            }
+            _ => stream.write_all(&self.body)?,
+        }
+        Ok(())
+    }
+}
