@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Modules that show, find or keep results, but decide no number of one.
-const NO_NUMBERS: [&str; 12] =
-    ["atomic", "error", "lib", "live", "notebook", "paper", "prelude", "profile", "root", "show", "stop", "store"];
+const NO_NUMBERS: [&str; 12] = [
+    "atomic", "error", "lib", "live", "notebook", "paper", "prelude", "profile", "root", "show", "stop",
+    "store",
+];
 
 type Failure = Box<dyn std::error::Error>;
 
