@@ -8,6 +8,6 @@ mod reference;
 pub use config::Config;
 pub use network::{Batch, Network, Objective, Precision};
 pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};
-pub use reference::{ImageGpt, Reference};
 #[cfg(test)]
 pub(crate) use reference::logits_without_start;
+pub use reference::{ImageGpt, Reference};

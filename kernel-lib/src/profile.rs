@@ -283,7 +283,10 @@ mod tests {
             assert!(text.starts_with(&format!("Profile {name}")), "{text}");
         }
         let quick = Profile::named("quick").unwrap().config();
-        assert_eq!(quick, Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16, inner: None });
+        assert_eq!(
+            quick,
+            Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16, inner: None }
+        );
         let cifar = Profile::named("cifar").unwrap().config();
         assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles");

@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn matrices_decay_and_nothing_else() {
         let layout =
-            Layout::new(Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None }).unwrap();
+            Layout::new(Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None })
+                .unwrap();
         let groups = decays(&layout);
         assert_eq!(groups.last().unwrap().0.end, layout.len());
         let decaying: usize = groups.iter().filter(|(_, decays)| *decays).map(|(range, _)| range.len()).sum();

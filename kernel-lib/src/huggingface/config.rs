@@ -3,7 +3,7 @@
 use crate::model::Config;
 use crate::{Error, Result};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// What a `config.json` says of the network. Fields that are not there have the values that transformers gives them;
@@ -55,12 +55,16 @@ pub(super) fn read(path: &Path) -> Result<Config> {
 
 /// The network of a `config.json`, or why it is none of ours.
 fn parse(bytes: &[u8]) -> Result<Config, String> {
-    let theirs: Theirs =
-        serde_json::from_slice(bytes).map_err(|e| format!("not the configuration of an ImageGPT: {e}"))?;
+    let none = |e: serde_json::Error| format!("not the configuration of an ImageGPT: {e}");
+    // An object: of a list serde would make one, too.
+    let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(none)?;
+    let theirs: Theirs = serde_json::from_value(object.into()).map_err(none)?;
     let ours = Theirs::default();
     let differs = |field: &str, theirs: Value, ours: Value| match theirs == ours {
         true => Ok(()),
-        false => Err(format!("{field} is {theirs}; the networks here have {ours} and would compute something else")),
+        false => Err(format!(
+            "{field} is {theirs}; the networks here have {ours} and would compute something else"
+        )),
     };
     // As f32: some files have what 1e-5 is in f32.
     let epsilon = |epsilon: f64| json!(f64::from(epsilon as f32));
@@ -80,7 +84,8 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
         differs(field, json!(theirs), json!(ours))?;
     }
     // The last of their tokens is the start, which is no colour.
-    let vocabulary = theirs.vocab_size.checked_sub(1).ok_or("vocab_size is 0; it counts the colours and the start")?;
+    let vocabulary =
+        theirs.vocab_size.checked_sub(1).ok_or("vocab_size is 0; it counts the colours and the start")?;
     let mut config = Config {
         layers: theirs.n_layer,
         width: theirs.n_embd,
@@ -135,7 +140,10 @@ mod tests {
         }
         // What is not said is as transformers has it, and four times the width is what it is without saying.
         assert_eq!(parse(b"{}").unwrap(), usual);
-        assert_eq!(parse(br#"{"n_inner": 2048, "layer_norm_epsilon": 9.999999747378752e-06}"#).unwrap(), usual);
+        assert_eq!(
+            parse(br#"{"n_inner": 2048, "layer_norm_epsilon": 9.999999747378752e-06}"#).unwrap(),
+            usual
+        );
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) fn places(layout: &Layout) -> Vec<Place> {
                 };
                 let range = Some(entry.range.clone());
                 places.push(Place { name: format!("{name}.weight"), shape, range });
-                let bias = bias.map(|out| Place { name: format!("{name}.bias"), shape: vec![out], range: None });
+                let bias =
+                    bias.map(|out| Place { name: format!("{name}.bias"), shape: vec![out], range: None });
                 places.extend(bias);
             }
         }
@@ -87,9 +88,9 @@ fn account(config: &Config, places: &[Place], tensors: &Tensors<'_>) -> Result<(
     }
     let mut expected: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
     expected.sort_unstable();
-    let unexpected = tensors.keys().filter(|name| {
-        expected.binary_search(&name.as_str()).is_err() && !is_buffer(name, config.layers)
-    });
+    let unexpected = tensors
+        .keys()
+        .filter(|name| expected.binary_search(&name.as_str()).is_err() && !is_buffer(name, config.layers));
     let unexpected: Vec<String> = unexpected.cloned().collect();
     let parts = [("missing: ", missing), ("unexpected: ", unexpected), ("", other)].map(|(what, names)| {
         const SHOWN: usize = 6;

@@ -317,8 +317,13 @@ impl<'a> Machine<'a> {
         let Value::Tuple(id) = id else {
             return Err(format!("{} is no storage", id.what()));
         };
-        let &[Value::Str("storage"), Value::StorageType(kind), Value::Str(key), Value::Str(_), Value::Int(len)] =
-            &self.tuples[id][..]
+        let &[
+            Value::Str("storage"),
+            Value::StorageType(kind),
+            Value::Str(key),
+            Value::Str(_),
+            Value::Int(len),
+        ] = &self.tuples[id][..]
         else {
             return Err("a tuple is no storage".to_owned());
         };

@@ -22,8 +22,8 @@ pub(super) fn tensors(file: &[u8]) -> Result<Tensors<'_>, String> {
     let (length, rest) = file.split_first_chunk::<8>().ok_or(cut)?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut)?;
     let (header, data) = rest.split_at_checked(length).ok_or(cut)?;
-    let mut header: BTreeMap<String, Value> =
-        serde_json::from_slice(header).map_err(|e| format!("not a safetensors file: its header is no JSON object ({e})"))?;
+    let mut header: BTreeMap<String, Value> = serde_json::from_slice(header)
+        .map_err(|e| format!("not a safetensors file: its header is no JSON object ({e})"))?;
     header.remove("__metadata__");
     let mut tensors = Tensors::new();
     let mut spans = Vec::with_capacity(header.len());
@@ -42,10 +42,18 @@ pub(super) fn tensors(file: &[u8]) -> Result<Tensors<'_>, String> {
         };
         let [start, end] = info.data_offsets;
         let bytes = data.get(start..end).ok_or_else(|| {
-            format!("{name}: it lies at {start}..{end} of {} bytes: the file is cut short or damaged", data.len())
+            format!(
+                "{name}: it lies at {start}..{end} of {} bytes: the file is cut short or damaged",
+                data.len()
+            )
         })?;
         if bytes_of(kind, &info.shape) != Some(bytes.len()) {
-            return Err(format!("{name}: {} bytes are not {} of shape {:?}", bytes.len(), info.dtype, info.shape));
+            return Err(format!(
+                "{name}: {} bytes are not {} of shape {:?}",
+                bytes.len(),
+                info.dtype,
+                info.shape
+            ));
         }
         spans.push((start, end));
         tensors.insert(name, Raw { kind, shape: info.shape, bytes });

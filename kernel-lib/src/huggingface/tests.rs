@@ -38,11 +38,12 @@ fn edited(edit: impl FnOnce(&mut Edited)) -> TempDir {
     let path = folder.path().join("model.safetensors");
     let file = fs::read(&path).unwrap();
     let tensors = safetensors::tensors(&file).unwrap().into_iter();
-    let mut tensors = tensors.map(|(name, raw)| (name, (Dtype::F32, raw.shape, raw.bytes.to_vec()))).collect();
+    let mut tensors =
+        tensors.map(|(name, raw)| (name, (Dtype::F32, raw.shape, raw.bytes.to_vec()))).collect();
     edit(&mut tensors);
-    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
-        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, bytes))| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
     serialize_to_file(views, None, &path).unwrap();
     folder
 }
@@ -102,7 +103,9 @@ fn numbers_of_other_sizes_become_f32() {
 fn what_is_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let usual = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None };
-    for (at, config) in [usual, Config { inner: Some(7), ..usual }, usual.with_vocabulary(6)].into_iter().enumerate() {
+    for (at, config) in
+        [usual, Config { inner: Some(7), ..usual }, usual.with_vocabulary(6)].into_iter().enumerate()
+    {
         let palette = (at == 2).then(|| colours(6));
         let checkpoint = Checkpoint { palette, ..random(config) };
         // Into the same folder: what was there is replaced.

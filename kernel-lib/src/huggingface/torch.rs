@@ -28,7 +28,8 @@ pub(super) fn tensors(file: &[u8]) -> Result<Tensors<'_>, String> {
         return Err("its numbers are big-endian, which is not read here".to_owned());
     }
     let pickle = archive.get(name)?.unwrap_or_default();
-    let named = pickle::state_dict(pickle).map_err(|what| format!("its entry {name:?} is no dictionary of tensors: {what}"))?;
+    let named = pickle::state_dict(pickle)
+        .map_err(|what| format!("its entry {name:?} is no dictionary of tensors: {what}"))?;
     let mut tensors = Tensors::new();
     let mut total = 0usize;
     for (name, tensor) in named {
@@ -38,7 +39,9 @@ pub(super) fn tensors(file: &[u8]) -> Result<Tensors<'_>, String> {
     }
     // Or a small file could ask for any amount of memory.
     if total > file.len() {
-        return Err("several of its tensors share their numbers, which those of an ImageGPT do not".to_owned());
+        return Err(
+            "several of its tensors share their numbers, which those of an ImageGPT do not".to_owned()
+        );
     }
     Ok(tensors)
 }
@@ -47,7 +50,8 @@ pub(super) fn tensors(file: &[u8]) -> Result<Tensors<'_>, String> {
 fn locate<'a>(archive: &Archive<'a>, folder: &str, tensor: &Tensor<'_>) -> Result<Raw<'a>, String> {
     let Tensor { storage, offset, shape, strides } = tensor;
     let entry = format!("{folder}data/{}", storage.key);
-    let bytes = archive.get(&entry)?.ok_or_else(|| format!("there is no entry {entry:?}, which has its numbers"))?;
+    let bytes =
+        archive.get(&entry)?.ok_or_else(|| format!("there is no entry {entry:?}, which has its numbers"))?;
     if bytes_of(storage.kind, &[storage.len]) != Some(bytes.len()) {
         return Err(format!("its numbers are {} bytes, not {} numbers", bytes.len(), storage.len));
     }

@@ -10,8 +10,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The names that files with weights have, the ones that are taken first, first.
-const NAMES: [&str; 4] =
-    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+const NAMES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
 
 /// The files of a checkpoint's weights, mapped.
 #[derive(Debug)]
@@ -72,7 +76,8 @@ impl Weights {
             for (name, raw) in of_file {
                 let owner = self.index.as_ref().map(|index| index.get(&name).map(String::as_str));
                 if owner.is_some_and(|owner| owner.map(AsRef::as_ref) != file) {
-                    let what = format!("it holds {name}, which is not in it according to {}", self.path.display());
+                    let what =
+                        format!("it holds {name}, which is not in it according to {}", self.path.display());
                     return Err(Error::format(path, what));
                 }
                 all.insert(name, raw);
@@ -80,7 +85,9 @@ impl Weights {
         }
         let mut listed = self.index.iter().flatten();
         match listed.find(|(name, _)| !all.contains_key(*name)) {
-            Some((name, shard)) => Err(Error::format(&self.path, format!("{name} should be in {shard}, but is not"))),
+            Some((name, shard)) => {
+                Err(Error::format(&self.path, format!("{name} should be in {shard}, but is not")))
+            }
             None => Ok(all),
         }
     }

@@ -53,11 +53,13 @@ impl<'a> Archive<'a> {
             if flags & 1 != 0 {
                 return Err(format!("its entry {name:?} is encrypted"));
             }
-            let [size, packed, offset] = long(extra, [fixed.u32(24), fixed.u32(20), fixed.u32(42)]).ok_or_else(cut)?;
+            let [size, packed, offset] =
+                long(extra, [fixed.u32(24), fixed.u32(20), fixed.u32(42)]).ok_or_else(cut)?;
             if size != packed {
                 return Err(format!("its entry {name:?} is stored, but of {packed} instead of {size} bytes"));
             }
-            let outside = || format!("its entry {name:?} is not where its directory says: cut short or damaged");
+            let outside =
+                || format!("its entry {name:?} is not where its directory says: cut short or damaged");
             let (bytes, span) = stored(&file[..start], name, offset, size).ok_or_else(outside)?;
             spans.push(span);
             if entries.insert(name, Entry { bytes, crc: fixed.u32(16) as u32 }).is_some() {
@@ -86,7 +88,9 @@ impl<'a> Archive<'a> {
         found.update(bytes);
         match found.sum() == crc {
             true => Ok(Some(bytes)),
-            false => Err(format!("its entry {name:?} has another checksum than it had when it was written: damaged")),
+            false => Err(format!(
+                "its entry {name:?} has another checksum than it had when it was written: damaged"
+            )),
         }
     }
 }
@@ -139,7 +143,9 @@ fn stored<'a>(file: &'a [u8], name: &str, offset: u64, size: u64) -> Option<(&'a
     let (start, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?);
     let mut rest = Fields(file.get(start..)?);
     let header = Fields(rest.take(30)?);
-    let same = header.0.starts_with(b"PK\x03\x04") && header.u16(8) == 0 && rest.take(header.u16(26))? == name.as_bytes();
+    let same = header.0.starts_with(b"PK\x03\x04")
+        && header.u16(8) == 0
+        && rest.take(header.u16(26))? == name.as_bytes();
     rest.take(header.u16(28))?;
     let bytes = rest.take(size)?;
     same.then_some((bytes, (start, file.len() - rest.0.len())))

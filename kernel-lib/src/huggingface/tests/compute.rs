@@ -81,7 +81,8 @@ fn agrees(network: &mut dyn Network, case: &Case) {
     for place in 0..t {
         let before: Vec<u16> = tokens.chunks(t).flat_map(|picture| &picture[..place]).copied().collect();
         let found = widen(&network.next_logits(parameters, &before, 2).unwrap());
-        let theirs: Vec<f64> = logits.chunks(t * v).flat_map(|picture| &picture[place * v..][..v]).copied().collect();
+        let theirs: Vec<f64> =
+            logits.chunks(t * v).flat_map(|picture| &picture[place * v..][..v]).copied().collect();
         close("next logits", &found, &theirs);
     }
 

@@ -95,6 +95,20 @@ fn equals_hugging_faces_image_gpt() {
 }
 
 #[test]
+fn the_start_is_a_vector_before_the_picture() {
+    // With the start at colour 3's place, a picture behind it is one that begins with colour 3.
+    let mut parameters = random(TINY);
+    let third = parameters.get("wte").unwrap()[3 * TINY.width..][..TINY.width].to_vec();
+    parameters.get_mut("sos").unwrap().copy_from_slice(&third);
+    let picture = pictures(1, 11);
+    let model = ImageGpt::new(&parameters, DType::F32, &Device::Cpu).unwrap();
+    let begun = [&[3], &picture[..TINY.context - 1]].concat();
+    let without = logits_without_start(&parameters, &begun).concat();
+    let without: Vec<f64> = without.into_iter().map(f64::from).collect();
+    assert_eq!(values(&model.logits(&tensor(&picture)).unwrap()), without);
+}
+
+#[test]
 fn the_network_interface_says_the_same() {
     let (stored, parameters, tokens) = hugging_face();
     let mut network = Reference::new(TINY, DType::F64).unwrap();
