@@ -145,8 +145,8 @@ fn a_whole_file_is_kept_and_a_damaged_one_made_anew() {
     let good = fs::read(&file).unwrap();
 
     // As an earlier version wrote it.
-    let old = String::from_utf8_lossy(&good[..30]).replace("\"version\":2", "\"version\":1");
-    fs::write(&file, [old.as_bytes(), &good[30..]].concat()).unwrap();
+    let old = String::from_utf8_lossy(&good[..40]).replace("\"version\":2", "\"version\":1");
+    fs::write(&file, [old.as_bytes(), &good[40..]].concat()).unwrap();
     let (out, _) = said(&in_a_process_of_its_own("child_prints_the_data_set", &hub, &data, true));
     assert!(
         out.contains("is `igpt-data` of version 1, but this library reads `igpt-data` of version 2; `igpt fetch cifar10`"),

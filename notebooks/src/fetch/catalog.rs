@@ -82,7 +82,7 @@ const CIFAR100: DataSet = DataSet {
 const STL10: DataSet = DataSet { title: "STL-10", folder: "data", picture: "image", names: None, ..CIFAR10 };
 
 /// All that can be fetched by name. A data set that is not here is fetched by its repository, `owner/name`.
-pub(super) const ENTRIES: [Entry; 9] = [
+pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "cifar10",
         what: "CIFAR-10: 50,000 + 10,000 pictures, 32 × 32, ten classes",

@@ -51,8 +51,10 @@ impl Picture {
     /// dropped, 16 bits become 8 by rounding v / 257, CMYK becomes red-green-blue, and EXIF is ignored.
     ///
     /// PNG is the same with every decoder. JPEG is not: where colours are stored at half the resolution, libjpeg (and
-    /// so Pillow) gives each pixel a weighted mean of the colours around it ("fancy upsampling"), and decoders differ
-    /// in how they round there and in the cosine transform.
+    /// so Pillow) gives each pixel the mean of the colours around it, weighted 9 : 3 : 3 : 1, and rounds it once; the
+    /// decoder here takes the same mean in two steps, down and then across, and rounds after each. On the way to blue
+    /// and red a level of difference nearly doubles. Of 7 million bytes of a JPEG copy of CIFAR-10, 78 % are the same,
+    /// 13 % are off by one level, 8 % by two, and 1 in 1,500 by three to five.
     pub(super) fn decode(bytes: &[u8], wanted: Wanted) -> Result<Self> {
         let (picture, is_jpeg) = decode(bytes)?;
         let has_colour = picture.color().has_color();

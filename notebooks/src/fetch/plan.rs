@@ -122,7 +122,7 @@ impl Plan {
                 .map(|(split, rows)| Planned {
                     name: split.name,
                     is_labelled: split.is_labelled,
-                    source: Source::Rows(rows),
+                    source: Source::Rows(Box::new(rows)),
                 })
                 .collect(),
             wanted: Wanted { colours, side: request.side },

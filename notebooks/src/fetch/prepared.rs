@@ -165,15 +165,17 @@ impl Writer {
         if let Err(what) = header.check() {
             bail!("cannot write {}: it {what}", self.path.display());
         }
-        let line = serde_json::to_string(&header)?;
+        let mut line = serde_json::to_string(&header)?.into_bytes();
         if line.len() >= self.line {
             bail!("cannot write {}: its first line has {} bytes", self.path.display(), line.len());
         }
+        line.resize(self.line - 1, b' ');
+        line.push(b'\n');
         let context = || cannot_write(&self.path, self.expected);
         let mut file =
             self.file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(context)?;
         file.rewind().with_context(context)?;
-        writeln!(file, "{line:<width$}", width = self.line - 1).with_context(context)?;
+        file.write_all(&line).with_context(context)?;
         file.as_file().sync_all().with_context(context)?;
         file.persist(&self.path).with_context(context)?;
         // The name, too, outlives a crash of the machine.
@@ -201,6 +203,8 @@ mod tests {
         let classes = vec!["cat".into(), "dog".into()];
         let set = LabelSet { name: "label".into(), classes };
         Header {
+            // A letter that has two bytes.
+            name: "Dots, 1 × 2".into(),
             height: 1,
             width: 2,
             channels: 1,

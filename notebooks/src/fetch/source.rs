@@ -20,7 +20,7 @@ use super::{
 
 /// The pictures of a split, a batch at a time.
 pub(super) enum Source {
-    Rows(Rows),
+    Rows(Box<Rows>),
     Folder(Folder),
 }
 

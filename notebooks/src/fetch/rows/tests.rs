@@ -27,7 +27,7 @@ fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
     rows.classes("label", Some(&CLASSES.map(String::from)))?;
     let wanted = Wanted { colours: Colours::Exactly(3), side: None };
     let mut pixels = Vec::new();
-    let seen = Source::Rows(rows).decode(wanted, &[10], None, "test", |picture| {
+    let seen = Source::Rows(Box::new(rows)).decode(wanted, &[10], None, "test", |picture| {
         pixels.extend_from_slice(picture);
         Ok(())
     })?;
