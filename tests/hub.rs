@@ -162,7 +162,15 @@ fn contains_all(text: &str, parts: &[&str]) {
 fn files_arrive_once_and_are_repaired() {
     let place = Place::new();
     let out = place.succeeds(&mut place.fetch());
-    contains_all(&out, &["pytorch_model.bin: 3.0 MB in ", ", verified", "revision 111111111111 is whole"]);
+    contains_all(
+        &out,
+        &[
+            "config.json and 2 more, 3.0 MB of revision 111111111111",
+            "pytorch_model.bin: 3.0 MB in ",
+            ", verified",
+            "revision 111111111111 is whole",
+        ],
+    );
     assert_eq!(fs::read_to_string(place.model().join("refs/main")).unwrap(), ONE);
     assert_eq!(place.ranges(), [None]);
     place.succeeds(&mut place.fetch());

@@ -10,8 +10,6 @@
 use std::{
     env, fmt,
     fs::{self, File},
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -20,8 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Kind, MAIN, choice,
-    client::Remote,
-    hash::{self, hex},
+    folder::{Folder, folder_name},
+    hash::hex,
     settings,
 };
 
@@ -72,7 +70,7 @@ impl Snapshot {
         let commit = if is_commit(revision) {
             revision.to_owned()
         } else {
-            let reference = folder.path.join("refs").join(revision);
+            let reference = folder.reference(revision);
             let Ok(text) = fs::read_to_string(&reference) else {
                 bail!(missing(format!("there is no {}", reference.display())));
             };
@@ -177,11 +175,6 @@ fn missing(cache: &Path, kind: Kind, repository: &str, what: &str) -> String {
     )
 }
 
-/// `datasets--uoft-cs--cifar10`
-fn folder_name(kind: Kind, repository: &str) -> String {
-    format!("{}--{}", kind.plural(), repository.replace('/', "--"))
-}
-
 /// The SHA-256 of a file of the cache. Large files are links to blobs that have it as their name: then it must be that.
 ///
 /// # Errors
@@ -204,123 +197,10 @@ pub fn sha256(path: &Path) -> Result<String> {
     Ok(found)
 }
 
-/// The folder of a repository in the cache, to write into.
-pub(super) struct Folder {
-    cache: PathBuf,
-    name: String,
-    path: PathBuf,
-}
-
-impl Folder {
-    pub(super) fn new(cache: &Path, kind: Kind, repository: &str) -> Self {
-        let name = folder_name(kind, repository);
-        Self { cache: cache.to_owned(), path: cache.join(&name), name }
-    }
-
-    fn snapshot(&self, commit: &str) -> PathBuf {
-        self.path.join("snapshots").join(commit)
-    }
-
-    /// Where the bytes of a file lie once they are verified.
-    pub(super) fn blob(&self, file: &Remote) -> PathBuf {
-        self.path.join("blobs").join(&file.hash)
-    }
-
-    /// The same while they arrive.
-    pub(super) fn incomplete(&self, file: &Remote) -> PathBuf {
-        self.path.join("blobs").join(format!("{}.incomplete", file.hash))
-    }
-
-    /// Whether a good copy of the file is in the cache, at this commit; one that is only not linked there yet is.
-    pub(super) fn has(&self, commit: &str, file: &Remote) -> Result<bool> {
-        let path = self.snapshot(commit).join(&file.name);
-        if path.is_file() && hash::matches(&path, &file.hash, file.size)? {
-            return Ok(true);
-        }
-        let blob = self.blob(file);
-        if !blob.is_file() || !hash::matches(&blob, &file.hash, file.size)? {
-            return Ok(false);
-        }
-        self.link(commit, file)?;
-        Ok(true)
-    }
-
-    /// Waits until no other process downloads the file; none does while this is held.
-    pub(super) fn lock(&self, file: &Remote, say: &dyn Fn(&str)) -> Result<File> {
-        let path = self.cache.join(".locks").join(&self.name).join(format!("{}.lock", file.hash));
-        let context =
-            || format!("cannot lock {}; HF_HUB_CACHE names another cache directory", path.display());
-        create_parent(&path)?;
-        loop {
-            let lock =
-                File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
-            if lock.try_lock().is_err() {
-                say(&format!("{}: another process downloads it; waiting", file.name));
-                lock.lock().with_context(context)?;
-            }
-            // Some versions of the Python client delete the file when they are done: then another may hold a new one.
-            let ours = lock.metadata().with_context(context)?.ino();
-            if fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
-                return Ok(lock);
-            }
-        }
-    }
-
-    /// Lets the verified file appear among those of a commit.
-    pub(super) fn link(&self, commit: &str, file: &Remote) -> Result<()> {
-        let path = self.snapshot(commit).join(&file.name);
-        let up = "../".repeat(file.name.split('/').count() + 1);
-        let target = format!("{up}blobs/{}", file.hash);
-        if fs::read_link(&path).is_ok_and(|there| there == Path::new(&target)) {
-            return Ok(());
-        }
-        create_parent(&path)?;
-        let new = beside(&path, &format!(".{}.link", std::process::id()));
-        let linked = match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => symlink(&target, &new).and_then(|()| fs::rename(&new, &path)),
-        };
-        linked.with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// Notes which commit a branch or tag is.
-    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
-        let path = self.path.join("refs").join(revision);
-        if fs::read_to_string(&path).is_ok_and(|there| there == commit) {
-            return Ok(());
-        }
-        create_parent(&path)?;
-        let write = || -> Result<()> {
-            let folder = path.parent().context("a reference lies in a folder")?;
-            let mut file = tempfile::Builder::new().prefix(".").tempfile_in(folder)?;
-            file.write_all(commit.as_bytes())?;
-            fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
-    }
-}
-
-/// Makes the folder that a file lies in.
-pub(super) fn create_parent(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the folder {}; HF_HUB_CACHE names another cache directory", folder.display())
-    })
-}
-
-/// The path of a file in the same folder, whose name has this end.
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(end);
-    path.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     /// A cache with these files in one revision of `a/b`.
     fn cache_with(files: &[&str]) -> tempfile::TempDir {
@@ -392,34 +272,5 @@ mod tests {
         fs::write(&blob, "goof").unwrap();
         let error = sha256(&link).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: is damaged", link.display())), "{error}");
-    }
-
-    #[test]
-    fn links_lead_to_blobs_from_any_depth() {
-        let cache = tempfile::tempdir().unwrap();
-        let folder = Folder::new(cache.path(), Kind::Model, "a/b");
-        let commit = "2".repeat(40);
-        for name in ["x", "deep/er/y"] {
-            // `git hash-object` of a file that holds `hello` and a line's end
-            let file = Remote {
-                name: name.into(),
-                size: 6,
-                hash: "ce013625030ba8dba906f756967f9e9ca394464a".into(),
-            };
-            assert!(!folder.has(&commit, &file).unwrap() || name != "x");
-            let blob = folder.blob(&file);
-            create_parent(&blob).unwrap();
-            fs::write(&blob, "hello\n").unwrap();
-            folder.link(&commit, &file).unwrap();
-            folder.link(&commit, &file).unwrap();
-            assert_eq!(fs::read_to_string(folder.snapshot(&commit).join(name)).unwrap(), "hello\n");
-            fs::write(&blob, "hullo\n").unwrap();
-            assert!(!folder.has(&commit, &file).unwrap());
-            fs::write(&blob, "hello\n").unwrap();
-            assert!(folder.has(&commit, &file).unwrap());
-        }
-        folder.refer("refs/pr/1", &commit).unwrap();
-        let snapshot = Snapshot::at(cache.path(), Kind::Model, "a/b", "refs/pr/1").unwrap();
-        assert_eq!(snapshot.names(), ["deep/er/y", "x"]);
     }
 }

@@ -12,8 +12,8 @@ use futures::StreamExt as _;
 
 use super::{
     Settings,
-    cache::{self, Folder},
     client::{Client, Remote},
+    folder::{self, Folder},
     hash::Hasher,
     progress::{Progress, megabytes},
     trouble::{self, Trouble},
@@ -179,7 +179,7 @@ struct Partial {
 impl Partial {
     /// Whoever calls holds the file's lock.
     fn open(path: PathBuf, remote: &Remote) -> Result<Self> {
-        cache::create_parent(&path)?;
+        folder::create_parent(&path)?;
         let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.with_context(|| {
             format!("cannot write {}; HF_HUB_CACHE names another cache directory", path.display())

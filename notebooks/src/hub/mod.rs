@@ -17,6 +17,7 @@ mod cache;
 mod choice;
 mod client;
 mod download;
+mod folder;
 mod hash;
 mod progress;
 mod settings;
@@ -28,9 +29,9 @@ pub use cache::{Snapshot, cache, sha256};
 pub use choice::{Wanted, all, part};
 pub use settings::{Settings, Token};
 
-use cache::Folder;
 use client::Client;
 use download::Downloads;
+use folder::Folder;
 use trouble::Trouble;
 
 /// What a repository of the hub holds.
