@@ -11,8 +11,8 @@ use std::{env, fs};
 
 /// Modules that show, find or keep results, but decide no number of one.
 const NO_NUMBERS: [&str; 14] = [
-    "atomic", "error", "fetch", "hub", "lib", "live", "notebook", "paper", "prelude", "profile", "root", "show", "stop",
-    "store",
+    "atomic", "error", "fetch", "hub", "lib", "live", "notebook", "paper", "prelude", "profile", "root",
+    "show", "stop", "store",
 ];
 
 type Failure = Box<dyn std::error::Error>;

@@ -251,7 +251,8 @@ impl Experiment {
     }
 
     fn sequences(&self, of: &str, images: impl FnOnce() -> Result<Images>) -> Result<Vec<u16>> {
-        let step = self.step("tokens", &(&self.profile.data, of))?.code(&["palette", "augment", "experiment"])?;
+        let step =
+            self.step("tokens", &(&self.profile.data, of))?.code(&["palette", "augment", "experiment"])?;
         let step = step.input("palette", &self.palette_step()?.key());
         Ok(self.store.get_or_run(&step, |_| self.tokens(&images()?).map(Sequences))?.0)
     }
@@ -376,7 +377,8 @@ impl Experiment {
             Subject::Untrained => self.untrained()?,
         };
         let mut network = self.network()?;
-        let mut values = Vec::with_capacity(tokens.len() / config.context * (config.layers + 1) * config.width);
+        let mut values =
+            Vec::with_capacity(tokens.len() / config.context * (config.layers + 1) * config.width);
         for chunk in tokens.chunks(CHUNK * config.context) {
             stop::check("the features")?;
             values.extend(network.features(&parameters, chunk, true)?);

@@ -188,7 +188,15 @@ const fn model(
     repository: &'static str,
     download: &'static str,
 ) -> Entry {
-    Entry { name, what, repository, licence: "apache-2.0", download, prepared: "as it is", kind: Kind::Model(size) }
+    Entry {
+        name,
+        what,
+        repository,
+        licence: "apache-2.0",
+        download,
+        prepared: "as it is",
+        kind: Kind::Model(size),
+    }
 }
 
 /// What has this name.

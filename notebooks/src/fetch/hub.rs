@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 
 use super::{catalog::DataSet, say};
-pub(super) use crate::hub::{Snapshot, cache, sha256};
 use crate::hub::{self, Kind};
+pub(super) use crate::hub::{Snapshot, cache, sha256};
 
 /// Which part of how many of a split's Parquet files this is: (0, 2) for `train-00000-of-00002.parquet`.
 pub(super) fn shard(name: &str, split: &str) -> Option<(usize, usize)> {
@@ -26,17 +26,16 @@ pub(super) fn ensure(repository: &str, known: Option<&DataSet>, config: Option<&
 }
 
 fn wanted(names: &[String], known: Option<&DataSet>, folder: Option<&str>) -> Result<Vec<String>> {
-    let is_in = |split: &str| {
-        move |name: &str| {
-            let (inside, file) = name.rsplit_once('/').unwrap_or(("", name));
-            let is_here = folder.is_none_or(|folder| folder == inside);
-            is_here && hub::part(file).is_some_and(|(stem, _, _, end)| end == ".parquet" && (split.is_empty() || stem == split))
-        }
+    let is_here = |name: &str, split: &str| {
+        let (inside, file) = name.rsplit_once('/').unwrap_or(("", name));
+        folder.is_none_or(|folder| folder == inside)
+            && hub::part(file)
+                .is_some_and(|(stem, _, _, end)| end == ".parquet" && (split.is_empty() || stem == split))
     };
     let splits = known.map_or(vec![""], |known| known.splits.iter().map(|split| split.theirs).collect());
     let mut chosen = Vec::new();
     for split in splits {
-        match hub::all(is_in(split))(names) {
+        match hub::all(|name| is_here(name, split))(names) {
             Ok(files) => chosen.extend(files),
             Err(error) => bail!("of {}, {error}", if split.is_empty() { "Parquet files" } else { split }),
         }

@@ -51,11 +51,7 @@ impl Plan {
     ///
     /// # Errors
     /// If it is not in the cache, is damaged there, or is not such a data set.
-    pub(super) fn of_hub(
-        request: &Request,
-        repository: &str,
-        known: Option<&DataSet>,
-    ) -> Result<Self> {
+    pub(super) fn of_hub(request: &Request, repository: &str, known: Option<&DataSet>) -> Result<Self> {
         check_side(request, known)?;
         let snapshot = hub::ensure(repository, known, request.config.as_deref())?;
         let folder = match (&request.config, known) {

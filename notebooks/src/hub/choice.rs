@@ -68,7 +68,10 @@ mod tests {
         let parquet = all(|name| name.ends_with(".parquet"));
         let whole = names(&["README.md", "d/a-00000-of-00002.parquet", "d/a-00001-of-00002.parquet"]);
         assert_eq!(parquet(&whole).unwrap(), whole[1..]);
-        let hashed = names(&["a-00000-of-00002-b74cd68890b47699.parquet", "a-00001-of-00002-0123456789abcdef.parquet"]);
+        let hashed = names(&[
+            "a-00000-of-00002-b74cd68890b47699.parquet",
+            "a-00001-of-00002-0123456789abcdef.parquet",
+        ]);
         assert_eq!(parquet(&hashed).unwrap(), hashed);
         let error = parquet(&whole[..2]).unwrap_err().to_string();
         assert_eq!(error, "there are only 1 of the 2 parts of d/a.parquet");

@@ -1,7 +1,7 @@
 //! What needs more than this repository: transformers, memory, the released network.
 
 use super::*;
-use crate::data::hub;
+use crate::hub;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
