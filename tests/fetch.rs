@@ -40,7 +40,11 @@ fn hub(folder: &Path, test: &str) -> PathBuf {
 
 fn fetch(hub: &Path, data: &Path) -> Command {
     let mut command = igpt();
-    command.args(["fetch", "cifar10"]).env("HF_HUB_CACHE", hub).env("IGPT_DATA", data);
+    command
+        .args(["fetch", "cifar10"])
+        .env("HF_HUB_CACHE", hub)
+        .env("IGPT_DATA", data)
+        .env("HF_HUB_OFFLINE", "1");
     command
 }
 
@@ -72,7 +76,11 @@ fn is_child() -> bool {
 fn in_a_process_of_its_own(name: &str, hub: &Path, data: &Path, with_program: bool) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--ignored", "--nocapture"]).env(CHILD, "1");
-    command.env("HF_HUB_CACHE", hub).env("IGPT_DATA", data).env_remove("IGPT_PROGRAM");
+    command
+        .env("HF_HUB_CACHE", hub)
+        .env("IGPT_DATA", data)
+        .env("HF_HUB_OFFLINE", "1")
+        .env_remove("IGPT_PROGRAM");
     if with_program {
         command.env("IGPT_PROGRAM", igpt().get_program());
     }
@@ -125,7 +133,7 @@ fn the_library_has_the_command_fetch_and_reads_what_it_wrote() {
 
     let (out, _) = said(&in_a_process_of_its_own(child, Path::new("/nowhere"), folder.path(), true));
     assert!(
-        out.contains("failed: `igpt fetch cifar10` failed (exit status: 1): uoft-cs/cifar10 is not in"),
+        out.contains("failed: `igpt fetch cifar10` failed (exit status: 1): uoft-cs/cifar10 is needed, but HF_HUB_OFFLINE"),
         "{out}"
     );
     assert!(out.contains("huggingface-cli download uoft-cs/cifar10 --repo-type dataset"), "{out}");
@@ -204,13 +212,14 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let failed = |hub: &Path| {
-        let output = fetch(hub, &data).env("HF_HUB_OFFLINE", "1").output().unwrap();
+        let output = fetch(hub, &data).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         said(&output).1
     };
     let none = failed(Path::new("/nowhere"));
     for part in [
-        "error: uoft-cs/cifar10 is not in the Hugging Face cache /nowhere",
+        "error: uoft-cs/cifar10 is needed, but HF_HUB_OFFLINE forbids the network",
+        "uoft-cs/cifar10 is not in the Hugging Face cache /nowhere",
         "HF_HUB_CACHE",
         "HF_HUB_OFFLINE",
         "huggingface-cli download uoft-cs/cifar10 --repo-type dataset",
@@ -231,7 +240,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     fs::remove_file(cut.join(part)).unwrap();
     let error = failed(&cut);
     assert!(
-        error.contains("should hold all 2 parts of train, but has train-00000-of-00002.parquet"),
+        error.contains("of train, there are only 1 of the 2 parts of plain_text/train.parquet"),
         "{error}"
     );
 }

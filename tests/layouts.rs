@@ -35,7 +35,7 @@ fn cache(folder: &Path) -> PathBuf {
 fn fetch(hub: &Path, data: &Path, arguments: &[&str]) -> Command {
     let mut command = igpt();
     command.arg("fetch").args(arguments).env("HF_HUB_CACHE", hub).env("IGPT_DATA", data);
-    command.env_remove("IGPT_IMAGENET");
+    command.env("HF_HUB_OFFLINE", "1").env_remove("IGPT_IMAGENET");
     command
 }
 
