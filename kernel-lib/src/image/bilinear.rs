@@ -10,7 +10,7 @@
 
 //!
 //! Nothing of this library is used here: the `igpt` command, which resizes the pictures of a data set before they are
-//! stored, compiles this file too, by its path. As a dependency the library would double that command's build.
+//! stored, compiles this file too, by its path: as a dependency the library would bring candle and much else with it.
 
 /// Fractional bits of a weight. Of 32 bits, 8 are for the pixel and 2 are kept free by Pillow for filters with
 /// negative lobes, which this one has not.
