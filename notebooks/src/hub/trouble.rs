@@ -189,13 +189,13 @@ impl Trouble {
 
 /// What an error says that is not only where it came from: the last of its causes.
 fn cause(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error| (*error).source())
         .last()
         .map_or_else(String::new, ToString::to_string)
 }
 
 fn is_caused_by<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
-    std::iter::successors(error.source(), |error| error.source()).any(|error| error.is::<E>())
+    std::iter::successors(error.source(), |error| (*error).source()).any(|error| error.is::<E>())
 }
 
 /// The title of a web page.
