@@ -240,7 +240,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     fs::remove_file(cut.join(part)).unwrap();
     let error = failed(&cut);
     assert!(
-        error.contains("of train, there are only 1 of the 2 parts of plain_text/train.parquet"),
+        error.contains("the split train: there are only 1 of the 2 parts of plain_text/train.parquet"),
         "{error}"
     );
 }

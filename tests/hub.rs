@@ -4,7 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -483,4 +483,42 @@ fn a_cache_that_cannot_be_written_is_named() {
     let error = said(&output).1;
     contains_all(&error, &["error: cannot ", "HF_HUB_CACHE names another"]);
     assert!(place.cache().is_file());
+}
+
+#[test]
+fn a_data_set_is_downloaded_and_decoded() {
+    let place = Place { hub: StubHub::new("datasets/uoft-cs/cifar10"), ..Place::new() };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parquet");
+    let read = |name: &str| fs::read(fixtures.join(name)).unwrap();
+    let part = read("train-00000-of-00002.parquet");
+    place.hub.commit(
+        ONE,
+        &[
+            ("README.md", b"no classes".to_vec()),
+            ("plain_text/train-00000-of-00002.parquet", part.clone()),
+            ("plain_text/train-00001-of-00002.parquet", read("train-00001-of-00002.parquet")),
+            ("plain_text/test-00000-of-00001.parquet", read("test-00000-of-00001.parquet")),
+            ("plain_text/validation-00000-of-00001.parquet", b"not wanted".to_vec()),
+        ],
+    );
+    let data = place.folder.path().join("data");
+    let fetch = || {
+        let mut command = place.fetch_by(igpt(), &["fetch", "cifar10"]);
+        command.env("IGPT_DATA", &data);
+        said(&command.output().unwrap())
+    };
+    place.hub.plan("GET", "train-00000", 1, Fault::Cut(100));
+    let (out, errors, good) = fetch();
+    assert!(good && out.contains("CIFAR-10: 20 training and 10 test pictures, 6 × 4, RGB"), "{out}{errors}");
+    assert!(data.join(format!("cifar10-{}.igpt-data", &ONE[..12])).is_file());
+    let snapshot = place.cache().join("datasets--uoft-cs--cifar10/snapshots").join(ONE);
+    assert_eq!(fs::read(snapshot.join("plain_text/train-00000-of-00002.parquet")).unwrap(), part);
+    assert!(!snapshot.join("plain_text/validation-00000-of-00001.parquet").exists());
+    // The second time only the revision is asked for, and nothing is downloaded or decoded.
+    place.hub.log();
+    let (out, errors, good) = fetch();
+    assert!(good && out.contains("is whole") && !out.contains("decoding"), "{out}{errors}");
+    assert!(
+        place.hub.log().iter().all(|request| request.method == "HEAD" || request.path.starts_with("/api/"))
+    );
 }

@@ -80,7 +80,7 @@ pub struct StubHub {
 }
 
 impl StubHub {
-    /// A hub with one model, which has no commit yet.
+    /// A hub with one repository, `owner/name` or `datasets/owner/name`, which has no commit yet.
     pub fn new(repository: &str) -> Self {
         let state = Arc::new(Mutex::new(State { repository: repository.into(), ..State::default() }));
         let port = serve(&state, false);
@@ -189,7 +189,8 @@ impl State {
 
     fn reply(&self, request: &Request) -> Reply {
         let path = request.path.as_str();
-        let api = format!("/api/models/{}/revision/", self.repository);
+        let kind = if self.repository.starts_with("datasets/") { "" } else { "models/" };
+        let api = format!("/api/{kind}{}/revision/", self.repository);
         let files = format!("/{}/resolve/", self.repository);
         if let Some(revision) = path.strip_prefix(&api) {
             let commit = if revision == "main" { &self.main } else { revision };

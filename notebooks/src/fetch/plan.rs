@@ -13,15 +13,12 @@ use super::{
     catalog::{DataSet, Split},
     classes, count,
     folder::Folder,
-    hub::{self, Snapshot},
+    hub::{self, Layout, Snapshot},
     picture::{Colours, Wanted},
     prepared::{self, LabelSet},
     rows::Rows,
     source::{self, Source},
 };
-
-/// The splits that a repository may have as its test split, the first that there is.
-const TEST_SPLITS: [&str; 5] = ["test", "validation", "valid", "val", "dev"];
 
 /// All that must be known before the first picture is decoded.
 pub(super) struct Plan {
@@ -53,15 +50,8 @@ impl Plan {
     /// If it is not in the cache, is damaged there, or is not such a data set.
     pub(super) fn of_hub(request: &Request, repository: &str, known: Option<&DataSet>) -> Result<Self> {
         check_side(request, known)?;
-        let snapshot = hub::ensure(repository, known, request.config.as_deref())?;
-        let folder = match (&request.config, known) {
-            (None, Some(known)) => known.folder.to_owned(),
-            (config, _) => folder_of(&snapshot, config.as_deref())?,
-        };
-        let splits = match known {
-            Some(known) => known.splits.to_vec(),
-            None => splits_of(&snapshot, &folder)?,
-        };
+        let (snapshot, Layout { folder, splits }) =
+            hub::ensure(repository, known, request.config.as_deref())?;
         let files = splits.iter().map(|split| Ok((*split, snapshot.shards(&folder, split.theirs)?)));
         let files = files.collect::<Result<Vec<(Split, Vec<PathBuf>)>>>()?;
         let picture = match (&request.image_column, known) {
@@ -196,64 +186,6 @@ fn check_side(request: &Request, known: Option<&DataSet>) -> Result<()> {
 fn title(request: &Request, known: Option<&DataSet>) -> String {
     let title = known.map_or(request.name.as_str(), |known| known.title);
     request.side.map_or(title.into(), |side| format!("{title}, {side} × {side}"))
-}
-
-/// The folder in which a repository has its training split; that of the configuration `config`, if one is asked for.
-fn folder_of(snapshot: &Snapshot, config: Option<&str>) -> Result<String> {
-    let split = |name: &str| {
-        name.rsplit_once('/').map_or((String::new(), name.to_owned()), |(a, b)| (a.into(), b.into()))
-    };
-    let mut folders: Vec<String> = snapshot
-        .names()
-        .iter()
-        .map(|name| split(name))
-        .filter(|(_, file)| hub::shard(file, "train").is_some())
-        .map(|(folder, _)| folder)
-        .collect();
-    folders.dedup();
-    let is_config = |folder: &String| config.is_none_or(|config| folder.rsplit('/').next() == Some(config));
-    match &folders.iter().filter(|folder| is_config(folder)).collect::<Vec<_>>()[..] {
-        [folder] => Ok((*folder).clone()),
-        [] if folders.is_empty() => bail!(
-            "{} has no train-*.parquet in {}: only data sets in Parquet files are read",
-            snapshot.repository,
-            snapshot.folder().display()
-        ),
-        [] => bail!(
-            "{} has no configuration `{}`; there are {}",
-            snapshot.repository,
-            config.unwrap_or_default(),
-            folders.join(", ")
-        ),
-        several => bail!(
-            "{} has several configurations: say --config {}",
-            snapshot.repository,
-            several.iter().map(|folder| folder.as_str()).collect::<Vec<_>>().join(" or ")
-        ),
-    }
-}
-
-/// The training split, and the one to test on.
-fn splits_of(snapshot: &Snapshot, folder: &str) -> Result<Vec<Split>> {
-    let files: Vec<String> = fs::read_dir(snapshot.folder().join(folder))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    let has = |split: &&str| files.iter().any(|file| hub::shard(file, split).is_some());
-    let Some(test) = TEST_SPLITS.iter().copied().find(|split| has(split)) else {
-        bail!(
-            "{} has no split to test on ({}) in {}",
-            snapshot.repository,
-            TEST_SPLITS.join(", "),
-            snapshot.folder().join(folder).display()
-        );
-    };
-    Ok(vec![
-        Split { name: "train", theirs: "train", is_labelled: true },
-        Split { name: "test", theirs: test, is_labelled: true },
-    ])
 }
 
 /// The names of the classes: from the Parquet files, else from the README, else numbers.

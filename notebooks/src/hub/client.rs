@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hf_hub::{
-    HFClient, HFRepository, RepoTypeAny,
+    HFClient, HFError, HFRepository, RepoType,
     repository::{RepoSibling, download::HFByteStream},
 };
 use reqwest::{
@@ -137,15 +137,6 @@ impl Client {
         }
     }
 
-    fn handle(&self) -> HFRepository<RepoTypeAny> {
-        let (owner, name) = hf_hub::split_id(&self.repository);
-        let kind = match self.kind {
-            Kind::Model => RepoTypeAny::Model,
-            Kind::Dataset => RepoTypeAny::Dataset,
-        };
-        self.hub.repository(kind, owner, name)
-    }
-
     /// The commit that a revision is now, and its files.
     pub(super) async fn state(&self, revision: &str) -> Result<State, Trouble> {
         let asked = self.asked(revision, None);
@@ -231,19 +222,31 @@ impl Client {
         file: &Remote,
         from: u64,
     ) -> Result<(u64, HFByteStream), Trouble> {
-        let handle = self.handle();
-        let request = handle.download_file_stream().filename(&file.name).revision(commit);
-        let answer =
-            if from > 0 { request.range(from..file.size).send().await } else { request.send().await };
+        let (owner, name) = hf_hub::split_id(&self.repository);
+        // Not by a handle of any kind, whose first request hf-hub 1.0.0 sends to the model of this name.
+        let answer = match self.kind {
+            Kind::Model => stream(&self.hub.model(owner, name), commit, file, from).await,
+            Kind::Dataset => stream(&self.hub.dataset(owner, name), commit, file, from).await,
+        };
         let (length, bytes) = answer.map_err(|error| self.failed(error, commit, file))?;
         let is_whole = length == Some(file.size);
         Ok((if is_whole { 0 } else { from }, bytes))
     }
 
     /// The trouble of a download.
-    pub(super) fn failed(&self, error: hf_hub::HFError, commit: &str, file: &Remote) -> Trouble {
+    pub(super) fn failed(&self, error: HFError, commit: &str, file: &Remote) -> Trouble {
         Trouble::of(error, &self.asked(commit, Some(&file.name)))
     }
+}
+
+async fn stream<T: RepoType>(
+    repository: &HFRepository<T>,
+    commit: &str,
+    file: &Remote,
+    from: u64,
+) -> Result<(Option<u64>, HFByteStream), HFError> {
+    let request = repository.download_file_stream().filename(&file.name).revision(commit);
+    if from > 0 { request.range(from..file.size).send().await } else { request.send().await }
 }
 
 impl Refusal {
