@@ -379,18 +379,19 @@ def a_cell_that_is_compiled_is_interrupted_without_harm():
 @check
 def k_means_probes_and_samples_listen():
     kernel = shared()
-    kernel.run(
+    prepared = kernel.run(
         """fn noise(count: usize) -> Vec<u8> {
     let mut state = 1u64;
     (0..count).map(|_| { state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (state >> 33) as u8 }).collect()
 }
 let pixels = noise(3 << 23);
 let values: Vec<f32> = noise(4000 * 3072).iter().map(|x| f32::from(*x)).collect();
-let labels: Vec<u8> = noise(4000).iter().map(|x| x % 10).collect();
+let labels: Vec<u16> = noise(4000).iter().map(|x| u16::from(x % 10)).collect();
 let features = Features::new(values, 1, 3072)?;
-let shape = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512 };
+let shape = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None };
 let network_parameters = Parameters::init(shape, 1)?;"""
     )
+    assert prepared.status == "ok", prepared.error
     for code, named in [
         ("Palette::fit(&pixels, 3, &KMeans::new(512))?;", "k-means"),
         ("Probe::fit(&features, 0, &labels, 10, 1e-9)?;", "the probe"),

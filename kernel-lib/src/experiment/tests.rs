@@ -1,4 +1,5 @@
 use super::*;
+use crate::show::Show as _;
 use crate::train::Length;
 
 /// A profile small enough for a test: a tiny network on few pictures.
@@ -71,6 +72,26 @@ fn an_interrupted_training_ends_as_an_uninterrupted_one() {
     let error = interrupted.pretrained(&mut |_| {}).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("run the cell again"), "{error}");
     assert_eq!(interrupted.pretrained(&mut |_| {}).unwrap(), expected);
+}
+
+#[test]
+fn pictures_are_encoded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = experiment(folder.path());
+    let tokens = first.train_tokens().unwrap();
+    assert_eq!(tokens, first.tokens(&first.train_images().unwrap()).unwrap());
+    assert_ne!(tokens[..100 * 196], first.test_tokens().unwrap()[..]);
+    let second = experiment(folder.path());
+    assert_eq!(second.train_tokens().unwrap(), tokens);
+    let held_out = second.validation_tokens().unwrap();
+    assert_eq!(held_out[..196], tokens[196 * second.validation()[0]..][..196]);
+    let report = second.store().report().to_text();
+    assert!(report.contains("tokens") && !report.contains("computed"), "{report}");
+    // What decides the tokens is in their key.
+    let mut other = small(8);
+    other.data.colours = 8;
+    let other = Experiment::new(other, Store::at(folder.path())).unwrap();
+    assert!(other.train_tokens().unwrap().iter().all(|token| *token < 8));
 }
 
 #[test]

@@ -83,11 +83,13 @@ fn memory_of_reading(folder: &Path) -> f64 {
 }
 
 /// Alone in its process: `cargo test --release -p igpt --lib loading_takes -- --ignored --nocapture`. `IGPT_CHECKPOINT`
-/// names one more checkpoint.
+/// names one more checkpoint; with `IGPT_TEST_LARGE=1` the network has the size of iGPT-L (5.5 GB).
 #[test]
 #[ignore = "writes 1.2 GB and needs as much memory"]
 fn loading_takes_little_more_memory_than_the_network() {
-    let config = Config { layers: 24, width: 1024, heads: 8, context: 1024, vocabulary: 512, inner: None };
+    let large = hub::set("IGPT_TEST_LARGE").is_some();
+    let smaller = Config { layers: 24, width: 1024, heads: 8, context: 1024, vocabulary: 512, inner: None };
+    let config = if large { Config::igpt_l() } else { smaller };
     let folder = tempfile::tempdir().unwrap();
     let mut parameters = Parameters::zeros(config).unwrap();
     parameters.values_mut().iter_mut().enumerate().for_each(|(at, x)| *x = at as f32);
