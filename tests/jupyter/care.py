@@ -561,11 +561,13 @@ def two_clients_share_a_kernel_and_one_may_vanish():
 
 
 def main():
-    wanted = sys.argv[1:]
-    failed = []
-    for function in CHECKS:
-        name = function.__name__.replace("_", " ")
-        if wanted and not any(part in function.__name__ for part in wanted):
+    wanted = [part.replace("_", " ") for part in sys.argv[1:]]
+    failed, names = [], [function.__name__.replace("_", " ") for function in CHECKS]
+    for part in wanted:
+        if not any(part in name for name in names):
+            sys.exit(f"no check has {part!r} in its name; there are: {', '.join(names)}")
+    for function, name in zip(CHECKS, names):
+        if wanted and not any(part in name for part in wanted):
             continue
         begun = time.perf_counter()
         try:
