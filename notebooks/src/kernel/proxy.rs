@@ -541,10 +541,11 @@ impl Proxy {
         let Running { request, code, count, .. } = running;
         match fault {
             None => {
+                // It was through already, but whoever interrupts does not want the next one, either.
+                let behind = interrupted.then(|| self.take_queue());
                 self.finish(&request, count, None, expressions);
-                if interrupted {
-                    // It was through already, but whoever interrupts does not want the next one, either.
-                    self.abort_queue();
+                if let Some(behind) = behind {
+                    self.abort(behind);
                 }
             }
             Some(fault) => self.fail(&request, count, &fault),
@@ -614,15 +615,17 @@ impl Proxy {
 
     /// An error output, an error reply, and the end of what is queued behind, if the client wants that.
     fn fail(&mut self, request: &Message, count: u64, fault: &Fault) {
+        let behind = (request.content["stop_on_error"] != false).then(|| self.take_queue());
         self.client.publish(&request.header, "error", fault.content());
         self.finish(request, count, Some(fault), Map::new());
-        if request.content["stop_on_error"] != false {
-            self.abort_queue();
+        if let Some(behind) = behind {
+            self.abort(behind);
         }
     }
 
-    /// What the client has sent so far was queued behind a cell that failed or was interrupted.
-    fn abort_queue(&mut self) {
+    /// What the client has sent so far was queued behind the cell that ends now: cells, and other requests. To be asked
+    /// before the cell's reply goes out: what comes after that is from somebody who knows how it ended.
+    fn take_queue(&mut self) -> (VecDeque<Message>, Vec<(Channel, Message)>) {
         let mut others = Vec::new();
         while let Ok((channel, message)) = self.requests.try_recv() {
             match (channel, message.kind()) {
@@ -630,7 +633,12 @@ impl Proxy {
                 _ => others.push((channel, message)),
             }
         }
-        for aborted in std::mem::take(&mut self.queue) {
+        (std::mem::take(&mut self.queue), others)
+    }
+
+    /// Ends cells that were queued behind one that failed or was interrupted.
+    fn abort(&mut self, (cells, others): (VecDeque<Message>, Vec<(Channel, Message)>)) {
+        for aborted in cells {
             self.busy(&aborted);
             // Without a count: it never ran, and clients number what has one.
             self.client.reply(Channel::Shell, &aborted, json!({"status": "aborted"}));
