@@ -71,7 +71,8 @@ class Kernel:
     def __init__(self, name="igpt", spec_manager=None, env=None):
         self.start = time.perf_counter()
         options = {"kernel_spec_manager": spec_manager} if spec_manager else {}
-        self.manager = KernelManager(kernel_name=name, **options)
+        # Kernels that start at once in this process must not be given the same ports.
+        self.manager = KernelManager(kernel_name=name, cache_ports=True, **options)
         # What a kernel says to nobody in particular is not of interest here.
         self.manager.start_kernel(stderr=subprocess.DEVNULL, **({"env": env} if env else {}))
         self.client = self.manager.client()
