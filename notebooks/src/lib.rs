@@ -5,6 +5,7 @@ pub mod dirs;
 pub mod doctor;
 pub mod environment;
 pub mod fetch;
+mod hex;
 pub mod host;
 pub mod hub;
 pub mod kernel;

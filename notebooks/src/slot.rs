@@ -31,7 +31,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{dirs, setup::folders};
+use crate::{dirs, hex::hex, setup::folders};
 
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";
@@ -472,10 +472,6 @@ fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
         }
     }
     files
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]

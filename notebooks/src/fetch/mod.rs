@@ -28,7 +28,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::dirs;
+use crate::{dirs, hex::hex};
 use catalog::Kind;
 use plan::Plan;
 use request::Request;
@@ -145,11 +145,6 @@ fn count(number: usize) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
     groups.collect::<Vec<_>>().join(",")
-}
-
-/// Bytes as hexadecimal digits, in lower case.
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]

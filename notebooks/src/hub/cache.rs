@@ -17,11 +17,11 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Kind, MAIN, choice,
+    Kind, choice,
     folder::{Folder, folder_name},
-    hash::hex,
     settings,
 };
+use crate::hex::hex;
 
 /// The cache directory of the hub's own Python client: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
 /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
@@ -51,14 +51,6 @@ impl fmt::Display for Snapshot {
 }
 
 impl Snapshot {
-    /// The newest revision of a data set that is in the cache. No network is used.
-    ///
-    /// # Errors
-    /// If there is none; the message says what to do.
-    pub fn find(cache: &Path, repository: &str) -> Result<Self> {
-        Self::at(cache, Kind::Dataset, repository, MAIN)
-    }
-
     /// What the cache has of a repository at a commit, or at the commit that a branch or tag was when it was last
     /// downloaded.
     ///
@@ -199,6 +191,7 @@ pub fn sha256(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MAIN;
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -216,6 +209,11 @@ mod tests {
         cache
     }
 
+    /// The newest revision of the data set `a/b` in a cache.
+    fn newest(cache: &Path) -> Result<Snapshot> {
+        Snapshot::at(cache, Kind::Dataset, "a/b", MAIN)
+    }
+
     #[test]
     fn all_parts_are_found_in_their_order() {
         let cache = cache_with(&[
@@ -225,7 +223,7 @@ mod tests {
             "test-00000-of-00001.parquet",
             "train.txt",
         ]);
-        let snapshot = Snapshot::find(cache.path(), "a/b").unwrap();
+        let snapshot = newest(cache.path()).unwrap();
         let names: Vec<_> = snapshot.shards("plain", "train").unwrap();
         let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         let expected = [0, 1, 2].map(|at| format!("train-0000{at}-of-00003.parquet"));
@@ -238,7 +236,7 @@ mod tests {
     fn what_is_missing_is_said_with_the_cure() {
         let cure = "huggingface-cli download a/b --repo-type dataset";
         let empty = tempfile::tempdir().unwrap();
-        let error = Snapshot::find(empty.path(), "a/b").unwrap_err().to_string();
+        let error = newest(empty.path()).unwrap_err().to_string();
         assert!(error.contains("datasets--a--b/refs/main.\n") && error.contains(cure), "{error}");
         assert!(error.contains("HF_HUB_CACHE") && error.contains("HF_HUB_OFFLINE"), "{error}");
         let error = Snapshot::at(empty.path(), Kind::Model, "a/b", MAIN).unwrap_err().to_string();
@@ -248,17 +246,17 @@ mod tests {
             &["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"],
         ] {
             let cache = cache_with(files);
-            let snapshot = Snapshot::find(cache.path(), "a/b").unwrap();
+            let snapshot = newest(cache.path()).unwrap();
             let error = snapshot.shards("plain", "train").unwrap_err().to_string();
             assert!(error.contains("parts of train, but has ") && error.contains(files[0]), "{error}");
             assert!(error.contains(cure), "{error}");
         }
         let cache = cache_with(&[]);
         fs::write(cache.path().join("datasets--a--b/refs/main"), "../../../etc").unwrap();
-        let error = Snapshot::find(cache.path(), "a/b").unwrap_err().to_string();
+        let error = newest(cache.path()).unwrap_err().to_string();
         assert!(error.contains("is not the 40 hexadecimal digits of a commit: \"../../../etc\""), "{error}");
         fs::write(cache.path().join("datasets--a--b/refs/main"), "1".repeat(40)).unwrap();
-        let error = Snapshot::find(cache.path(), "a/b").unwrap_err().to_string();
+        let error = newest(cache.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("snapshots/{}.\n", "1".repeat(40))), "{error}");
     }
 

@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
+use crate::hex::hex;
+
 /// A hash in the making.
 #[derive(Clone)]
 pub(super) enum Hasher {
@@ -70,11 +72,6 @@ pub(super) fn matches(path: &Path, name: &str, size: u64) -> Result<bool> {
     let Some(mut hash) = Hasher::of(name, size) else { return Ok(false) };
     hash.read(&mut file).with_context(context)?;
     Ok(hash.finish() == name)
-}
-
-/// Bytes as hexadecimal digits, in lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]
