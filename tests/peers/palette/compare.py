@@ -143,11 +143,18 @@ def inertia(data, centres):
     )
 
 
+def palette_file(pictures):
+    """The palette to encode with: the one that was named, else one fitted to the pictures."""
+    if args.palette:
+        return Path(args.palette)
+    npy = folder / "palette.npy"
+    ours("fit", store("all", pictures), 512, 0, 1e-4, npy)
+    return npy
+
+
 def encodes(name, pictures):
     """Our encoder against Hugging Face's numpy quantiser, on 32×32 pictures."""
-    npy = Path(args.palette) if args.palette else folder / "palette.npy"
-    if not args.palette:
-        ours("fit", store("all", pictures), 512, 0, 1e-4, npy)
+    npy = palette_file(pictures)
     clusters = np.load(npy)
     assert clusters.dtype == np.float32
     file, data = store(name, pictures), scaled(pictures)
@@ -192,15 +199,13 @@ def encodes(name, pictures):
 
 def processes(name, pictures, all_pictures):
     """From pixels to tokens: Hugging Face's whole processor, as its documentation calls it, against our encoder."""
-    npy = Path(args.palette) if args.palette else folder / "palette.npy"
-    if not args.palette:
-        ours("fit", store("all", pictures), 512, 0, 1e-4, npy)
+    npy = palette_file(pictures)
     processor = ImageGPTImageProcessor(clusters=np.load(npy).tolist(), size={"height": 32, "width": 32})
     file, every_file = store(name, pictures), store(name + "-all", all_pictures)
     rounds = []
     for _ in range(args.rounds):
-        singly, singly_cpu, ids = timed(lambda: np.concatenate([processor(images=p, return_tensors="np")["input_ids"] for p in pictures]))
-        eight, eight_cpu, _ = timed(
+        singly, _, ids = timed(lambda: np.concatenate([processor(images=p, return_tensors="np")["input_ids"] for p in pictures]))
+        eight, _, _ = timed(
             lambda: [processor(images=list(pictures[at : at + 8]), return_tensors="np") for at in range(0, len(pictures), 8)]
         )
         mine = ours("encode", file, npy, len(pictures) * 1024, folder / "tokens")
