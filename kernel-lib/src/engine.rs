@@ -29,17 +29,18 @@ mod forward;
 pub mod optimizer;
 mod plan;
 mod sample;
+mod shards;
 #[cfg(test)]
 mod tests;
 
 pub use cpu::Isa;
 
-use crate::model::{Batch, Config, Layout, Network, Objective, Parameters, Precision};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision};
 use crate::{Error, Result, stop};
-use backend::Input;
 use cpu::{Cpu, Extra, Scalar};
-use forward::{Pass, Targets};
-use plan::{Keep, Plan, Weights};
+use plan::{Keep, Plan, Storage, Weights};
+use shards::Shards;
+use std::sync::Arc;
 
 /// The fast network. It keeps its workspace from call to call, so that steady training allocates nothing.
 ///
@@ -135,9 +136,9 @@ pub struct Memory {
 /// `16 (T + 96) C / H + 230,000` bytes each, comes on top.
 pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
     let float = size_of::<f32>();
-    let pictures = plan::shard(config, batch);
+    let pictures = Storage::CPU.shard(config, batch);
     let keep = if recompute { Keep::Starts } else { Keep::All };
-    let plan = Plan::new(config, pictures, keep);
+    let plan = Plan::new(config, pictures, keep, Storage::CPU);
     let Config { layers, width: c, heads, context, vocabulary, .. } = *config;
     let inner = config.inner_width();
     let tokens = pictures * context;
@@ -157,7 +158,7 @@ pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
 struct Core<S> {
     config: Config,
     weights: Weights,
-    plan: Option<Plan>,
+    plan: Option<Arc<Plan>>,
     workspace: Vec<S>,
     extra: Extra<S>,
 }
@@ -176,46 +177,31 @@ impl<S: Scalar> Core<S> {
         Ok(Self { config, weights, plan: None, workspace: Vec::new(), extra: Extra::default() })
     }
 
-    /// Does something with each shard of a batch of `pictures`: gives it the shard's pass and its range of pictures.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the one equation that this sums")]
-    fn shards(
+    /// Makes the workspace ready for so many pictures, and does something with their shards.
+    fn with<T>(
         &mut self,
-        isa: Isa,
-        precision: Precision,
+        machine: Isa,
         parameters: &[S],
-        gradients: &mut [S],
-        causal: bool,
+        gradients: Option<Wanted<'_, S>>,
         pictures: usize,
-        keep: Keep,
-        mut work: impl FnMut(&mut Pass<'_>, std::ops::Range<usize>),
-    ) {
-        let each = plan::shard(&self.config, pictures);
-        let fits = |plan: &Plan| plan.pictures == each && plan.keep == keep;
-        let plan = match self.plan.take().filter(fits) {
-            Some(plan) => plan,
-            None => Plan::new(&self.config, each, keep),
+        work: impl FnOnce(Shards<'_>) -> T,
+    ) -> T {
+        let (gradients, keep, precision) = match gradients {
+            None => (&mut [][..], Keep::Nothing, Precision::F32),
+            Some(Wanted { to, recompute, precision, .. }) => {
+                (to, if recompute { Keep::Starts } else { Keep::All }, precision)
+            }
         };
+        let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, Storage::CPU);
         if self.workspace.len() < plan.len + 16 {
             self.workspace = vec![S::ZERO; plan.len + 16];
         }
         // Spans begin at cache lines if the workspace does.
         let start = self.workspace.as_ptr().align_offset(64).min(16);
-        for first in (0..pictures).step_by(each) {
-            let range = first..(first + each).min(pictures);
-            let workspace = &mut self.workspace[start..];
-            let mut machine =
-                Cpu::new(isa, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
-            let mut pass = Pass {
-                machine: &mut machine,
-                config: self.config,
-                weights: &self.weights,
-                plan: &plan,
-                pictures: range.len(),
-                causal,
-            };
-            work(&mut pass, range);
-        }
-        self.plan = Some(plan);
+        let workspace = &mut self.workspace[start..];
+        let mut machine =
+            Cpu::new(machine, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
+        work(Shards { machine: &mut machine, config: self.config, weights: &self.weights, plan: &plan })
     }
 
     /// The loss of a batch that fits the network, and its gradients if wanted; none if someone asked to stop.
@@ -226,130 +212,20 @@ impl<S: Scalar> Core<S> {
         batch: &Batch<'_>,
         gradients: Option<Wanted<'_, S>>,
     ) -> Option<f64> {
-        let t = self.config.context;
-        let pictures = batch.tokens.len() / t;
-        let (rows, weights) = counting(batch, t);
-        let causal = matches!(batch.objective, Objective::Autoregressive);
-        let (scale, gradients, keep, precision) = match gradients {
-            None => (None, &mut [][..], Keep::Nothing, Precision::F32),
-            Some(Wanted { to, scale, recompute, precision }) => {
-                (Some(scale), to, if recompute { Keep::Starts } else { Keep::All }, precision)
-            }
-        };
-        let (mut loss, mut done) = (Some(0.0), 0);
-        let mut local = Vec::new();
-        self.shards(isa, precision, parameters, gradients, causal, pictures, keep, |pass, pictures| {
-            let Some(before) = loss.filter(|_| !stop::requested()) else {
-                loss = None;
-                return;
-            };
-            let range = pictures.start * t..pictures.end * t;
-            let tokens = &batch.tokens[range.clone()];
-            let input = match batch.objective {
-                Objective::Autoregressive => Input::Shifted(tokens),
-                Objective::Bert(masked) => Input::Masked(tokens, Some(&masked[range.clone()])),
-            };
-            let targets = match &rows {
-                None => Targets { tokens, rows: None, weights: &weights[range] },
-                Some(rows) => {
-                    let count = rows[done..].iter().take_while(|row| (**row as usize) < range.end).count();
-                    local.clear();
-                    local.extend(rows[done..done + count].iter().map(|row| row - range.start as u32));
-                    let weights = &weights[done..done + count];
-                    done += count;
-                    Targets { tokens, rows: Some(&local), weights }
-                }
-            };
-            let of_shard = match scale {
-                Some(scale) => pass.forward_backward(input, &targets, scale),
-                None => {
-                    pass.embed(input);
-                    (0..pass.config.layers).for_each(|l| pass.forward_block(l));
-                    Some(pass.loss(&targets, None, |_, _| {}))
-                }
-            };
-            loss = of_shard.map(|of_shard| before + of_shard);
-        });
-        loss
+        let pictures = batch.tokens.len() / self.config.context;
+        let scale = gradients.as_ref().map(|wanted| wanted.scale);
+        self.with(isa, parameters, gradients, pictures, |mut shards| shards.loss(batch, scale))
     }
 
     /// Features, (B, L + 1, C): see [`Network::features`]. None if someone asked to stop.
     fn features(&mut self, isa: Isa, parameters: &[S], tokens: &[u16], causal: bool) -> Option<Vec<f32>> {
-        let Config { layers, width: c, context: t, .. } = self.config;
-        let pictures = tokens.len() / t;
-        let mut features = vec![0.0; pictures * (layers + 1) * c];
-        let mut whole = true;
-        let exact = Precision::F32;
-        self.shards(isa, exact, parameters, &mut [], causal, pictures, Keep::Nothing, |pass, pictures| {
-            whole &= !stop::requested();
-            if !whole {
-                return;
-            }
-            let tokens = &tokens[pictures.start * t..pictures.end * t];
-            pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
-            for l in 0..=layers {
-                let gain = if l < layers { pass.weights.blocks[l].ln_1 } else { pass.weights.ln_f };
-                let (x, mean) = (pass.x(l), pass.plan.mean.first(pictures.len() * c));
-                pass.machine.mean_of_norm(x, gain, pictures.len(), mean);
-                for (i, picture) in pictures.clone().enumerate() {
-                    let to = &mut features[(picture * (layers + 1) + l) * c..][..c];
-                    pass.machine.read(mean.part(i * c..(i + 1) * c), to);
-                }
-                if l < layers {
-                    pass.forward_block(l);
-                }
-            }
-        });
-        whole.then_some(features)
+        let pictures = tokens.len() / self.config.context;
+        self.with(isa, parameters, None, pictures, |mut shards| shards.features(tokens, causal))
     }
-}
 
-impl<S: Scalar> Core<S> {
     /// Logits of the next token, (count, V): see [`Network::next_logits`].
     fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Vec<f32> {
-        let Config { layers, width: c, context: t, vocabulary: v, .. } = self.config;
-        let given = prefix.len() / count;
-        // What comes after the prefix has no influence on its next token.
-        let mut tokens = vec![0; count * t];
-        for (to, from) in tokens.chunks_mut(t).zip(prefix.chunks(given.max(1))) {
-            to[..given].copy_from_slice(from);
-        }
-        let mut logits = vec![0.0; count * v];
-        let exact = Precision::F32;
-        self.shards(isa, exact, parameters, &mut [], true, count, Keep::Nothing, |pass, pictures| {
-            pass.embed(Input::Shifted(&tokens[pictures.start * t..pictures.end * t]));
-            (0..layers).for_each(|l| pass.forward_block(l));
-            let rows: Vec<u32> = (0..pictures.len()).map(|i| (i * t + given) as u32).collect();
-            let (all, x) = (&mut logits[pictures.start * v..pictures.end * v], pass.x(layers));
-            let most = plan::logit_rows(&pass.config);
-            for (rows, logits) in rows.chunks(most).zip(all.chunks_mut(most * v)) {
-                let picked = pass.plan.picked.first(rows.len() * c);
-                pass.machine.gather(x, rows, picked);
-                let found = pass.logits(picked);
-                pass.machine.read(found, logits);
-            }
-        });
-        logits
-    }
-}
-
-/// Which rows of a batch are predicted (`None` if all), and how much each counts: all the same, or, for BERT, each
-/// picture the same, see [`Objective`].
-fn counting(batch: &Batch<'_>, t: usize) -> (Option<Vec<u32>>, Vec<f64>) {
-    let n = batch.tokens.len();
-    match batch.objective {
-        Objective::Autoregressive => (None, vec![1.0 / n as f64; n]),
-        Objective::Bert(masked) => {
-            let (mut rows, mut weights) = (Vec::new(), Vec::new());
-            for (picture, masked) in masked.chunks(t).enumerate() {
-                let count = masked.iter().filter(|masked| **masked).count();
-                for (i, _) in masked.iter().enumerate().filter(|(_, masked)| **masked) {
-                    rows.push((picture * t + i) as u32);
-                    weights.push(1.0 / (count * (n / t)) as f64);
-                }
-            }
-            (Some(rows), weights)
-        }
+        self.with(isa, parameters, None, count, |mut shards| shards.next_logits(prefix, count))
     }
 }
 

@@ -19,17 +19,28 @@ pub(crate) enum Arena {
     Workspace,
 }
 
+/// How precisely a machine keeps numbers. A CPU keeps all of them alike; a GPU may keep most activations in bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Parameters, their gradients, the residual stream, and numbers of which there are few.
+    Exact,
+    /// What goes into matrix products, and comes out of most.
+    Rounded,
+}
+
 /// Numbers that lie together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) arena: Arena,
+    pub(crate) kind: Kind,
+    /// Counted in numbers of this kind.
     pub(crate) start: usize,
     pub(crate) len: usize,
 }
 
 impl Span {
     pub(crate) fn parameter(range: &Range<usize>) -> Self {
-        Self { arena: Arena::Parameters, start: range.start, len: range.len() }
+        Self { arena: Arena::Parameters, kind: Kind::Exact, start: range.start, len: range.len() }
     }
 
     /// The gradient of a parameter.
@@ -141,10 +152,11 @@ pub(crate) trait Backend {
     /// do → dqkv; recomputes the softmax from lse.
     fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span);
 
-    /// Σ rows weight (ln Σ e^logits - logit of the target). `logits`: (rows, V), become the loss's gradients if
-    /// `gradient`, each times `scale`.
-    fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>)
-    -> f64;
+    /// Adds Σ rows weight (ln Σ e^logits - logit of the target) to the loss. `logits`: (rows, V), become the loss's
+    /// gradients, times `gradient`, if there is one.
+    fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>);
+    /// The loss since it was last taken.
+    fn take_loss(&mut self) -> f64;
 
     /// y = mean over tokens of the norm of x: (B, T, C) → (B, C).
     fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span);

@@ -24,18 +24,13 @@ impl Pass<'_> {
         self.machine.matmul(Product { form: Form::LeftTransposed, a: x, b: dy, c, plus: Some(c), shape });
     }
 
-    /// The loss of a shard; its gradients times `scale` are added. None if someone asked to stop: nobody will use what
-    /// there is.
-    pub(super) fn forward_backward(
-        &mut self,
-        input: Input<'_>,
-        targets: &Targets<'_>,
-        scale: f32,
-    ) -> Option<f64> {
+    /// Adds the shard's loss to the machine's, and its gradients, times `scale`. False if someone asked to stop: nobody
+    /// will use what there is.
+    pub(super) fn forward_backward(&mut self, input: Input<'_>, targets: &Targets<'_>, scale: f32) -> bool {
         self.embed(input);
         for l in 0..self.config.layers {
             if stop::requested() {
-                return None;
+                return false;
             }
             self.forward_block(l);
         }
@@ -44,10 +39,10 @@ impl Pass<'_> {
             // Rows that are not predicted have no gradient here.
             self.machine.clear(dx);
         }
-        let loss = self.loss(targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
+        self.loss(targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
         for l in (0..self.config.layers).rev() {
             if stop::requested() {
-                return None;
+                return false;
             }
             if self.plan.keep == Keep::Starts && l + 1 < self.config.layers {
                 // The same bits as before, its output included.
@@ -56,7 +51,7 @@ impl Pass<'_> {
             self.backward_block(l, dx);
         }
         self.machine.embed_backward(input, dx, self.weights.embedding.gradient());
-        Some(loss)
+        true
     }
 
     /// dlogits → dx, for some rows.

@@ -60,6 +60,7 @@ pub(super) struct Cpu<'a, S> {
     gradients: (*mut S, usize),
     workspace: (*mut S, usize),
     extra: &'a mut Extra<S>,
+    loss: f64,
     own: PhantomData<&'a mut [S]>,
 }
 
@@ -81,6 +82,7 @@ impl<'a, S: Scalar> Cpu<'a, S> {
             gradients: (gradients.as_mut_ptr(), gradients.len()),
             workspace: (workspace.as_mut_ptr(), workspace.len()),
             extra,
+            loss: 0.0,
             own: PhantomData,
         }
     }
@@ -303,13 +305,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         }
     }
 
-    fn cross_entropy(
-        &mut self,
-        logits: Span,
-        targets: &[u16],
-        weights: &[f64],
-        gradient: Option<f32>,
-    ) -> f64 {
+    fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>) {
         let rows = targets.len();
         assert!(weights.len() == rows && logits.len.is_multiple_of(rows));
         apart(&[logits], &[]);
@@ -324,7 +320,11 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
             let (targets, weights) = (&targets[i..][..n], &weights[i..][..n]);
             S::run(isa, cross_entropy::Rows { logits, targets, weights, gradient, losses });
         });
-        losses.iter().zip(weights).map(|(loss, weight)| loss * weight).sum()
+        self.loss += losses.iter().zip(weights).map(|(loss, weight)| loss * weight).sum::<f64>();
+    }
+
+    fn take_loss(&mut self) -> f64 {
+        std::mem::take(&mut self.loss)
     }
 
     fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span) {

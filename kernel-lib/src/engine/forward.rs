@@ -8,7 +8,7 @@
 //! ```
 
 use super::backend::{Backend, Form, Heads, Input, Product, Span};
-use super::plan::{Block, BlockWeights, Plan, Weights, logit_rows};
+use super::plan::{Block, BlockWeights, Plan, Weights};
 use crate::model::Config;
 
 /// A network with its workspace on some machine: what the two passes are written with.
@@ -130,19 +130,19 @@ impl Pass<'_> {
         logits
     }
 
-    /// The loss of the shard, part by part, for the residual stream after the last block; `each` is shown each part's
-    /// place among the rows that count, and does what else is to be done with its logits.
+    /// Adds the shard to the machine's loss, part by part, for the residual stream after the last block; `each` is shown
+    /// each part's place among the rows that count, and does what else is to be done with its logits.
     pub(super) fn loss(
         &mut self,
         targets: &Targets<'_>,
         gradient: Option<f32>,
         mut each: impl FnMut(&mut Self, Part<'_>),
-    ) -> f64 {
+    ) {
         let c = self.config.width;
         let x = self.x(self.config.layers);
-        let (mut loss, mut start, mut picked) = (0.0, 0, Vec::new());
+        let (mut start, mut picked) = (0, Vec::new());
         while start < targets.weights.len() {
-            let count = logit_rows(&self.config).min(targets.weights.len() - start);
+            let count = self.plan.logit_rows.min(targets.weights.len() - start);
             let rows = targets.rows.map(|rows| &rows[start..start + count]);
             let x = match rows {
                 None => x.part(start * c..(start + count) * c),
@@ -162,11 +162,10 @@ impl Pass<'_> {
             };
             let logits = self.logits(x);
             let weights = &targets.weights[start..start + count];
-            loss += self.machine.cross_entropy(logits, tokens, weights, gradient);
+            self.machine.cross_entropy(logits, tokens, weights, gradient);
             each(self, Part { x, logits, start, rows });
             start += count;
         }
-        loss
     }
 }
 

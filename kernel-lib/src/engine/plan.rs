@@ -1,25 +1,75 @@
 //! Which activations there are, and where in the workspace each lies.
 
-use super::backend::{Arena, Embedding, Span};
+use super::backend::{Arena, Embedding, Kind, Span};
 use crate::model::{Config, Layout};
+use std::sync::Arc;
 
-/// Pictures are computed in shards of about so many tokens, one shard after the other. It bounds the memory of
-/// activations and keeps them in the caches. Fixed, for it is part of a gradient's bits.
-const SHARD_TOKENS: usize = 2048;
-/// Logits are computed for so many tokens at once…
-const LOGIT_ROWS: usize = 1024;
-/// …or fewer, so that they are not more than this many numbers: 16 MiB.
-const LOGITS: usize = 1 << 22;
-
-/// How many pictures each shard of a batch has; the last may have fewer.
-pub(super) fn shard(config: &Config, batch: usize) -> usize {
-    let most = (SHARD_TOKENS / config.context).max(1);
-    batch.div_ceil(batch.div_ceil(most).max(1)).max(1)
+/// How a machine's workspace is laid out, in units of its own: a CPU counts numbers, a GPU bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Storage {
+    /// What a number takes that is kept exactly,
+    pub(super) exact: usize,
+    /// and one that may be rounded.
+    pub(super) rounded: usize,
+    /// Each span begins at a multiple of this: a cache line.
+    pub(super) alignment: usize,
+    /// Pictures are computed in shards of about so many tokens, one shard after the other, which bounds the memory of
+    /// activations. It is part of a gradient's bits.
+    pub(super) shard_tokens: usize,
+    /// Logits are computed for so many tokens at once…
+    pub(super) logit_rows: usize,
+    /// …or fewer, so that they are not more than this many numbers.
+    pub(super) logits: usize,
 }
 
-/// How many tokens' logits are computed at once.
-pub(super) fn logit_rows(config: &Config) -> usize {
-    (LOGITS / config.vocabulary).clamp(16, LOGIT_ROWS)
+impl Storage {
+    /// The CPU's: a shard is to stay in the caches; logits take 16 MiB at most.
+    pub(super) const CPU: Self =
+        Self { exact: 1, rounded: 1, alignment: 16, shard_tokens: 2048, logit_rows: 1024, logits: 1 << 22 };
+
+    /// How many pictures each shard of a batch has; the last may have fewer.
+    pub(super) fn shard(&self, config: &Config, batch: usize) -> usize {
+        let most = (self.shard_tokens / config.context).max(1);
+        batch.div_ceil(batch.div_ceil(most).max(1)).max(1)
+    }
+
+    /// How many tokens' logits are computed at once.
+    pub(super) fn logit_rows(&self, config: &Config) -> usize {
+        (self.logits / config.vocabulary).clamp(16, self.logit_rows)
+    }
+
+    /// What `numbers` of a kind take.
+    pub(super) fn size(&self, kind: Kind, numbers: usize) -> usize {
+        numbers * self.of(kind)
+    }
+
+    fn of(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Exact => self.exact,
+            Kind::Rounded => self.rounded,
+        }
+    }
+}
+
+/// Lays spans one after the other into a workspace.
+#[derive(Debug)]
+pub(super) struct Room {
+    storage: Storage,
+    /// What all of them take so far.
+    pub(super) len: usize,
+}
+
+impl Room {
+    pub(super) fn new(storage: Storage) -> Self {
+        Self { storage, len: 0 }
+    }
+
+    pub(super) fn add(&mut self, kind: Kind, numbers: usize) -> Span {
+        let span =
+            Span { arena: Arena::Workspace, kind, start: self.len / self.storage.of(kind), len: numbers };
+        self.len += self.storage.size(kind, numbers).next_multiple_of(self.storage.alignment);
+        span
+    }
 }
 
 /// Where a block's parameters are.
@@ -95,6 +145,9 @@ pub(super) enum Keep {
 pub(super) struct Plan {
     pub(super) pictures: usize,
     pub(super) keep: Keep,
+    pub(super) storage: Storage,
+    /// R, how many tokens' logits are computed at once.
+    pub(super) logit_rows: usize,
     /// The residual stream before each block and after the last, L + 1 of (N, C). Without gradients, two that take
     /// turns.
     pub(super) x: Vec<Span>,
@@ -120,57 +173,73 @@ pub(super) struct Plan {
     pub(super) logits: Span,
     /// (B, C): features of one layer.
     pub(super) mean: Span,
-    /// How many numbers all that takes.
+    /// What all that takes, in the storage's units.
     pub(super) len: usize,
 }
 
 impl Plan {
-    pub(super) fn new(config: &Config, pictures: usize, keep: Keep) -> Self {
+    /// The plan for a batch of so many pictures: the last one, if it still fits.
+    pub(super) fn kept(
+        last: &mut Option<Arc<Self>>,
+        config: &Config,
+        batch: usize,
+        keep: Keep,
+        storage: Storage,
+    ) -> Arc<Self> {
+        let pictures = storage.shard(config, batch);
+        let fits =
+            |plan: &Arc<Self>| plan.pictures == pictures && plan.keep == keep && plan.storage == storage;
+        let plan = last.take().filter(fits);
+        let plan = plan.unwrap_or_else(|| Arc::new(Self::new(config, pictures, keep, storage)));
+        Arc::clone(last.insert(plan))
+    }
+
+    pub(super) fn new(config: &Config, pictures: usize, keep: Keep, storage: Storage) -> Self {
+        use Kind::{Exact, Rounded};
         let Config { layers, width: c, heads, context: t, vocabulary: v, .. } = *config;
         let inner = config.inner_width();
-        let (n, rows) = (pictures * t, logit_rows(config).min(pictures * t));
-        let mut len = 0;
-        let mut add = |numbers: usize| {
-            let span = Span { arena: Arena::Workspace, start: len, len: numbers };
-            // Each begins at a cache line.
-            len += numbers.next_multiple_of(16);
-            span
-        };
+        let logit_rows = storage.logit_rows(config);
+        let (n, rows) = (pictures * t, logit_rows.min(pictures * t));
+        let mut room = Room::new(storage);
+        let mut add = |kind, numbers| room.add(kind, numbers);
         let backward = keep != Keep::Nothing;
-        let streams: Vec<Span> = (0..if backward { layers + 1 } else { 2 }).map(|_| add(n * c)).collect();
+        let streams: Vec<Span> =
+            (0..if backward { layers + 1 } else { 2 }).map(|_| add(Exact, n * c)).collect();
         let x = (0..=layers).map(|l| streams[l % streams.len()]).collect();
         let own: Vec<Block> = (0..if keep == Keep::All { layers } else { 1 })
             .map(|_| Block {
-                r_1: add(n),
-                qkv: add(n * 3 * c),
-                lse: add(n * heads),
-                o: add(n * c),
-                mid: add(n * c),
-                r_2: add(n),
-                fc: add(n * inner),
+                r_1: add(Exact, n),
+                qkv: add(Rounded, n * 3 * c),
+                lse: add(Exact, n * heads),
+                o: add(Rounded, n * c),
+                mid: add(Exact, n * c),
+                r_2: add(Exact, n),
+                fc: add(Rounded, n * inner),
             })
             .collect();
         let blocks = (0..layers).map(|l| own[l % own.len()]).collect();
-        let mut if_backward = |numbers| add(if backward { numbers } else { 0 });
+        let mut if_backward = |numbers| add(Rounded, if backward { numbers } else { 0 });
         let (dx, dn) = (if_backward(n * c), if_backward(n * c));
         let (dlast, dpicked) = (if_backward(rows * c), if_backward(rows * c));
         Self {
             pictures,
             keep,
+            storage,
+            logit_rows,
             x,
             blocks,
-            n: add(n * c),
-            g: add(n * inner.max(3 * c)),
+            n: add(Rounded, n * c),
+            g: add(Rounded, n * inner.max(3 * c)),
             dx,
             dn,
-            picked: add(rows * c),
-            r: add(rows),
-            last: add(rows * c),
+            picked: add(Exact, rows * c),
+            r: add(Exact, rows),
+            last: add(Rounded, rows * c),
             dlast,
             dpicked,
-            logits: add(rows * v),
-            mean: add(pictures * c),
-            len,
+            logits: add(Rounded, rows * v),
+            mean: add(Exact, pictures * c),
+            len: room.len,
         }
     }
 }

@@ -4,9 +4,9 @@
 //! A step is `forward.rs` for one position. Because a row's bits depend on nothing but the row, its logits have the bits
 //! that a forward pass over the whole picture gives, whatever the batch.
 
-use super::backend::{Arena, Backend, Form, Heads, Product, Span};
+use super::backend::{Arena, Backend, Form, Heads, Kind, Product, Span};
 use super::cpu::{Cpu, Extra, Isa, cache_len, pack, packed_len, share};
-use super::plan::Weights;
+use super::plan::{Room, Storage, Weights};
 use crate::model::Config;
 
 /// Most sequences that go through a step together: two tiles of the matmul's 12 rows.
@@ -14,25 +14,32 @@ const GROUP: usize = 24;
 /// From this width on, a single group's kernels are worth sharing among threads.
 const WIDE: usize = 512;
 
-/// The network's matrices, packed.
-struct Packed {
-    values: Vec<f32>,
+/// The network's matrices, as a machine wants them for products of few rows.
+pub(super) struct Matrices {
     /// c_attn, attn.c_proj, c_fc, mlp.c_proj of each block.
     blocks: Vec<[Span; 4]>,
-    /// headᵀ.
     head: Span,
+    /// The form of products with a block's matrices, and with the head.
+    forms: [Form; 2],
 }
 
-impl Packed {
-    fn new(config: &Config, isa: Isa, weights: &Weights, parameters: &[f32]) -> Self {
+impl Matrices {
+    /// As they are.
+    pub(super) fn plain(weights: &Weights) -> Self {
+        let blocks = weights.blocks.iter().map(|w| [w.c_attn, w.attn_c_proj, w.c_fc, w.mlp_c_proj]);
+        Self { blocks: blocks.collect(), head: weights.head, forms: [Form::Plain, Form::RightTransposed] }
+    }
+
+    /// Packed into an arena of their own, whose numbers come second.
+    fn packed(config: &Config, isa: Isa, weights: &Weights, parameters: &[f32]) -> (Self, Vec<f32>) {
         let (c, v, inner) = (config.width, config.vocabulary, config.inner_width());
         let mut values = Vec::new();
         let mut add = |from: Span, [k, n]: [usize; 2], transposed| {
-            let start = values.len();
-            values.resize(start + packed_len(k, n), 0.0);
+            let (start, len) = (values.len(), packed_len(k, n));
+            values.resize(start + len, 0.0);
             let from = &parameters[from.start..from.start + from.len];
             pack(isa, from, [k, n], transposed, &mut values[start..]);
-            Span { arena: Arena::Packed, start, len: packed_len(k, n) }
+            Span { arena: Arena::Packed, kind: Kind::Exact, start, len }
         };
         let blocks = weights.blocks.iter().map(|w| {
             [
@@ -44,12 +51,12 @@ impl Packed {
         });
         let blocks = blocks.collect();
         let head = add(weights.head, [c, v], true);
-        Self { values, blocks, head }
+        (Self { blocks, head, forms: [Form::Packed; 2] }, values)
     }
 }
 
 /// Where a group's activations lie, for R sequences.
-struct Places {
+pub(super) struct Places {
     /// (R, C): the residual stream, before and after a half of a block; a norm's output; attention's output.
     x: Span,
     mid: Span,
@@ -62,26 +69,26 @@ struct Places {
     fc: Span,
     g: Span,
     logits: Span,
-    /// Keys and values of each block: (R, H, packed).
+    /// Keys and values of each block: (R, H, what a head's take).
     caches: Vec<[Span; 2]>,
-    len: usize,
+    /// What all that takes, in the storage's units.
+    pub(super) len: usize,
 }
 
 impl Places {
-    fn new(config: &Config, rows: usize) -> Self {
-        let Config { layers, width: c, heads, context, vocabulary: v, .. } = *config;
+    /// For `rows` sequences; a head's cached keys, and values, are `cache` numbers.
+    pub(super) fn new(config: &Config, rows: usize, cache: [usize; 2], storage: Storage) -> Self {
+        use Kind::{Exact, Rounded};
+        let Config { layers, width: c, heads, vocabulary: v, .. } = *config;
         let inner = config.inner_width();
-        let mut len = 0;
-        let mut add = |numbers: usize| {
-            let span = Span { arena: Arena::Workspace, start: len, len: rows * numbers };
-            len += (rows * numbers).next_multiple_of(16);
-            span
-        };
-        let cache = cache_len(context, config.head_width());
-        let [x, mid, n, o] = [(); 4].map(|()| add(c));
-        let [r, qkv, fc, g, logits] = [1, 3 * c, inner, inner, v].map(&mut add);
-        let caches = (0..layers).map(|_| cache.map(|len| add(heads * len))).collect();
-        Self { x, mid, n, o, r, qkv, fc, g, logits, caches, len }
+        let mut room = Room::new(storage);
+        let mut add = |kind, numbers| room.add(kind, rows * numbers);
+        let [x, mid] = [(); 2].map(|()| add(Exact, c));
+        let [n, o] = [(); 2].map(|()| add(Rounded, c));
+        let r = add(Exact, 1);
+        let [qkv, fc, g, logits] = [3 * c, inner, inner, v].map(|numbers| add(Rounded, numbers));
+        let caches = (0..layers).map(|_| cache.map(|len| add(Rounded, heads * len))).collect();
+        Self { x, mid, n, o, r, qkv, fc, g, logits, caches, len: room.len }
     }
 }
 
@@ -96,60 +103,72 @@ pub(super) fn complete(
     draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
 ) -> Option<Vec<u16>> {
     let (t, given) = (config.context, beginnings.len() / count);
-    let packed = Packed::new(config, isa, weights, parameters);
+    let (matrices, packed) = Matrices::packed(config, isa, weights, parameters);
     let each = count.div_ceil(rayon::current_num_threads()).min(GROUP);
     let groups = count.div_ceil(each);
     let alone = groups > 1 || config.width < WIDE;
+    let cache = cache_len(t, config.head_width());
     let groups = share(groups, |group| {
         let sequences = group * each..((group + 1) * each).min(count);
-        let places = Places::new(config, sequences.len());
+        let places = Places::new(config, sequences.len(), cache, Storage::CPU);
         let (mut workspace, mut extra) = (vec![0.0; places.len], Extra::default());
         let mut machine =
-            Cpu::new(isa, parameters, &mut [], &mut workspace, &mut extra).with_packed(&packed.values, alone);
-        let mut step = Step { machine: &mut machine, config, weights, packed: &packed, places: &places };
-        let mut tokens = vec![0; sequences.len() * t];
-        let mut before: Option<Vec<u16>> = None;
-        let mut logits = vec![0.0; config.vocabulary];
-        for place in 0..t {
-            if crate::stop::requested() {
-                return None;
-            }
-            step.forward(before.as_deref(), place);
-            if place >= given {
-                step.logits();
-            }
-            let now = sequences.clone().enumerate().map(|(row, sequence)| {
-                if place < given {
-                    beginnings[sequence * given + place]
-                } else {
-                    step.read_logits(row, &mut logits);
-                    draw(&logits, sequence, place)
-                }
-            });
-            let now: Vec<u16> = now.collect();
-            now.iter().enumerate().for_each(|(row, token)| tokens[row * t + place] = *token);
-            before = Some(now);
-        }
-        Some(tokens)
+            Cpu::new(isa, parameters, &mut [], &mut workspace, &mut extra).with_packed(&packed, alone);
+        let mut step = Step { machine: &mut machine, config, weights, matrices: &matrices, places: &places };
+        let rows = sequences.len();
+        step.complete(&beginnings[sequences.start * given..sequences.end * given], |logits, place| {
+            let v = config.vocabulary;
+            (0..rows).map(|row| draw(&logits[row * v..][..v], sequences.start + row, place)).collect()
+        })
     });
     groups.into_iter().collect::<Option<Vec<_>>>().map(|groups| groups.concat())
 }
 
-/// One token of each of a group's sequences.
-struct Step<'a> {
-    machine: &'a mut dyn Backend,
-    config: &'a Config,
-    weights: &'a Weights,
-    packed: &'a Packed,
-    places: &'a Places,
+/// One token of each of a group's R sequences.
+pub(super) struct Step<'a> {
+    pub(super) machine: &'a mut dyn Backend,
+    pub(super) config: &'a Config,
+    pub(super) weights: &'a Weights,
+    pub(super) matrices: &'a Matrices,
+    pub(super) places: &'a Places,
 }
 
 impl Step<'_> {
+    /// Completes the group's sequences, (R, t) → (R, T); `draw` chooses a token for each by their logits (R, V), and is
+    /// told the place. None if someone asked to stop.
+    pub(super) fn complete(
+        &mut self,
+        beginnings: &[u16],
+        mut draw: impl FnMut(&[f32], usize) -> Vec<u16>,
+    ) -> Option<Vec<u16>> {
+        let (t, rows) = (self.config.context, self.places.r.len);
+        let given = beginnings.len() / rows;
+        let mut tokens = vec![0; rows * t];
+        let mut logits = vec![0.0; rows * self.config.vocabulary];
+        let mut before: Option<Vec<u16>> = None;
+        for place in 0..t {
+            if crate::stop::requested() {
+                return None;
+            }
+            self.forward(before.as_deref(), place);
+            let now = if place < given {
+                (0..rows).map(|row| beginnings[row * given + place]).collect()
+            } else {
+                self.logits();
+                self.machine.read(self.places.logits, &mut logits);
+                draw(&logits, place)
+            };
+            now.iter().enumerate().for_each(|(row, token)| tokens[row * t + place] = *token);
+            before = Some(now);
+        }
+        Some(tokens)
+    }
+
     /// y = plus + x W, (R, k) → (R, n).
-    fn linear(&mut self, x: Span, packed: Span, y: Span, plus: Option<Span>) {
+    fn linear(&mut self, form: Form, x: Span, matrix: Span, y: Span, plus: Option<Span>) {
         let rows = self.places.r.len;
         let shape = [rows, y.len / rows, x.len / rows];
-        self.machine.matmul(Product { form: Form::Packed, a: x, b: packed, c: y, plus, shape });
+        self.machine.matmul(Product { form, a: x, b: matrix, c: y, plus, shape });
     }
 
     /// The residual stream at `place` after all blocks, for the tokens before it.
@@ -159,17 +178,17 @@ impl Step<'_> {
         let heads = Heads { pictures: r.len, tokens, heads, width: self.config.head_width(), causal: true };
         self.machine.embed_one(before, place, self.weights.embedding, x);
         for l in 0..layers {
-            let (w, [c_attn, attn_c_proj, c_fc, mlp_c_proj]) =
-                (self.weights.blocks[l], self.packed.blocks[l]);
+            let (w, form) = (self.weights.blocks[l], self.matrices.forms[0]);
+            let [c_attn, attn_c_proj, c_fc, mlp_c_proj] = self.matrices.blocks[l];
             let [keys, values] = self.places.caches[l];
             self.machine.norm(x, w.ln_1, n, r);
-            self.linear(n, c_attn, qkv, None);
+            self.linear(form, n, c_attn, qkv, None);
             self.machine.attention_one(heads, place, qkv, keys, values, o);
-            self.linear(o, attn_c_proj, mid, Some(x));
+            self.linear(form, o, attn_c_proj, mid, Some(x));
             self.machine.norm(mid, w.ln_2, n, r);
-            self.linear(n, c_fc, fc, None);
+            self.linear(form, n, c_fc, fc, None);
             self.machine.gelu(fc, g);
-            self.linear(g, mlp_c_proj, x, Some(mid));
+            self.linear(form, g, mlp_c_proj, x, Some(mid));
         }
     }
 
@@ -177,11 +196,6 @@ impl Step<'_> {
     fn logits(&mut self) {
         let Places { x, n, r, logits, .. } = *self.places;
         self.machine.norm(x, self.weights.ln_f, n, r);
-        self.linear(n, self.packed.head, logits, None);
-    }
-
-    fn read_logits(&self, row: usize, to: &mut [f32]) {
-        let v = to.len();
-        self.machine.read(self.places.logits.part(row * v..(row + 1) * v), to);
+        self.linear(self.matrices.forms[1], n, self.matrices.head, logits, None);
     }
 }

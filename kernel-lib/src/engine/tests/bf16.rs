@@ -1,7 +1,7 @@
 //! Gradients with products of bf16 numbers: how far they are from the truth, and that the products are what they should
 //! be.
 
-use super::super::backend::{Arena, Backend as _, Form, Product, Span};
+use super::super::backend::{Arena, Backend as _, Form, Kind, Product, Span};
 use super::super::cpu::{Cpu, Extra};
 use super::*;
 
@@ -84,7 +84,7 @@ fn rounded(x: f32) -> f64 {
 /// c = a · b of random matrices, plus what was there.
 fn product(form: Form, shape: [usize; 3], values: &mut [f32]) -> Vec<f32> {
     let [m, n, k] = shape;
-    let span = |start, len| Span { arena: Arena::Workspace, start, len };
+    let span = |start, len| Span { arena: Arena::Workspace, kind: Kind::Rounded, start, len };
     let (a, b, c) = (span(0, m * k), span(m * k, k * n), span(m * k + k * n, m * n));
     let mut extra = Extra::default();
     let mut machine = Cpu::new(Isa::best(), &[], &mut [], values, &mut extra).with_precision(Precision::Bf16);
