@@ -4,7 +4,7 @@
 mod bf16;
 
 use super::*;
-use crate::model::Reference;
+use crate::model::{Objective, Reference};
 use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use candle_core::{D, DType, Device, Tensor, Var};
