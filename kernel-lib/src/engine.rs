@@ -25,7 +25,9 @@
 mod backend;
 mod backward;
 mod cpu;
+mod cuda;
 mod forward;
+mod inputs;
 pub mod optimizer;
 mod plan;
 mod sample;
@@ -34,6 +36,7 @@ mod shards;
 mod tests;
 
 pub use cpu::Isa;
+pub use cuda::GpuEngine;
 
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision};
 use crate::{Error, Result, stop};
@@ -235,6 +238,9 @@ impl Network for Engine {
     }
 
     fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        if precision == Precision::Tf32 {
+            return Err(Error::invalid("TF32 is a precision of GPUs; a CPU computes in f32 or bf16"));
+        }
         self.precision = precision;
         Ok(())
     }

@@ -43,6 +43,14 @@ pub enum Error {
     /// A caller's argument or setting makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// A GPU, or a library that it is used with, failed.
+    #[error("{device}: {what}")]
+    Device {
+        /// Which.
+        device: String,
+        /// What failed, and what its library said.
+        what: String,
+    },
     /// Someone asked to stop, see [`stop`](crate::stop). Nothing is wrong.
     #[error("{0}")]
     Interrupted(String),

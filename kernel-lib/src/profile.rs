@@ -215,6 +215,7 @@ impl Profile {
         let precision = match training.precision {
             Precision::F32 => "",
             Precision::Bf16 => ", products in bf16",
+            Precision::Tf32 => ", products in TF32",
         };
         let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
         let parameters = Cell::from(self.config().parameters()).into_text();

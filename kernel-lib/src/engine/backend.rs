@@ -175,5 +175,5 @@ pub(crate) trait Backend {
     fn clear(&mut self, span: Span);
 
     /// Brings numbers to the caller.
-    fn read(&self, span: Span, to: &mut [f32]);
+    fn read(&mut self, span: Span, to: &mut [f32]);
 }

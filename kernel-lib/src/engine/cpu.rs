@@ -20,8 +20,8 @@ pub use lanes::Isa;
 pub(super) use lanes::Scalar;
 
 use super::backend::{Arena, Backend, Embedding, Heads, Input, Product, Span};
+use super::inputs::{Sorted, Source, source};
 use crate::model::Precision;
-use embedding::Source;
 use factors::{Bf16, Exact};
 use parallel::{Shared, Team, with_scratch};
 use std::marker::PhantomData;
@@ -40,9 +40,8 @@ pub(super) struct Extra<S> {
     partial: Vec<S>,
     /// Losses of rows.
     losses: Vec<f64>,
-    /// Rows sorted by token, and where each token's begin.
-    sorted: Vec<u32>,
-    starts: Vec<u32>,
+    /// Rows by token.
+    sorted: Sorted,
 }
 
 /// How many numbers [`Extra`] has for products with matrices of this many numbers, and this many rows of width c.
@@ -151,7 +150,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
                 // SAFETY: each row is written once.
                 let x = unsafe { x.part(i * c, c) };
                 x.copy_from_slice(&wpe[i % t * c..][..c]);
-                let vector = match embedding::source(input, t, i) {
+                let vector = match source(input, t, i) {
                     Source::Start => sos,
                     Source::Token(token) => &wte[usize::from(token) * c..][..c],
                     Source::Nothing => continue,
@@ -169,27 +168,9 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         let dx = unsafe { self.get(dx) };
         let [wte, sos, wpe] =
             [gradients.wte, gradients.sos, gradients.wpe].map(|span| Shared(self.pointer(span)));
-        // Counting sort: rows by source, in their own order; the start comes after the last token.
-        let Extra { sorted, starts, .. } = &mut *self.extra;
-        starts.clear();
-        starts.resize(tokens + 2, 0);
-        let place = |i| match embedding::source(input, t, i) {
-            Source::Token(token) => Some(usize::from(token)),
-            Source::Start => Some(tokens),
-            Source::Nothing => None,
-        };
-        (0..rows).filter_map(place).for_each(|place| starts[place + 1] += 1);
-        (0..=tokens).for_each(|place| starts[place + 1] += starts[place]);
-        sorted.clear();
-        sorted.resize(rows, 0);
-        for i in 0..rows {
-            if let Some(place) = place(i) {
-                sorted[starts[place] as usize] = i as u32;
-                starts[place] += 1;
-            }
-        }
-        // Each begin has become its end, which is the next one's begin.
-        let (sorted, ends) = (&*sorted, &*starts);
+        let sorted = &mut self.extra.sorted;
+        sorted.sort(input, t, rows, tokens);
+        let sorted = &*sorted;
         let isa = self.isa;
         self.team.share(c.div_ceil(embedding::CHANNELS), |task| {
             let channel = task * embedding::CHANNELS;
@@ -199,8 +180,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
                 S::run(isa, embedding::SumRows { dx, c, rows, channel, width, to });
             };
             for token in 0..=tokens {
-                let begin = if token == 0 { 0 } else { ends[token - 1] };
-                let of_token = &sorted[begin as usize..ends[token] as usize];
+                let of_token = &sorted.rows[sorted.of(token)];
                 if !of_token.is_empty() {
                     sum(of_token, if token < tokens { wte.get().wrapping_add(token * c) } else { sos.get() });
                 }
@@ -260,7 +240,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
     fn matmul(&mut self, product: Product) {
         match self.precision {
-            Precision::F32 => self.product::<Exact>(product),
+            Precision::F32 | Precision::Tf32 => self.product::<Exact>(product),
             Precision::Bf16 => self.product::<Bf16>(product),
         }
     }
@@ -293,14 +273,14 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
     fn attention(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
         match self.precision {
-            Precision::F32 => self.attend::<Exact>(heads, qkv, o, lse),
+            Precision::F32 | Precision::Tf32 => self.attend::<Exact>(heads, qkv, o, lse),
             Precision::Bf16 => self.attend::<Bf16>(heads, qkv, o, lse),
         }
     }
 
     fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span) {
         match self.precision {
-            Precision::F32 => self.attend_backward::<Exact>(heads, qkv, o, lse, d_o, dqkv),
+            Precision::F32 | Precision::Tf32 => self.attend_backward::<Exact>(heads, qkv, o, lse, d_o, dqkv),
             Precision::Bf16 => self.attend_backward::<Bf16>(heads, qkv, o, lse, d_o, dqkv),
         }
     }
@@ -412,7 +392,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         unsafe { self.get_mut(span) }.fill(S::ZERO);
     }
 
-    fn read(&self, span: Span, to: &mut [f32]) {
+    fn read(&mut self, span: Span, to: &mut [f32]) {
         // SAFETY: nothing writes meanwhile.
         let from = unsafe { self.get(span) };
         to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f64() as f32);

@@ -11,7 +11,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use std::collections::HashMap;
 
 /// Parameters with random gains and a random output matrix: zeros there would make all other gradients zero.
-fn random(config: Config, seed: u64) -> Parameters {
+pub(super) fn random(config: Config, seed: u64) -> Parameters {
     let mut parameters = Parameters::init(config, seed).unwrap();
     let entries = parameters.layout().entries().to_vec();
     for (place, entry) in entries.iter().enumerate() {
@@ -24,13 +24,13 @@ fn random(config: Config, seed: u64) -> Parameters {
     parameters
 }
 
-fn random_tokens(config: &Config, pictures: usize, seed: u64) -> Vec<u16> {
+pub(super) fn random_tokens(config: &Config, pictures: usize, seed: u64) -> Vec<u16> {
     let mut rng = Rng::keyed(seed, "test tokens", [0, 0]);
     (0..pictures * config.context).map(|_| rng.below(config.vocabulary) as u16).collect()
 }
 
 /// About a sixth, and at least one in each picture.
-fn random_mask(config: &Config, pictures: usize, seed: u64) -> Vec<bool> {
+pub(super) fn random_mask(config: &Config, pictures: usize, seed: u64) -> Vec<bool> {
     let mut rng = Rng::keyed(seed, "test mask", [0, 0]);
     let mut mask: Vec<bool> = (0..pictures * config.context).map(|_| rng.below(6) == 0).collect();
     mask.chunks_mut(config.context).for_each(|picture| picture[rng.below(config.context)] = true);

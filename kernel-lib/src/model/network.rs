@@ -1,6 +1,7 @@
 //! What trains, describes and samples pictures: the interface that the readable reference and the fast engine share.
 
 use super::{Config, Parameters};
+use crate::train::{Adam, AdamState};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,36 @@ pub enum Precision {
     /// features and samples of a trained network are computed in `f32` all the same. For processors with AVX-512 BF16:
     /// others give the same bits, but several times more slowly than in `f32`.
     Bf16,
+    /// Factors of matrix products are rounded to TF32, which has 11 significant bits, everything else is in `f32`. On a
+    /// GPU only: to check a result in bf16 by one that is nearer to `f32` and not ten times slower.
+    Tf32,
+}
+
+/// A network that keeps what it trains in the memory of its device.
+pub trait Resident {
+    /// One step of Adam against the gradient of the batch's loss; returns the loss, that of the network before the step.
+    /// A loss that is no number changes nothing. `step` counts from 0. The first step brings `parameters` and `moments`
+    /// to the device; from then on, as long as the same are given with rising steps, the device's are the true ones,
+    /// and the caller's are out of date until [`Resident::settle`].
+    ///
+    /// # Errors
+    /// If the batch does not fit the network, or the device fails; [`Error::Interrupted`] if someone asked to stop, which
+    /// changes nothing.
+    fn step(
+        &mut self,
+        parameters: &Parameters,
+        moments: &AdamState,
+        batch: &Batch<'_>,
+        settings: &Adam,
+        step: u64,
+        rate: f64,
+    ) -> Result<f64>;
+
+    /// Brings the caller's parameters and moments, those that [`Resident::step`] was given, up to date.
+    ///
+    /// # Errors
+    /// If they are others, or the device fails.
+    fn settle(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()>;
 }
 
 /// An image GPT that computes with given parameters. Sizes: `B` pictures, `T` tokens each, `C` channels, `L` blocks,
@@ -92,6 +123,11 @@ pub trait Network: Send {
             Precision::F32 => Ok(()),
             other => Err(Error::invalid(format!("this network computes in F32 only, not in {other:?}"))),
         }
+    }
+
+    /// The same network, if it keeps what it trains on its device.
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        None
     }
 
     /// The loss of a batch, in nats per predicted token.

@@ -7,6 +7,7 @@ use super::Config;
 use crate::rng::Rng;
 use crate::{Error, Result};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The named tensors of a network, and where each lies in a flat buffer. Names are those of the original code's
 /// variables, as Hugging Face writes them, without the prefix `transformer.` and the suffix `.weight`; `sos` is a
@@ -168,6 +169,25 @@ impl Layout {
 pub struct Parameters {
     layout: Layout,
     values: Vec<f32>,
+    stamp: Stamp,
+}
+
+/// Another one for whatever may have changed, so that a device knows whether it has these values. No part of what
+/// values are.
+#[derive(Debug, Clone, Copy)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Parameters {
@@ -178,7 +198,7 @@ impl Parameters {
     pub fn zeros(config: Config) -> Result<Self> {
         let layout = Layout::new(config)?;
         let values = vec![0.0; layout.len()];
-        Ok(Self { layout, values })
+        Ok(Self { layout, values, stamp: Stamp::new() })
     }
 
     /// A network's start, see [`Layout::new`]. Each tensor's numbers are keyed by the seed and the tensor's place, so
@@ -214,7 +234,7 @@ impl Parameters {
                 layout.len()
             )));
         }
-        Ok(Self { layout, values })
+        Ok(Self { layout, values, stamp: Stamp::new() })
     }
 
     /// Which tensors there are.
@@ -234,7 +254,13 @@ impl Parameters {
 
     /// All numbers, to be changed.
     pub fn values_mut(&mut self) -> &mut [f32] {
+        self.stamp = Stamp::new();
         &mut self.values
+    }
+
+    /// Equal stamps mean equal values; the other way round it need not be so.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp.0
     }
 
     /// The numbers of one tensor.
@@ -252,7 +278,7 @@ impl Parameters {
     /// If there is no tensor of this name.
     pub fn get_mut(&mut self, name: &str) -> Result<&mut [f32]> {
         let range = self.layout.entry(name)?.range.clone();
-        Ok(&mut self.values[range])
+        Ok(&mut self.values_mut()[range])
     }
 
     /// One tensor as candle has it, on the CPU.

@@ -168,20 +168,25 @@ impl Trainer {
             };
             self.now.curve.validation.extend(validation.map(|loss| Point { step, loss }));
             if due(checkpoint_every) {
+                self.settle()?;
                 self.save()?;
             }
             if stepped || validation.is_some() {
                 report(&self.progress(loss, validation));
             }
             if step >= self.steps.min(end) {
+                self.settle()?;
                 return Ok(Outcome::Finished);
             }
             if self.stop_requested() {
                 return self.stopped();
             }
-            match self.advance() {
+            match self.take_step() {
                 Ok(loss) if loss.is_finite() => stepped = true,
-                Ok(_) => return Ok(Outcome::Diverged { step }),
+                Ok(_) => {
+                    self.settle()?;
+                    return Ok(Outcome::Diverged { step });
+                }
                 // A step that was interrupted is none.
                 Err(Error::Interrupted(_)) => return self.stopped(),
                 Err(error) => return Err(error),
@@ -190,7 +195,8 @@ impl Trainer {
     }
 
     /// Keeps a checkpoint, for the run is to stop.
-    fn stopped(&self) -> Result<Outcome> {
+    fn stopped(&mut self) -> Result<Outcome> {
+        self.settle()?;
         self.save()?;
         Ok(Outcome::Stopped { step: self.now.step })
     }
@@ -211,6 +217,19 @@ impl Trainer {
     /// If pictures cannot be had or the network refuses them; [`Error::Interrupted`] if someone asks to stop meanwhile,
     /// which changes nothing, either.
     pub fn advance(&mut self) -> Result<f64> {
+        let loss = self.take_step()?;
+        self.settle()?;
+        Ok(loss)
+    }
+
+    /// Brings back what a network keeps on its device.
+    fn settle(&mut self) -> Result<()> {
+        let Checkpoint { parameters, adam, .. } = &mut self.now;
+        self.network.resident().map_or(Ok(()), |resident| resident.settle(parameters, adam))
+    }
+
+    /// As [`Trainer::advance`], but what a network keeps on its device stays there.
+    fn take_step(&mut self) -> Result<f64> {
         let began = Instant::now();
         let settings = self.identity.settings;
         let step = self.now.step;
@@ -219,15 +238,23 @@ impl Trainer {
         let masked = self.masks("mask", step, &images);
         let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
 
-        self.gradients.values_mut().fill(0.0);
         let Checkpoint { parameters, adam, since, .. } = &mut self.now;
-        let loss = self.network.gradients(parameters, &batch, 1.0, &mut self.gradients)?;
+        let rate = self.schedule.at(step);
+        let loss = match self.network.resident() {
+            Some(resident) => resident.step(parameters, adam, &batch, &settings.adam, step, rate)?,
+            None => {
+                self.gradients.values_mut().fill(0.0);
+                let loss = self.network.gradients(parameters, &batch, 1.0, &mut self.gradients)?;
+                if loss.is_finite() {
+                    let (layout, gradients) = (self.gradients.layout(), self.gradients.values());
+                    adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
+                }
+                loss
+            }
+        };
         if !loss.is_finite() {
             return Ok(loss);
         }
-        let layout = self.gradients.layout();
-        let rate = self.schedule.at(step);
-        adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), self.gradients.values())?;
 
         *since = (since.0 + loss, since.1 + 1);
         self.now.step += 1;
@@ -246,6 +273,7 @@ impl Trainer {
 
     /// As [`Trainer::evaluate`]; none if someone asked to stop.
     fn validate(&mut self) -> Result<Option<f64>> {
+        self.settle()?;
         let images: Vec<usize> = (0..self.validation.len()).collect();
         let mut sum = 0.0;
         for images in images.chunks(self.identity.settings.batch) {

@@ -3,26 +3,7 @@
 //! `x[b, t] = wte[token] + wpe[t]`, with `sos` in place of a token's vector at t = 0 of a sequence to be predicted, and
 //! nothing in its place where a token is masked.
 
-use super::super::backend::Input;
 use super::lanes::{Kernel, LANES, Lanes, Scalar};
-
-/// Where a row's vector comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    Start,
-    Token(u16),
-    Nothing,
-}
-
-/// Which vector row `i` (picture i / T, position i % T) begins with.
-pub(super) fn source(input: Input<'_>, t: usize, i: usize) -> Source {
-    match input {
-        Input::Shifted(_) if i.is_multiple_of(t) => Source::Start,
-        Input::Shifted(tokens) => Source::Token(tokens[i - 1]),
-        Input::Masked(_, Some(masked)) if masked[i] => Source::Nothing,
-        Input::Masked(tokens, _) => Source::Token(tokens[i]),
-    }
-}
 
 /// Adds the sum of some rows, `width` channels of each from `channel` on, to a vector. Sums of [`ROWS`] rows are added
 /// one after the other: a colour that is everywhere has thousands.

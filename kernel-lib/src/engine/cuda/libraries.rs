@@ -1,0 +1,84 @@
+//! NVIDIA's libraries, found when the program runs: the driver's, NVRTC (the compiler) and cuBLASLt. Nothing of CUDA is
+//! needed to build this library or to start it.
+//!
+//! The driver's library comes with the driver. The others are looked for where the system's loader looks, then in the
+//! folders that `IGPT_CUDA_LIBRARIES` names (separated by colons), in CUDA's own, and in Python's packages: PyTorch
+//! brings both, and so do `nvidia-cuda-nvrtc-cu12` and `nvidia-cublas-cu12`.
+
+use crate::{Error, Result};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// Loads NVRTC, for a driver of this CUDA version (13000 is 13.0), for all that ask the system's loader afterwards.
+pub(super) fn nvrtc(driver: i32) -> Result<()> {
+    load("nvrtc", "nvidia-cuda-nvrtc-cu12", driver)
+}
+
+/// The same with cuBLASLt.
+pub(super) fn cublas_lt(driver: i32) -> Result<()> {
+    load("cublasLt", "nvidia-cublas-cu12", driver)
+}
+
+/// Loads the newest one that the driver can work with: that of its own major version, or of one before.
+fn load(name: &str, package: &str, driver: i32) -> Result<()> {
+    let files: Vec<String> =
+        (12..=driver / 1000).rev().map(|major| format!("lib{name}.so.{major}")).collect();
+    if files.iter().any(|file| open(Path::new(file))) {
+        return Ok(());
+    }
+    let folders = folders();
+    let found = files.iter().flat_map(|file| folders.iter().map(move |folder| folder.join(file)));
+    if found.into_iter().any(|path| path.exists() && open(&path)) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "none of {} was found by the system's loader or in {} folders of CUDA and Python: install it (`pip install \
+         {package}`), name its folder in IGPT_CUDA_LIBRARIES, or set IGPT_DEVICE=cpu",
+        if files.is_empty() { format!("lib{name}.so.12") } else { files.join(", ") },
+        folders.len()
+    )))
+}
+
+/// Whether a library could be loaded; it stays, and is what others get who ask for its name.
+fn open(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: NVIDIA's libraries may be loaded at any time.
+    !unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) }.is_null()
+}
+
+/// Where they may lie.
+fn folders() -> Vec<PathBuf> {
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let mut folders: Vec<PathBuf> =
+        variable("IGPT_CUDA_LIBRARIES").map_or(Vec::new(), |all| env::split_paths(&all).collect());
+    let cuda = ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(|name| variable(name)).map(PathBuf::from);
+    let usual = entries(Path::new("/usr/local"), "cuda");
+    folders.extend(cuda.chain(usual).map(|folder| folder.join("lib64")));
+    // Python's environments, the active one first, and the notebooks' own.
+    let mut pythons: Vec<PathBuf> =
+        ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(|name| variable(name)).map(PathBuf::from).collect();
+    pythons.push(crate::root::folder().join(".venv"));
+    pythons.extend(variable("HOME").map(|home| Path::new(&home).join(".local")));
+    pythons.extend(["/usr/local".into(), "/usr".into()]);
+    for python in pythons {
+        for library in entries(&python.join("lib"), "python3") {
+            for packages in ["site-packages", "dist-packages"] {
+                let packages = entries(&library.join(packages).join("nvidia"), "");
+                folders.extend(packages.into_iter().map(|package| package.join("lib")));
+            }
+        }
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders
+}
+
+/// What a folder has whose name begins so, in the order of names; nothing if there is no such folder.
+fn entries(folder: &Path, start: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = all.filter(|entry| entry.file_name().to_string_lossy().starts_with(start));
+    let mut paths: Vec<_> = named.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}

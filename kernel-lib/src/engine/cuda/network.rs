@@ -1,0 +1,381 @@
+//! The network on a GPU: its parameters, and while it trains Adam's moments too, lie in the device's memory and stay
+//! there from call to call.
+
+use super::device::{Device, Element};
+use super::{Cuda, Piece, bytes, bytes_mut};
+use crate::engine::cpu::share;
+use crate::engine::optimizer::{AdamStep, decays};
+use crate::engine::plan::{Keep, Plan, Storage, Weights};
+use crate::engine::sample::{Matrices, Places, Step};
+use crate::engine::shards::Shards;
+use crate::engine::{Memory, check_beginnings};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident};
+use crate::train::{Adam, AdamState};
+use crate::{Error, Result, stop};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Most tokens of a shard, however large the memory: more make nothing faster.
+const SHARD_TOKENS: usize = 1 << 17;
+/// The share of the device's memory that is planned with; the rest is for libraries and other programs.
+const SHARE: f64 = 0.8;
+
+/// The fast network on a GPU. See [`Device`](crate::device::Device) for how one is chosen.
+///
+/// Gradients are computed in the precision that [`Network::set_precision`] says; loss, features and samples always in
+/// `f32`, as on the CPU.
+pub struct GpuEngine {
+    config: Config,
+    layout: Layout,
+    weights: Weights,
+    decays: Vec<(Range<usize>, bool)>,
+    machine: Cuda,
+    precision: Precision,
+    recompute: bool,
+    plan: Option<Arc<Plan>>,
+    holds: Holds,
+    /// Whether the copies in bf16 are those of the parameters.
+    copied: bool,
+}
+
+/// Which parameters the device has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holds {
+    /// The stamp of those that it was given last.
+    stamp: Option<u64>,
+    /// The step that comes next, if it has Adam's moments, too.
+    training: Option<u64>,
+    /// Whether it has trained them further, so that the caller's are out of date.
+    ahead: bool,
+}
+
+impl std::fmt::Debug for GpuEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GpuEngine of {:?} on {}, {:?}", self.config, self.machine.device.name(), self.holds)
+    }
+}
+
+impl GpuEngine {
+    /// An engine for networks of this shape on the GPU of this number.
+    ///
+    /// # Errors
+    /// If there is no such network, no such GPU, or no library to use it with; the message says what to do.
+    pub fn new(config: Config, ordinal: usize) -> Result<Self> {
+        Self::on(config, Box::new(super::gpu::Gpu::new(ordinal)?))
+    }
+
+    pub(super) fn on(config: Config, device: Box<dyn Device>) -> Result<Self> {
+        let layout = Layout::new(config)?;
+        Ok(Self {
+            config,
+            weights: Weights::new(&layout),
+            decays: decays(&layout),
+            layout,
+            machine: Cuda::new(device),
+            precision: Precision::F32,
+            recompute: false,
+            plan: None,
+            holds: Holds::default(),
+            copied: false,
+        })
+    }
+
+    /// The same, computing blocks a second time when it goes backward instead of keeping their activations: less
+    /// memory, a third more work, same bits.
+    #[must_use]
+    pub fn with_recomputation(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// What the device is: `NVIDIA H100 80GB HBM3`.
+    pub fn device_name(&self) -> &str {
+        self.machine.device.name()
+    }
+
+    /// How much of the device's memory is in use here, in bytes, without what the libraries take.
+    pub fn allocated(&self) -> usize {
+        self.machine.allocated()
+    }
+
+    /// How much memory the training with batches of so many pictures takes. What the libraries take, some hundred MiB,
+    /// comes on top.
+    pub fn memory(&self, batch: usize) -> Memory {
+        let (rounded, keep) = (self.rounded(), self.keep());
+        let storage = self.storage(rounded, keep);
+        let plan = Plan::new(&self.config, storage.shard(&self.config, batch), keep, storage);
+        let Config { layers, width: c, heads, context, .. } = self.config;
+        let half = rounded.bytes();
+        let per_token_and_layer = match self.recompute {
+            true => 4 * c,
+            false => half * (4 * c + self.config.inner_width()) + 4 * (2 * c + heads + 2),
+        };
+        let kept = plan.pictures * context * layers * per_token_and_layer;
+        let each = 16 + if rounded == Element::Bf16 { 2 } else { 0 };
+        Memory {
+            parameters: each * self.layout.len(),
+            kept,
+            temporary: plan.len - kept.min(plan.len),
+            per_token_and_layer,
+        }
+    }
+
+    fn rounded(&self) -> Element {
+        match self.precision {
+            Precision::Bf16 => Element::Bf16,
+            Precision::F32 | Precision::Tf32 => Element::F32,
+        }
+    }
+
+    fn keep(&self) -> Keep {
+        if self.recompute { Keep::Starts } else { Keep::All }
+    }
+
+    /// The layout of a workspace, with shards of as many tokens as the device's memory holds.
+    fn storage(&self, rounded: Element, keep: Keep) -> Storage {
+        let [one, two] = [1, 2].map(|pictures| {
+            let storage = Cuda::storage(rounded, pictures * self.config.context);
+            Plan::new(&self.config, pictures, keep, storage).len
+        });
+        let fixed = 18 * self.layout.len() + one;
+        let room = (SHARE * self.machine.device.memory() as f64) as usize;
+        let more = room.saturating_sub(fixed) / (two - one).max(1);
+        let tokens = (1 + more).saturating_mul(self.config.context);
+        Cuda::storage(rounded, tokens.min(SHARD_TOKENS).max(self.config.context))
+    }
+
+    /// Brings these parameters to the device, unless they are there.
+    fn load(&mut self, parameters: &Parameters) -> Result<()> {
+        if parameters.config() != self.config {
+            return Err(Error::invalid(format!(
+                "parameters of {:?} for an engine of {:?}",
+                parameters.config(),
+                self.config
+            )));
+        }
+        if self.holds.ahead {
+            return Err(Error::invalid(
+                "the device has trained its network further: settle it before it is used otherwise",
+            ));
+        }
+        if self.holds.stamp == Some(parameters.stamp()) {
+            return Ok(());
+        }
+        self.holds = Holds::default();
+        self.copied = false;
+        self.machine.put(Piece::Parameters, parameters.values());
+        self.machine.check()?;
+        self.holds.stamp = Some(parameters.stamp());
+        Ok(())
+    }
+
+    /// Makes the machine ready for a pass over so many pictures, and does it.
+    fn with<T>(
+        &mut self,
+        precision: Precision,
+        keep: Keep,
+        pictures: usize,
+        work: impl FnOnce(Shards<'_>) -> T,
+    ) -> Result<T> {
+        let rounded = if precision == Precision::Bf16 { Element::Bf16 } else { Element::F32 };
+        let storage = self.storage(rounded, keep);
+        let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, storage);
+        self.machine.rounded = rounded;
+        self.machine.tf32 = precision == Precision::Tf32;
+        self.machine.piece(Piece::Workspace, plan.len);
+        if rounded == Element::Bf16 && !self.copied {
+            self.machine.copy_parameters(self.layout.len());
+            self.copied = true;
+        }
+        self.machine.check()?;
+        let shards =
+            Shards { machine: &mut self.machine, config: self.config, weights: &self.weights, plan: &plan };
+        let done = work(shards);
+        self.machine.check()?;
+        Ok(done)
+    }
+
+    /// The loss of a batch; its gradients are added to those on the device, times `scale`.
+    fn gradients_there(&mut self, batch: &Batch<'_>, scale: f32) -> Result<f64> {
+        let (keep, pictures) = (self.keep(), batch.tokens.len() / self.config.context);
+        let loss = self.with(self.precision, keep, pictures, |mut shards| shards.loss(batch, Some(scale)))?;
+        loss.ok_or_else(|| stop::interrupted("the step"))
+    }
+
+    fn clear_gradients(&mut self) -> Result<()> {
+        let bytes = 4 * self.layout.len();
+        let at = self.machine.piece(Piece::Gradients, bytes);
+        self.machine.attempt(|device| device.clear(at, bytes));
+        self.machine.check()
+    }
+}
+
+impl Resident for GpuEngine {
+    fn step(
+        &mut self,
+        parameters: &Parameters,
+        moments: &AdamState,
+        batch: &Batch<'_>,
+        settings: &Adam,
+        step: u64,
+        rate: f64,
+    ) -> Result<f64> {
+        batch.check(&self.config)?;
+        let n = self.layout.len();
+        let goes_on = self.holds.training == Some(step) && self.holds.stamp == Some(parameters.stamp());
+        if !goes_on {
+            self.load(parameters)?;
+            if [moments.mean.len(), moments.square.len()] != [n; 2] {
+                return Err(Error::invalid(format!("moments that are not the network's {n}")));
+            }
+            self.machine.put(Piece::Mean, &moments.mean);
+            self.machine.put(Piece::Square, &moments.square);
+            self.machine.check()?;
+            self.holds.training = Some(step);
+        }
+        self.clear_gradients()?;
+        let loss = self.gradients_there(batch, 1.0)?;
+        if loss.is_finite() {
+            let Adam { beta_1, beta_2, epsilon, weight_decay, clip } = *settings;
+            let adam = AdamStep {
+                step: step + 1,
+                rate: rate as f32,
+                beta_1: beta_1 as f32,
+                beta_2: beta_2 as f32,
+                epsilon: epsilon as f32,
+                decay: weight_decay as f32,
+                scale: 1.0,
+            };
+            // From here on the caller's are out of date, whatever happens.
+            self.holds = Holds { training: Some(step + 1), ahead: true, ..self.holds };
+            self.machine.adam(n, &self.decays, &adam, clip);
+            self.copied = self.machine.rounded == Element::Bf16;
+            self.machine.check()?;
+        }
+        Ok(loss)
+    }
+
+    fn settle(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()> {
+        if !self.holds.ahead {
+            return Ok(());
+        }
+        if self.holds.stamp != Some(parameters.stamp()) {
+            return Err(Error::invalid(
+                "these are not the parameters that the training on the device began with",
+            ));
+        }
+        let n = self.layout.len();
+        let [from, mean, square] =
+            [Piece::Parameters, Piece::Mean, Piece::Square].map(|piece| self.machine.piece(piece, 4 * n));
+        self.machine.attempt(|device| {
+            device.download(from, bytes_mut(parameters.values_mut()))?;
+            device.download(mean, bytes_mut(&mut moments.mean))?;
+            device.download(square, bytes_mut(&mut moments.square))
+        });
+        self.machine.check()?;
+        self.holds = Holds { stamp: Some(parameters.stamp()), ahead: false, ..self.holds };
+        Ok(())
+    }
+}
+
+impl Network for GpuEngine {
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        self.precision = precision;
+        Ok(())
+    }
+
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        Some(self)
+    }
+
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        self.load(parameters)?;
+        batch.check(&self.config)?;
+        let pictures = batch.tokens.len() / self.config.context;
+        let loss =
+            self.with(Precision::F32, Keep::Nothing, pictures, |mut shards| shards.loss(batch, None))?;
+        loss.ok_or_else(|| stop::interrupted("the loss"))
+    }
+
+    fn gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64> {
+        self.load(parameters)?;
+        if gradients.config() != self.config {
+            return Err(Error::invalid("gradients for a network of another shape"));
+        }
+        batch.check(&self.config)?;
+        // They are added to what the caller has.
+        let at = self.machine.piece(Piece::Gradients, 4 * self.layout.len());
+        self.machine.attempt(|device| device.upload(bytes(gradients.values()), at));
+        let loss = self.gradients_there(batch, scale)?;
+        self.machine.attempt(|device| device.download(at, bytes_mut(gradients.values_mut())));
+        self.machine.check()?;
+        Ok(loss)
+    }
+
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        self.load(parameters)?;
+        Batch::autoregressive(tokens).check(&self.config)?;
+        let pictures = tokens.len() / self.config.context;
+        let features =
+            self.with(Precision::F32, Keep::Nothing, pictures, |mut shards| shards.features(tokens, causal))?;
+        features.ok_or_else(|| stop::interrupted("the features"))
+    }
+
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        self.load(parameters)?;
+        check_beginnings(&self.config, prefix, count)?;
+        if prefix.len() / count >= self.config.context {
+            return Err(Error::invalid("these pictures are complete: no token comes next"));
+        }
+        self.with(Precision::F32, Keep::Nothing, count, |mut shards| shards.next_logits(prefix, count))
+    }
+
+    fn complete(
+        &mut self,
+        parameters: &Parameters,
+        beginnings: &[u16],
+        count: usize,
+        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+    ) -> Result<Vec<u16>> {
+        self.load(parameters)?;
+        check_beginnings(&self.config, beginnings, count)?;
+        let (given, v) = (beginnings.len() / count, self.config.vocabulary);
+        let storage = Cuda::storage(Element::F32, 0);
+        let cache = [self.config.context * self.config.head_width(); 2];
+        let each = Places::new(&self.config, 1, cache, storage).len;
+        let room = (SHARE * self.machine.device.memory() as f64) as usize;
+        let most = (room.saturating_sub(18 * self.layout.len()) / each).max(1);
+        let matrices = Matrices::plain(&self.weights);
+        (self.machine.rounded, self.machine.tf32) = (Element::F32, false);
+        let mut completed = Vec::with_capacity(count * self.config.context);
+        for first in (0..count).step_by(most) {
+            let rows = most.min(count - first);
+            let places = Places::new(&self.config, rows, cache, storage);
+            self.machine.piece(Piece::Workspace, places.len);
+            self.machine.check()?;
+            let mut step = Step {
+                machine: &mut self.machine,
+                config: &self.config,
+                weights: &self.weights,
+                matrices: &matrices,
+                places: &places,
+            };
+            let tokens = step
+                .complete(&beginnings[first * given..(first + rows) * given], |logits, place| {
+                    share(rows, |row| draw(&logits[row * v..][..v], first + row, place))
+                });
+            self.machine.check()?;
+            completed.extend(tokens.ok_or_else(|| stop::interrupted("sampling"))?);
+        }
+        Ok(completed)
+    }
+}
