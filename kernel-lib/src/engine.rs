@@ -37,6 +37,7 @@ mod tests;
 
 pub use cpu::Isa;
 pub use cuda::GpuEngine;
+pub(crate) use cuda::gpu;
 
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision};
 use crate::{Error, Result, stop};

@@ -22,6 +22,7 @@ use crate::live::{Live, Losses, Watch};
 
 use crate::augment::{Augmentation, Augmented};
 use crate::data::{self, Dataset, Images};
+use crate::device::Device;
 use crate::model::{Config, Network, Parameters};
 use crate::palette::{KMeans, Palette};
 use crate::probe::{self, Features, TestSet};
@@ -54,6 +55,7 @@ pub struct Experiment {
     /// Seed of the network's start, the order of pictures and their placement.
     seed: u64,
     backend: Backend,
+    device: Device,
 }
 
 /// What computes the network.
@@ -80,14 +82,15 @@ impl Experiment {
     /// The experiment of a profile, with its results in a store.
     ///
     /// # Errors
-    /// If its data cannot be read, or are not as the profile has them.
+    /// If its data cannot be read, or are not as the profile has them, or `IGPT_DEVICE` names no device.
     pub fn new(profile: Profile, store: Store) -> Result<Self> {
         let all = match profile.data.set {
             DataSet::FashionMnist => data::fashion_mnist()?,
             DataSet::Cifar10 => data::cifar10()?,
         };
         let data = all.first(profile.data.train_images, profile.data.test_images)?;
-        Ok(Self { seed: profile.training.seed, profile, store, data, backend: Backend::Engine })
+        let (seed, device) = (profile.training.seed, Device::chosen()?);
+        Ok(Self { seed, profile, store, data, backend: Backend::Engine, device })
     }
 
     /// The same experiment from another seed.
@@ -129,7 +132,16 @@ impl Experiment {
 
     /// What the table of a comparison says of our side: profile, data, device.
     pub fn ours(&self) -> String {
-        format!("profile {}, {}, CPU", self.profile.name, self.name())
+        let device = match self.backend {
+            Backend::Engine => self.device.short(),
+            Backend::Reference => "CPU",
+        };
+        format!("profile {}, {}, {device}", self.profile.name, self.name())
+    }
+
+    /// What computes the network.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The network's shape.
@@ -143,7 +155,7 @@ impl Experiment {
     /// If the profile's network cannot be built.
     pub fn network(&self) -> Result<Box<dyn Network>> {
         Ok(match self.backend {
-            Backend::Engine => Box::new(crate::engine::Engine::new(self.config())?),
+            Backend::Engine => self.device.engine(self.config())?,
             Backend::Reference => {
                 Box::new(crate::model::Reference::new(self.config(), candle_core::DType::F32)?)
             }
@@ -275,9 +287,9 @@ impl Experiment {
     }
 
     /// The module that computes the network, and what a step says of the device.
-    fn backend_names(&self) -> (&'static str, &'static str) {
+    fn backend_names(&self) -> (&'static str, &str) {
         match self.backend {
-            Backend::Engine => ("engine", "cpu"),
+            Backend::Engine => ("engine", self.device.kind()),
             Backend::Reference => ("model", "cpu, candle reference"),
         }
     }

@@ -6,6 +6,7 @@ pub use candle_nn;
 mod atomic;
 pub mod augment;
 pub mod data;
+pub mod device;
 pub mod engine;
 mod error;
 pub mod experiment;

@@ -13,7 +13,7 @@
 mod device;
 #[cfg(test)]
 mod emulator;
-mod gpu;
+pub(crate) mod gpu;
 mod kernels;
 mod libraries;
 mod network;
