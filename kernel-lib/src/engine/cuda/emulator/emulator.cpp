@@ -215,9 +215,7 @@ const Kernel KERNELS[] = {
     KERNEL(rms_norm), KERNEL(norm_backward), KERNEL(sum_parts), KERNEL(mean_of_norm),
     KERNEL(gelu), KERNEL(gelu_backward),
     KERNEL(attention_delta),
-#if !ROUNDED_BF16
     ATTENTION_KERNELS(32), ATTENTION_KERNELS(64), ATTENTION_KERNELS(96), ATTENTION_KERNELS(128), ATTENTION_KERNELS(192),
-#endif
     KERNEL(cross_entropy), KERNEL(sum_losses),
     KERNEL(adam), KERNEL(square_sum), KERNEL(clip_scale),
     KERNEL(embed_one), KERNEL(attention_one),
@@ -245,7 +243,11 @@ void fail(const char* format, ...) {
     __builtin_unreachable();
 }
 
-unsigned char* dynamic_shared() { return reinterpret_cast<unsigned char*>((std::uintptr_t(machine.shared.data()) + 15) / 16 * 16); }
+unsigned char* dynamic_shared(std::size_t used) {
+    const std::size_t given = machine.shared.size() - 15;
+    if (used > given) fail("uses %zu bytes of dynamic shared memory, launched with %zu", used, given);
+    return reinterpret_cast<unsigned char*>((std::uintptr_t(machine.shared.data()) + 15) / 16 * 16);
+}
 
 void meet_block(const char* here) {
     if (come(machine.block, here, machine.threads)) {

@@ -46,7 +46,8 @@ void meet_warp(const char* here, void* brought, Combine combine);
 // Ends the run of the kernel with this message. Does not return.
 [[noreturn]] void fail(const char* format, ...);
 
-unsigned char* dynamic_shared();
+// The block's dynamic shared memory; an error if the launch gave it less than `used` bytes.
+unsigned char* dynamic_shared(std::size_t used);
 
 inline float bits_to_float(std::uint32_t bits) {
     float x;

@@ -53,6 +53,9 @@ template <int D> DEVICE void store_row(float* to, const float (&x)[D / WARP], fl
     }
 }
 
+template <int D> constexpr u32 FORWARD_SHARED = 3 * sizeof(Tile<D>) + 4 * TILE * WARP;
+template <int D> constexpr u32 BACKWARD_SHARED = 4 * sizeof(Tile<D>) + 2 * 4 * TILE * WARP;
+
 template <int D>
 DEVICE void forward(unsigned char* memory, const float* qkv, float* o, float* lse, int t, int heads, int width,
                     bool causal) {
@@ -177,19 +180,19 @@ DEVICE void backward(unsigned char* memory, const float* qkv, const float* d_o, 
 #define ATTENTION(D)                                                                                                  \
     extern "C" __global__ void __launch_bounds__(128) attention_##D(                                                  \
         const float* qkv, float* o, float* lse, int t, int heads, int width, int causal) {                            \
-        DYNAMIC_SHARED(memory);                                                                                       \
+        DYNAMIC_SHARED(memory, exact::FORWARD_SHARED<D>);                                                             \
         exact::forward<D>(memory, qkv, o, lse, t, heads, width, causal);                                              \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(128) attention_backward_kv_##D(                                      \
         const float* qkv, const float* d_o, const float* lse, const float* delta, float* dqkv, int t, int heads,      \
         int width, int causal) {                                                                                      \
-        DYNAMIC_SHARED(memory);                                                                                       \
+        DYNAMIC_SHARED(memory, exact::BACKWARD_SHARED<D>);                                                            \
         exact::backward<D, true>(memory, qkv, d_o, lse, delta, dqkv, t, heads, width, causal);                        \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(128) attention_backward_q_##D(                                       \
         const float* qkv, const float* d_o, const float* lse, const float* delta, float* dqkv, int t, int heads,      \
         int width, int causal) {                                                                                      \
-        DYNAMIC_SHARED(memory);                                                                                       \
+        DYNAMIC_SHARED(memory, exact::BACKWARD_SHARED<D>);                                                            \
         exact::backward<D, false>(memory, qkv, d_o, lse, delta, dqkv, t, heads, width, causal);                       \
     }
 

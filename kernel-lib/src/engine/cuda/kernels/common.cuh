@@ -17,6 +17,21 @@
 // - norm_backward needs no dynamic shared memory. attention_one: (t + 256) * 4 bytes, head width at most 256.
 // - adam strides over what its grid leaves: a group that does not begin at 16 bytes needs that at its end.
 //
+// LAUNCH attention_32 tile=128 shared=20480
+// LAUNCH attention_backward_kv_32 tile=128 shared=31232
+// LAUNCH attention_backward_q_32 tile=128 shared=40960
+// LAUNCH attention_64 tile=128 shared=36864
+// LAUNCH attention_backward_kv_64 tile=128 shared=55808
+// LAUNCH attention_backward_q_64 tile=128 shared=55296
+// LAUNCH attention_96 tile=128 shared=39936
+// LAUNCH attention_backward_kv_96 tile=64 shared=53760
+// LAUNCH attention_backward_q_96 tile=128 shared=79872
+// LAUNCH attention_128 tile=64 shared=52224
+// LAUNCH attention_backward_kv_128 tile=64 shared=70144
+// LAUNCH attention_backward_q_128 tile=64 shared=69632
+// LAUNCH attention_192 tile=64 shared=76800
+// LAUNCH attention_backward_kv_192 tile=64 shared=77056
+// LAUNCH attention_backward_q_192 tile=64 shared=76800
 // LAUNCH attention_delta tile=16 shared=0
 // LAUNCH_EXACT attention_32 tile=32 shared=16768
 // LAUNCH_EXACT attention_backward_kv_32 tile=32 shared=25088
@@ -51,10 +66,11 @@ typedef bf16 rounded;
 typedef float rounded;
 #endif
 
+// The shared memory that a launch asks for, of which so many bytes are used.
 #ifdef EMULATED
-#define DYNAMIC_SHARED(name) unsigned char* name = emulator::dynamic_shared()
+#define DYNAMIC_SHARED(name, bytes) unsigned char* name = emulator::dynamic_shared(bytes)
 #else
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#define DYNAMIC_SHARED(name, bytes) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
 #define DEVICE static __device__ __forceinline__

@@ -26,7 +26,7 @@ constexpr int KEY_LANES = 8;      // lanes that share a key
 // attention over all up to it. Grid (H, B), block 128, (T + 256) * 4 bytes of dynamic shared memory.
 extern "C" __global__ void attention_one(const rounded* qkv, rounded* keys, rounded* values, rounded* o, int position,
                                          int t, int heads, int width) {
-    DYNAMIC_SHARED(memory);
+    DYNAMIC_SHARED(memory, 4 * (t + ONE_SCRATCH));
     float* scores = reinterpret_cast<float*>(memory);  // (T)
     float* scratch = scores + t;                       // q, later sums of values
     __shared__ float warps[ONE_THREADS / WARP];
