@@ -36,8 +36,8 @@ mod shards;
 mod tests;
 
 pub use cpu::Isa;
-pub use cuda::GpuEngine;
 pub(crate) use cuda::gpu;
+pub use cuda::{GpuEngine, Time};
 
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision};
 use crate::{Error, Result, stop};

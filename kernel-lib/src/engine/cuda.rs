@@ -21,6 +21,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use device::Time;
 pub use network::GpuEngine;
 
 use super::backend::{Arena, Backend, Embedding, Form, Heads, Input, Kind, Product, Span};

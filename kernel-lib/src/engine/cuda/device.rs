@@ -80,6 +80,18 @@ pub(super) struct Matmul {
     pub(super) tf32: bool,
 }
 
+/// How long the calls of a kernel, or the products of one shape, took.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Time {
+    /// The kernel's name, or `matmul MxNxK` with its factors' and result's types.
+    pub name: String,
+    /// How many calls.
+    pub calls: usize,
+    /// How long they took together, on the device.
+    pub seconds: f64,
+}
+
 /// A device. Errors are those of the device or its memory, and may come late: with a later call than that which
 /// failed.
 pub(super) trait Device: Send {
@@ -101,4 +113,9 @@ pub(super) trait Device: Send {
     fn launch(&mut self, launch: &Launch<'_>) -> Result<()>;
     /// Multiplies matrices.
     fn matmul(&mut self, matmul: &Matmul) -> Result<()>;
+    /// From now on measures how long each call takes, or no more; and returns what was measured. Measuring waits for
+    /// each call.
+    fn measure(&mut self, _on: bool) -> Vec<Time> {
+        Vec::new()
+    }
 }

@@ -1,11 +1,11 @@
 //! A GPU by NVIDIA's libraries: the driver for memory and kernels, cuBLASLt for matrix products. All work goes into one
 //! stream; only [`Device::download`] waits for it.
 
-use super::device::{Address, Device, Element, Launch, Matmul};
+use super::device::{Address, Device, Element, Launch, Matmul, Time};
 use super::{kernels, libraries};
 use crate::{Error, Result};
 use cudarc::cublaslt::{result as blas, sys as lt};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result as driver, sys};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result as driver, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::mem::size_of_val;
@@ -28,6 +28,8 @@ pub(super) struct Gpu {
     functions: HashMap<(Element, String), sys::CUfunction>,
     blas: Blas,
     staging: Staging,
+    /// Calls and milliseconds by name, while it is measured.
+    times: Option<HashMap<String, (usize, f64)>>,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
@@ -154,6 +156,7 @@ impl Gpu {
             functions: HashMap::new(),
             blas,
             staging,
+            times: None,
             stream,
             context,
         })
@@ -162,6 +165,29 @@ impl Gpu {
     /// Does something with the driver, from whatever thread this is.
     fn call<T>(&self, what: &str, call: impl FnOnce() -> Result<T, DriverError>) -> Result<T> {
         self.context.bind_to_thread().and_then(|()| call()).map_err(|error| failed(&self.name, what, error))
+    }
+
+    /// Does something, and measures it if that is wanted.
+    fn timed(
+        &mut self,
+        name: impl FnOnce() -> String,
+        work: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        if self.times.is_none() {
+            return work(self);
+        }
+        let begin = self.event()?;
+        work(self)?;
+        let end = self.event()?;
+        let milliseconds = self.call("measuring", || begin.elapsed_ms(&end))?; // waits for both
+        let times = self.times.get_or_insert_default().entry(name()).or_default();
+        *times = (times.0 + 1, times.1 + f64::from(milliseconds));
+        Ok(())
+    }
+
+    /// An event that happens when all that was asked is done.
+    fn event(&self) -> Result<CudaEvent> {
+        self.call("measuring", || self.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)))
     }
 
     fn function(&mut self, launch: &Launch<'_>) -> Result<sys::CUfunction> {
@@ -268,18 +294,38 @@ impl Device for Gpu {
             values.iter().map(|value| std::ptr::from_ref(value).cast_mut().cast()).collect();
         let Launch { grid: [gx, gy, gz], block: [bx, by, bz], shared, .. } = *launch;
         let stream = self.stream.cu_stream();
-        // SAFETY: the arguments are the kernel's, by its description.
-        self.call(launch.kernel, || unsafe {
-            driver::launch_kernel(function, (gx, gy, gz), (bx, by, bz), shared, stream, &mut arguments)
-        })
+        self.timed(
+            || launch.kernel.to_owned(),
+            // SAFETY: the arguments are the kernel's, by its description.
+            |gpu| {
+                gpu.call(launch.kernel, || unsafe {
+                    let (grid, block) = ((gx, gy, gz), (bx, by, bz));
+                    driver::launch_kernel(function, grid, block, shared, stream, &mut arguments)
+                })
+            },
+        )
     }
 
     fn matmul(&mut self, matmul: &Matmul) -> Result<()> {
-        self.call("binding", || Ok(()))?;
-        self.blas.matmul(matmul, self.stream.cu_stream()).map_err(|error| Error::Device {
-            device: self.name.clone(),
-            what: format!("cuBLASLt: {:?} for {matmul:?}", error.0),
+        let Matmul { a, c, shape: [m, n, k], .. } = *matmul;
+        let name = || format!("matmul {m}x{n}x{k} {:?} to {:?}", a.element, c.element);
+        self.timed(name, |gpu| {
+            gpu.call("binding", || Ok(()))?;
+            gpu.blas.matmul(matmul, gpu.stream.cu_stream()).map_err(|error| Error::Device {
+                device: gpu.name.clone(),
+                what: format!("cuBLASLt: {:?} for {matmul:?}", error.0),
+            })
         })
+    }
+
+    fn measure(&mut self, on: bool) -> Vec<Time> {
+        let times = std::mem::replace(&mut self.times, on.then(HashMap::new)).unwrap_or_default();
+        let mut times: Vec<_> = times
+            .into_iter()
+            .map(|(name, (calls, milliseconds))| Time { name, calls, seconds: milliseconds / 1e3 })
+            .collect();
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        times
     }
 }
 

@@ -1,7 +1,7 @@
 //! The network on a GPU: its parameters, and while it trains Adam's moments too, lie in the device's memory and stay
 //! there from call to call.
 
-use super::device::{Device, Element};
+use super::device::{Device, Element, Time};
 use super::{Cuda, Piece, bytes, bytes_mut};
 use crate::engine::cpu::share;
 use crate::engine::optimizer::{AdamStep, decays};
@@ -90,6 +90,12 @@ impl GpuEngine {
     /// What the device is: `NVIDIA H100 80GB HBM3`.
     pub fn device_name(&self) -> &str {
         self.machine.device.name()
+    }
+
+    /// From now on measures how long each kernel takes, or no more, and returns what was measured, the longest first.
+    /// Measuring waits for each kernel, so that the whole is slower.
+    pub fn measure(&mut self, on: bool) -> Vec<Time> {
+        self.machine.device.measure(on)
     }
 
     /// How much of the device's memory is in use here, in bytes, without what the libraries take.

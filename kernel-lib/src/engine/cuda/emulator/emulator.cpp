@@ -9,7 +9,8 @@
 // What goes wrong on a GPU only now and then goes wrong here every time:
 // - Threads that wait at different places, or for threads that have ended, are an error, not a hang.
 // - Shared memory holds NaNs when a block begins: what is read before it is written shows.
-// - A seed says in which order threads run. If results differ between seeds, a barrier is missing.
+// - A seed says in which order threads run: 0 keeps all abreast, others let one warp run as far ahead as barriers let
+//   it. If results differ between seeds, a barrier is missing.
 // - Asynchronous copies happen when they are waited for and no sooner, or, with odd seeds, at once: waiting too late
 //   and overwriting too early both show.
 
@@ -79,8 +80,9 @@ struct Machine {
     unsigned threads = 0;
     Meeting block;
     std::vector<Meeting> warps;
-    unsigned current = 0;          // the fiber that runs
-    std::vector<unsigned> ready;   // those that can run next
+    unsigned current = 0;         // the fiber that runs
+    unsigned favoured = 0;        // the warp that runs first if several can
+    std::vector<unsigned> ready;  // the fibers that can run
     ucontext_t scheduler;
     void (*kernel)(void**) = nullptr;
     void** arguments = nullptr;
@@ -94,6 +96,21 @@ std::uint64_t next_random() {  // xorshift64
     machine.random ^= machine.random << 13;
     machine.random ^= machine.random >> 7;
     return machine.random ^= machine.random << 17;
+}
+
+// Which of those that are ready runs next: the one that waited longest, or, with a seed, any of the favoured warp, which
+// so gets as far ahead of the others as barriers let it.
+std::size_t next_ready() {
+    if (machine.seed == 0) return 0;
+    const auto& ready = machine.ready;
+    for (;;) {
+        const std::size_t start = next_random() % ready.size();
+        for (std::size_t i = 0; i < ready.size(); i++) {
+            const std::size_t at = (start + i) % ready.size();
+            if (ready[at] / LANES == machine.favoured) return at;
+        }
+        machine.favoured = ready[next_random() % ready.size()] / LANES;
+    }
 }
 
 // Lets others run until this fiber is woken.
@@ -156,20 +173,14 @@ bool run_block() {
         makecontext(&fiber.context, run_fiber, 0);
         machine.ready.push_back(i);
     }
-    // Round after round, all that can run: in the order in which they were woken, or any.
-    std::vector<unsigned> round;
     while (!machine.ready.empty()) {
-        round.clear();
-        round.swap(machine.ready);
-        for (std::size_t i = round.size(); machine.seed != 0 && i > 1; i--) {
-            std::swap(round[i - 1], round[next_random() % i]);
-        }
-        for (const unsigned i : round) {
-            machine.current = i;
-            thread_index = machine.fibers[i].index;
-            swapcontext(&machine.scheduler, &machine.fibers[i].context);
-            if (machine.failed) return false;
-        }
+        const std::size_t at = next_ready();
+        const unsigned i = machine.ready[at];
+        machine.ready.erase(machine.ready.begin() + std::ptrdiff_t(at));
+        machine.current = i;
+        thread_index = machine.fibers[i].index;
+        swapcontext(&machine.scheduler, &machine.fibers[i].context);
+        if (machine.failed) return false;
     }
     // Nobody can go on. If someone still waits, it is for one who waits elsewhere or has ended.
     const Fiber* waiting = nullptr;
@@ -372,6 +383,7 @@ extern "C" int igpt_emulate(const char* name, const unsigned grid[3], const unsi
     machine.shared.resize(shared + 15);
     machine.seed = seed;
     machine.random = seed * 0x9e3779b97f4a7c15u | 1;
+    machine.favoured = 0;
     machine.failed = false;
     for (block_index.z = 0; block_index.z < grid[2]; block_index.z++) {
         for (block_index.y = 0; block_index.y < grid[1]; block_index.y++) {
