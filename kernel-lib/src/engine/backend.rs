@@ -153,7 +153,7 @@ pub(crate) trait Backend {
     fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span);
 
     /// Adds Σ rows weight (ln Σ e^logits - logit of the target) to the loss. `logits`: (rows, V), become the loss's
-    /// gradients, times `gradient`, if there is one.
+    /// gradients, times `gradient`, if there is one; else they are used up.
     fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>);
     /// The loss since it was last taken.
     fn take_loss(&mut self) -> f64;

@@ -1,12 +1,19 @@
-//! The GPU's engine without a GPU: its kernels run by the emulator, against the CPU's engine.
+//! The GPU's engine against the CPU's: on the emulator, which runs the same kernels, and, where there is one, on a GPU
+//! (`cargo test -p igpt --lib engine::cuda -- --ignored`).
 
+mod operations;
+
+use super::device::Device;
 use super::emulator::Emulator;
+use super::gpu::Gpu;
 use super::network::GpuEngine;
 use crate::engine::Engine;
 use crate::engine::tests::{random, random_mask, random_tokens};
 use crate::model::{Batch, Config, Network, Objective, Parameters, Precision, Resident as _};
 use crate::sample::{Sampling, sample};
-use crate::train::{Adam, AdamState};
+use crate::train::{Adam, AdamState, Outcome, Tokens, Trainer, Training, WarmUp};
+use std::path::Path;
+use std::sync::Arc;
 
 const CONFIGS: [Config; 3] = [
     Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 17, inner: None },
@@ -16,8 +23,55 @@ const CONFIGS: [Config; 3] = [
     Config { layers: 1, width: 48, heads: 3, context: 70, vocabulary: 9, inner: None },
 ];
 
-fn engine(config: Config, seed: u64) -> GpuEngine {
-    GpuEngine::on(config, Box::new(Emulator::new(seed))).unwrap()
+/// A device; threads go on in the order of the seed where that can be chosen.
+type New = fn(u64) -> Box<dyn Device>;
+
+fn emulated(seed: u64) -> Box<dyn Device> {
+    Box::new(Emulator::new(seed))
+}
+
+fn real(_: u64) -> Box<dyn Device> {
+    Box::new(Gpu::new(0).unwrap())
+}
+
+fn engine(new: New, config: Config, seed: u64) -> GpuEngine {
+    GpuEngine::on(config, new(seed)).unwrap()
+}
+
+/// Each check is a test on the emulator, and one on a GPU.
+macro_rules! on_both {
+    ($($check:ident: $of:path),* $(,)?) => {
+        mod on_the_emulator {
+            $(#[test]
+            fn $check() {
+                $of(super::emulated);
+            })*
+        }
+        mod on_a_gpu {
+            $(#[test]
+            #[ignore = "needs an NVIDIA GPU"]
+            fn $check() {
+                $of(super::real);
+            })*
+        }
+    };
+}
+
+on_both! {
+    norms: super::operations::norms,
+    products: super::operations::products,
+    activations_and_rows: super::operations::activations,
+    attention: super::operations::attention,
+    losses: super::operations::losses,
+    embeddings: super::operations::embeddings,
+    cached_attention: super::operations::cached_attention,
+    every_gradient_is_the_cpus: super::every_gradient_is_the_cpus,
+    the_order_of_threads_and_recomputation_change_no_bit:
+        super::the_order_of_threads_and_recomputation_change_no_bit,
+    loss_features_logits_and_samples_are_the_cpus:
+        super::loss_features_logits_and_samples_are_the_cpus,
+    steps_of_adam_are_the_cpus: super::steps_of_adam_are_the_cpus,
+    a_training_goes_on_on_the_other_device: super::a_training_goes_on_on_the_other_device,
 }
 
 /// The largest difference over the largest value.
@@ -40,8 +94,7 @@ fn gradients(engine: &mut dyn Network, parameters: &Parameters, batch: &Batch<'_
     (loss, gradients)
 }
 
-#[test]
-fn every_gradient_is_the_cpus() {
+fn every_gradient_is_the_cpus(new: New) {
     for (seed, config) in CONFIGS.into_iter().enumerate() {
         let parameters = random(config, seed as u64);
         let (tokens, mask) = (random_tokens(&config, 3, 1), random_mask(&config, 3, 1));
@@ -53,7 +106,7 @@ fn every_gradient_is_the_cpus() {
         ] {
             let batch = batch(&tokens, &mask, bert);
             let truth = gradients(&mut Engine::new(config).unwrap(), &parameters, &batch);
-            let mut engine = engine(config, 0);
+            let mut engine = engine(new, config, 0);
             engine.set_precision(precision).unwrap();
             let found = gradients(&mut engine, &parameters, &batch);
             assert!((found.0 / truth.0 - 1.0).abs() < loss_bound, "{config:?}: {} {}", found.0, truth.0);
@@ -66,8 +119,7 @@ fn every_gradient_is_the_cpus() {
     }
 }
 
-#[test]
-fn the_order_of_threads_and_recomputation_change_no_bit() {
+fn the_order_of_threads_and_recomputation_change_no_bit(new: New) {
     let config = CONFIGS[2];
     let parameters = random(config, 3);
     let tokens = random_tokens(&config, 2, 3);
@@ -77,18 +129,17 @@ fn the_order_of_threads_and_recomputation_change_no_bit() {
             engine.set_precision(precision).unwrap();
             gradients(&mut engine, &parameters, &batch)
         };
-        let first = all(engine(config, 0));
-        assert!(all(engine(config, 1)) == first);
-        assert!(all(engine(config, 2).with_recomputation(true)) == first);
+        let first = all(engine(new, config, 0));
+        assert!(all(engine(new, config, 1)) == first);
+        assert!(all(engine(new, config, 2).with_recomputation(true)) == first);
     }
 }
 
-#[test]
-fn loss_features_logits_and_samples_are_the_cpus() {
+fn loss_features_logits_and_samples_are_the_cpus(new: New) {
     for (seed, config) in CONFIGS.into_iter().enumerate() {
         let parameters = random(config, seed as u64);
         let (tokens, mask) = (random_tokens(&config, 3, 2), random_mask(&config, 3, 2));
-        let (mut cpu, mut gpu) = (Engine::new(config).unwrap(), engine(config, 0));
+        let (mut cpu, mut gpu) = (Engine::new(config).unwrap(), engine(new, config, 0));
         for bert in [false, true] {
             let batch = batch(&tokens, &mask, bert);
             let [a, b] = [gpu.loss(&parameters, &batch).unwrap(), cpu.loss(&parameters, &batch).unwrap()];
@@ -117,8 +168,7 @@ fn loss_features_logits_and_samples_are_the_cpus() {
     }
 }
 
-#[test]
-fn steps_of_adam_are_the_cpus() {
+fn steps_of_adam_are_the_cpus(new: New) {
     let config = CONFIGS[0];
     let tokens = random_tokens(&config, 2, 4);
     let batch = Batch::autoregressive(&tokens);
@@ -137,7 +187,7 @@ fn steps_of_adam_are_the_cpus() {
             let layout = on_cpu.layout().clone();
             moments.step(&settings, &layout, step, 0.003, on_cpu.values_mut(), gradients.values()).unwrap();
         }
-        let mut gpu = engine(config, 0);
+        let mut gpu = engine(new, config, 0);
         let (mut on_gpu, mut there) = (start.clone(), AdamState::new(config.parameters()));
         for step in 0..4 {
             let loss = gpu.step(&on_gpu, &there, &batch, &settings, step, 0.003).unwrap();
@@ -161,13 +211,78 @@ fn steps_of_adam_are_the_cpus() {
     }
 }
 
+/// Half of a training on the CPU and half on the GPU, and the other way round, by checkpoints.
+fn a_training_goes_on_on_the_other_device(new: New) {
+    let config = CONFIGS[0];
+    let tokens = random_tokens(&config, 24, 8);
+    let pictures = |range: std::ops::Range<usize>| {
+        let t = config.context;
+        Arc::new(Tokens::new(t, tokens[range.start * t..range.end * t].to_vec()).unwrap())
+    };
+    let settings = Training {
+        batch: 4,
+        warm_up: WarmUp::Steps(2),
+        evaluate_every: 4,
+        checkpoint_every: 4,
+        ..Training::paper(8)
+    };
+    let train = |folder: &Path, device: &str, end: u64| {
+        let network: Box<dyn Network> = match device {
+            "cpu" => Box::new(Engine::new(config).unwrap()),
+            _ => Box::new(engine(new, config, 0)),
+        };
+        let mut trainer = Trainer::new(settings, network, pictures(0..20), pictures(20..24))
+            .unwrap()
+            .keep_checkpoints(folder)
+            .unwrap();
+        assert_eq!(trainer.run_until(end, &mut |_| ()).unwrap(), Outcome::Finished);
+        (trainer.parameters().clone(), trainer.curve().clone(), trainer.step())
+    };
+    let whole = |first: &str, second: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let half = train(folder.path(), first, 4);
+        assert_eq!(half.2, 4);
+        train(folder.path(), second, 8)
+    };
+    let (on_cpu, curve, _) = whole("cpu", "cpu");
+    let start = Parameters::init(config, settings.seed).unwrap();
+    let moved = distance(start.values(), on_cpu.values());
+    for (first, second) in [("cpu", "gpu"), ("gpu", "cpu"), ("gpu", "gpu")] {
+        let (parameters, found, _) = whole(first, second);
+        assert!(distance(parameters.values(), on_cpu.values()) < 0.02 * moved, "{first}, {second}");
+        for (a, b) in found.validation.iter().zip(&curve.validation) {
+            assert!(
+                a.step == b.step && (a.loss / b.loss - 1.0).abs() < 1e-4,
+                "{first}, {second}: {a:?} {b:?}"
+            );
+        }
+        assert_eq!(found.validation.len(), curve.validation.len());
+    }
+}
+
+/// What is said of memory: iGPT-S, M and L (section 3.3) train on 80 GB, L with recomputation, in batches of 128.
+#[test]
+fn the_papers_networks_fit_a_card_of_80_gb() {
+    for (layers, width, heads, recompute) in [(24, 512, 8, false), (36, 1024, 8, false), (48, 1536, 16, true)]
+    {
+        let config = Config { layers, width, heads, context: 1024, vocabulary: 512, inner: None };
+        let device = Emulator::new(0).with_memory(80 << 30);
+        let mut engine = GpuEngine::on(config, Box::new(device)).unwrap().with_recomputation(recompute);
+        engine.set_precision(Precision::Bf16).unwrap();
+        let memory = engine.memory(128);
+        let all = memory.parameters + memory.kept + memory.temporary;
+        assert!(all < 68 << 30, "{config:?}: {memory:?}");
+        assert_eq!(memory.parameters, 18 * config.parameters());
+    }
+}
+
 #[test]
 fn small_memory_means_more_shards_and_the_same_gradients() {
     let config = CONFIGS[0];
     let parameters = random(config, 5);
     let tokens = random_tokens(&config, 7, 5);
     let batch = Batch::autoregressive(&tokens);
-    let mut large = engine(config, 0);
+    let mut large = engine(emulated, config, 0);
     let all = gradients(&mut large, &parameters, &batch);
     let mut small = GpuEngine::on(config, Box::new(Emulator::new(0).with_memory(1_300_000))).unwrap();
     let parts = gradients(&mut small, &parameters, &batch);
@@ -182,7 +297,7 @@ fn memory_is_what_was_predicted() {
         for (precision, recompute) in
             [(Precision::F32, false), (Precision::Bf16, false), (Precision::Bf16, true)]
         {
-            let mut engine = engine(config, 0).with_recomputation(recompute);
+            let mut engine = engine(emulated, config, 0).with_recomputation(recompute);
             engine.set_precision(precision).unwrap();
             let tokens = random_tokens(&config, 4, 6);
             let (parameters, moments) = (random(config, 6), AdamState::new(config.parameters()));
@@ -218,6 +333,7 @@ fn a_device_that_fails_says_so_and_the_network_goes_on() {
     let error = poor.loss(&parameters, &batch).unwrap_err().to_string();
     assert!(error.contains("more than it has left"), "{error}");
     let wide = Config { layers: 1, width: 400, heads: 2, context: 4, vocabulary: 5, inner: None };
-    let error = engine(wide, 0).features(&random(wide, 1), &[0, 1, 2, 3], true).unwrap_err().to_string();
+    let error =
+        engine(emulated, wide, 0).features(&random(wide, 1), &[0, 1, 2, 3], true).unwrap_err().to_string();
     assert!(error.contains("192 at most"), "{error}");
 }
