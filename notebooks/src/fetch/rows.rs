@@ -17,7 +17,10 @@ use parquet::{
     schema::types::SchemaDescriptor,
 };
 
-use super::source::{Content, Place, Row};
+use super::{
+    guard::guarded,
+    source::{Content, Place, Row},
+};
 
 mod pages;
 mod thrift;
@@ -216,13 +219,6 @@ impl Group {
 fn integers(file: &Bounded, group: &dyn RowGroupReader, names: &[String]) -> Result<Vec<Integers>> {
     let schema = group.metadata().schema_descr_ptr();
     names.iter().map(|name| Integers::open(file, group, place(&schema, name)?)).collect()
-}
-
-/// Runs what uses the Parquet reader or a picture decoder. They take more care with damaged files than they promise:
-/// a panic is an error like others, and does not end this program.
-pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .unwrap_or_else(|_| bail!("is damaged: its reader gave up; download it again"))
 }
 
 /// The column of pictures: the hub's `Image` feature is a struct of bytes and a path; plain bytes will do.
