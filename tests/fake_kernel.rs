@@ -179,7 +179,7 @@ impl Kernel {
         let (first, second) = rest.split_once(' ').unwrap_or((rest, ""));
         let number = || rest.parse::<usize>().expect("a number");
         let error = || json!({"ename": first, "evalue": second, "traceback": [format!("{first}: {second}")]});
-        let display = |data: &str| json!({"data": {"text/plain": data}, "metadata": {}, "transient": {"display_id": first}});
+        let display = |data: &str| json!({"data": {"text/plain": data.replace("\\n", "\n")}, "metadata": {}, "transient": {"display_id": first}});
         match command {
             "print" => self.publish("stream", stream("stdout", rest), parent).await,
             "eprint" => self.publish("stream", stream("stderr", rest), parent).await,

@@ -9,7 +9,7 @@ use std::{
 
 use igpt_notebooks::run::{
     client::Client,
-    execute::{End, Limits, execute},
+    execute::{End, Limits, News, execute},
     notebook::Notebook,
     outcome::{CellRun, CellStatus},
 };
@@ -55,7 +55,7 @@ async fn run_with(cells: &[Cell], limits: Limits) -> Ran {
     let client = Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await;
     let mut client = client.expect("the client connects");
     let mut notebook = Notebook::parse(&notebook_json(cells)).expect("a valid notebook");
-    let (cells, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_, _| {}).await;
+    let (cells, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_| {}).await;
     let text = notebook.to_json().expect("a notebook can be written");
     nbformat::parse_notebook(&text).expect("the saved notebook is valid nbformat");
     Ran { executed: Executed { root: serde_json::from_str(&text).expect("JSON") }, cells, end }
@@ -89,6 +89,30 @@ async fn outputs_go_where_they_belong() {
     assert_eq!(ran.executed.outputs(5)[0]["data"]["text/plain"], json!(["42"]));
     let counts: Vec<_> = (1..=5).map(|n| ran.executed.cell(n)["execution_count"].clone()).collect();
     assert_eq!(counts, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn how_far_a_cell_is_is_told_while_it_runs() {
+    let kernel = FakeKernel::start().await;
+    let (_keep, mut stop) = watch::channel(false);
+    let client = Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await;
+    let mut client = client.expect("the client connects");
+    let training = "display bar training: 0 %\ndisplay page a figure\\nof two lines\nupdate bar training: 50 %\n\
+                    update bar training: 500 steps\nprint no status";
+    let cells = [cell(training), cell("result 1")];
+    let mut notebook = Notebook::parse(&notebook_json(&cells)).expect("a valid notebook");
+    let mut heard = Vec::new();
+    let mut observer = |news: News<'_>| {
+        heard.push(match news {
+            News::Status(line) => line.to_owned(),
+            News::Through(run, _) => format!("cell {} is through", run.cell.number),
+        });
+    };
+    let (_, end) = execute(&mut client, &mut notebook, LIMITS, &mut stop, &mut observer).await;
+    assert_eq!(end, End::Finished);
+    let expected =
+        ["training: 0 %", "training: 50 %", "training: 500 steps", "cell 1 is through", "cell 2 is through"];
+    assert_eq!(heard, expected);
 }
 
 #[tokio::test]
@@ -222,7 +246,7 @@ async fn a_run_can_be_stopped() {
         std::future::pending::<()>().await;
     });
     let limits = Limits::per_cell(Duration::from_secs(60));
-    let (runs, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_, _| {}).await;
+    let (runs, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_| {}).await;
     assert_eq!(end, End::Stopped);
     assert_eq!(runs[0].status, CellStatus::Passed);
     let executed = Executed { root: serde_json::from_str(&notebook.to_json().expect("JSON")).expect("JSON") };

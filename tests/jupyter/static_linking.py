@@ -4,13 +4,11 @@
 
 Stock evcxr compiles candle for this, which takes minutes. Prints what each kernel says; see docs/evcxr.md."""
 
-import json
-import os
-import pathlib
 import tempfile
 
-from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
+
+import stock
 
 CELLS = [
     "let a = Var::new(2f32, &Device::Cpu)?;",
@@ -22,8 +20,8 @@ CELLS = [
 STOCK = ':dep candle-core = "=0.11.1"\nuse candle_core::{Device, Tensor, Var};'
 
 
-def say(manager, cells):
-    manager.start_kernel()
+def say(manager, cells, **how):
+    manager.start_kernel(**how)
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=300)
@@ -41,17 +39,10 @@ def say(manager, cells):
 
 
 def main():
-    cache = pathlib.Path(os.environ.get("IGPT_CACHE", pathlib.Path.home() / ".cache" / "igpt"))
     with tempfile.TemporaryDirectory() as folder:
-        spec = pathlib.Path(folder) / "kernels" / "stock"
-        spec.mkdir(parents=True)
-        program = str(cache / "evcxr-0.22.0" / "bin" / "evcxr_jupyter")
-        argv = [program, "--control_file", "{connection_file}"]
-        (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "stock", "language": "rust"}))
-        stock = KernelSpecManager(kernel_dirs=[str(spec.parent)])
-        # evcxr looks after its own kernelspec: not in the person's folder.
-        os.environ["JUPYTER_PATH"] = folder
-        print("stock evcxr:", say(KernelManager(kernel_name="stock", kernel_spec_manager=stock), [STOCK, *CELLS]))
+        stock.name(folder, "stock", stock.EVCXR)
+        evcxr = KernelManager(kernel_name="stock", kernel_spec_manager=stock.manager(folder))
+        print("stock evcxr:", say(evcxr, [STOCK, *CELLS], env=stock.environment(folder)))
     print("igpt kernel:", say(KernelManager(kernel_name="igpt"), CELLS))
 
 

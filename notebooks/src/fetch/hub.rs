@@ -7,7 +7,7 @@ use super::{
     say,
 };
 use crate::hub::{self, Kind};
-pub(super) use crate::hub::{Snapshot, cache, sha256};
+pub(super) use crate::hub::{Snapshot, cache};
 
 /// Where in its repository a data set lies.
 pub(super) struct Layout {

@@ -6,6 +6,7 @@
 mod catalog;
 mod classes;
 mod folder;
+mod guard;
 mod hub;
 mod imagegpt;
 mod picture;

@@ -72,7 +72,7 @@ impl Plan {
         for file in files.iter().flat_map(|(_, files)| files) {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let path = Path::new(&folder).join(&*name).to_string_lossy().into_owned();
-            sources.push(prepared::Source { file: path, sha256: hub::sha256(file)? });
+            sources.push(prepared::Source { file: path, sha256: snapshot.sha256(file)? });
         }
         let open = |(split, files): &(Split, Vec<PathBuf>)| {
             let labels = if split.is_labelled { &columns[..] } else { &[] };
@@ -214,7 +214,8 @@ fn label_sets(
         if names.is_none() {
             names = classes::in_readme(&text, request.config.as_deref(), column);
             if names.is_some() && !sources.iter().any(|source| source.file == "README.md") {
-                sources.push(prepared::Source { file: "README.md".into(), sha256: hub::sha256(&readme)? });
+                sources
+                    .push(prepared::Source { file: "README.md".into(), sha256: snapshot.sha256(&readme)? });
             }
         }
         let expected = known.map(|known| known.classes[at]);

@@ -17,7 +17,13 @@ use parquet::{
     schema::types::SchemaDescriptor,
 };
 
-use super::source::{Content, Place, Row};
+use super::{
+    guard::guarded,
+    source::{Content, Place, Row},
+};
+
+mod pages;
+mod thrift;
 
 /// Rows that are in memory, encoded, at the same time: at most so many,
 const MOST_ROWS: usize = 2048;
@@ -26,12 +32,20 @@ const BATCH_BYTES: usize = 1 << 26;
 
 /// The rows of several files, in their order, a batch at a time.
 pub(super) struct Rows {
-    files: Vec<(Arc<Path>, Reader)>,
+    files: Vec<Opened>,
     picture: String,
     labels: Vec<String>,
     /// The file that is being read, the row group that is next in it, and the row.
     at: (usize, usize, usize),
     open: Option<Group>,
+}
+
+/// A file.
+struct Opened {
+    path: Arc<Path>,
+    /// Its bytes, for what its reader does not show.
+    bytes: Bounded,
+    reader: SerializedFileReader<Bounded>,
 }
 
 /// A row group that is being read.
@@ -42,25 +56,24 @@ struct Group {
     batch: usize,
 }
 
-type Reader = SerializedFileReader<Bounded>;
-
 impl Rows {
     /// Opens these files, whose column `picture` holds pictures and whose columns `labels` hold labels.
     ///
     /// # Errors
     /// If one cannot be opened, or has not these columns.
     pub(super) fn open(files: &[PathBuf], picture: &str, labels: &[String]) -> Result<Self> {
-        let open = |file: &PathBuf| -> Result<(Arc<Path>, Reader)> {
-            let reader = guarded(|| {
-                let reader = SerializedFileReader::new(Bounded::open(file)?)?;
+        let open = |file: &PathBuf| -> Result<Opened> {
+            let opened = guarded(|| {
+                let bytes = Bounded::open(file)?;
+                let reader = SerializedFileReader::new(bytes.clone())?;
                 let schema = reader.metadata().file_metadata().schema_descr();
                 check(schema, place_of_pictures(schema, picture)?, &[Type::BYTE_ARRAY])?;
                 for label in labels {
                     check(schema, place(schema, label)?, &[Type::INT64, Type::INT32])?;
                 }
-                Ok(reader)
+                Ok(Opened { path: file.as_path().into(), bytes, reader })
             });
-            Ok((file.as_path().into(), reader.with_context(|| file.display().to_string())?))
+            opened.with_context(|| file.display().to_string())
         };
         let files = files.iter().map(open).collect::<Result<_>>()?;
         Ok(Self { files, picture: picture.into(), labels: labels.to_vec(), at: (0, 0, 0), open: None })
@@ -79,7 +92,7 @@ impl Rows {
 
     /// How many rows there are.
     pub(super) fn total(&self) -> usize {
-        let rows = self.files.iter().map(|(_, reader)| reader.metadata().file_metadata().num_rows());
+        let rows = self.files.iter().map(|file| file.reader.metadata().file_metadata().num_rows());
         rows.map(|rows| usize::try_from(rows).unwrap_or(0)).sum()
     }
 
@@ -89,7 +102,7 @@ impl Rows {
     /// If a file has other names than the file before, or than are known.
     pub(super) fn classes(&self, label: &str, known: Option<&[String]>) -> Result<Option<Vec<String>>> {
         let mut expected = known.map(<[String]>::to_vec);
-        for (path, reader) in &self.files {
+        for Opened { path, reader, .. } in &self.files {
             // {"info": {"features": {"label": {"names": [...]}}}}, as the hub's `datasets` library writes it.
             let notes = reader.metadata().file_metadata().key_value_metadata();
             let notes = notes.into_iter().flatten().find(|note| note.key == "huggingface");
@@ -116,8 +129,8 @@ impl Rows {
     /// # Errors
     /// If a file is damaged; the message names it.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Row>>> {
-        while let Some((path, _)) = self.files.get(self.at.0) {
-            let path = Arc::clone(path);
+        while let Some(file) = self.files.get(self.at.0) {
+            let path = Arc::clone(&file.path);
             let rows = guarded(|| self.rows(&path)).with_context(|| path.display().to_string())?;
             if let Some(rows) = rows {
                 return Ok(Some(rows));
@@ -130,7 +143,7 @@ impl Rows {
     /// The next rows of the file that is being read.
     fn rows(&mut self, path: &Arc<Path>) -> Result<Option<Vec<Row>>> {
         let (file, group, row) = &mut self.at;
-        let reader = &self.files[*file].1;
+        let Opened { bytes, reader, .. } = &self.files[*file];
         while self.open.as_ref().is_none_or(|group| group.left == 0) {
             if *group == reader.num_row_groups() {
                 self.open = None;
@@ -140,7 +153,8 @@ impl Rows {
                 }
                 return Ok(None);
             }
-            self.open = Some(Group::open(&*reader.get_row_group(*group)?, &self.picture, &self.labels)?);
+            self.open =
+                Some(Group::open(bytes, &*reader.get_row_group(*group)?, &self.picture, &self.labels)?);
             *group += 1;
         }
         let Some(group) = &mut self.open else { return Ok(None) };
@@ -166,12 +180,12 @@ impl Rows {
     /// If a file is damaged; the message names it.
     pub(super) fn largest_labels(&self) -> Result<Vec<i64>> {
         let mut largest = vec![0; self.labels.len()];
-        for (path, reader) in &self.files {
+        for Opened { path, bytes, reader } in &self.files {
             guarded(|| {
                 for group in 0..reader.num_row_groups() {
                     let group = reader.get_row_group(group)?;
                     let mut left = usize::try_from(group.metadata().num_rows())?;
-                    let mut columns = integers(&*group, &self.labels)?;
+                    let mut columns = integers(bytes, &*group, &self.labels)?;
                     while left > 0 {
                         let count = left.min(MOST_ROWS);
                         for (column, largest) in columns.iter_mut().zip(&mut largest) {
@@ -190,27 +204,21 @@ impl Rows {
 }
 
 impl Group {
-    fn open(group: &dyn RowGroupReader, picture: &str, labels: &[String]) -> Result<Self> {
+    fn open(file: &Bounded, group: &dyn RowGroupReader, picture: &str, labels: &[String]) -> Result<Self> {
         let left = usize::try_from(group.metadata().num_rows())?;
         let schema = group.metadata().schema_descr_ptr();
         let at = place_of_pictures(&schema, picture)?;
         let bytes = usize::try_from(group.metadata().column(at).uncompressed_size()).unwrap_or(0);
         let each = bytes.checked_div(left).unwrap_or(0).max(1);
         let batch = (BATCH_BYTES / each).clamp(1, MOST_ROWS);
-        Ok(Self { pictures: Column::open(group, at)?, labels: integers(group, labels)?, left, batch })
+        let (pictures, labels) = (Column::open(file, group, at)?, integers(file, group, labels)?);
+        Ok(Self { pictures, labels, left, batch })
     }
 }
 
-fn integers(group: &dyn RowGroupReader, names: &[String]) -> Result<Vec<Integers>> {
+fn integers(file: &Bounded, group: &dyn RowGroupReader, names: &[String]) -> Result<Vec<Integers>> {
     let schema = group.metadata().schema_descr_ptr();
-    names.iter().map(|name| Integers::open(group, place(&schema, name)?)).collect()
-}
-
-/// Runs what uses the Parquet reader or a picture decoder. They take more care with damaged files than they promise:
-/// a panic is an error like others, and does not end this program.
-pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .unwrap_or_else(|_| bail!("is damaged: its reader gave up; download it again"))
+    names.iter().map(|name| Integers::open(file, group, place(&schema, name)?)).collect()
 }
 
 /// The column of pictures: the hub's `Image` feature is a struct of bytes and a path; plain bytes will do.
@@ -256,8 +264,10 @@ struct Column<T: DataType> {
 }
 
 impl<T: DataType> Column<T> {
-    fn open(group: &dyn RowGroupReader, at: usize) -> Result<Self> {
-        let defined = group.metadata().schema_descr_ptr().column(at).max_def_level();
+    fn open(file: &Bounded, group: &dyn RowGroupReader, at: usize) -> Result<Self> {
+        let metadata = group.metadata();
+        pages::check(file, metadata.column(at), u64::try_from(metadata.num_rows())?)?;
+        let defined = metadata.schema_descr_ptr().column(at).max_def_level();
         Ok(Self { reader: get_typed_column_reader(group.get_column_reader(at)?), defined })
     }
 
@@ -283,10 +293,10 @@ enum Integers {
 }
 
 impl Integers {
-    fn open(group: &dyn RowGroupReader, at: usize) -> Result<Self> {
+    fn open(file: &Bounded, group: &dyn RowGroupReader, at: usize) -> Result<Self> {
         Ok(match group.metadata().schema_descr_ptr().column(at).physical_type() {
-            Type::INT32 => Self::Narrow(Column::open(group, at)?),
-            _ => Self::Wide(Column::open(group, at)?),
+            Type::INT32 => Self::Narrow(Column::open(file, group, at)?),
+            _ => Self::Wide(Column::open(file, group, at)?),
         })
     }
 
@@ -301,8 +311,9 @@ impl Integers {
 }
 
 /// A file that nobody reads beyond its end: the reader would make room first for whatever a damaged header asks for.
+#[derive(Clone)]
 struct Bounded {
-    file: File,
+    file: Arc<File>,
     length: u64,
 }
 
@@ -310,7 +321,7 @@ impl Bounded {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok(Self { file, length })
+        Ok(Self { file: Arc::new(file), length })
     }
 }
 
@@ -338,5 +349,7 @@ impl ChunkReader for Bounded {
     }
 }
 
+#[cfg(test)]
+mod heap;
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,9 @@ use rayon::prelude::*;
 use super::{
     Progress, count,
     folder::Folder,
+    guard::guarded,
     picture::{Colours, Picture, Wanted},
-    rows::{Rows, guarded},
+    rows::Rows,
 };
 
 /// The pictures of a split, a batch at a time.

@@ -20,6 +20,7 @@ use super::{
     Kind, choice,
     folder::{Folder, folder_name},
     settings,
+    verified::Verified,
 };
 use crate::hex::hex;
 
@@ -42,6 +43,7 @@ pub struct Snapshot {
     kind: Kind,
     folder: PathBuf,
     cache: PathBuf,
+    verified: Verified,
 }
 
 impl fmt::Display for Snapshot {
@@ -86,12 +88,27 @@ impl Snapshot {
             kind,
             folder,
             cache: cache.to_owned(),
+            verified: Verified::default(),
         })
+    }
+
+    /// The same; these of its files were verified.
+    pub(super) fn with(self, verified: Verified) -> Self {
+        Self { verified, ..self }
     }
 
     /// Where the files lie.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The SHA-256 of one of the files. Large files are links to blobs that have it as their name: then it must be that.
+    /// What was hashed when the snapshot was made is hashed again only if it changed.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is damaged.
+    pub fn sha256(&self, file: &Path) -> Result<String> {
+        self.verified.sha256(file).map_or_else(|| sha256(file), |hash| Ok(hash.to_owned()))
     }
 
     /// The names of the files, with the folders that they are in, sorted.
@@ -167,11 +184,7 @@ fn missing(cache: &Path, kind: Kind, repository: &str, what: &str) -> String {
     )
 }
 
-/// The SHA-256 of a file of the cache. Large files are links to blobs that have it as their name: then it must be that.
-///
-/// # Errors
-/// If the file cannot be read, or is damaged.
-pub fn sha256(path: &Path) -> Result<String> {
+fn sha256(path: &Path) -> Result<String> {
     let context = || format!("cannot read {}", path.display());
     let mut hash = Sha256::new();
     std::io::copy(&mut File::open(path).with_context(context)?, &mut hash).with_context(context)?;

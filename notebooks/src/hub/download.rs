@@ -17,6 +17,7 @@ use super::{
     hash::Hasher,
     progress::{Progress, megabytes},
     trouble::{self, Trouble},
+    verified::Verified,
 };
 
 pub(super) struct Downloads<'a> {
@@ -35,14 +36,17 @@ enum Broken {
 }
 
 impl Downloads<'_> {
-    /// Sees to it that the cache has these files, at this commit.
+    /// Sees to it that the cache has these files, at this commit; says which were verified for that.
     ///
     /// # Errors
     /// If one cannot be had; those before it stay.
-    pub(super) async fn fetch(&self, commit: &str, files: &[Remote]) -> Result<()> {
-        let mut missing = Vec::new();
+    pub(super) async fn fetch(&self, commit: &str, files: &[Remote]) -> Result<Verified> {
+        let (mut missing, mut verified) = (Vec::new(), Verified::default());
+        let snapshot = self.folder.snapshot(commit);
         for file in files {
-            if !self.folder.has(commit, file)? {
+            if self.folder.has(commit, file)? {
+                verified.add(&snapshot.join(&file.name), &file.hash);
+            } else {
                 missing.push(file);
             }
         }
@@ -63,8 +67,9 @@ impl Downloads<'_> {
                 self.fetch_one(commit, file).await?;
             }
             drop(lock);
+            verified.add(&snapshot.join(&file.name), &file.hash);
         }
-        Ok(())
+        Ok(verified)
     }
 
     async fn fetch_one(&self, commit: &str, file: &Remote) -> Result<()> {

@@ -22,10 +22,11 @@ mod hash;
 mod progress;
 mod settings;
 mod trouble;
+mod verified;
 
 use anyhow::{Context as _, Result, bail};
 
-pub use cache::{Snapshot, cache, sha256};
+pub use cache::{Snapshot, cache};
 pub use choice::{Wanted, all, part};
 pub use settings::{Settings, Token};
 
@@ -143,11 +144,11 @@ impl Settings {
             }
             let folder = Folder::new(&self.cache, kind, repository);
             let downloads = Downloads { settings: self, client: &client, folder: &folder, say };
-            downloads.fetch(&state.commit, &files).await?;
+            let verified = downloads.fetch(&state.commit, &files).await?;
             if revision != state.commit {
                 folder.refer(revision, &state.commit)?;
             }
-            Snapshot::at(&self.cache, kind, repository, &state.commit)
+            Ok(Snapshot::at(&self.cache, kind, repository, &state.commit)?.with(verified))
         });
         // Looking up a name may take longer than anybody wants to wait.
         runtime.shutdown_background();

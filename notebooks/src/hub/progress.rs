@@ -27,13 +27,10 @@ impl<'a> Progress<'a> {
     /// Of a file of which `there` bytes are there already.
     pub(super) fn new(file: &'a Remote, there: u64, say: &'a dyn Fn(&str)) -> Self {
         let bar = (std::io::stdout().is_terminal() && std::io::stderr().is_terminal()).then(|| {
-            let template = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-            let style =
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::new(file.size).with_style(style).with_message(file.name.clone());
-            bar.set_position(there);
-            bar.reset_eta();
-            bar
+            // A narrow terminal has no room for all of it, and a line that is cut is better than two.
+            let style = ProgressStyle::with_template("{bar:10} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(file.size).with_style(style).with_position(there).with_message(file.name.clone())
         });
         let now = Instant::now();
         Self { name: &file.name, size: file.size, begun: now, said: now, arrived: 0, bar, say }
@@ -42,11 +39,14 @@ impl<'a> Progress<'a> {
     /// More bytes arrived; there are `there` now.
     pub(super) fn arrived(&mut self, more: u64, there: u64) {
         self.arrived += more;
+        let state = || state(there, self.size, self.arrived, self.begun.elapsed());
         if let Some(bar) = &self.bar {
+            // The name stands last: of what is cut, it is missed the least.
+            bar.set_message(format!("{} · {}", state(), self.name));
             bar.set_position(there);
         } else if self.said.elapsed() >= EVERY {
             self.said = Instant::now();
-            (self.say)(&line(self.name, there, self.size, self.arrived, self.begun.elapsed()));
+            (self.say)(&format!("{}: {}", self.name, state()));
         }
     }
 
@@ -67,8 +67,8 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// `pytorch_model.bin: 120.0 of 310.0 MB, 12.5 MB/s, 15 s left`
-fn line(name: &str, there: u64, size: u64, arrived: u64, time: Duration) -> String {
+/// `120.0 of 310.0 MB, 12.5 MB/s, 15 s left`
+fn state(there: u64, size: u64, arrived: u64, time: Duration) -> String {
     let rate = arrived as f64 / time.as_secs_f64().max(1e-3);
     let left = match size.saturating_sub(there) as f64 / rate {
         left if !left.is_finite() => String::new(),
@@ -76,7 +76,7 @@ fn line(name: &str, there: u64, size: u64, arrived: u64, time: Duration) -> Stri
         left if left < 6000. => format!(", {:.0} min left", left / 60.),
         left => format!(", {:.0} h left", left / 3600.),
     };
-    format!("{name}: {} of {} MB, {:.1} MB/s{left}", megabytes(there), megabytes(size), rate / 1e6)
+    format!("{} of {} MB, {:.1} MB/s{left}", megabytes(there), megabytes(size), rate / 1e6)
 }
 
 /// Bytes in units of 10⁶.
@@ -89,13 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_rate_and_time_left() {
-        let line = |there, arrived, seconds| {
-            line("x.bin", there, 310_000_000, arrived, Duration::from_secs(seconds))
-        };
-        assert_eq!(line(120_000_000, 100_000_000, 10), "x.bin: 120.0 of 310.0 MB, 10.0 MB/s, 19 s left");
-        assert_eq!(line(10_000_000, 1_000_000, 1), "x.bin: 10.0 of 310.0 MB, 1.0 MB/s, 5 min left");
-        assert_eq!(line(10_000_000, 10_000, 1), "x.bin: 10.0 of 310.0 MB, 0.0 MB/s, 8 h left");
-        assert_eq!(line(0, 0, 2), "x.bin: 0.0 of 310.0 MB, 0.0 MB/s");
+    fn it_says_rate_and_time_left() {
+        let state =
+            |there, arrived, seconds| state(there, 310_000_000, arrived, Duration::from_secs(seconds));
+        assert_eq!(state(120_000_000, 100_000_000, 10), "120.0 of 310.0 MB, 10.0 MB/s, 19 s left");
+        assert_eq!(state(10_000_000, 1_000_000, 1), "10.0 of 310.0 MB, 1.0 MB/s, 5 min left");
+        assert_eq!(state(10_000_000, 10_000, 1), "10.0 of 310.0 MB, 0.0 MB/s, 8 h left");
+        assert_eq!(state(0, 0, 2), "0.0 of 310.0 MB, 0.0 MB/s");
     }
 }

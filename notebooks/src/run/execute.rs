@@ -17,7 +17,7 @@ use super::{
     notebook::{CodeCell, Notebook, SKIPPED},
     outcome::{CellRun, CellStatus, Failure},
     output::OutputArea,
-    text::{headline, strip_ansi},
+    text::{headline, only_line, strip_ansi},
 };
 
 /// How long things may take.
@@ -52,8 +52,17 @@ pub enum End {
     Stopped,
 }
 
-/// Told about every cell that is through, with the notebook as far as it ran.
-pub type Observer<'a> = dyn FnMut(&CellRun, &Notebook) + Send + 'a;
+/// What an observer hears.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// The running cell shows this line, in the place of the one before.
+    Status(&'a str),
+    /// A cell is through; the notebook as far as it ran.
+    Through(&'a CellRun, &'a Notebook),
+}
+
+/// Told how a run goes.
+pub type Observer<'a> = dyn FnMut(News<'_>) + Send + 'a;
 
 /// Executes the cells in order until one fails. `notebook` holds the new outputs afterwards, whatever happened.
 pub async fn execute(
@@ -66,7 +75,7 @@ pub async fn execute(
     let cells = notebook.code_cells();
     notebook.clear_outputs();
     let mut session =
-        Session { client, limits, requests: HashMap::new(), areas: HashMap::new(), begun: None };
+        Session { client, limits, observer, requests: HashMap::new(), areas: HashMap::new(), begun: None };
     let mut runs = Vec::new();
     let mut end = End::Finished;
     for cell in &cells {
@@ -97,7 +106,7 @@ pub async fn execute(
         };
         let seconds = session.begun.unwrap_or(started).elapsed().as_secs_f64();
         let run = CellRun { cell: cell.clone(), seconds, status };
-        observer(&run, notebook);
+        (session.observer)(News::Through(&run, notebook));
         runs.push(run);
         // A cell that looked fine may turn out bad when its error comes after its `idle`.
         if end == End::Finished
@@ -139,9 +148,10 @@ enum Waited {
     Stopped,
 }
 
-struct Session<'a> {
+struct Session<'a, 'b> {
     client: &'a mut Client,
     limits: Limits,
+    observer: &'a mut Observer<'b>,
     /// Position of the cell that made each request.
     requests: HashMap<String, usize>,
     /// Outputs by position of the cell.
@@ -150,7 +160,7 @@ struct Session<'a> {
     begun: Option<Instant>,
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     async fn run(&mut self, cell: &CodeCell, stop: &mut watch::Receiver<bool>) -> Ending {
         let may_raise = cell.has_tag("raises-exception");
         self.areas.insert(cell.position, OutputArea::default());
@@ -284,6 +294,9 @@ impl Session<'_> {
             && matches!(message.kind.as_str(), "update_display_data" | "display_data" | "execute_result")
         {
             self.areas.values_mut().for_each(|area| area.update_display(id, content));
+            if let Some(line) = content["data"]["text/plain"].as_str().and_then(only_line) {
+                (self.observer)(News::Status(&line));
+            }
         }
         let position = message.parent.as_ref().and_then(|parent| self.requests.get(parent));
         if let Some(area) = position.and_then(|position| self.areas.get_mut(position)) {

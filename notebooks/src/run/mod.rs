@@ -27,7 +27,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
-    execute::{End, Limits, stopped},
+    execute::{End, Limits, News, stopped},
     journal::Journal,
     launch::{Kernel, KernelCommand},
     notebook::Notebook,
@@ -271,12 +271,15 @@ async fn run_one(
     };
 
     let started = Instant::now();
-    let bar = progress.notebook(&job.name, committed.code_cells().len());
+    let mut bar = progress.notebook(&job.name, committed.code_cells().len());
     // Saved after every cell: even a killed run leaves what it did.
     let mut saved = Ok(());
-    let mut observer = |run: &CellRun, notebook: &Notebook| {
-        bar.cell(run);
-        saved = notebook.save(&job.executed);
+    let mut observer = |news: News<'_>| match news {
+        News::Status(line) => bar.status(line),
+        News::Through(run, notebook) => {
+            bar.cell(run);
+            saved = notebook.save(&job.executed);
+        }
     };
     let limits = Limits::per_cell(options.timeout);
     let (cells, end) = execute::execute(&mut client, &mut notebook, limits, &mut stop, &mut observer).await;

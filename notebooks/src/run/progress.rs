@@ -1,6 +1,9 @@
 //! Progress of a run: bars on a terminal, plain lines elsewhere.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -9,6 +12,9 @@ use super::{
     summary::verdict_line,
     text::shorten,
 };
+
+/// The time between two lines about a cell that runs, where there is no terminal.
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Where progress is shown.
 #[derive(Clone)]
@@ -27,15 +33,15 @@ impl Progress {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(cells as u64));
             if let Ok(style) =
-                ProgressStyle::with_template("{prefix}  cell {pos}/{len} [{bar:24}] {elapsed}  {msg}")
+                ProgressStyle::with_template("{prefix}  cell {pos}/{len}  {elapsed}  {wide_msg}")
             {
-                bar.set_style(style.progress_chars("=> "));
+                bar.set_style(style);
             }
             bar.set_prefix(name.to_owned());
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        NotebookProgress { bar, name: name.to_owned(), cells }
+        NotebookProgress { bar, name: name.to_owned(), cells, through: 0, said: Instant::now() }
     }
 
     /// A notebook is through.
@@ -65,13 +71,34 @@ pub struct NotebookProgress {
     bar: Option<ProgressBar>,
     name: String,
     cells: usize,
+    /// The number of the last cell that is through.
+    through: usize,
+    /// When there was a line, or a cell began.
+    said: Instant,
 }
 
 impl NotebookProgress {
-    /// A cell is through.
-    pub fn cell(&self, run: &CellRun) {
+    /// The cell that runs says how far it is.
+    pub fn status(&mut self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.set_position(run.cell.number as u64),
+            Some(bar) => bar.set_message(line.to_owned()),
+            None if self.said.elapsed() >= EVERY => {
+                self.said = Instant::now();
+                let (number, line) = (self.through + 1, shorten(line, 100));
+                println!("{}  cell {number}/{}  {line}", self.name, self.cells);
+            }
+            None => {}
+        }
+    }
+
+    /// A cell is through.
+    pub fn cell(&mut self, run: &CellRun) {
+        (self.through, self.said) = (run.cell.number, Instant::now());
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message("");
+                bar.set_position(run.cell.number as u64);
+            }
             None => {
                 let verdict = match run.status {
                     CellStatus::Passed => "ok",

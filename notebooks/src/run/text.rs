@@ -29,6 +29,14 @@ pub fn headline(text: &str, width: usize) -> String {
     shorten(line, width)
 }
 
+/// The line of a text that has one line with something in it, without anything that moves a cursor.
+pub fn only_line(text: &str) -> Option<String> {
+    let text = strip_ansi(text);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line: String = lines.next()?.chars().filter(|c| !c.is_control()).collect();
+    lines.next().is_none().then_some(line)
+}
+
 /// At most `width` characters, with an ellipsis where something was cut.
 pub fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -71,6 +79,12 @@ mod tests {
         assert_eq!(strip_ansi("\x1b[1;31merror\x1b[0m: x"), "error: x");
         assert_eq!(strip_ansi("\x1b]8;;http://a\x1b\\link\x1b]8;;\x07 b\x1b"), "link b");
         assert_eq!(strip_ansi("plain ä"), "plain ä");
+    }
+
+    #[test]
+    fn a_line_is_one_and_no_more() {
+        assert_eq!(only_line("\n \x1b[1mbar: 10 %\x1b[0m\x07\n").unwrap(), "bar: 10 %");
+        assert_eq!((only_line("a\nb"), only_line(" \n")), (None, None));
     }
 
     #[test]

@@ -30,9 +30,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "jupyter"))
 
-from jupyter_client.kernelspec import KernelSpecManager  # noqa: E402
-
 import measure  # noqa: E402
+import stock  # noqa: E402
 
 PYTHON = measure.Cells(
     tensor="import torch\nprint(torch.arange(4.))",
@@ -45,7 +44,7 @@ PYTHON = measure.Cells(
 )
 
 
-def stock(dependency):
+def cells_of_stock(dependency):
     prelude = f":dep igpt = {{ path = {json.dumps(str(dependency))} }}\nuse igpt::prelude::*;\n"
     return measure.Cells(**{**vars(measure.OURS), "tensor": prelude + measure.OURS.tensor})
 
@@ -80,40 +79,32 @@ class Variants:
     def __init__(self, names):
         self.names = names
         self.specs = tempfile.TemporaryDirectory()
-        cache = pathlib.Path(os.environ.get("IGPT_CACHE", pathlib.Path.home() / ".cache" / "igpt"))
         # Not in the checkout: cargo would take evcxr's package for a member of its workspace.
-        self.work = cache / "peers" / "kernel"
-        evcxr = str(cache / "evcxr-0.22.0" / "bin" / "evcxr_jupyter")
+        self.work = stock.CACHE / "peers" / "kernel"
         toolchain = re.search(r'channel *= *"([^"]+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
         rustc = {**os.environ, "RUSTUP_TOOLCHAIN": toolchain}
         libdir = subprocess.run(["rustc", "--print", "target-libdir"], env=rustc, check=True, text=True,
                                 capture_output=True).stdout.strip()
         triple = pathlib.Path(libdir).parent.name
         self.cells, self.environments = {"igpt": measure.OURS, "torch": PYTHON}, {"igpt": None, "torch": None}
-        self.spec("torch", [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+        ipykernel = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        stock.name(self.specs.name, "torch", ipykernel)
         for name, types in [("static", ["lib"]), ("dylib", ["lib", "dylib"])]:
             if name not in names:
                 continue
             folder = self.work / name
-            self.cells[name] = stock(library(folder / "library", types))
+            self.cells[name] = cells_of_stock(library(folder / "library", types))
             cell = folder / "cell"
             (folder / "config").mkdir(exist_ok=True)
             # rustc's note of where a cell's shared libraries lie is wrong once evcxr has moved the cell.
             paths = [libdir, str(cell / "target" / triple / "debug" / "deps")]
             self.environments[name] = {
-                **os.environ, "EVCXR_TMPDIR": str(cell), "EVCXR_CONFIG_DIR": str(folder / "config"),
-                "RUSTUP_TOOLCHAIN": toolchain, "LD_LIBRARY_PATH": os.pathsep.join(paths), "IGPT_ROOT": str(ROOT),
-                # evcxr looks after its own kernelspec: not in the person's folder.
-                "JUPYTER_PATH": str(folder / "config"),
+                **stock.environment(folder / "config"), "EVCXR_TMPDIR": str(cell),
+                "EVCXR_CONFIG_DIR": str(folder / "config"), "RUSTUP_TOOLCHAIN": toolchain,
+                "LD_LIBRARY_PATH": os.pathsep.join(paths), "IGPT_ROOT": str(ROOT),
             }
             cell.mkdir(exist_ok=True)
-            self.spec(name, [evcxr, "--control_file", "{connection_file}"])
-
-    def spec(self, name, argv):
-        folder = pathlib.Path(self.specs.name) / name
-        folder.mkdir()
-        spec = {"argv": argv, "display_name": name, "language": "any", "interrupt_mode": "message"}
-        (folder / "kernel.json").write_text(json.dumps(spec))
+            stock.name(self.specs.name, name, stock.EVCXR)
 
     def kernel(self, name, offline=True):
         """How to start it."""
@@ -122,8 +113,7 @@ class Variants:
         env = self.environments[name]
         if env and offline:
             env = {**env, "CARGO_NET_OFFLINE": "true"}
-        manager = KernelSpecManager(kernel_dirs=[self.specs.name])
-        return {"name": name, "spec_manager": manager, "env": env}
+        return {"name": name, "spec_manager": stock.manager(self.specs.name), "env": env}
 
     def warm(self):
         """One unmeasured launch of each: compiles, and fills caches."""

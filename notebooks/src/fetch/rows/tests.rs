@@ -164,7 +164,9 @@ fn a_damaged_file_is_an_error_that_names_it_and_no_panic() {
             bad[at] ^= change;
             fs::write(&path, &bad).unwrap();
             tried += 1;
-            if let Err(error) = read_file(path.clone()) {
+            let (result, bytes) = heap::reserved(|| read_file(path.clone()));
+            assert!(bytes < 8 * good.len() + (1 << 20), "{bytes} bytes: {name}, byte {at} ^ {change}");
+            if let Err(error) = result {
                 let error = format!("{error:#}");
                 assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
                 refused += 1;

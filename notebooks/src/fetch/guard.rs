@@ -1,0 +1,45 @@
+//! A guard around the Parquet reader and the picture decoders.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
+    sync::Once,
+};
+
+use anyhow::{Result, bail};
+
+thread_local! {
+    /// Whether this thread is in [`guarded`].
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what uses the Parquet reader or a picture decoder. They take more care with damaged files than they promise:
+/// a panic is an error like others, does not end this program, and is not told twice.
+pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                usual(panic);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(outer);
+    result.unwrap_or_else(|_| bail!("is damaged: its reader gave up; download it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_ends_the_guard() {
+        let error = guarded(|| guarded(|| -> Result<()> { panic!("not told") })).unwrap_err();
+        assert_eq!(error.to_string(), "is damaged: its reader gave up; download it again");
+        assert!(!GUARDED.get());
+        assert_eq!(guarded(|| Ok(1)).unwrap(), 1);
+    }
+}
