@@ -300,6 +300,12 @@ fn a_broken_download_goes_on_where_it_was() {
     place.hub.plan("PART", WEIGHTS, 1, Fault::Whole);
     let out = place.succeeds(&mut place.fetch());
     contains_all(&out, &["cannot go on in the middle"]);
+    // One that gives a part and calls it all: it is found out, and asked for all of it.
+    let place = Place::new();
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Cut(1_000_000));
+    place.hub.plan("PART", WEIGHTS, 1, Fault::PartAsWhole);
+    place.succeeds(&mut place.fetch());
+    assert_eq!(place.ranges(), [None, Some("bytes=1000000-2999999".into()), None]);
     let place = Place::new();
     place.hub.plan("PART", WEIGHTS, 99, Fault::Cut(0));
     let (error, _) = place.fails(&mut place.fetch());

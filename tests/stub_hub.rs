@@ -36,6 +36,8 @@ pub enum Fault {
     Wrong,
     /// All comes, although a part was asked for.
     Whole,
+    /// A part comes as it was asked for, and says that it is all: what hf-hub makes of `X-Linked-Size`.
+    PartAsWhole,
 }
 
 /// A request that came.
@@ -253,6 +255,9 @@ impl Reply {
             .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
         if let (Some(start), 200, false) = (start, self.status, matches!(fault, Some(Fault::Whole))) {
             let all = self.body.len();
+            if matches!(fault, Some(Fault::PartAsWhole)) {
+                self.headers += &format!("X-Linked-Size: {all}\r\n");
+            }
             self.status = 206;
             self.headers += &format!("Content-Range: bytes {start}-{}/{all}\r\n", all - 1);
             self.body.drain(..start);

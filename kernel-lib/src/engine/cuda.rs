@@ -327,6 +327,14 @@ impl Cuda {
     }
 }
 
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        for memory in self.pieces.iter().filter(|memory| memory.bytes > 0) {
+            self.device.free(memory.at);
+        }
+    }
+}
+
 impl Backend for Cuda {
     fn embed(&mut self, input: Input<'_>, from: Embedding, x: Span) {
         let c = from.sos.len;

@@ -71,10 +71,11 @@ pub enum Precision {
     /// Everything in `f32`.
     #[default]
     F32,
-    /// Factors of matrix products are rounded to bf16, which has 8 significant bits, as they go into the product;
-    /// sums of products and everything else stay in `f32`: parameters, activations, gradients, the optimiser. Loss,
-    /// features and samples of a trained network are computed in `f32` all the same. For processors with AVX-512 BF16:
-    /// others give the same bits, but several times more slowly than in `f32`.
+    /// Factors of matrix products are rounded to bf16, which has 8 significant bits; sums of products, parameters, their
+    /// gradients and the optimiser stay in `f32`. On a CPU they are rounded as they go into the product, and activations
+    /// stay in `f32`, too: for processors with AVX-512 BF16; others give the same bits, but several times more slowly than
+    /// in `f32`. On a GPU activations are kept in bf16, but for the residual stream. Loss, features and samples of a
+    /// trained network are computed in `f32` all the same.
     Bf16,
     /// Factors of matrix products are rounded to TF32, which has 11 significant bits, everything else is in `f32`. On a
     /// GPU only: to check a result in bf16 by one that is nearer to `f32` and not ten times slower.

@@ -145,9 +145,10 @@ impl Downloads<'_> {
         if partial.length == file.size {
             return Ok(());
         }
-        let asked = self.client.bytes(commit, file, partial.length).await;
+        let there = partial.length;
+        let asked = self.client.bytes(commit, file, there).await;
         let (from, mut bytes) = asked.map_err(Broken::Trouble)?;
-        if from < partial.length {
+        if from < there {
             progress.say(&format!("{}: the server cannot go on in the middle; all of it comes", file.name));
             partial.empty().map_err(Broken::Disk)?;
         }
@@ -162,6 +163,12 @@ impl Downloads<'_> {
             }
             partial.append(&piece).map_err(Broken::Disk)?;
             progress.arrived(more, partial.length);
+        }
+        if from < there && partial.length == file.size - there {
+            // The part that was asked for, by a server that called it all: the next try asks for all.
+            partial.empty().map_err(Broken::Disk)?;
+            let brief = format!("what came as all of it were its last {} bytes", file.size - there);
+            return Err(Broken::Trouble(Trouble::wrong_length(brief)));
         }
         if partial.length < file.size {
             let brief = format!("the answer ended after {} of {} bytes", partial.length, file.size);

@@ -5,11 +5,12 @@ use super::device::{Address, Device, Element, Launch, Matmul, Time};
 use super::{kernels, libraries};
 use crate::{Error, Result};
 use cudarc::cublaslt::{result as blas, sys as lt};
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result as driver, sys};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result as driver, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::mem::size_of_val;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Memory for cuBLASLt's own use: what NVIDIA recommends for Hopper.
 const BLAS_WORKSPACE: usize = 32 << 20;
@@ -28,7 +29,7 @@ pub(super) struct Gpu {
     functions: HashMap<(Element, String), sys::CUfunction>,
     blas: Blas,
     staging: Staging,
-    /// Calls and milliseconds by name, while it is measured.
+    /// Calls and seconds by name, while it is measured.
     times: Option<HashMap<String, (usize, f64)>>,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
@@ -139,7 +140,7 @@ impl Gpu {
         libraries_found()?;
         let driver = driver_version()?;
         let open = || -> Result<_, DriverError> {
-            let context = CudaContext::new(ordinal)?;
+            let context = context(ordinal)?;
             let stream = context.new_stream()?;
             keep_pool(&context)?;
             Ok((context, stream))
@@ -176,18 +177,22 @@ impl Gpu {
         if self.times.is_none() {
             return work(self);
         }
-        let begin = self.event()?;
+        self.wait()?;
+        let began = Instant::now();
         work(self)?;
-        let end = self.event()?;
-        let milliseconds = self.call("measuring", || begin.elapsed_ms(&end))?; // waits for both
+        self.wait()?;
         let times = self.times.get_or_insert_default().entry(name()).or_default();
-        *times = (times.0 + 1, times.1 + f64::from(milliseconds));
+        *times = (times.0 + 1, times.1 + began.elapsed().as_secs_f64());
         Ok(())
     }
 
-    /// An event that happens when all that was asked is done.
-    fn event(&self) -> Result<CudaEvent> {
-        self.call("measuring", || self.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)))
+    /// Waits until all that was asked is done; what was staged is then nobody's.
+    fn wait(&mut self) -> Result<()> {
+        let stream = self.stream.cu_stream();
+        // SAFETY: the stream is there.
+        self.call("waiting", || unsafe { driver::stream::synchronize(stream) })?;
+        self.staging.used = 0;
+        Ok(())
     }
 
     fn function(&mut self, launch: &Launch<'_>) -> Result<sys::CUfunction> {
@@ -219,6 +224,18 @@ impl Gpu {
         self.functions.insert(key, function);
         Ok(function)
     }
+}
+
+/// The context of a GPU. It stays for the whole program: to open one takes a good part of a second.
+fn context(ordinal: usize) -> Result<Arc<CudaContext>, DriverError> {
+    static OPEN: Mutex<Vec<Arc<CudaContext>>> = Mutex::new(Vec::new());
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(context) = open.iter().find(|context| context.ordinal() == ordinal) {
+        return Ok(Arc::clone(context));
+    }
+    let context = CudaContext::new(ordinal)?;
+    open.push(Arc::clone(&context));
+    Ok(context)
 }
 
 /// Memory that was given back stays with this process, so that the next request costs nothing.
@@ -258,9 +275,7 @@ impl Device for Gpu {
         let stream = self.stream.cu_stream();
         for (i, bytes) in bytes.chunks(STAGING).enumerate() {
             if self.staging.used + bytes.len() > STAGING {
-                // SAFETY: the stream is there.
-                self.call("waiting", || unsafe { driver::stream::synchronize(stream) })?;
-                self.staging.used = 0;
+                self.wait()?;
             }
             let staged = self.staging.stage(bytes);
             let to = to + (i * STAGING) as Address;
@@ -273,12 +288,8 @@ impl Device for Gpu {
     fn download(&mut self, from: Address, bytes: &mut [u8]) -> Result<()> {
         let stream = self.stream.cu_stream();
         // SAFETY: it is waited for at once.
-        self.call("a download", || unsafe {
-            driver::memcpy_dtoh_async(bytes, from, stream)?;
-            driver::stream::synchronize(stream)
-        })?;
-        self.staging.used = 0;
-        Ok(())
+        self.call("a download", || unsafe { driver::memcpy_dtoh_async(bytes, from, stream) })?;
+        self.wait()
     }
 
     fn clear(&mut self, at: Address, bytes: usize) -> Result<()> {
@@ -320,10 +331,8 @@ impl Device for Gpu {
 
     fn measure(&mut self, on: bool) -> Vec<Time> {
         let times = std::mem::replace(&mut self.times, on.then(HashMap::new)).unwrap_or_default();
-        let mut times: Vec<_> = times
-            .into_iter()
-            .map(|(name, (calls, milliseconds))| Time { name, calls, seconds: milliseconds / 1e3 })
-            .collect();
+        let mut times: Vec<_> =
+            times.into_iter().map(|(name, (calls, seconds))| Time { name, calls, seconds }).collect();
         times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         times
     }
@@ -331,8 +340,10 @@ impl Device for Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // Whoever drops it wants nothing of it any more; memory that is still in use goes with the context.
+        // Whoever drops it wants nothing of it any more, and has given its memory back.
         let _ = self.context.bind_to_thread();
+        // SAFETY: nothing is computed any more that was asked for before.
+        let _ = unsafe { driver::free_async(self.blas.workspace, self.stream.cu_stream()) };
         let _ = self.stream.synchronize();
         for module in self.modules.values() {
             // SAFETY: no function of it is called any more.

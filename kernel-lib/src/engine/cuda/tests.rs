@@ -10,6 +10,7 @@ use super::network::GpuEngine;
 use crate::engine::Engine;
 use crate::engine::tests::{random, random_mask, random_tokens};
 use crate::model::{Batch, Config, Network, Objective, Parameters, Precision, Resident as _};
+use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use crate::train::{Adam, AdamState, Outcome, Tokens, Trainer, Training, WarmUp};
 use std::path::Path;
@@ -336,4 +337,59 @@ fn a_device_that_fails_says_so_and_the_network_goes_on() {
     let error =
         engine(emulated, wide, 0).features(&random(wide, 1), &[0, 1, 2, 3], true).unwrap_err().to_string();
     assert!(error.contains("192 at most"), "{error}");
+}
+
+/// Three trainings of the same small network: by the CPU in f32, and by the GPU's kernels in f32 and bf16. Prints the
+/// losses, for `docs/log`.
+#[test]
+#[ignore = "takes minutes"]
+fn loss_curves_lie_over_one_another() {
+    let config = Config { layers: 2, width: 32, heads: 2, context: 64, vocabulary: 16, inner: None };
+    let images = crate::data::fashion_mnist().unwrap();
+    let mut rng = Rng::keyed(1, "pictures", [0, 0]);
+    let mut batch = || -> Vec<u16> {
+        let of_one = |image: crate::Image| -> Vec<u16> {
+            let small = image.resize(8, 8).unwrap();
+            small.pixels().iter().map(|grey| u16::from(grey / 16)).collect()
+        };
+        (0..8).flat_map(|_| of_one(images.train().images.get(rng.below(1000)).unwrap())).collect()
+    };
+    let batches: Vec<Vec<u16>> = (0..150).map(|_| batch()).collect();
+    let (start, settings) = (Parameters::init(config, 1).unwrap(), Adam::default());
+    let losses = |mut network: Box<dyn Network>| -> Vec<f64> {
+        let (mut parameters, mut moments) = (start.clone(), AdamState::new(config.parameters()));
+        let mut gradients = Parameters::zeros(config).unwrap();
+        let steps = batches.iter().enumerate().map(|(step, tokens)| {
+            let (step, batch) = (step as u64, Batch::autoregressive(tokens));
+            match network.resident() {
+                Some(resident) => {
+                    resident.step(&parameters, &moments, &batch, &settings, step, 0.003).unwrap()
+                }
+                None => {
+                    gradients.values_mut().fill(0.0);
+                    let loss = network.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap();
+                    let layout = gradients.layout();
+                    moments
+                        .step(&settings, layout, step, 0.003, parameters.values_mut(), gradients.values())
+                        .unwrap();
+                    loss
+                }
+            }
+        });
+        steps.collect()
+    };
+    let gpu = |precision| {
+        let mut engine = engine(emulated, config, 0);
+        engine.set_precision(precision).unwrap();
+        losses(Box::new(engine))
+    };
+    let cpu = losses(Box::new(Engine::new(config).unwrap()));
+    let (exact, rounded) = (gpu(Precision::F32), gpu(Precision::Bf16));
+    println!("steps  CPU f32  GPU f32  GPU bf16");
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    for first in (0..150).step_by(15) {
+        let [a, b, c] = [&cpu, &exact, &rounded].map(|losses| mean(&losses[first..first + 15]));
+        println!("{:3}-{:3}  {a:.4}  {b:.4}  {c:.4}", first + 1, first + 15);
+        assert!((b / a - 1.0).abs() < 2e-3 && (c / a - 1.0).abs() < 2e-2);
+    }
 }
