@@ -364,13 +364,27 @@ fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context("cannot find this program's own file")
 }
 
+/// Ports for the engine, below those that systems give away by themselves: from those a client chooses a kernel's a
+/// moment before the kernel takes them, and an engine that came between would leave that kernel without.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
 fn free_ports() -> Result<[u16; 5]> {
     // Held together, so that they differ.
-    let held: Vec<TcpListener> = (0..5)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<std::io::Result<_>>()
-        .context("no free port on this machine")?;
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        let random = uuid::Uuid::new_v4().as_u128() % PORTS.len() as u128;
+        held.extend(TcpListener::bind(("127.0.0.1", PORTS.start + random as u16)));
+        if held.len() == 5 {
+            break;
+        }
+    }
     let mut ports = [0; 5];
+    anyhow::ensure!(
+        held.len() == ports.len(),
+        "no free port on this machine from {} to {}",
+        PORTS.start,
+        PORTS.end
+    );
     for (port, listener) in ports.iter_mut().zip(&held) {
         *port = listener.local_addr()?.port();
     }
