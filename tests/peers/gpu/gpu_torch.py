@@ -5,10 +5,12 @@ by autocast, no wait for the device within the steps that are timed. `--device c
 
 Its input is lines of words, and it answers each with a line of JSON, {"error": ...} if it could not be done:
 
-    start PRECISION SHAPE PICTURES PARAMETERS [eager|compile|max-autotune]
-    tokens FILE | train N | features | sample N [GIVEN] | memory | matmul SIZE | stop
+    start PRECISION SHAPE PICTURES PARAMETERS [MODE,MODE,...]
+    [MODE] train N | [MODE] features | [MODE] sample N [GIVEN] | tokens FILE | memory | matmul SIZE | stop
 
-They mean what they mean in gpu_peer.rs; `matmul` measures products of square matrices in bf16, operations a second.
+They mean what they mean in gpu_peer.rs. Modes are eager, compile (torch.compile) and max-autotune; those that are started
+share one network, so that they need not share the device's memory. `matmul` measures products of square matrices in bf16,
+operations a second.
 """
 
 import argparse
@@ -108,9 +110,9 @@ class Gpt(torch.nn.Module):
 
 
 class Side:
-    def __init__(self, device, precision, shape, pictures, parameters, mode="eager"):
+    def __init__(self, device, precision, shape, pictures, parameters, modes="eager"):
         torch.manual_seed(0)
-        self.device, self.mode = device, mode
+        self.device = device
         shape = [int(x) for x in shape.split(",")]
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -134,9 +136,10 @@ class Side:
             torch.cuda.reset_peak_memory_stats()
             self.choose_attention(int(pictures), heads, tokens, width // heads)
         # One size of a batch: said beforehand, so that nothing is compiled for all sizes.
-        compiled = {"eager": lambda f: f, "compile": lambda f: torch.compile(f, dynamic=False),
-                    "max-autotune": lambda f: torch.compile(f, dynamic=False, mode="max-autotune-no-cudagraphs")}[mode]
-        self.loss_of, self.features_of = compiled(self.net.loss), compiled(self.net.features)
+        ways = {"eager": lambda f: f, "compile": lambda f: torch.compile(f, dynamic=False),
+                "max-autotune": lambda f: torch.compile(f, dynamic=False, mode="max-autotune-no-cudagraphs")}
+        self.loss_of = {mode: ways[mode](self.net.loss) for mode in modes.split(",")}
+        self.features_of = {mode: ways[mode](self.net.features) for mode in modes.split(",")}
 
     def choose_attention(self, *shape):
         """Measures forward and backward of each backend, and takes the fastest."""
@@ -180,11 +183,11 @@ class Side:
         self.wait()
         return time.perf_counter() - start, result
 
-    def train(self, n):
+    def train(self, mode, n):
         def steps():
             for _ in range(n):
                 with self.settings():
-                    loss = self.loss_of(self.tokens)
+                    loss = self.loss_of[mode](self.tokens)
                     loss.backward()
                 self.adam.step()
                 self.adam.zero_grad(set_to_none=True)
@@ -192,10 +195,10 @@ class Side:
         seconds, loss = self.timed(steps)
         return {"seconds": seconds, "steps": n, "loss": loss.item()}
 
-    def features(self):
+    def features(self, mode):
         with torch.inference_mode(), self.settings():
             # As ours, whose features end in the host's memory.
-            seconds, found = self.timed(lambda: self.features_of(self.tokens).float().cpu())
+            seconds, found = self.timed(lambda: self.features_of[mode](self.tokens).float().cpu())
         return {"seconds": seconds, "square": found.double().square().mean().item()}
 
     def sample(self, n, given=0):
@@ -222,15 +225,16 @@ def matmul(device, n):
 
 
 def answer(device, side, words):
+    mode = words.pop(0) if words[0] in ("eager", "compile", "max-autotune") else "eager"
     match words:
         case ["tokens", file]:
             tokens = np.fromfile(file, "<u2").astype(np.int64).reshape(-1, side.net.tokens)
             side.tokens = torch.from_numpy(tokens).to(device)
             return {"tokens": tokens.size}
         case ["train", n]:
-            return side.train(int(n))
+            return side.train(mode, int(n))
         case ["features"]:
-            return side.features()
+            return side.features(mode)
         case ["sample", *numbers]:
             return side.sample(*map(int, numbers))
         case ["memory"]:
