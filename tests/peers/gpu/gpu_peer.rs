@@ -100,9 +100,7 @@ impl Side {
         let batch = Batch::autoregressive(&self.tokens);
         let network = self.machine.network();
         let loss = match network.resident() {
-            Some(resident) => {
-                resident.step(&self.parameters, &self.adam, &batch, &ADAM, self.step, RATE)?
-            }
+            Some(resident) => resident.step(&self.parameters, &self.adam, &batch, &ADAM, self.step, RATE)?,
             None => {
                 self.gradients.values_mut().fill(0.0);
                 let loss = network.gradients(&self.parameters, &batch, 1.0, &mut self.gradients)?;

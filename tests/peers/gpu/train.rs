@@ -3,7 +3,8 @@
 //! ```text
 //! gpu_train curve PICTURES PRECISION NAME FOLDER [SETTING=VALUE ...]    a small training; its curve as FOLDER/NAME.csv
 //! gpu_train figure FILE.svg FOLDER                            curves of a folder over one another, and the differences
-//! gpu_train train PICTURES FOLDER SECONDS OUT [SETTING=VALUE ...]   as long a training as fits into so many seconds
+//! gpu_train train PICTURES FOLDER SECONDS OUT [SETTING=VALUE ...]   as long a training as fits into so many seconds;
+//!                                                             with 90/180 the first 90 of 180
 //! gpu_train sample PICTURES OUT COUNT                         pictures that the trained network makes up, and completes
 //! gpu_train judge PICTURES OUT [IMAGES]                       its loss on held-out pictures, and the linear probe
 //! ```
@@ -11,6 +12,7 @@
 //! `train` measures what a step takes, fixes the number of steps so that the cosine ends with the time, and notes it in
 //! FOLDER, where checkpoints are kept, too: called again it goes on from there. Settings are those of [`Settings`].
 
+#[allow(dead_code, reason = "what writes pictures is for tokens.rs")]
 #[path = "pictures.rs"]
 mod pictures;
 
@@ -78,8 +80,17 @@ impl Settings {
 
     /// About the network of the profile `quick`.
     fn small(precision: Precision) -> Self {
-        Self { layers: 4, width: 128, heads: 4, batch: 8, warm_up: 30, steps: 300, validation: 64, ..Self::cifar() }
-            .with_precision(precision)
+        Self {
+            layers: 4,
+            width: 128,
+            heads: 4,
+            batch: 8,
+            warm_up: 30,
+            steps: 300,
+            validation: 64,
+            ..Self::cifar()
+        }
+        .with_precision(precision)
     }
 
     fn with_precision(self, precision: Precision) -> Self {
@@ -210,7 +221,8 @@ fn figure(file: &Path, folder: &Path) -> Any<()> {
     println!("| curve | largest difference | in the first 50 steps |\n|---|---|---|");
     for (name, points) in &curves {
         let largest = |until: u64| {
-            let apart = points.range(..=until).filter_map(|(step, loss)| Some((loss - first.get(step)?).abs()));
+            let apart =
+                points.range(..=until).filter_map(|(step, loss)| Some((loss - first.get(step)?).abs()));
             apart.fold(0.0, f64::max)
         };
         println!("| {name} | {:.5} | {:.5} |", largest(u64::MAX), largest(50));
@@ -260,8 +272,11 @@ fn pace(pictures: &Pictures, settings: &Settings) -> Any<f64> {
 
 static TIME_IS_UP: AtomicBool = AtomicBool::new(false);
 
-fn train(pictures: &Path, folder: &Path, budget: f64, out: &Path, rest: &[String]) -> Any<()> {
+fn train(pictures: &Path, folder: &Path, seconds: &str, out: &Path, rest: &[String]) -> Any<()> {
     let start = Instant::now();
+    // Of this call, and of all that go on with it.
+    let (piece, budget) = seconds.split_once('/').unwrap_or((seconds, seconds));
+    let (piece, budget): (f64, f64) = (piece.parse()?, budget.parse()?);
     let pictures = Pictures::read(pictures)?;
     fs::create_dir_all(folder)?;
     fs::create_dir_all(out)?;
@@ -285,7 +300,7 @@ fn train(pictures: &Path, folder: &Path, budget: f64, out: &Path, rest: &[String
     let mut trainer = trainer(&pictures, &settings)?.stop_at(&TIME_IS_UP).keep_checkpoints(folder)?;
     let (from, time) = (trainer.step(), Instant::now());
     // A step more than there is time for is a checkpoint more.
-    let left = (budget - start.elapsed().as_secs_f64()).max(1.0);
+    let left = (piece - start.elapsed().as_secs_f64()).max(1.0);
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_secs_f64(left));
         TIME_IS_UP.store(true, Ordering::Relaxed);
@@ -319,7 +334,7 @@ fn train(pictures: &Path, folder: &Path, budget: f64, out: &Path, rest: &[String
             "steps_done": trainer.step(),
             "seconds": seconds,
             "tokens_per_second": tokens / seconds,
-            "validation_loss": validation.unwrap_or(f64::NAN),
+            "validation_loss": validation,
             "settings": settings,
         }),
     )?;
@@ -344,6 +359,10 @@ fn note(out: &Path, name: &str, what: &Value) -> Any<()> {
         Ok(text) => text.parse()?,
         Err(_) => toml::Table::new(),
     };
+    let mut what = what.clone();
+    if let Some(what) = what.as_object_mut() {
+        what.retain(|_, value| !value.is_null()); // TOML has nothing for nothing.
+    }
     all.insert(name.to_owned(), toml::Value::try_from(what)?);
     Ok(fs::write(path, toml::to_string(&all)?)?)
 }
@@ -440,11 +459,8 @@ fn samples(pictures: &Path, out: &Path, count: usize) -> Any<()> {
     // Each pixel as a square, pictures with a gap between.
     let (scale, step) = (3, side + 1);
     let (width, height) = (COLUMNS * step, rows.len().div_ceil(COLUMNS) * step);
-    let mut image = image::RgbImage::from_pixel(
-        (width * scale) as u32,
-        (height * scale) as u32,
-        image::Rgb([255; 3]),
-    );
+    let mut image =
+        image::RgbImage::from_pixel((width * scale) as u32, (height * scale) as u32, image::Rgb([255; 3]));
     for (number, picture) in rows.iter().enumerate() {
         let pixels = palette.picture(picture, side, side)?.to_rgb();
         let (left, above) = (number % COLUMNS * step, number / COLUMNS * step);
@@ -542,7 +558,7 @@ fn main() -> Any<()> {
         }
         ["figure", file, folder] => figure(file.as_ref(), folder.as_ref()),
         ["train", pictures, folder, seconds, out, ..] => {
-            train(pictures.as_ref(), folder.as_ref(), seconds.parse()?, out.as_ref(), &arguments[5..])
+            train(pictures.as_ref(), folder.as_ref(), seconds, out.as_ref(), &arguments[5..])
         }
         ["sample", pictures, out, count] => samples(pictures.as_ref(), out.as_ref(), count.parse()?),
         ["judge", pictures, out] => judge(pictures.as_ref(), out.as_ref(), 10_000),
