@@ -30,15 +30,15 @@ const ADAM: Adam = Adam { beta_1: 0.9, beta_2: 0.95, epsilon: 1e-8, weight_decay
 const RATE: f64 = 1e-3;
 
 enum Machine {
-    Cpu(Engine),
-    Gpu(GpuEngine),
+    Cpu(Box<Engine>),
+    Gpu(Box<GpuEngine>),
 }
 
 impl Machine {
     fn network(&mut self) -> &mut dyn Network {
         match self {
-            Self::Cpu(engine) => engine,
-            Self::Gpu(engine) => engine,
+            Self::Cpu(engine) => engine.as_mut(),
+            Self::Gpu(engine) => engine.as_mut(),
         }
     }
 }
@@ -72,8 +72,11 @@ impl Side {
                 Parameters::from_values(config, values)?
             }
         };
-        let mut machine =
-            if cpu { Machine::Cpu(Engine::new(config)?) } else { Machine::Gpu(GpuEngine::new(config, 0)?) };
+        let mut machine = if cpu {
+            Machine::Cpu(Box::new(Engine::new(config)?))
+        } else {
+            Machine::Gpu(Box::new(GpuEngine::new(config, 0)?))
+        };
         machine.network().set_precision(precision)?;
         let (device, predicted) = match &machine {
             Machine::Cpu(_) => ("CPU".to_owned(), memory(&config, pictures, false)),

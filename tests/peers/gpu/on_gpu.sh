@@ -180,11 +180,12 @@ fi
 
 if wanted train; then
     say train
-    # In two pieces, so that the second goes on from the first one's checkpoint. The plan is for both.
+    # In two pieces, so that the second goes on from the first one's checkpoint. The plan is for both; the second has some
+    # seconds more, for starting again, and for the end of the cosine in case the pace was better when it was measured.
     seconds=${TRAIN:-180} pieces=0
     # shellcheck disable=SC2086
-    for piece in "$((seconds / 2))/$seconds" "$((seconds - seconds / 2))/$seconds"; do
-        limited $((seconds / 2 + 30)) "train-$((++pieces))" "$gpu/gpu_train" train "$gpu/pictures.bin" \
+    for piece in "$((seconds / 2))/$seconds" "$((seconds - seconds / 2 + 25))/$seconds"; do
+        limited $((seconds / 2 + 60)) "train-$((++pieces))" "$gpu/gpu_train" train "$gpu/pictures.bin" \
             "$work/checkpoints" "$piece" "$work/trained" "${small[@]}" ${SETTINGS:-}
         trained
     done

@@ -12,6 +12,7 @@ use flate2::write::DeflateEncoder;
 use igpt::palette::Palette;
 use igpt::rng::Rng;
 use igpt::train::Examples;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -112,21 +113,26 @@ impl Order {
         let distance = |at: &[f64], colour: usize| -> f64 {
             at.iter().zip(centre(colour)).map(|(a, b)| (a - f64::from(*b)).powi(2)).sum()
         };
-        let (mut between, mut nearest, mut places) = (vec![0; v * v], vec![0; v * v], vec![0; v * v]);
-        for a in 0..v {
+        let row = |a: usize| {
             let at: Vec<f64> = centre(a).iter().map(|x| f64::from(*x)).collect();
             let mut order: Vec<usize> = (0..v).collect();
             order.sort_by(|x, y| distance(&at, *x).total_cmp(&distance(&at, *y)).then(x.cmp(y)));
-            for (place, colour) in order.into_iter().enumerate() {
-                nearest[a * v + place] = colour as u16;
-                places[a * v + colour] = place as u16;
-            }
-            for b in 0..v {
+            let mut places = vec![0; v];
+            order.iter().enumerate().for_each(|(place, colour)| places[*colour] = place as u16);
+            let between = (0..v).map(|b| {
                 let mean: Vec<f64> =
                     at.iter().zip(centre(b)).map(|(x, y)| 0.5 * (x + f64::from(*y))).collect();
                 let best = (0..v).min_by(|x, y| distance(&mean, *x).total_cmp(&distance(&mean, *y)));
-                between[a * v + b] = best.unwrap_or(0) as u16;
-            }
+                best.unwrap_or(0) as u16
+            });
+            let nearest: Vec<u16> = order.iter().map(|colour| *colour as u16).collect();
+            (between.collect::<Vec<u16>>(), nearest, places)
+        };
+        let (mut between, mut nearest, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for row in (0..v).into_par_iter().map(row).collect::<Vec<_>>() {
+            between.extend(row.0);
+            nearest.extend(row.1);
+            places.extend(row.2);
         }
         Self { colours: v, between, nearest, places }
     }
@@ -162,14 +168,15 @@ impl Order {
         DeflateDecoder::new(packed).read_exact(&mut bytes)?;
         let (low, high) = bytes.split_at(count * side * side);
         let mut tokens = vec![0; count * side * side];
-        for (number, picture) in tokens.chunks_mut(side * side).enumerate() {
+        tokens.par_chunks_mut(side * side).enumerate().try_for_each(|(number, picture)| {
             for at in 0..side * side {
                 let from = self.expected(picture, at, side);
                 let i = number * side * side + at;
                 let place = usize::from(u16::from_le_bytes([low[i], high[i]]));
                 picture[at] = *self.nearest.get(from * self.colours + place).ok_or("a damaged file")?;
             }
-        }
+            Ok::<(), &str>(())
+        })?;
         Ok(tokens)
     }
 }

@@ -129,7 +129,7 @@ impl Settings {
             adam: Adam { clip: Some(self.clip), ..Adam::default() },
             precision: self.precision,
             seed: self.seed,
-            log_every: (self.steps / 100).clamp(1, 10),
+            log_every: if self.steps < 100 { 1 } else { 5 },
             evaluate_every: every(5),
             checkpoint_every: every(4),
             ..Training::paper(self.steps)
