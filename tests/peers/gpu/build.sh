@@ -22,7 +22,6 @@ for line in sys.stdin:
 strip -o "$out/gpu_peer" "$examples/gpu_peer"
 strip -o "$out/gpu_train" "$examples/gpu_train"
 strip -o "$out/unit_tests" "$tests"
-cp "$here/gpu_torch.py" "$here/compare.py" "$here/on_gpu.sh" "$out/"
 
 [ -f "$out/pictures.bin" ] || "$examples/gpu_tokens" "$out/pictures.bin"
 if [ "${1:-}" != --no-curve ] && ! [ -f "$out/cpu-f32.csv" ]; then

@@ -45,6 +45,7 @@ CASES = [
     ("10M", "f32", 256, "sample", ["eager"]),
     ("iGPT-S", "f32", 64, "sample", ["eager"]),
     ("10M", "tf32", 64, "train", ["eager"]),
+    ("10M", "f32", 64, "train", ["eager"]),
     ("iGPT-S", "f32", 256, "sample", ["eager"]),
 ]
 TINY = {"tiny": (2, 64, 2, 64, 32)}

@@ -115,7 +115,6 @@ class Side:
         self.device = device
         shape = [int(x) for x in shape.split(",")]
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.low = precision == "bf16"
         layers, width, heads, tokens, colours = shape
         with torch.device(device):
@@ -188,7 +187,7 @@ class Side:
             for _ in range(n):
                 with self.settings():
                     loss = self.loss_of[mode](self.tokens)
-                    loss.backward()
+                loss.backward()
                 self.adam.step()
                 self.adam.zero_grad(set_to_none=True)
             return loss

@@ -7,7 +7,8 @@
 # OUT gets few files, none large: log.txt, benchmark.md, curves.svg, samples.png, results.toml, the parameters in parts of 15
 # MB, and results.tar.gz with everything else; each as soon as it is there. What is needed on the way lies in target/gpu-work.
 #
-# Seconds, from the environment: TESTS (60), SANITIZER (40), BENCHMARK (200), PROFILE (30), CURVES (45), TRAIN (180), JUDGE (60).
+# Seconds, from the environment: TESTS (50), SANITIZER (30, twice), BENCHMARK (210), PROFILE (30, twice), CURVES (30, thrice),
+# TRAIN (150), JUDGE (60). Where a command may take ten minutes at most: `tests benchmark profile`, then the rest.
 # IGPT_DEVICE=cpu tries it out on a machine without a GPU, with tiny shapes and without what needs one; PYTHON names a Python
 # that has PyTorch.
 set -u
@@ -16,7 +17,7 @@ out=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
 parts=${*:-tests benchmark profile curves train judge}
 cd "$here/../../.."
-if ! [ -d target/gpu ] && [ -f target/gpu.tar.gz ]; then
+if [ target/gpu.tar.gz -nt target/gpu/commit ]; then
     tar --extract --gzip --file target/gpu.tar.gz --directory target
 fi
 gpu=$PWD/target/gpu
@@ -84,16 +85,16 @@ if wanted tests; then
     say tests
     if [ -n "$cpu" ]; then
         # Without a GPU: those that the emulator runs, a few, to see that the program starts.
-        limited "${TESTS:-60}" tests "$gpu/unit_tests" engine::optimizer
-        limited "${TESTS:-60}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda
+        limited "${TESTS:-50}" tests "$gpu/unit_tests" engine::optimizer
+        limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda
     else
-        limited "${TESTS:-60}" tests "$gpu/unit_tests" --ignored --nocapture --test-threads 1 engine::cuda
+        limited "${TESTS:-50}" tests "$gpu/unit_tests" --ignored --nocapture --test-threads 1 engine::cuda
         # Of other devices' toolkits it may lie beside CUDA.
         sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
         if [ -n "$sanitizer" ]; then
             for tool in memcheck racecheck; do
                 # shellcheck disable=SC2086
-                limited "${SANITIZER:-40}" "$tool" "$sanitizer" --tool "$tool" --print-limit 20 "$gpu/unit_tests" \
+                limited "${SANITIZER:-30}" "$tool" "$sanitizer" --tool "$tool" --print-limit 20 "$gpu/unit_tests" \
                     --ignored --test-threads 1 ${SANITIZED:-engine::cuda}
             done
         else
@@ -105,7 +106,7 @@ fi
 
 if wanted benchmark; then
     say benchmark
-    limit=${BENCHMARK:-200}
+    limit=${BENCHMARK:-210}
     if [ -n "$cpu" ]; then
         more=(--tiny --matmul 512 --rounds 3 --least 0.1) ours="$gpu/gpu_peer --cpu"
         torch="$python $here/gpu_torch.py --device cpu"
@@ -153,11 +154,11 @@ if wanted curves; then
     mkdir -p "$work/results/curves"
     cp "$gpu/cpu-f32.csv" "$work/results/curves/" 2>/dev/null
     if [ -n "$cpu" ]; then
-        limited "${CURVES:-45}" curve-again "$gpu/gpu_train" curve "$gpu/pictures.bin" f32 cpu-tiny \
+        limited "${CURVES:-30}" curve-again "$gpu/gpu_train" curve "$gpu/pictures.bin" f32 cpu-tiny \
             "$work/results/curves" layers=1 width=32 heads=1 steps=20 batch=2
     else
         for precision in f32 tf32 bf16; do
-            LINES_SHOWN=3 limited "${CURVES:-45}" "curve-$precision" "$gpu/gpu_train" curve "$gpu/pictures.bin" \
+            LINES_SHOWN=3 limited "${CURVES:-30}" "curve-$precision" "$gpu/gpu_train" curve "$gpu/pictures.bin" \
                 "$precision" "gpu-$precision" "$work/results/curves"
         done
     fi
@@ -182,7 +183,7 @@ if wanted train; then
     say train
     # In two pieces, so that the second goes on from the first one's checkpoint. The plan is for both; the second has some
     # seconds more, for starting again, and for the end of the cosine in case the pace was better when it was measured.
-    seconds=${TRAIN:-180} pieces=0
+    seconds=${TRAIN:-150} pieces=0
     # shellcheck disable=SC2086
     for piece in "$((seconds / 2))/$seconds" "$((seconds - seconds / 2 + 25))/$seconds"; do
         limited $((seconds / 2 + 60)) "train-$((++pieces))" "$gpu/gpu_train" train "$gpu/pictures.bin" \
@@ -195,8 +196,9 @@ fi
 
 if wanted judge; then
     say judge
-    limited "${JUDGE:-60}" judge "$gpu/gpu_train" judge "$gpu/pictures.bin" "$work/trained" "${IMAGES:-10000}"
+    limited "${JUDGE:-60}" judge "$gpu/gpu_train" judge "$gpu/pictures.bin" "$work/trained" "${IMAGES:-5000}"
     trained
 fi
 say "everything"
 ls -la "$out"
+sleep 1 # for tee to write the end of the log
