@@ -21,11 +21,11 @@ if [ target/gpu.tar.gz -nt target/gpu/commit ]; then
     tar --extract --gzip --file target/gpu.tar.gz --directory target
 fi
 gpu=$PWD/target/gpu
-work=$PWD/target/gpu-work
-mkdir -p "$work/results"
 python=${PYTHON:-python3}
 export IGPT_ROOT=$PWD PYTHONUNBUFFERED=1 RUST_BACKTRACE=1
 export IGPT_DEVICE=${IGPT_DEVICE:-cuda}
+work=$PWD/target/gpu-work/$IGPT_DEVICE
+mkdir -p "$work/results"
 cpu=
 [ "$IGPT_DEVICE" = cpu ] && cpu=yes
 
@@ -81,6 +81,7 @@ if [ -z "$cpu" ] && [ -n "$libraries" ]; then
 fi
 "$python" -c 'import torch; print("torch", torch.__version__, torch.version.cuda, torch.cuda.is_available())'
 
+# What an earlier run left does not pass for this one's.
 if wanted tests; then
     say tests
     if [ -n "$cpu" ]; then
@@ -88,6 +89,7 @@ if wanted tests; then
         limited "${TESTS:-50}" tests "$gpu/unit_tests" engine::optimizer
         limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda
     else
+        limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda
         limited "${TESTS:-50}" tests "$gpu/unit_tests" --ignored --nocapture --test-threads 1 engine::cuda
         # Of other devices' toolkits it may lie beside CUDA.
         sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
@@ -106,6 +108,7 @@ fi
 
 if wanted benchmark; then
     say benchmark
+    rm -f "$work/results/"benchmark.* "$out/benchmark.md"
     limit=${BENCHMARK:-210}
     if [ -n "$cpu" ]; then
         more=(--tiny --matmul 512 --rounds 3 --least 0.1) ours="$gpu/gpu_peer --cpu"
@@ -151,6 +154,7 @@ fi
 
 if wanted curves; then
     say curves
+    rm -rf "$work/results/curves" "$work/results/curves.svg" "$out/curves.svg"
     mkdir -p "$work/results/curves"
     cp "$gpu/cpu-f32.csv" "$work/results/curves/" 2>/dev/null
     if [ -n "$cpu" ]; then
@@ -170,7 +174,8 @@ fi
 # The training's results go to OUT piece by piece: first the parameters.
 trained() {
     cp "$work/trained/"parameters-*.safetensors "$work/trained/samples.png" "$out/" 2>/dev/null
-    cat "$work/results/about.toml" "$work/trained/results.toml" >"$out/results.toml" 2>/dev/null
+    [ -f "$work/trained/results.toml" ] &&
+        cat "$work/results/about.toml" "$work/trained/results.toml" >"$out/results.toml"
     cp "$work/trained/"*.csv "$work/trained/"*.svg "$work/results/" 2>/dev/null
     keep
 }
@@ -181,6 +186,7 @@ fi
 
 if wanted train; then
     say train
+    rm -rf "$work/trained" "$out/"parameters-*.safetensors "$out/samples.png" "$out/results.toml"
     # In two pieces, so that the second goes on from the first one's checkpoint. The plan is for both; the second has some
     # seconds more, for starting again, and for the end of the cosine in case the pace was better when it was measured.
     seconds=${TRAIN:-150} pieces=0

@@ -207,7 +207,7 @@ fn figure(file: &Path, folder: &Path) -> Any<()> {
                 "training" => {
                     curves.entry(name.clone()).or_default().insert(step.parse()?, loss.parse()?);
                 }
-                _ => ends.push((name.clone(), step.to_owned(), loss.to_owned())),
+                _ => ends.push((name.clone(), step.parse::<u64>()?, loss.to_owned())),
             }
         }
     }
