@@ -120,7 +120,7 @@ impl Settings {
     }
 
     fn training(&self) -> Training {
-        let every = |parts: u64| (self.steps / parts).max(1);
+        let every = |parts: u64| self.steps.div_ceil(parts).max(1);
         Training {
             length: Length::Steps(self.steps),
             batch: self.batch,
