@@ -87,17 +87,17 @@ if wanted tests; then
     if [ -n "$cpu" ]; then
         # Without a GPU: those that the emulator runs, a few, to see that the program starts.
         limited "${TESTS:-50}" tests "$gpu/unit_tests" engine::optimizer
-        limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda
+        limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda::tests::on_a_gpu
     else
-        limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda
-        limited "${TESTS:-50}" tests "$gpu/unit_tests" --ignored --nocapture --test-threads 1 engine::cuda
+        limited "${TESTS:-50}" tests_list "$gpu/unit_tests" --ignored --list engine::cuda::tests::on_a_gpu
+        limited "${TESTS:-50}" tests "$gpu/unit_tests" --ignored --nocapture --test-threads 1 engine::cuda::tests::on_a_gpu
         # Of other devices' toolkits it may lie beside CUDA.
         sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
         if [ -n "$sanitizer" ]; then
             for tool in memcheck racecheck; do
                 # shellcheck disable=SC2086
                 limited "${SANITIZER:-30}" "$tool" "$sanitizer" --tool "$tool" --print-limit 20 "$gpu/unit_tests" \
-                    --ignored --test-threads 1 ${SANITIZED:-engine::cuda}
+                    --ignored --test-threads 1 ${SANITIZED:-engine::cuda::tests::on_a_gpu}
             done
         else
             say "compute-sanitizer is not there"
