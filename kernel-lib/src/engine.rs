@@ -5,9 +5,12 @@
 //! - `forward.rs`: from tokens to logits, equation by equation;
 //! - `backward.rs`: the chain rule through it, from its end;
 //! - `backend.rs`: the kernels that both are written with, and `plan.rs`: where activations lie;
-//! - `cpu/`: the kernels for a CPU;
+//! - `shards.rs`: a batch, shard by shard, through the passes;
+//! - `cpu/`: the kernels for a CPU; `cuda.rs` and `cuda/`: those for a GPU;
 //! - `sample.rs`: drawing pictures, token by token, with cached keys and values;
 //! - `optimizer.rs`: Adam, and clipping.
+//!
+//! What follows is said of the CPU, [`Engine`]; `cuda.rs` says it of a GPU, [`GpuEngine`].
 //!
 //! **The same bits always.** A result depends on the parameters and the batch, not on the number of threads, nor on
 //! which of AVX-512, AVX2 and plain Rust computes it, nor on the machine's caches: every sum has one fixed order.

@@ -151,22 +151,18 @@ impl Cuda {
         }
     }
 
-    /// A piece of so many bytes at least, with whatever is in it.
+    /// A piece of so many bytes at least, with whatever is in it. What was in a smaller one is gone.
     fn piece(&mut self, piece: Piece, bytes: usize) -> Address {
         let memory = self.pieces[piece as usize];
-        if memory.bytes < bytes {
-            self.attempt(|device| {
-                if memory.bytes > 0 {
-                    device.free(memory.at);
-                }
-                Ok(())
-            });
-            let mut new = Memory::default();
-            self.attempt(|device| {
-                new = Memory { at: device.allocate(bytes)?, bytes };
-                Ok(())
-            });
-            self.pieces[piece as usize] = new;
+        if memory.bytes < bytes && self.failed.is_none() {
+            if memory.bytes > 0 {
+                self.device.free(memory.at);
+            }
+            self.pieces[piece as usize] = Memory::default();
+            match self.device.allocate(bytes) {
+                Ok(at) => self.pieces[piece as usize] = Memory { at, bytes },
+                Err(error) => self.failed = Some(error),
+            }
         }
         self.pieces[piece as usize].at
     }

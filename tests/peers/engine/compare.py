@@ -223,7 +223,7 @@ def main():
                                       | {name: timed(run, 3) for name, run in contestants.items()})
                 report("features", rounds)
 
-            if "sample" in arguments.what and size != "c":
+            if "sample" in arguments.what:
                 for count in [1, pictures]:
                     plain, library = (lambda: net.sample(count)), generator(shape, count)
                     with torch.inference_mode():
