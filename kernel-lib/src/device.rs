@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {
-    /// The CPU. If there is a GPU that is not used, `instead` says why.
+    /// The CPU. If there is a driver for GPUs that is not used, `instead` says why.
     Cpu {
         /// Why no GPU.
         instead: Option<String>,
@@ -74,7 +74,8 @@ impl Device {
         Self::cuda(ordinal).map_err(|error| Error::invalid(format!("IGPT_DEVICE={name}: {error}")))
     }
 
-    /// The first GPU, or the CPU; looked for once.
+    /// The first GPU, or the CPU; looked for once, so that a library which is installed later is seen by the next program
+    /// (in a notebook: after the kernel was restarted).
     fn found() -> Self {
         static FOUND: OnceLock<Device> = OnceLock::new();
         let look = || match gpu::count() {
@@ -117,7 +118,7 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu { instead: None } => f.write_str("CPU"),
-            Self::Cpu { instead: Some(why) } => write!(f, "CPU (a GPU is there, but {why})"),
+            Self::Cpu { instead: Some(why) } => write!(f, "CPU (no GPU, for: {why})"),
             Self::Cuda { ordinal, name } => write!(f, "{name} (cuda:{ordinal})"),
         }
     }
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!((gpu.to_string().as_str(), gpu.kind()), ("NVIDIA A100 (cuda:1)", "NVIDIA A100"));
         assert_eq!((Device::cpu().to_string().as_str(), Device::cpu().kind()), ("CPU", "cpu"));
         let without = Device::Cpu { instead: Some("libnvrtc is missing".into()) };
-        assert_eq!(without.to_string(), "CPU (a GPU is there, but libnvrtc is missing)");
+        assert_eq!(without.to_string(), "CPU (no GPU, for: libnvrtc is missing)");
         assert_eq!(without.kind(), "cpu");
     }
 }

@@ -334,7 +334,8 @@ impl Experiment {
                 if trainer.step() <= after {
                     finished(trainer.watch_until(after, &mut |progress| watch.step(progress))?)?;
                     snapshots.keep(after, trainer.parameters())?;
-                    watch.snapshot(after, trainer.parameters())?;
+                    let (network, parameters) = trainer.network();
+                    watch.snapshot(after, network, parameters)?;
                 }
             }
             finished(trainer.watch_until(trainer.steps(), &mut |progress| watch.step(progress))?)?;

@@ -1,7 +1,8 @@
 //! A pre-training that shows how it goes: a bar, the loss, and what the network draws as it gets better.
 
 use crate::experiment::{Experiment, Pretrained};
-use crate::model::Parameters;
+use crate::model::{Network, Parameters};
+use crate::sample::sample;
 use crate::show::{Bar, Displayed, Figure, ImageGrid, Page, display};
 use crate::train::{Curve, Point, Progress};
 use crate::{Error, Result};
@@ -19,8 +20,8 @@ pub(crate) trait Watch {
     fn begin(&mut self, _step: u64, _steps: u64, _curve: &Curve) {}
     /// After each step.
     fn step(&mut self, progress: &Progress);
-    /// The network after so many steps, which is kept.
-    fn snapshot(&mut self, _step: u64, _parameters: &Parameters) -> Result<()> {
+    /// The network after so many steps, which is kept, and what trains it: on a GPU there may be no room for another.
+    fn snapshot(&mut self, _step: u64, _network: &mut dyn Network, _parameters: &Parameters) -> Result<()> {
         Ok(())
     }
 }
@@ -63,16 +64,18 @@ impl<'a> Live<'a> {
         bar.set(last);
         drop(bar);
         self.drawn = nothing_drawn();
+        let mut network = self.experiment.network()?;
         for (step, parameters) in &trained.snapshots {
-            self.draw(*step, parameters)?;
+            self.draw(*step, network.as_mut(), parameters)?;
         }
-        self.draw(last, &trained.parameters)?;
+        self.draw(last, network.as_mut(), &trained.parameters)?;
         self.redraw();
         Ok(())
     }
 
-    fn draw(&mut self, step: u64, parameters: &Parameters) -> Result<()> {
-        let tokens = self.experiment.sample(parameters, &[], DRAWN)?;
+    fn draw(&mut self, step: u64, network: &mut dyn Network, parameters: &Parameters) -> Result<()> {
+        let sampling = &self.experiment.profile().samples.sampling;
+        let tokens = sample(network, parameters, &[], DRAWN, 0, sampling)?;
         self.drawn.push(format!("{step}"), &self.experiment.pictures(&tokens)?);
         Ok(())
     }
@@ -122,8 +125,8 @@ impl Watch for Live<'_> {
         }
     }
 
-    fn snapshot(&mut self, step: u64, parameters: &Parameters) -> Result<()> {
-        match self.draw(step, parameters) {
+    fn snapshot(&mut self, step: u64, network: &mut dyn Network, parameters: &Parameters) -> Result<()> {
+        match self.draw(step, network, parameters) {
             // The training asks next, and ends with its checkpoint.
             Err(Error::Interrupted(_)) => crate::stop::request(),
             drawn => {

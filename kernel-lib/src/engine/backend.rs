@@ -155,7 +155,9 @@ pub(crate) trait Backend {
     /// Adds Σ rows weight (ln Σ e^logits - logit of the target) to the loss. `logits`: (rows, V), become the loss's
     /// gradients, times `gradient`, if there is one; else they are used up.
     fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>);
-    /// The loss since it was last taken.
+    /// From here on losses are added up.
+    fn clear_loss(&mut self);
+    /// The loss since it was last cleared or taken.
     fn take_loss(&mut self) -> f64;
 
     /// y = mean over tokens of the norm of x: (B, T, C) → (B, C).

@@ -303,6 +303,10 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         self.loss += losses.iter().zip(weights).map(|(loss, weight)| loss * weight).sum::<f64>();
     }
 
+    fn clear_loss(&mut self) {
+        self.loss = 0.0;
+    }
+
     fn take_loss(&mut self) -> f64 {
         std::mem::take(&mut self.loss)
     }

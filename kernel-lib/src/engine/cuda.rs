@@ -7,8 +7,11 @@
 //! **Precision.** In `F32` everything is. In `Bf16` what goes into products is kept in bf16, copies of the matrices
 //! among it; the residual stream, sums, parameters, their gradients and the optimiser stay in `f32`.
 //!
+//! The residual stream's gradient is bf16, for it is a factor, too.
+//!
 //! **The same bits always**, on the same kind of GPU with the same libraries: no kernel adds with atomics, and sums have
-//! one order. They are not the CPU's bits.
+//! one order. They are not the CPU's bits, and, as cuBLASLt computes products of few rows in another order than those of
+//! many, a sample's rounding may depend on how many are drawn together.
 
 mod device;
 #[cfg(test)]
@@ -104,8 +107,8 @@ fn bytes_mut(numbers: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
 }
 
+/// A count of rows, channels or pictures: a shard has 131,072 rows at most.
 fn int(number: usize) -> Argument {
-    // What is larger than the device's memory has been refused before.
     Argument::Int(i32::try_from(number).unwrap_or(i32::MAX))
 }
 
@@ -433,7 +436,8 @@ impl Backend for Cuda {
         let shape = [heads.pictures, heads.tokens, heads.heads, heads.width].map(int);
         let [pictures, t, h, width] = shape;
         // Σ o do, which is Σ p dp                                 (B, H, T)
-        self.rows("attention_delta", rows, &[o, d_o, delta, pictures, t, h, width]);
+        let grid = [blocks(rows, 16), 1, 1];
+        self.launch("attention_delta", grid, [128, 1, 1], &[o, d_o, delta, pictures, t, h, width]);
         let spans = [qkv, d_o, lse, delta, dqkv];
         self.attend("attention_backward_kv", heads, &spans);
         self.attend("attention_backward_q", heads, &spans);
@@ -451,6 +455,11 @@ impl Backend for Cuda {
         self.rows("cross_entropy", rows, &arguments);
         let total = Argument::At(self.piece(Piece::Loss, 8));
         self.launch("sum_losses", [1; 3], [256, 1, 1], &[losses, total, int(rows)]);
+    }
+
+    fn clear_loss(&mut self) {
+        let total = self.piece(Piece::Loss, 8);
+        self.attempt(|device| device.clear(total, 8));
     }
 
     fn take_loss(&mut self) -> f64 {

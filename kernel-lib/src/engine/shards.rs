@@ -43,7 +43,7 @@ impl Shards<'_> {
         let causal = matches!(batch.objective, Objective::Autoregressive);
         let (mut whole, mut done) = (true, 0);
         let mut local = Vec::new();
-        self.machine.take_loss();
+        self.machine.clear_loss();
         self.each(causal, pictures, |pass, pictures| {
             whole = whole && !stop::requested();
             if !whole {

@@ -189,7 +189,11 @@ impl Trainer {
                 }
                 // A step that was interrupted is none.
                 Err(Error::Interrupted(_)) => return self.stopped(),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Steps that were done are not lost by one that fails. The first error is the one to tell.
+                    let _ = self.settle();
+                    return Err(error);
+                }
             }
         }
     }
@@ -310,7 +314,7 @@ impl Trainer {
         &self.now.curve
     }
 
-    /// The network as it now is.
+    /// The network as it now is; after an error of a device, as it was when it was last brought back from there.
     pub fn parameters(&self) -> &Parameters {
         &self.now.parameters
     }

@@ -88,7 +88,7 @@ pub struct Time {
     pub name: String,
     /// How many calls.
     pub calls: usize,
-    /// How long they took together, on the device.
+    /// How long they took together, from the call until it was done, by the host's clock.
     pub seconds: f64,
 }
 

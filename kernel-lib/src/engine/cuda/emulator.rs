@@ -8,7 +8,8 @@ use crate::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 type Emulate = unsafe extern "C" fn(
     *const c_char,
@@ -32,15 +33,21 @@ pub(super) struct Emulator {
     seed: u64,
     /// How much memory it says it has.
     memory: usize,
-    /// How many more calls of kernels or products succeed.
-    pub(super) left: usize,
+    /// How many more calls of kernels, products and downloads succeed.
+    pub(super) left: Arc<AtomicUsize>,
     /// Bytes in use.
     pub(super) used: usize,
 }
 
 impl Emulator {
     pub(super) fn new(seed: u64) -> Self {
-        Self { pieces: Vec::new(), seed, memory: 1 << 28, left: usize::MAX, used: 0 }
+        Self {
+            pieces: Vec::new(),
+            seed,
+            memory: 1 << 28,
+            left: Arc::new(AtomicUsize::new(usize::MAX)),
+            used: 0,
+        }
     }
 
     pub(super) fn with_memory(self, memory: usize) -> Self {
@@ -74,8 +81,8 @@ impl Emulator {
     }
 
     fn spend(&mut self) -> Result<()> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| Self::failed("it was told to fail now"))?;
-        Ok(())
+        let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        spent.map_err(|_| Self::failed("it was told to fail now")).map(drop)
     }
 
     /// The numbers of a matrix of this shape, (rows, columns) after transposition.
@@ -139,6 +146,7 @@ impl Device for Emulator {
     }
 
     fn download(&mut self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.spend()?;
         self.check()?;
         self.within(from, bytes.len())?;
         // SAFETY: it was just checked.
@@ -221,7 +229,9 @@ fn library(rounded: Element) -> Emulate {
         let [language, define] = source::options(rounded);
         let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
         let built = Command::new(&compiler)
-            .args([&language, "-O1", "-shared", "-fPIC", "-DEMULATED", &define, "-o"])
+            .args([&language, "-O1", "-shared", "-fPIC", "-DEMULATED", &define])
+            // A load of 16 bytes from elsewhere, at which a GPU stops, ends the test.
+            .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error", "-o"])
             .arg(&file)
             .arg(sources.join("emulator.cpp"))
             .output()

@@ -1,5 +1,5 @@
 //! A GPU by NVIDIA's libraries: the driver for memory and kernels, cuBLASLt for matrix products. All work goes into one
-//! stream; only [`Device::download`] waits for it.
+//! stream; [`Device::download`] waits for it, and so do uploads of more than 16 MiB.
 
 use super::device::{Address, Device, Element, Launch, Matmul, Time};
 use super::{kernels, libraries};
@@ -70,6 +70,7 @@ pub(crate) fn find(ordinal: usize) -> Result<Found> {
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED as POOLS,
     };
     let count = count()?;
     if ordinal >= count {
@@ -83,21 +84,30 @@ pub(crate) fn find(ordinal: usize) -> Result<Found> {
         let device = driver::device::get(ordinal as i32)?;
         // SAFETY: the device was just got.
         unsafe {
-            Ok(Found {
+            let pools = driver::device::get_attribute(device, POOLS)? > 0;
+            let found = Found {
                 name: driver::device::get_name(device)?,
                 memory: driver::device::total_mem(device)?,
                 architecture: (
                     driver::device::get_attribute(device, MAJOR)?,
                     driver::device::get_attribute(device, MINOR)?,
                 ),
-            })
+            };
+            Ok((found, pools))
         }
     };
-    let found: Found = look().map_err(|error| failed(&format!("GPU {ordinal}"), "looking at it", error))?;
+    let (found, pools): (Found, bool) =
+        look().map_err(|error| failed(&format!("GPU {ordinal}"), "looking at it", error))?;
     if found.architecture < (8, 0) {
         let Found { name, architecture: (major, minor), .. } = found;
         return Err(Error::invalid(format!(
             "{name} (sm_{major}{minor}) is too old: bf16 needs an Ampere GPU (sm_80) or a later one"
+        )));
+    }
+    if !pools {
+        return Err(Error::invalid(format!(
+            "{} gives no memory in a stream's order, as some virtual GPUs do not",
+            found.name
         )));
     }
     Ok(found)
@@ -124,6 +134,12 @@ fn failed(device: &str, what: &str, error: DriverError) -> Error {
     let hint = match error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
             ": its memory is full. Take smaller batches or recomputation, or see with nvidia-smi who else uses it"
+        }
+        sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+        | sys::CUresult::CUDA_ERROR_LAUNCH_FAILED
+        | sys::CUresult::CUDA_ERROR_MISALIGNED_ADDRESS => {
+            ": a kernel is at fault, and this program cannot use the GPU any more. Restart it (a notebook's kernel), and \
+             please report it"
         }
         _ => "",
     };
@@ -215,7 +231,18 @@ impl Gpu {
         // SAFETY: the module stays loaded.
         let function = self.call(launch.kernel, || unsafe { driver::module::get_function(module, name) })?;
         if launch.shared > SHARED {
+            use sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as THERE;
             use sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
+            let there = self.call(launch.kernel, || self.context.attribute(THERE))?;
+            if i64::from(launch.shared) > i64::from(there) {
+                return Err(Error::Device {
+                    device: self.name.clone(),
+                    what: format!(
+                        "{} needs {} bytes of shared memory, and it has {there}: heads this wide train in bf16 only",
+                        launch.kernel, launch.shared
+                    ),
+                });
+            }
             // SAFETY: the function was just got.
             self.call(launch.kernel, || unsafe {
                 driver::function::set_function_attribute(function, MOST, launch.shared as i32)
@@ -255,7 +282,8 @@ impl Device for Gpu {
     }
 
     fn memory(&self) -> usize {
-        self.memory
+        // Shards are planned by it, and with them a gradient's bits: cards of one kind differ by some MiB.
+        self.memory >> 30 << 30
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<Address> {
@@ -341,7 +369,8 @@ impl Device for Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         // Whoever drops it wants nothing of it any more, and has given its memory back.
-        let _ = self.context.bind_to_thread();
+        // The first call may tell of an earlier error instead of doing it.
+        let _ = self.context.bind_to_thread().or_else(|_| self.context.bind_to_thread());
         // SAFETY: nothing is computed any more that was asked for before.
         let _ = unsafe { driver::free_async(self.blas.workspace, self.stream.cu_stream()) };
         let _ = self.stream.synchronize();
@@ -349,6 +378,12 @@ impl Drop for Gpu {
             // SAFETY: no function of it is called any more.
             let _ = unsafe { driver::module::unload(*module) };
         }
+        // What nobody uses goes back to the system, for other programs.
+        // SAFETY: the device is there.
+        let _ = unsafe {
+            driver::device::get_default_mem_pool(self.context.cu_device())
+                .and_then(|pool| sys::cuMemPoolTrimTo(pool, 0).result())
+        };
     }
 }
 
@@ -497,6 +532,7 @@ impl Known {
             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES as ALIGNMENT_B,
             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES as ALIGNMENT_C,
             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES as ALIGNMENT_D,
+            CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK as REDUCTION,
         };
         let compute = match kind.tf32 {
             true => lt::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
@@ -532,6 +568,10 @@ impl Known {
                 (&raw const most).cast(),
                 size_of_val(&most),
             )?;
+            // A sum that is computed in parts is added up in f32, not in the result's bf16.
+            let schemes = lt::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+            let at = (&raw const schemes).cast();
+            blas::set_matmul_pref_attribute(preference, REDUCTION, at, size_of_val(&schemes))?;
             let [a, b, c, added] = kind.alignment;
             for (attribute, bytes) in
                 [(ALIGNMENT_A, b), (ALIGNMENT_B, a), (ALIGNMENT_C, added), (ALIGNMENT_D, c)]

@@ -86,10 +86,16 @@ fn compile(text: &str, options: &[String]) -> Result<Vec<u8>> {
         if let Err(error) = nvrtc::result::compile_program(program.0, options) {
             let log = nvrtc::result::get_program_log(program.0).unwrap_or_default();
             let log: Vec<u8> = log.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
+            let hint = match error.0 {
+                nvrtc::sys::nvrtcResult::NVRTC_ERROR_INVALID_OPTION => {
+                    ". If it is older than the GPU, install a newer one, or set IGPT_DEVICE=cpu"
+                }
+                _ => "",
+            };
             return Err(Error::Device {
                 device: "NVRTC".into(),
                 what: format!(
-                    "{:?} with {}: {}",
+                    "{:?} with {}: {}{hint}",
                     error.0,
                     options.join(" "),
                     String::from_utf8_lossy(&log).trim()

@@ -1,9 +1,9 @@
 //! NVIDIA's libraries, found when the program runs: the driver's, NVRTC (the compiler) and cuBLASLt. Nothing of CUDA is
 //! needed to build this library or to start it.
 //!
-//! The driver's library comes with the driver. The others are looked for where the system's loader looks, then in the
-//! folders that `IGPT_CUDA_LIBRARIES` names (separated by colons), in CUDA's own, and in Python's packages: PyTorch
-//! brings both, and so do `nvidia-cuda-nvrtc-cu12` and `nvidia-cublas-cu12`.
+//! The driver's library comes with the driver. The others are looked for in the folders that `IGPT_CUDA_LIBRARIES` names
+//! (separated by colons), where the system's loader looks, in CUDA's own folders, and in Python's packages: PyTorch brings
+//! both, and so do `nvidia-cuda-nvrtc-cu12` and `nvidia-cublas-cu12`.
 
 use crate::{Error, Result};
 use std::ffi::CString;
@@ -13,24 +13,50 @@ use std::{env, fs};
 
 /// Loads NVRTC, for a driver of this CUDA version (13000 is 13.0), for all that ask the system's loader afterwards.
 pub(super) fn nvrtc(driver: i32) -> Result<()> {
-    load("nvrtc", "nvidia-cuda-nvrtc-cu12", driver)
+    load("nvrtc", "nvidia-cuda-nvrtc-cu12", driver)?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is loaded, and gets places for two numbers.
+    let asked = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) }.result();
+    check("NVRTC", asked.map_or(0, |()| major), driver)
 }
 
 /// The same with cuBLASLt.
 pub(super) fn cublas_lt(driver: i32) -> Result<()> {
-    load("cublasLt", "nvidia-cublas-cu12", driver)
+    load("cublasLt", "nvidia-cublas-cu12", driver)?;
+    // SAFETY: the library is loaded.
+    let version = unsafe { cudarc::cublaslt::sys::cublasLtGetCudartVersion() };
+    check("cuBLASLt", version as i32 / 1000, driver)
+}
+
+/// The newest CUDA whose libraries cudarc looks for.
+const NEWEST: i32 = 13;
+
+/// Whoever asks for a library may get another one of its name that the system's loader finds first.
+fn check(name: &str, major: i32, driver: i32) -> Result<()> {
+    if (12..=driver / 1000).contains(&major) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the system's loader gives a {name} of CUDA {major}, but the driver works with CUDA 12 to {}: take its folder out of \
+         LD_LIBRARY_PATH or of the loader's configuration, or set IGPT_DEVICE=cpu",
+        driver / 1000
+    )))
 }
 
 /// Loads the newest one that the driver can work with: that of its own major version, or of one before.
 fn load(name: &str, package: &str, driver: i32) -> Result<()> {
     let files: Vec<String> =
-        (12..=driver / 1000).rev().map(|major| format!("lib{name}.so.{major}")).collect();
-    if files.iter().any(|file| open(Path::new(file))) {
+        (12..=(driver / 1000).min(NEWEST)).rev().map(|major| format!("lib{name}.so.{major}")).collect();
+    let within = |folders: &[PathBuf]| {
+        let mut paths = files.iter().flat_map(|file| folders.iter().map(move |folder| folder.join(file)));
+        paths.any(|path| path.exists() && open(&path))
+    };
+    let named = named();
+    if within(&named) || files.iter().any(|file| open(Path::new(file))) {
         return Ok(());
     }
-    let folders = folders();
-    let found = files.iter().flat_map(|file| folders.iter().map(move |folder| folder.join(file)));
-    if found.into_iter().any(|path| path.exists() && open(&path)) {
+    let folders = [named, folders()].concat();
+    if within(&folders) {
         return Ok(());
     }
     Err(Error::invalid(format!(
@@ -48,14 +74,21 @@ fn open(path: &Path) -> bool {
     !unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) }.is_null()
 }
 
-/// Where they may lie.
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Where someone says that they lie.
+fn named() -> Vec<PathBuf> {
+    variable("IGPT_CUDA_LIBRARIES").map_or(Vec::new(), |all| env::split_paths(&all).collect())
+}
+
+/// Where else they may lie.
 fn folders() -> Vec<PathBuf> {
-    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-    let mut folders: Vec<PathBuf> =
-        variable("IGPT_CUDA_LIBRARIES").map_or(Vec::new(), |all| env::split_paths(&all).collect());
     let cuda = ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(|name| variable(name)).map(PathBuf::from);
     let usual = entries(Path::new("/usr/local"), "cuda");
-    folders.extend(cuda.chain(usual).map(|folder| folder.join("lib64")));
+    let mut folders: Vec<PathBuf> = cuda.chain(usual).map(|folder| folder.join("lib64")).collect();
+    folders.extend(variable("CONDA_PREFIX").map(|conda| Path::new(&conda).join("lib")));
     // Python's environments, the active one first, and the notebooks' own.
     let mut pythons: Vec<PathBuf> =
         ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(|name| variable(name)).map(PathBuf::from).collect();

@@ -17,6 +17,11 @@ use std::sync::Arc;
 
 /// Most tokens of a shard, however large the memory: more make nothing faster.
 const SHARD_TOKENS: usize = 1 << 17;
+/// What the kernels have room for.
+const WIDEST: usize = 4096;
+const WIDEST_HEAD: usize = 192;
+/// Most sequences that are drawn together: a grid's second side.
+const SEQUENCES: usize = 65_535;
 /// The share of the device's memory that is planned with; the rest is for libraries and other programs.
 const SHARE: f64 = 0.8;
 
@@ -66,6 +71,14 @@ impl GpuEngine {
 
     pub(super) fn on(config: Config, device: Box<dyn Device>) -> Result<Self> {
         let layout = Layout::new(config)?;
+        let head = config.head_width();
+        if config.width > WIDEST || head > WIDEST_HEAD {
+            return Err(Error::invalid(format!(
+                "a width of {} with heads of {head}: on a GPU they may be {WIDEST} and {WIDEST_HEAD} at most; \
+                 IGPT_DEVICE=cpu computes any",
+                config.width
+            )));
+        }
         Ok(Self {
             config,
             weights: Weights::new(&layout),
@@ -190,6 +203,7 @@ impl GpuEngine {
         self.machine.piece(Piece::Workspace, plan.len);
         if rounded == Element::Bf16 && !self.copied {
             self.machine.copy_parameters(self.layout.len());
+            self.machine.check()?;
             self.copied = true;
         }
         self.machine.check()?;
@@ -251,11 +265,14 @@ impl Resident for GpuEngine {
                 decay: weight_decay as f32,
                 scale: 1.0,
             };
-            // From here on the caller's are out of date, whatever happens.
-            self.holds = Holds { training: Some(step + 1), ahead: true, ..self.holds };
+            // If this fails, what the device has is of no step; what was not settled is lost.
+            let before = std::mem::take(&mut self.holds);
+            self.copied = false;
             self.machine.adam(n, &self.decays, &adam, clip);
-            self.copied = self.machine.rounded == Element::Bf16;
             self.machine.check()?;
+            // From here on the caller's are out of date.
+            self.holds = Holds { training: Some(step + 1), ahead: true, ..before };
+            self.copied = self.machine.rounded == Element::Bf16;
         }
         Ok(loss)
     }
@@ -272,12 +289,15 @@ impl Resident for GpuEngine {
         let n = self.layout.len();
         let [from, mean, square] =
             [Piece::Parameters, Piece::Mean, Piece::Square].map(|piece| self.machine.piece(piece, 4 * n));
-        self.machine.attempt(|device| {
-            device.download(from, bytes_mut(parameters.values_mut()))?;
-            device.download(mean, bytes_mut(&mut moments.mean))?;
-            device.download(square, bytes_mut(&mut moments.square))
-        });
+        // All of it or nothing: it can be tried again.
+        let mut all = [(); 3].map(|()| vec![0.0; n]);
+        for (from, to) in [from, mean, square].into_iter().zip(&mut all) {
+            self.machine.attempt(|device| device.download(from, bytes_mut(to)));
+        }
         self.machine.check()?;
+        let [values, mean, square] = all;
+        parameters.values_mut().copy_from_slice(&values);
+        (moments.mean, moments.square) = (mean, square);
         self.holds = Holds { stamp: Some(parameters.stamp()), ahead: false, ..self.holds };
         Ok(())
     }
@@ -359,7 +379,7 @@ impl Network for GpuEngine {
         let cache = [self.config.context * self.config.head_width(); 2];
         let each = Places::new(&self.config, 1, cache, storage).len;
         let room = (SHARE * self.machine.device.memory() as f64) as usize;
-        let most = (room.saturating_sub(18 * self.layout.len()) / each).max(1);
+        let most = (room.saturating_sub(18 * self.layout.len()) / each).clamp(1, SEQUENCES);
         let matrices = Matrices::plain(&self.weights);
         (self.machine.rounded, self.machine.tf32) = (Element::F32, false);
         let mut completed = Vec::with_capacity(count * self.config.context);

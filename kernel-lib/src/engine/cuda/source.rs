@@ -43,7 +43,7 @@ pub(super) struct Attention {
 
 impl Attention {
     /// The kernel `attention_D`, `attention_backward_kv_D`, ... for heads of this width. The sources say how each is to
-    /// be called, in lines like `// LAUNCH attention_64 tile=64 shared=27648`.
+    /// be called, in lines like `// LAUNCH attention_64 tile=128 shared=36864`.
     ///
     /// # Errors
     /// If heads are too wide.

@@ -7,6 +7,7 @@ use super::device::Device;
 use super::emulator::Emulator;
 use super::gpu::Gpu;
 use super::network::GpuEngine;
+use crate::Result;
 use crate::engine::Engine;
 use crate::engine::tests::{random, random_mask, random_tokens};
 use crate::model::{Batch, Config, Network, Objective, Parameters, Precision, Resident as _};
@@ -15,6 +16,7 @@ use crate::sample::{Sampling, sample};
 use crate::train::{Adam, AdamState, Outcome, Tokens, Trainer, Training, WarmUp};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const CONFIGS: [Config; 3] = [
     Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 17, inner: None },
@@ -324,8 +326,8 @@ fn a_device_that_fails_says_so_and_the_network_goes_on() {
     let tokens = random_tokens(&config, 2, 7);
     let batch = Batch::autoregressive(&tokens);
     for left in [0, 1, 7] {
-        let mut emulator = Emulator::new(0);
-        emulator.left = left;
+        let emulator = Emulator::new(0);
+        emulator.left.store(left, Ordering::Relaxed);
         let mut engine = GpuEngine::on(config, Box::new(emulator)).unwrap();
         let error = engine.loss(&parameters, &batch).unwrap_err().to_string();
         assert!(error.contains("told to fail"), "{error}");
@@ -334,9 +336,52 @@ fn a_device_that_fails_says_so_and_the_network_goes_on() {
     let error = poor.loss(&parameters, &batch).unwrap_err().to_string();
     assert!(error.contains("more than it has left"), "{error}");
     let wide = Config { layers: 1, width: 400, heads: 2, context: 4, vocabulary: 5, inner: None };
-    let error =
-        engine(emulated, wide, 0).features(&random(wide, 1), &[0, 1, 2, 3], true).unwrap_err().to_string();
+    let error = GpuEngine::on(wide, emulated(0)).unwrap_err().to_string();
     assert!(error.contains("192 at most"), "{error}");
+}
+
+/// Whichever call of a training in bf16 fails, it can go on afterwards, from what was settled last.
+#[test]
+fn a_failed_call_leaves_nothing_half_done() {
+    let config = CONFIGS[0];
+    let tokens = random_tokens(&config, 1, 9);
+    let batch = Batch::autoregressive(&tokens);
+    let (start, settings) = (random(config, 9), Adam { clip: Some(0.5), ..Adam::default() });
+    let new = |left: usize| {
+        let emulator = Emulator::new(0);
+        let calls = Arc::clone(&emulator.left);
+        calls.store(left, Ordering::Relaxed);
+        let mut engine = GpuEngine::on(config, Box::new(emulator)).unwrap();
+        engine.set_precision(Precision::Bf16).unwrap();
+        (engine, calls)
+    };
+    let moments = || AdamState::new(config.parameters());
+    let train = |engine: &mut GpuEngine| -> Result<(Parameters, AdamState)> {
+        let (mut parameters, mut moments) = (start.clone(), moments());
+        engine.step(&parameters, &moments, &batch, &settings, 0, 0.01)?;
+        engine.settle(&mut parameters, &mut moments)?;
+        Ok((parameters, moments))
+    };
+    let (mut engine, calls) = new(usize::MAX);
+    let whole = train(&mut engine).unwrap();
+    let count = usize::MAX - calls.load(Ordering::Relaxed);
+    // The first one (the copies in bf16), some between, and the last ones: Adam, and the three downloads.
+    for left in [0, 1, 10, count - 6, count - 5, count - 4] {
+        let (mut engine, calls) = new(left);
+        assert!(train(&mut engine).is_err(), "{left} of {count}");
+        calls.store(usize::MAX, Ordering::Relaxed);
+        assert!(train(&mut engine).unwrap() == whole, "{left} of {count}");
+    }
+    for left in count - 3..count {
+        let (mut engine, calls) = new(left);
+        let (mut parameters, mut there) = (start.clone(), moments());
+        engine.step(&parameters, &there, &batch, &settings, 0, 0.01).unwrap();
+        assert!(engine.settle(&mut parameters, &mut there).is_err());
+        assert!(parameters == start && there == moments());
+        calls.store(usize::MAX, Ordering::Relaxed);
+        engine.settle(&mut parameters, &mut there).unwrap();
+        assert!((parameters, there) == whole);
+    }
 }
 
 /// Three trainings of the same small network: by the CPU in f32, and by the GPU's kernels in f32 and bf16. Prints the

@@ -7,10 +7,10 @@
 //
 // Nothing here adds atomically: every sum has one order, so that the same numbers give the same bits.
 //
-// README-interface. Launches are as agreed, and:
+// How kernels are launched:
 // - The kernel `norm` is called rms_norm: CUDA's own mathematics has a `norm` with C linkage.
 // - Row kernels: block (32, 4), a warp per row, grid ceil(rows / 4).
-// - attention_delta works with any grid and block (it strides over all heads of all tokens); see its LAUNCH line.
+// - attention_delta works with any grid and block: it strides over all heads of all tokens.
 // - `// LAUNCH kernel tile=.. shared=..` below are read by the program: grid (ceil(t / tile), heads, pictures), block
 //   128, so many bytes of dynamic shared memory. Above 48 KB these must be allowed first
 //   (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES). LAUNCH is for ROUNDED_BF16=1, LAUNCH_EXACT for 0.
@@ -32,7 +32,6 @@
 // LAUNCH attention_192 tile=64 shared=76800
 // LAUNCH attention_backward_kv_192 tile=64 shared=77056
 // LAUNCH attention_backward_q_192 tile=64 shared=76800
-// LAUNCH attention_delta tile=16 shared=0
 // LAUNCH_EXACT attention_32 tile=32 shared=16768
 // LAUNCH_EXACT attention_backward_kv_32 tile=32 shared=25088
 // LAUNCH_EXACT attention_backward_q_32 tile=32 shared=25088
@@ -48,7 +47,6 @@
 // LAUNCH_EXACT attention_192 tile=32 shared=78208
 // LAUNCH_EXACT attention_backward_kv_192 tile=32 shared=107008
 // LAUNCH_EXACT attention_backward_q_192 tile=32 shared=107008
-// LAUNCH_EXACT attention_delta tile=16 shared=0
 #pragma once
 
 typedef unsigned char u8;

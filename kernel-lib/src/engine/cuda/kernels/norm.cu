@@ -46,8 +46,8 @@ constexpr int WARP_ROWS = NORM_ROWS / NORM_WARPS;
 // twice; the second time a strip of 256 channels after the other, over all rows, so that the gain's sums of a strip
 // stay in registers whatever C is.
 extern "C" __global__ void __launch_bounds__(256)
-    norm_backward(const rounded* dy, const float* x, const float* gain, const float* r, rounded* dx, float* parts,
-                  int rows, int c) {
+    norm_backward(const rounded* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ gain,
+                  const float* __restrict__ r, rounded* __restrict__ dx, float* __restrict__ parts, int rows, int c) {
     __shared__ float sums[NORM_WARPS][STRIP];
     const int warp = int(threadIdx.x) / WARP, lane = int(threadIdx.x) % WARP;
     const int first = int(blockIdx.x) * NORM_ROWS + warp;  // this warp's rows: first, first + 8, ..

@@ -221,7 +221,7 @@ pub(super) fn losses(new: New) {
         let weights: Vec<f64> = (0..rows).map(|_| rng.uniform() / rows as f64).collect();
         let (logits, mut sums) = ((Rounded, rows * v), Vec::new());
         let [by_cpu, by_gpu] = both.left(&[logits, logits], |machine, s| {
-            machine.take_loss();
+            machine.clear_loss();
             machine.cross_entropy(s[0], &targets, &weights, Some(0.5));
             // Losses are added up, and without gradients whatever becomes of logits.
             machine.cross_entropy(s[1], &targets, &weights, None);
