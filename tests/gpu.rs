@@ -1,5 +1,5 @@
 //! What a person who has a GPU, or none, sees of it. Each of the engine's operations is tested beside its code:
-//! `cargo test -p igpt --lib engine::cuda`, and on a GPU the same with `-- --ignored`.
+//! `cargo test -p igpt --lib engine::cuda`, and on a GPU `cargo test -p igpt --lib on_a_gpu -- --ignored`.
 
 use igpt::device::Device;
 use igpt::experiment::Experiment;

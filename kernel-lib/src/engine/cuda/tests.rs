@@ -1,5 +1,5 @@
 //! The GPU's engine against the CPU's: on the emulator, which runs the same kernels, and, where there is one, on a GPU
-//! (`cargo test -p igpt --lib engine::cuda -- --ignored`).
+//! (`cargo test -p igpt --lib on_a_gpu -- --ignored`).
 
 mod operations;
 
