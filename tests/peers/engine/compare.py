@@ -3,8 +3,7 @@
 they compute is compared before it is timed. Rounds go in turn through all contestants; printed are medians of single
 steps, and the median over rounds of a contestant's time over ours.
 
-The network is written as a PyTorch user would for speed: fused attention (scaled_dot_product_attention), fused AdamW,
-functional RMS norm. It has no biases and an output matrix of its own, like ours.
+The network is that of ../torch_gpt.py; AdamW is PyTorch's fused one.
 """
 
 import argparse
@@ -15,12 +14,15 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from torch_gpt import Gpt
 
 SIZES = {  # layers, width, heads, tokens, colours, pictures
     "a": (4, 128, 4, 196, 65, 16),
@@ -29,82 +31,6 @@ SIZES = {  # layers, width, heads, tokens, colours, pictures
     "quick": (8, 128, 4, 196, 16, 32),
 }
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
-
-
-class Gpt(torch.nn.Module):
-    def __init__(self, layers, width, heads, tokens, colours):
-        super().__init__()
-        self.layers, self.heads, self.tokens = layers, heads, tokens
-        parameter = lambda *shape: torch.nn.Parameter(torch.empty(shape))
-        # The library's layout, in its order.
-        self.wte, self.sos, self.wpe = parameter(colours, width), parameter(width), parameter(tokens, width)
-        self.blocks = torch.nn.ParameterList()
-        for _ in range(layers):
-            self.blocks.extend([
-                parameter(width), parameter(width, 3 * width), parameter(width, width),
-                parameter(width), parameter(width, 4 * width), parameter(4 * width, width)])
-        self.ln_f, self.head = parameter(width), parameter(colours, width)
-
-    def all(self):
-        return [self.wte, self.sos, self.wpe, *self.blocks, self.ln_f, self.head]
-
-    def load(self, flat):
-        at = 0
-        with torch.no_grad():
-            for p in self.all():
-                p.copy_(torch.from_numpy(flat[at:at + p.numel()]).view_as(p))
-                at += p.numel()
-        assert at == len(flat)
-
-    def block(self, l, x, cache=None, at=0):
-        g_1, qkv, proj, g_2, fc, out = (self.blocks[6 * l + i] for i in range(6))
-        b, t, c = x.shape
-        n = F.rms_norm(x, (c,), g_1, 1e-5)
-        q, k, v = (n @ qkv).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        if cache is None:
-            o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            keys, values = cache[l]
-            keys[:, :, at:at + 1], values[:, :, at:at + 1] = k, v
-            o = F.scaled_dot_product_attention(q, keys[:, :, :at + 1], values[:, :, :at + 1])
-        x = x + o.transpose(1, 2).reshape(b, t, c) @ proj
-        f = F.rms_norm(x, (c,), g_2, 1e-5) @ fc
-        return n, x + (f * torch.sigmoid(1.702 * f)) @ out
-
-    def embed(self, tokens):
-        before = F.embedding(tokens[:, :-1], self.wte)
-        return torch.cat([self.sos.expand(len(tokens), 1, -1), before], 1) + self.wpe
-
-    def last(self, x):
-        return F.rms_norm(x, x.shape[-1:], self.ln_f, 1e-5)
-
-    def loss(self, tokens):
-        x = self.embed(tokens)
-        for l in range(self.layers):
-            _, x = self.block(l, x)
-        logits = self.last(x) @ self.head.T
-        return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
-
-    def features(self, tokens):
-        x, found = self.embed(tokens), []
-        for l in range(self.layers):
-            n, x = self.block(l, x)
-            found.append(n.mean(1))
-        return torch.stack([*found, self.last(x).mean(1)], 1)
-
-    def sample(self, count):
-        width = self.sos.numel()
-        shape = (count, self.heads, self.tokens, width // self.heads)
-        cache = [(torch.empty(shape), torch.empty(shape)) for _ in range(self.layers)]
-        x, drawn = self.sos.expand(count, 1, width), []
-        for at in range(self.tokens):
-            x = x + self.wpe[at]
-            for l in range(self.layers):
-                _, x = self.block(l, x, cache, at)
-            logits = self.last(x[:, 0]) @ self.head.T
-            drawn.append(torch.multinomial(torch.softmax(logits, -1), 1))
-            x = F.embedding(drawn[-1], self.wte)
-        return torch.cat(drawn, 1)
 
 
 def trainer(flat, shape, tokens, compiled=False, low=False):
@@ -225,7 +151,8 @@ def main():
 
             if "sample" in arguments.what:
                 for count in [1, pictures]:
-                    plain, library = (lambda: net.sample(count)), generator(shape, count)
+                    nothing = torch.empty((count, 0), dtype=torch.long)
+                    plain, library = (lambda: net.sample(nothing, torch.float32)), generator(shape, count)
                     with torch.inference_mode():
                         ours.ask("sample", count), plain(), library()
                         rounds = [{"ours": ours.ask("sample", count)["seconds"], "torch loop": timed(plain),
