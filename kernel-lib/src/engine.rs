@@ -115,14 +115,7 @@ impl Engine {
     }
 
     fn check(&self, parameters: &Parameters) -> Result<()> {
-        if parameters.config() != self.config {
-            return Err(Error::invalid(format!(
-                "parameters of {:?} for an engine of {:?}",
-                parameters.config(),
-                self.config
-            )));
-        }
-        Ok(())
+        check_parameters(&self.config, parameters)
     }
 }
 
@@ -281,10 +274,7 @@ impl Network for Engine {
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.check(parameters)?;
-        check_beginnings(&self.config, prefix, count)?;
-        if prefix.len() / count >= self.config.context {
-            return Err(Error::invalid("these pictures are complete: no token comes next"));
-        }
+        check_prefix(&self.config, prefix, count)?;
         Ok(self.core.next_logits(self.isa, parameters.values(), prefix, count))
     }
 
@@ -302,6 +292,26 @@ impl Network for Engine {
             sample::complete(config, *isa, &core.weights, parameters.values(), beginnings, count, draw);
         completed.ok_or_else(|| stop::interrupted("sampling"))
     }
+}
+
+/// Checks that parameters, or gradients, are those of an engine's network.
+fn check_parameters(config: &Config, parameters: &Parameters) -> Result<()> {
+    if parameters.config() != *config {
+        return Err(Error::invalid(format!(
+            "parameters of {:?} for an engine of {config:?}",
+            parameters.config()
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the beginnings of `count` pictures, (count, t), after which a token comes.
+fn check_prefix(config: &Config, prefix: &[u16], count: usize) -> Result<()> {
+    check_beginnings(config, prefix, count)?;
+    if prefix.len() / count >= config.context {
+        return Err(Error::invalid("these pictures are complete: no token comes next"));
+    }
+    Ok(())
 }
 
 /// Checks the beginnings of `count` pictures, (count, t).

@@ -56,6 +56,21 @@ impl Adam {
     }
 }
 
+impl Adam {
+    /// A step of this learning rate, counted from 0, for what decays. Gradients are not scaled.
+    pub(crate) fn at(&self, step: u64, rate: f64) -> AdamStep {
+        AdamStep {
+            step: step + 1,
+            rate: rate as f32,
+            beta_1: self.beta_1 as f32,
+            beta_2: self.beta_2 as f32,
+            epsilon: self.epsilon as f32,
+            decay: self.weight_decay as f32,
+            scale: 1.0,
+        }
+    }
+}
+
 /// What Adam remembers, in the order of a [`Layout`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdamState {
@@ -91,17 +106,9 @@ impl AdamState {
         }
         let norm = optimizer::norm(gradients);
         let scale = settings.clip.map_or(1.0, |clip| optimizer::clip_scale(norm, clip));
-        let Adam { beta_1, beta_2, epsilon, weight_decay, .. } = *settings;
+        let all = AdamStep { scale, ..settings.at(step, rate) };
         for (range, decays) in optimizer::decays(layout) {
-            let step = AdamStep {
-                step: step + 1,
-                rate: rate as f32,
-                beta_1: beta_1 as f32,
-                beta_2: beta_2 as f32,
-                epsilon: epsilon as f32,
-                decay: if decays { weight_decay as f32 } else { 0.0 },
-                scale,
-            };
+            let step = AdamStep { decay: if decays { all.decay } else { 0.0 }, ..all };
             optimizer::adam(
                 &mut values[range.clone()],
                 &gradients[range.clone()],

@@ -4,6 +4,7 @@
 //! There are two: `gpu.rs`, an NVIDIA GPU, and, in tests, `emulator.rs`, which runs the same kernels on the CPU.
 
 use crate::Result;
+use crate::model::Precision;
 
 /// A place in a device's memory, in bytes.
 pub(super) type Address = u64;
@@ -17,6 +18,14 @@ pub(super) enum Element {
 }
 
 impl Element {
+    /// How a machine that computes in this precision keeps what may be rounded.
+    pub(super) fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Bf16 => Self::Bf16,
+            Precision::F32 | Precision::Tf32 => Self::F32,
+        }
+    }
+
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,

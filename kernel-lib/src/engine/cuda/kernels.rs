@@ -19,11 +19,10 @@ pub(super) type Architecture = (i32, i32);
 /// # Errors
 /// If there is no compiler, or it refuses them.
 pub(super) fn code((major, minor): Architecture, rounded: Element, driver: i32) -> Result<Vec<u8>> {
-    libraries::nvrtc(driver)?;
+    let version = libraries::nvrtc(driver)?;
     let [language, define] = source::options(rounded);
     let options = [format!("--gpu-architecture=sm_{major}{minor}"), language, define];
     let text = source::text();
-    let version = version()?;
     // Whatever decides what the code is.
     let key = Sha256::digest(format!("{options:?}\n{version:?}\n{driver}\n{text}"));
     let path = folder().map(|folder| folder.join(format!("{}.cubin", &hex(&key)[..32])));
@@ -54,14 +53,6 @@ fn folder() -> Option<PathBuf> {
         Some(cache.or_else(|| Some(variable("HOME")?.join(".cache")))?.join("igpt"))
     };
     Some(variable("IGPT_CACHE").or_else(usual)?.join("kernels"))
-}
-
-/// The compiler's version.
-fn version() -> Result<(i32, i32)> {
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library is loaded, and gets places for two numbers.
-    unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) }.result().map_err(failed)?;
-    Ok((major, minor))
 }
 
 fn failed(error: nvrtc::result::NvrtcError) -> Error {

@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Loads NVRTC, for a driver of this CUDA version (13000 is 13.0), for all that ask the system's loader afterwards.
-pub(super) fn nvrtc(driver: i32) -> Result<()> {
+/// Returns its version.
+pub(super) fn nvrtc(driver: i32) -> Result<(i32, i32)> {
     load("nvrtc", "nvidia-cuda-nvrtc-cu12", driver)?;
     let (mut major, mut minor) = (0, 0);
     // SAFETY: the library is loaded, and gets places for two numbers.
     let asked = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) }.result();
-    check("NVRTC", asked.map_or(0, |()| major), driver)
+    check("NVRTC", asked.map_or(0, |()| major), driver)?;
+    Ok((major, minor))
 }
 
 /// The same with cuBLASLt.

@@ -2,13 +2,14 @@
 //! there from call to call.
 
 use super::device::{Device, Element, Time};
+use super::source::WIDEST_HEAD;
 use super::{Cuda, Piece, bytes, bytes_mut};
 use crate::engine::cpu::share;
-use crate::engine::optimizer::{AdamStep, decays};
+use crate::engine::optimizer::decays;
 use crate::engine::plan::{Keep, Plan, Storage, Weights};
 use crate::engine::sample::{Matrices, Places, Step};
 use crate::engine::shards::Shards;
-use crate::engine::{Memory, check_beginnings};
+use crate::engine::{Memory, check_beginnings, check_parameters, check_prefix};
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident};
 use crate::train::{Adam, AdamState};
 use crate::{Error, Result, stop};
@@ -19,7 +20,6 @@ use std::sync::Arc;
 const SHARD_TOKENS: usize = 1 << 17;
 /// What the kernels have room for.
 const WIDEST: usize = 4096;
-const WIDEST_HEAD: usize = 192;
 /// Most sequences that are drawn together: a grid's second side.
 const SEQUENCES: usize = 65_535;
 /// The share of the device's memory that is planned with; the rest is for libraries and other programs.
@@ -119,7 +119,7 @@ impl GpuEngine {
     /// How much memory the training with batches of so many pictures takes. What the libraries take, some hundred MiB,
     /// comes on top.
     pub fn memory(&self, batch: usize) -> Memory {
-        let (rounded, keep) = (self.rounded(), self.keep());
+        let (rounded, keep) = (Element::of(self.precision), self.keep());
         let storage = self.storage(rounded, keep);
         let plan = Plan::new(&self.config, storage.shard(&self.config, batch), keep, storage);
         let Config { layers, width: c, heads, context, .. } = self.config;
@@ -138,15 +138,14 @@ impl GpuEngine {
         }
     }
 
-    fn rounded(&self) -> Element {
-        match self.precision {
-            Precision::Bf16 => Element::Bf16,
-            Precision::F32 | Precision::Tf32 => Element::F32,
-        }
-    }
-
     fn keep(&self) -> Keep {
         if self.recompute { Keep::Starts } else { Keep::All }
+    }
+
+    /// What is planned with beside the parameters, their copies, gradients and moments.
+    fn room(&self) -> usize {
+        let room = (SHARE * self.machine.device.memory() as f64) as usize;
+        room.saturating_sub(18 * self.layout.len())
     }
 
     /// The layout of a workspace, with shards of as many tokens as the device's memory holds.
@@ -155,22 +154,14 @@ impl GpuEngine {
             let storage = Cuda::storage(rounded, pictures * self.config.context);
             Plan::new(&self.config, pictures, keep, storage).len
         });
-        let fixed = 18 * self.layout.len() + one;
-        let room = (SHARE * self.machine.device.memory() as f64) as usize;
-        let more = room.saturating_sub(fixed) / (two - one).max(1);
+        let more = self.room().saturating_sub(one) / (two - one).max(1);
         let tokens = (1 + more).saturating_mul(self.config.context);
         Cuda::storage(rounded, tokens.min(SHARD_TOKENS).max(self.config.context))
     }
 
     /// Brings these parameters to the device, unless they are there.
     fn load(&mut self, parameters: &Parameters) -> Result<()> {
-        if parameters.config() != self.config {
-            return Err(Error::invalid(format!(
-                "parameters of {:?} for an engine of {:?}",
-                parameters.config(),
-                self.config
-            )));
-        }
+        check_parameters(&self.config, parameters)?;
         if self.holds.ahead {
             return Err(Error::invalid(
                 "the device has trained its network further: settle it before it is used otherwise",
@@ -195,7 +186,7 @@ impl GpuEngine {
         pictures: usize,
         work: impl FnOnce(Shards<'_>) -> T,
     ) -> Result<T> {
-        let rounded = if precision == Precision::Bf16 { Element::Bf16 } else { Element::F32 };
+        let rounded = Element::of(precision);
         let storage = self.storage(rounded, keep);
         let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, storage);
         self.machine.rounded = rounded;
@@ -255,20 +246,10 @@ impl Resident for GpuEngine {
         self.clear_gradients()?;
         let loss = self.gradients_there(batch, 1.0)?;
         if loss.is_finite() {
-            let Adam { beta_1, beta_2, epsilon, weight_decay, clip } = *settings;
-            let adam = AdamStep {
-                step: step + 1,
-                rate: rate as f32,
-                beta_1: beta_1 as f32,
-                beta_2: beta_2 as f32,
-                epsilon: epsilon as f32,
-                decay: weight_decay as f32,
-                scale: 1.0,
-            };
             // If this fails, what the device has is of no step; what was not settled is lost.
             let before = std::mem::take(&mut self.holds);
             self.copied = false;
-            self.machine.adam(n, &self.decays, &adam, clip);
+            self.machine.adam(n, &self.decays, &settings.at(step, rate), settings.clip);
             self.machine.check()?;
             // From here on the caller's are out of date.
             self.holds = Holds { training: Some(step + 1), ahead: true, ..before };
@@ -334,9 +315,7 @@ impl Network for GpuEngine {
         gradients: &mut Parameters,
     ) -> Result<f64> {
         self.load(parameters)?;
-        if gradients.config() != self.config {
-            return Err(Error::invalid("gradients for a network of another shape"));
-        }
+        check_parameters(&self.config, gradients)?;
         batch.check(&self.config)?;
         // They are added to what the caller has.
         let at = self.machine.piece(Piece::Gradients, 4 * self.layout.len());
@@ -358,10 +337,7 @@ impl Network for GpuEngine {
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.load(parameters)?;
-        check_beginnings(&self.config, prefix, count)?;
-        if prefix.len() / count >= self.config.context {
-            return Err(Error::invalid("these pictures are complete: no token comes next"));
-        }
+        check_prefix(&self.config, prefix, count)?;
         self.with(Precision::F32, Keep::Nothing, count, |mut shards| shards.next_logits(prefix, count))
     }
 
@@ -378,8 +354,7 @@ impl Network for GpuEngine {
         let storage = Cuda::storage(Element::F32, 0);
         let cache = [self.config.context * self.config.head_width(); 2];
         let each = Places::new(&self.config, 1, cache, storage).len;
-        let room = (SHARE * self.machine.device.memory() as f64) as usize;
-        let most = (room.saturating_sub(18 * self.layout.len()) / each).clamp(1, SEQUENCES);
+        let most = (self.room() / each).clamp(1, SEQUENCES);
         let matrices = Matrices::plain(&self.weights);
         (self.machine.rounded, self.machine.tf32) = (Element::F32, false);
         let mut completed = Vec::with_capacity(count * self.config.context);

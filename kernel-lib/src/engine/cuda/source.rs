@@ -30,6 +30,8 @@ pub(super) fn options(rounded: Element) -> [String; 2] {
 
 /// Head widths that attention's kernels are made for. Narrower heads are filled up with zeros.
 const HEADS: [usize; 5] = [32, 64, 96, 128, 192];
+/// The widest of them.
+pub(super) const WIDEST_HEAD: usize = HEADS[HEADS.len() - 1];
 
 /// How one of attention's kernels is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +52,7 @@ impl Attention {
     pub(super) fn new(kernel: &str, width: usize, rounded: Element) -> Result<Self> {
         let Some(padded) = HEADS.iter().find(|padded| **padded >= width) else {
             return Err(Error::invalid(format!(
-                "heads of {width} channels: on a GPU they may have {} at most; IGPT_DEVICE=cpu computes any",
-                HEADS[HEADS.len() - 1]
+                "heads of {width} channels: on a GPU they may have {WIDEST_HEAD} at most; IGPT_DEVICE=cpu computes any"
             )));
         };
         let name = format!("{kernel}_{padded}");
