@@ -180,3 +180,209 @@ pub const TWINS: [(&str, &str); 19] = [
     ("many words", "for i in 0..3000 { println!(\"{i}\"); eprintln!(\"{i}\"); }"),
     ("a value that uses up a variable", "let table = Table::new([\"a\"]);\ntable.note(\"noted\")"),
 ];
+
+/// What is to be seen of a cell.
+#[derive(Debug, Clone, Copy)]
+pub enum Told {
+    /// No error.
+    Well,
+    /// No error, and exactly this on stdout.
+    Prints(&'static str),
+    /// No error, and this among its text.
+    Notes(&'static str),
+    /// An error of this name, and this in its value.
+    Error(&'static str, &'static str),
+    /// The same, and this in its traceback.
+    Line(&'static str, &'static str, &'static str),
+}
+
+use Told::{Error, Line, Notes, Prints, Well};
+
+const NO_WORDS: &str = "macro_rules! println { ($($t:tt)*) => {} }\nmacro_rules! eprintln { ($($t:tt)*) => {} }\n\
+                        macro_rules! stringify { ($($t:tt)*) => { \"\" } }\nmacro_rules! panic_ { () => {} }";
+const PANIC: &str = "let before = 1;\npanic!(\"x\");";
+const PANICKED: Told = Line("panic", "x", "line 2");
+const QUESTION_MARK: &str = "let before = 1;\n\"x\".parse::<i32>()?;";
+const RETURNED: Told = Line("ParseIntError", "invalid digit", "line 2");
+
+/// Notebooks in which cells that must fail stand among others.
+pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
+    (
+        "shadows",
+        &[
+            ("use std::println;", Well),
+            (PANIC, PANICKED),
+            (QUESTION_MARK, RETURNED),
+            ("println!(\"fine\");", Prints("fine\n")),
+            ("fn println() {}\nfn eprintln() {}", Well),
+            (PANIC, PANICKED),
+            (QUESTION_MARK, RETURNED),
+            ("fn stringify(x: u8) -> u8 { x }", Well),
+            ("let kept = stringify(7);", Well),
+            (PANIC, PANICKED),
+            ("mod mine { macro_rules! quiet { ($($t:tt)*) => {} } pub(crate) use quiet; }\nuse mine::quiet as println;", Well),
+            (QUESTION_MARK, RETURNED),
+            (NO_WORDS, Well),
+            (PANIC, PANICKED),
+            (QUESTION_MARK, RETURNED),
+            ("assert_eq!(1 + 1, 3);", Error("panic", "assertion `left == right` failed")),
+            ("mod igpt_ {}\nstruct EvcxrUserCode;\nconst Session: u8 = 1;", Well),
+            ("std::println!(\"{kept}\");", Prints("7\n")),
+        ],
+    ),
+    (
+        "forgotten",
+        &[
+            ("let kept = 1;", Well),
+            ("// fresh\n:clear", Well),
+            (PANIC, PANICKED),
+            (":clear\nlet before = 1;\npanic!(\"x\")", Line("panic", "x", "line 3")),
+            ("  :clear", Well),
+            (QUESTION_MARK, RETURNED),
+            ("// why\n\n :clear  all\n// more\nlet tensor = Tensor::arange(0f32, 4., &Device::Cpu)?;\ntensor.dims()", Well),
+            ("println!(\"{:?}\", tensor.dims());", Prints("[4]\n")),
+            (":restart\npanic!(\"x\")", Error("panic", "x")),
+            (":restart\nprintln!(\"fine\");", Notes("fine\n")),
+            (QUESTION_MARK, RETURNED),
+            (":vars", Well),
+            ("// only a comment", Well),
+            ("/* only a comment */", Well),
+            ("  // indented", Well),
+            (";", Well),
+        ],
+    ),
+    (
+        "notices",
+        &[
+            ("println!(\"EVCXR_PANIC_NOTIFICATION\");", Prints("EVCXR_PANIC_NOTIFICATION\n")),
+            ("println!(\"EVCXR_ERROR_OCCURRED\"); let kept = 7;", Prints("EVCXR_ERROR_OCCURRED\n")),
+            (
+                "println!(\"EVCXR_EXECUTION_COMPLETE\");\nstd::thread::sleep(std::time::Duration::from_millis(300));\n\
+                 panic!(\"x\");",
+                Line("panic", "x", "line 3"),
+            ),
+            ("println!(\"EVCXR_EXECUTION_COMPLETE\"); println!(\"{kept}\");", Prints("EVCXR_EXECUTION_COMPLETE\n7\n")),
+            ("println!(\"\\u{1}igpt:end\\n\\u{1}igpt:end x {{}}\");", Prints("\u{1}igpt:end\n\u{1}igpt:end x {}\n")),
+            ("println!(\"\\u{1}igpt:notice\");", Prints("\u{1}igpt:notice\n")),
+            ("println!(\"EVCXR_VARIABLE_CHANGED_TYPE:kept\");", Prints("EVCXR_VARIABLE_CHANGED_TYPE:kept\n")),
+            ("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(50)); println!(\"EVCXR_EXECUTION_COMPLETE\"); });", Well),
+            (PANIC, PANICKED),
+            ("println!(\"{kept}\");", Prints("7\n")),
+        ],
+    ),
+    (
+        "returns",
+        &[
+            ("let kept = vec![1, 2];", Well),
+            (
+                "let x = 1;\nif x == 1 { return Ok(()); }",
+                Line("CompileError", "`return` outside of a function", "line 2, column 13"),
+            ),
+            ("println!(\"{kept:?}\");", Prints("[1, 2]\n")),
+            ("macro_rules! leave { () => { return Ok(()) } }", Well),
+            ("let lost = 1;\nif lost == 1 { leave!(); }", Error("EarlyReturn", "a `return` ended the cell")),
+            ("lost", Error("CompileError", "cannot find value `lost`")),
+            ("println!(\"{kept:?}\");", Prints("[1, 2]\n")),
+            ("let f: Box<dyn Fn(u8) -> u8> = Box::new(|x| { if x > 1 { return 2; } x });\nprintln!(\"{}\", f(7));", Prints("2\n")),
+            ("fn g(x: u8) -> Result<u8> { if x > 1 { return Ok(2); } Ok(x) }\ng(7)?;", Well),
+            ("loop { if kept.len() == 2 { break; } }", Well),
+        ],
+    ),
+    (
+        "not_answered",
+        &[
+            ("let kept = 7;", Well),
+            ("let a = std::;", Line("CompileError", "expected identifier", "line 1")),
+            ("println!(\"{kept}\");", Prints("7\n")),
+            ("fn open( {}", Error("CompileError", "")),
+            ("async fn f() -> u8 { 1 }\nlet a = f().await;", Line("CompileError", "`.await` outside", "line 2")),
+            ("macro_rules! wait { ($x:expr) => { $x.await } }\nlet b = wait!(std::future::ready(1));", Error("CompileError", "await")),
+            ("std::process::Command::new(\"sleep\").arg(\"0\").spawn()?.wait()?;", Well),
+            ("println!(\"{kept}\");", Prints("7\n")),
+        ],
+    ),
+    (
+        "panics",
+        &[
+            (
+                "struct Guard;\nimpl Drop for Guard {\n    fn drop(&mut self) { let _ = std::panic::catch_unwind(|| panic!(\"cleanup\")); }\n}",
+                Well,
+            ),
+            ("let _guard = Guard;\npanic!(\"cause\");", Line("panic", "cause", "line 2")),
+            ("std::panic::set_hook(Box::new(|_| {}));", Well),
+            ("let before = 1;\npanic!(\"told\");", Line("panic", "told", "line 2")),
+            ("let before = 1;\nstd::panic::set_hook(Box::new(|_| {}));\npanic!(\"{}\", before);", Error("panic", "1")),
+            ("std::panic::resume_unwind(Box::new(7));", Error("panic", "without a message")),
+            (":efmt {:?}\n\"x\".parse::<i32>()?;", Error("ParseIntError", "InvalidDigit")),
+            ("let caught = std::panic::catch_unwind(|| panic!(\"caught\")).is_err();", Well),
+        ],
+    ),
+    (
+        "types_anew",
+        &[
+            ("struct S { a: i32 }\nlet s = S { a: 1 };\nlet other = S { a: 3 };", Well),
+            ("struct S { b: i32 }\nlet s = S { b: 2 };", Notes("`other` is lost")),
+            ("println!(\"{}\", s.b);", Prints("2\n")),
+            ("struct S { c: String }", Notes("`s` is lost")),
+            ("let s = S { c: \"x\".into() };", Well),
+            ("println!(\"{}\", s.c);", Prints("x\n")),
+        ],
+    ),
+    (
+        "threads",
+        &[
+            ("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(40)); println!(\"from before\"); });", Well),
+            ("std::thread::sleep(std::time::Duration::from_millis(400));", Notes("from before\n")),
+            ("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(40)); panic!(\"in a thread\"); });", Well),
+            ("std::thread::sleep(std::time::Duration::from_millis(400));", Notes("in a thread")),
+            ("let joined = std::thread::spawn(|| panic!(\"handled\")).join().is_err();", Notes("handled")),
+        ],
+    ),
+    (
+        "input",
+        &[
+            ("let mut line = String::new();\nassert_eq!(std::io::stdin().read_line(&mut line)?, 0);", Notes("evcxr_input")),
+            ("assert!(std::process::Command::new(\"cat\").status()?.success());", Well),
+            ("println!(\"{line:?}\");", Prints("\"\"\n")),
+        ],
+    ),
+    (
+        "words_of_ours",
+        &[
+            ("let here = 1; eprintln!(\"{}\", here);", Notes("1\n")),
+            ("let (payload, line, nonce, igpt_session) = (1, 2, 3, 4);", Well),
+            ("println!(\"{}\", payload + line + nonce + igpt_session + here);", Prints("11\n")),
+            ("let error = 5;\neprintln!(\"{}\", error);", Notes("5\n")),
+            ("let text = concat!(stringify!(igpt_session), stringify!(a + b));\nprintln!(\"{text}\");", Prints("igpt_sessiona + b\n")),
+        ],
+    ),
+    (
+        "hints",
+        &[
+            ("let f = |x: i32| x + 1;", Line("Error", "is a closure", "`fn f(x: i32) -> … { x + 1 }`")),
+            ("fn f(x: i32) -> i32 { x + 1 }\nprintln!(\"{}\", f(1));", Prints("2\n")),
+            ("let v = vec![1, 2, 3];", Well),
+            ("let s = &v[1..];", Line("CompileError", "non-static lifetime", "`let s = v[1..].to_owned();`")),
+            ("let s = v[1..].to_owned();", Well),
+            (
+                "thread_local! { static COUNT: std::cell::Cell<u8> = const { std::cell::Cell::new(1) }; }",
+                Line("CompileError", "", "inside a module"),
+            ),
+            (
+                "mod state { thread_local! { pub static COUNT: std::cell::Cell<u8> = const { std::cell::Cell::new(1) }; } }\nuse state::*;",
+                Well,
+            ),
+            ("println!(\"{}\", COUNT.get());", Prints("1\n")),
+        ],
+    ),
+    ("large_values", &[("\"x\".repeat(3_000_000)", Well), ("\"x\".repeat(30)", Well)]),
+    (
+        "macros",
+        &[
+            ("macro_rules! twice { ($x:expr) => { 2 * $x } }", Well),
+            ("fn g() -> i32 { twice!(4) }", Well),
+            ("fn h() -> i32 { twice!(g()) }\nprintln!(\"{}\", h());", Prints("16\n")),
+            ("macro_rules! twice { ($x:expr) => { 3 * $x } }\nprintln!(\"{}\", h());", Prints("36\n")),
+        ],
+    ),
+];

@@ -23,6 +23,20 @@ pub fn parent_and_group(process: i32) -> Option<(i32, i32)> {
     Some((fields.next()?.ok()?, fields.next()?.ok()?))
 }
 
+/// A process's state, as `Z` for one that has ended and is not waited for; none if it is gone.
+pub fn state(process: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// The processor time that a process has used, in ticks of the system; 0 if it is gone.
+pub fn ticks(process: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // pid (name) state, then ten fields, then time as a user and in the kernel.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
 /// The words of a process's command line.
 pub fn command_line(process: i32) -> Vec<Vec<u8>> {
     let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
@@ -44,5 +58,10 @@ mod tests {
         let program = std::env::args().next().unwrap();
         assert_eq!(command_line(own)[0], program.as_bytes());
         assert!(!processor().is_empty());
+        assert!(state(own).is_some() && state(i32::MAX).is_none());
+        let before = ticks(own);
+        while ticks(own) == before {
+            std::hint::black_box((0..100_000).sum::<u64>());
+        }
     }
 }

@@ -122,8 +122,16 @@ class Kernel:
         options.setdefault("allow_stdin", False)
         cell = Cell()
         pump = self.pumps.get(client) or self.pumps.setdefault(client, Pump(client))
+        identity = options.pop("cell_id", None)
         with pump.lock:
-            cell.id = client.execute(code, **options)
+            if identity is None:
+                cell.id = client.execute(code, **options)
+            else:
+                # As JupyterLab does; the client's own call knows no metadata.
+                content = dict(code=code, silent=False, store_history=True, user_expressions={}, stop_on_error=True)
+                message = client.session.msg("execute_request", {**content, **options}, metadata={"cellId": identity})
+                client.shell_channel.send(message)
+                cell.id = message["header"]["msg_id"]
             pump.cells[cell.id] = cell
         return cell
 
@@ -449,6 +457,105 @@ def an_interrupt_while_the_kernel_wakes_ends_what_waits():
     kernel.end()
 
 
+# ---- Cells that are edited
+
+
+@check
+def a_cell_owns_what_it_defines():
+    kernel = shared()
+
+    def ran(cell, code, note=""):
+        seen = kernel.run(code, cell_id=cell)
+        assert seen.status == "ok", (code, seen.error)
+        assert note in seen.text("stderr"), (code, seen.text("stderr"))
+        return seen.text()
+
+    ran("type", "struct Edited { side: u32 }")
+    ran("methods", "impl Edited { fn area(&self) -> u32 { self.side } }")
+    ran("object", "let edited = Edited { side: 3 };")
+    assert ran("use", 'println!("{}", edited.area());') == "3\n"
+    # Another body, and another type.
+    ran("methods", "impl Edited { fn area(&self) -> f64 { f64::from(self.side).powi(2) } }")
+    assert ran("use", 'let area = edited.area();\nprintln!("{area:.1}");') == "9.0\n"
+    ran("methods", "impl Edited { fn rim(&self) -> u32 { 4 * self.side } }", "`Edited::area`")
+    assert ran("use", 'println!("{}", edited.rim());') == "12\n"
+    gone = kernel.run("edited.area()", cell_id="use")
+    assert gone.status == "error" and "area" in gone.error, gone.error
+    # A trait, in the cell before and after.
+    ran("trait", "trait Named { fn name(&self) -> String; }")
+    ran("named", 'impl Named for Edited { fn name(&self) -> String { "one".into() } }')
+    ran("named", 'impl Named for Edited { fn name(&self) -> String { "two".into() } }')
+    assert ran("use", 'println!("{}", edited.name());') == "two\n"
+    # A function that is not defined any more is gone, unless another cell needs it; a cell that fails loses nothing.
+    ran("functions", "fn one() -> u8 { 1 }\nfn two() -> u8 { 2 }")
+    ran("other", "fn three() -> u8 { one() + 2 }")
+    assert kernel.run("fn one() -> u8 { 1 }\nlet wrong: u8 = 1.5;", cell_id="functions").status == "error"
+    assert ran("use", 'println!("{}", one() + two());') == "3\n"
+    ran("functions", "fn one() -> u8 { 10 }", "`two`")
+    assert ran("use", 'println!("{}", three());') == "12\n"
+    assert kernel.run("two()", cell_id="use").status == "error"
+    ran("functions", "// nothing", "other cells use it")
+    assert ran("use", 'println!("{}", three());') == "12\n"
+    # Without an id, what is defined anew is replaced, and nothing else.
+    assert kernel.run('impl Named for Edited { fn name(&self) -> String { "three".into() } }').status == "ok"
+    assert ran("use", 'println!("{}", edited.name());') == "three\n"
+    still_there(kernel)
+
+
+# ---- What does not answer
+
+
+@check
+def what_a_cell_has_started_ends_with_it():
+    kernel = shared()
+    with tempfile.TemporaryDirectory() as folder:
+        for end, signal in (("std::process::abort();", "signal: 6"), ("std::process::exit(3);", "exit status: 3")):
+            begun = time.perf_counter()
+            cell = kernel.run(
+                'let child = std::process::Command::new("setsid").args(["sleep", "40"]).spawn()?;\n'
+                f'std::fs::write("{folder}/pid", child.id().to_string())?;\n{end}'
+            )
+            assert cell.status == "error" and signal in cell.error, cell.error
+            assert time.perf_counter() - begun < 15
+            pid = int(open(folder + "/pid").read())
+            assert gone(pid), f"{pid} lives on"
+            kernel.run("let kept = 42;")
+    # A program that a cell waits for is interrupted as in a terminal.
+    cell = kernel.start('let status = std::process::Command::new("sleep").arg("40").status()?;\nprintln!("{status}");')
+    time.sleep(2.5)
+    kernel.interrupt()
+    kernel.wait(cell, 12)
+    assert cell.text().startswith("signal: 2"), (cell.text(), cell.error)
+    still_there(kernel)
+
+
+def gone(pid):
+    end = time.perf_counter() + 5
+    while time.perf_counter() < end:
+        try:
+            if open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] in "ZX":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@check
+def an_engine_that_is_silent_is_replaced():
+    kernel = Kernel()
+    cell = kernel.run('println!("{}", std::os::unix::process::parent_id());')
+    os.kill(int(cell.text()), 19)
+    cell = kernel.run("1 + 1", timeout=60)
+    assert "EngineDied" in cell.error and "does not answer" in cell.error, cell.error
+    assert kernel.run("1 + 1").value == "2"
+    # A cell that closes its own stdout cannot be judged, and is not waited for.
+    closed = kernel.run('unsafe extern "C" { fn close(fd: i32) -> i32; }\nunsafe { close(1) };', timeout=60)
+    assert closed.status == "error", closed.status
+    assert kernel.run("1 + 1", timeout=90).value == "2"
+    kernel.end()
+
+
 # ---- Questions
 
 
@@ -470,7 +577,7 @@ def what_evcxr_never_answers_is_answered():
     assert kernel.ask("comm_info_request")["comms"] == {}
     assert kernel.ask("is_complete_request", code="fn f() {")["status"] == "incomplete"
     variables = kernel.run(":vars").value
-    assert "a: i32" in variables and "igpt_session" not in variables, variables
+    assert "a: i32" in variables and "__igpt" not in variables, variables
     assert ":dep" in kernel.run(":help").value
     used_up = kernel.run("let list = vec![1];") and kernel.run("drop(list);")
     assert "used up `list`" in used_up.text("stderr"), used_up.text("stderr")

@@ -1,7 +1,8 @@
 //! The cargo of notebooks. Both evcxr and rust-analyzer call cargo, and both ask it for more than a notebook needs:
 //!
 //! * [`metadata`]: rust-analyzer loads every crate that `cargo metadata` names, at the start of each notebook;
-//! * [`build`]: for each cell evcxr has cargo look at all crates of the graph, to find that none has changed.
+//! * [`build`]: for each cell evcxr has cargo look at all crates of the graph, to find that none has changed;
+//! * [`instrument`]: and the code that it generates for the cell does not tell how the cell ended.
 //!
 //! The engine gets a `CARGO_HOME` of ours, whose folders are links to the real one's, and whose `bin/cargo` is this
 //! program. rust-analyzer takes `$CARGO_HOME/bin/cargo`; evcxr takes what `rustup which cargo` says, or the first cargo
@@ -9,6 +10,7 @@
 //! passed on to the real programs.
 
 pub mod build;
+pub mod instrument;
 mod metadata;
 
 use std::{
@@ -126,6 +128,9 @@ pub fn cargo(arguments: &[OsString]) -> Result<ExitCode> {
     let cargo = real_cargo();
     if build::is_of_a_cell(arguments) {
         return build::build(&cargo, arguments);
+    }
+    if build::is_check_of_a_cell(arguments) {
+        return build::check(&cargo, arguments);
     }
     let mut command = Command::new(cargo);
     command.args(arguments);

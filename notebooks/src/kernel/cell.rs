@@ -1,8 +1,8 @@
 //! One cell at the engine: what of the engine's messages is for the person, and how the cell ended.
 //!
 //! The engine calls a cell that panicked or returned early a success. The cell's own process says what happened
-//! (`kernel-lib/src/notebook.rs`): the verdict comes as a value of the cell, on the same ordered path as its result,
-//! and marks say when its output is complete.
+//! (`kernel-lib/src/notebook.rs`): its end mark, which bears the cell's nonce, holds the verdict and says that its output
+//! is complete. A user's cell whose end mark does not come has not ended well, whatever the engine says.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,13 @@ use super::{engine::Event, wire::Message};
 const MARK: char = '\u{1}';
 /// What stands before text that the filter passes on, as JSON.
 pub const MARK_TEXT: &str = "\u{1}igpt:text ";
-const FAILURE: &str = "application/vnd.igpt.failure+json";
+/// A line by which the filter says that one of evcxr's notices of a failure follows.
+pub const MARK_NOTICE: &str = "\u{1}igpt:notice";
 
 /// How a cell's process says that it failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Failure {
-    /// `panic` or `early-return`.
+    /// `panic`, `early-return` (through `?`) or `return`.
     pub kind: String,
     /// The error's short type name, or `panic`.
     pub ename: String,
@@ -34,7 +35,7 @@ pub struct Failure {
     pub column: u32,
     /// Cells' code on the stack: library and offset of the return address.
     pub frames: Vec<(String, u64)>,
-    /// Frames up to this line of the generated code are not the person's.
+    /// Frames up to this line of the generated code are not the user's.
     pub skip_line: u32,
     /// Number of the panic.
     pub panic: u64,
@@ -51,6 +52,8 @@ pub enum Ending {
     Engine(Vec<Refusal>),
     /// The process that ran it ended.
     Died(String),
+    /// The engine calls it a success, but the cell's own word of that did not come.
+    Unseen,
 }
 
 /// One of the errors with which the engine refuses a cell.
@@ -96,6 +99,13 @@ pub enum Output {
         /// By MIME type.
         data: Value,
     },
+    /// Text of an earlier cell's thread, which came before this cell began.
+    Late {
+        /// `stdout` or `stderr`.
+        name: String,
+        /// Any text.
+        text: String,
+    },
     /// The cell removes what it has shown and printed so far.
     Clear,
     /// A panic that somebody caught, or that ended a thread; the standard library tells of it on stderr.
@@ -111,17 +121,20 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Cell {
     id: String,
-    /// Whether its code runs, so that marks are to be expected. A cell of nothing but items only compiles.
+    /// By which its marks are known; none for the kernel's own code, which has no marks.
+    nonce: Option<String>,
+    /// Whether it has Rust code, so that marks are to be expected.
     runs: bool,
-    /// Whether marks count at all.
-    marked: bool,
-    started: bool,
+    /// stdout, stderr.
+    started: [bool; 2],
     /// The cell answered an interrupt and is about to end.
     stopping: bool,
     /// The process that runs cells, if it began with this cell.
     process: Option<i32>,
     /// stdout, stderr.
     complete: [bool; 2],
+    /// evcxr has told of a failure, too.
+    notice: bool,
     /// Panics that may turn out to be what ended the cell.
     panics: Vec<Panic>,
     failure: Option<Failure>,
@@ -138,21 +151,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_millis(150);
 
 impl Cell {
-    /// A person's cell with the code `code`, which is the engine's request `id`.
-    pub fn new(id: &str, code: &str) -> Self {
-        Self { runs: runs(code), marked: true, ..Self::unmarked(id) }
+    /// A user's cell with the code `code`, which is the engine's request `id` and has this nonce.
+    pub fn new(id: &str, nonce: &str, code: &str) -> Self {
+        Self { runs: has_rust(code), nonce: Some(nonce.into()), ..Self::unmarked(id) }
     }
 
-    /// A cell that ends without marks: it starts the session, or it comes before.
+    /// Code of the kernel's own: it starts the session, or is a command.
     pub fn unmarked(id: &str) -> Self {
         Self {
             id: id.into(),
+            nonce: None,
             runs: false,
-            marked: false,
-            started: false,
+            started: [false; 2],
             stopping: false,
             process: None,
             complete: [false; 2],
+            notice: false,
             panics: Vec::new(),
             failure: None,
             values: Vec::new(),
@@ -185,13 +199,7 @@ impl Cell {
             "stream" => return self.hear_text(&text("name"), &text("text")),
             "execute_result" | "display_data" => {
                 let mut data = content["data"].clone();
-                if let Some(failure) = data.as_object_mut().and_then(|data| data.shift_remove(FAILURE)) {
-                    self.failure = Some(serde_json::from_value(failure).unwrap_or_else(|_| Failure {
-                        ename: "Error".into(),
-                        evalue: "the cell failed".into(),
-                        ..Failure::default()
-                    }));
-                }
+                cut(&mut data);
                 if data.as_object().is_some_and(|data| !data.is_empty()) {
                     let metadata = content.get("metadata").cloned().unwrap_or_else(|| json!({}));
                     self.values.push(Output::Value { data, metadata });
@@ -210,26 +218,32 @@ impl Cell {
 
     /// A line of a stream, from which the marks are taken out.
     fn hear_text(&mut self, name: &str, text: &str) -> Vec<Output> {
-        let stream = |text: &str| match text {
-            "" => Vec::new(),
-            text => vec![Output::Stream { name: name.to_owned(), text: text.to_owned() }],
+        let stream = usize::from(name == "stderr");
+        let late = self.nonce.is_some() && !self.started[stream];
+        let shown = |text: &str| match (text, late) {
+            ("", _) => Vec::new(),
+            (text, false) => vec![Output::Stream { name: name.to_owned(), text: text.to_owned() }],
+            (text, true) => vec![Output::Late { name: name.to_owned(), text: text.to_owned() }],
         };
-        // evcxr swallows this line itself when it ends a value; `igpt::notebook` sends one more to be sure.
-        if text == "EVCXR_END_CONTENT\n" {
-            return Vec::new();
-        }
         if let Some(json) = text.strip_prefix(MARK_TEXT) {
-            return serde_json::from_str::<String>(json).map_or_else(|_| stream(text), |text| stream(&text));
+            return serde_json::from_str::<String>(json).map_or_else(|_| shown(text), |text| shown(&text));
         }
         let Some((before, mark)) = text.split_once(MARK).filter(|(_, mark)| mark.starts_with("igpt:")) else {
-            return stream(text);
+            return shown(text);
         };
         // Before the mark: a line that was left open.
-        let mut outputs = stream(before);
+        let mut outputs = shown(before);
         let mark = mark.trim_start_matches("igpt:").trim_end_matches('\n');
         match mark.split_once(' ').unwrap_or((mark, "")) {
-            ("start", _) => self.started = self.marked,
-            ("end", _) => self.complete[usize::from(name == "stderr")] = true,
+            ("start", nonce) => self.started[stream] |= Some(nonce.trim()) == self.nonce.as_deref(),
+            ("end", verdict) => {
+                let (nonce, json) = verdict.split_once(' ').unwrap_or((verdict, ""));
+                if Some(nonce) == self.nonce.as_deref() {
+                    self.complete[stream] = true;
+                    self.failure = self.failure.take().or_else(|| failure(json.trim()));
+                }
+            }
+            ("notice", _) => self.notice |= self.started[0],
             ("session", process) => self.process = process.parse().ok(),
             ("stopping", _) => self.stopping = true,
             ("show", json) => {
@@ -244,7 +258,10 @@ impl Cell {
             ("clear", _) => outputs.push(Output::Clear),
             ("panic", json) => {
                 if let Ok(panic) = serde_json::from_str::<Panic>(json) {
-                    self.panics.push(panic);
+                    match late {
+                        true => outputs.push(Output::Late { name: name.to_owned(), text: panic.to_string() }),
+                        false => self.panics.push(panic),
+                    }
                 }
             }
             _ => {}
@@ -252,12 +269,12 @@ impl Cell {
         outputs
     }
 
-    /// Whether the person's code has begun to run: before, the cell is compiled.
+    /// Whether the user's code has begun to run: before, the cell is compiled.
     pub fn has_begun(&self) -> bool {
-        self.started
+        self.started[0]
     }
 
-    /// Whether the person's code is through, and only the engine has something to do.
+    /// Whether the user's code is through, and only the engine has something to do.
     pub fn has_ended(&self) -> bool {
         self.complete == [true; 2]
     }
@@ -288,7 +305,7 @@ impl Cell {
         let wait = match self.died() {
             Some(_) => LAST_WORDS,
             None if !self.errors.is_empty() => Duration::ZERO,
-            None if !(self.runs || self.started) || self.complete == [true; 2] => Duration::ZERO,
+            None if !(self.runs || self.started[0]) || self.complete == [true; 2] => Duration::ZERO,
             None => PATIENCE,
         };
         Some(self.last_heard + wait)
@@ -324,11 +341,52 @@ impl Cell {
             let how = how.trim_start_matches("Subprocess terminated with ").trim_start_matches("status: ");
             return Ending::Died(how.trim().to_owned());
         }
-        match self.errors.is_empty() {
-            true => Ending::Ok,
-            false => Ending::Engine(self.errors.clone()),
+        if !self.errors.is_empty() {
+            return Ending::Engine(self.errors.clone());
+        }
+        let expected = self.nonce.is_some() && (self.runs || self.started[0]);
+        if self.notice || (expected && !self.complete[0]) { Ending::Unseen } else { Ending::Ok }
+    }
+}
+
+/// The failure in an end mark, if there is one. What cannot be read is one, too.
+fn failure(json: &str) -> Option<Failure> {
+    let unread = |_| Failure { ename: "Error".into(), evalue: "the cell failed".into(), ..Failure::default() };
+    (!json.is_empty()).then(|| serde_json::from_str(json).unwrap_or_else(unread))
+}
+
+/// Text of a value is kept up to here, and this much of its end; other values are kept whole up to a larger size.
+const LARGEST_TEXT: usize = 1 << 20;
+const TAIL: usize = 16 << 10;
+const LARGEST_VALUE: usize = 16 << 20;
+
+/// Cuts a value that is too large for a notebook, with a notice.
+fn cut(data: &mut Value) {
+    let mut too_large = None;
+    for (kind, value) in data.as_object_mut().into_iter().flatten() {
+        let Value::String(text) = value else { continue };
+        if kind == "text/plain" && text.len() > LARGEST_TEXT {
+            let end = floor(text, LARGEST_TEXT);
+            let last = floor(text, text.len() - TAIL);
+            let megabytes = (last - end) as f64 / 1e6;
+            *text = format!("{}\n[{megabytes:.1} MB are left out here]\n{}", &text[..end], &text[last..]);
+        } else if kind != "text/plain" && text.len() > LARGEST_VALUE {
+            too_large = Some(format!("[{kind} of {:.0} MB: too large for a notebook, left out]", text.len() as f64 / 1e6));
+            text.clear();
         }
     }
+    if let (Some(notice), Some(data)) = (too_large, data.as_object_mut()) {
+        data.retain(|kind, value| kind == "text/plain" || value != "");
+        data.entry("text/plain").or_insert_with(|| notice.clone().into());
+        if data.len() == 1 {
+            data.insert("text/plain".into(), notice.into());
+        }
+    }
+}
+
+/// The largest place at or before `at` where no character is cut.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// What the library's `show::display` sends.
@@ -347,22 +405,64 @@ struct Panic {
     failure: Failure,
 }
 
-/// The names of evcxr's commands with which the code begins: `:dep`, `:clear`.
+impl std::fmt::Display for Panic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "thread '{}' panicked:\n{}", self.thread, self.failure.evalue)
+    }
+}
+
+/// A line of a cell as evcxr reads it, before the first line of Rust code.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    /// One of evcxr's own commands, by its name: `:dep`.
+    Command(&'a str),
+    /// A line for the shell.
+    Shell,
+    /// Blank, or a comment.
+    Nothing,
+    /// Rust, as is all that follows.
+    Rust,
+}
+
+fn line_of(line: &str) -> Line<'_> {
+    let name = line.trim_start_matches(' ').split(' ').next().unwrap_or_default();
+    match line {
+        _ if line.starts_with('!') => Line::Shell,
+        _ if name.starts_with(':') => Line::Command(name),
+        _ if line.starts_with("//") || line.trim().is_empty() => Line::Nothing,
+        _ => Line::Rust,
+    }
+}
+
+/// The lines before the first one of Rust code.
+fn head(code: &str) -> impl Iterator<Item = Line<'_>> {
+    code.lines().map(line_of).take_while(|line| *line != Line::Rust)
+}
+
+/// The names of evcxr's commands in the code, wherever evcxr takes them: `:dep`, `:clear`.
 pub fn commands(code: &str) -> impl Iterator<Item = &str> {
-    let lines = code.lines().map(str::trim_start).filter(|line| !line.is_empty());
-    lines.take_while(|line| is_command(line)).filter_map(|line| line.split_whitespace().next())
+    head(code).filter_map(|line| if let Line::Command(name) = line { Some(name) } else { None })
 }
 
-/// evcxr's own command, or one of the shell.
-fn is_command(line: &str) -> bool {
-    line.trim_start().starts_with([':', '!'])
+/// The code in two parts, if evcxr forgets everything in it: the lines up to its last `:clear`, and the rest, on the same
+/// lines as before.
+pub fn split_at_clear(code: &str) -> Option<(String, String)> {
+    let last = head(code).enumerate().filter(|(_, line)| *line == Line::Command(":clear")).last()?.0;
+    let lines: Vec<&str> = code.split_inclusive('\n').collect();
+    let (first, rest) = lines.split_at(last + 1);
+    Some((first.concat(), "\n".repeat(last + 1) + &rest.concat()))
 }
 
-/// Whether something of the code is executed: more than commands and items.
-fn runs(code: &str) -> bool {
-    let rust: String = code.split_inclusive('\n').filter(|line| !is_command(line)).collect();
-    let items_only = |file: syn::File| file.items.iter().all(|item| !matches!(item, syn::Item::Macro(_)));
-    !syn::parse_file(&rust).is_ok_and(items_only)
+/// Where the Rust code begins: the number of lines before it, and its first byte. None if there is no Rust code.
+pub fn start_of_rust(code: &str) -> Option<(usize, usize)> {
+    let lines = head(code).count();
+    let before: usize = code.split_inclusive('\n').take(lines).map(str::len).sum();
+    (before < code.len()).then_some((lines, before))
+}
+
+/// Whether there is Rust code, which evcxr compiles and runs.
+pub fn has_rust(code: &str) -> bool {
+    start_of_rust(code).is_some()
 }
 
 #[cfg(test)]
@@ -370,6 +470,8 @@ mod tests {
     use super::*;
 
     const ID: &str = "request";
+    const START: &str = "\u{1}igpt:start n1\n";
+    const END: &str = "\u{1}igpt:end n1 \n";
 
     fn iopub(kind: &str, content: Value) -> Event {
         Event::Iopub(Message::new("engine", kind, &json!({"msg_id": ID}), content))
@@ -395,19 +497,47 @@ mod tests {
         events.iter().flat_map(|event| cell.hear(event)).collect()
     }
 
+    fn new(code: &str) -> Cell {
+        Cell::new(ID, "n1", code)
+    }
+
+    fn begun(code: &str) -> Cell {
+        let mut cell = new(code);
+        hear(&mut cell, &[line("stdout", START), line("stderr", START)]);
+        cell
+    }
+
     #[test]
     fn a_cell_is_over_only_when_its_output_is_complete() {
-        let mut cell = Cell::new(ID, "print!(\"a\")");
-        let seen = hear(
-            &mut cell,
-            &[line("stdout", "\u{1}igpt:start\n"), reply(), idle(), line("stdout", "a\u{1}igpt:end\n")],
-        );
+        let mut cell = begun("print!(\"a\")");
+        let seen = hear(&mut cell, &[reply(), idle(), line("stdout", "a\u{1}igpt:end n1 \n")]);
         assert_eq!(seen, [stream("stdout", "a")]);
         assert!(!cell.is_over(Instant::now()), "stderr may still come");
-        let seen = hear(&mut cell, &[line("stderr", "late\n"), line("stderr", "\u{1}igpt:end\n")]);
+        let seen = hear(&mut cell, &[line("stderr", "late\n"), line("stderr", END)]);
         assert_eq!(seen, [stream("stderr", "late\n")]);
         assert!(cell.is_over(Instant::now()));
         assert_eq!(cell.ending(), Ending::Ok);
+    }
+
+    #[test]
+    fn a_success_that_the_cell_does_not_confirm_is_none() {
+        let mut silent = begun("f()");
+        hear(&mut silent, &[reply(), idle()]);
+        assert!(!silent.is_over(Instant::now()) && silent.is_over(Instant::now() + PATIENCE));
+        assert_eq!(silent.ending(), Ending::Unseen);
+        // Another cell's mark is none, nor is one without a nonce.
+        hear(&mut silent, &[line("stdout", "\u{1}igpt:end n2 \n"), line("stdout", "\u{1}igpt:end\n")]);
+        assert_eq!(silent.ending(), Ending::Unseen);
+        hear(&mut silent, &[line("stdout", END)]);
+        assert_eq!(silent.ending(), Ending::Ok);
+        // evcxr has seen a failure of which the cell says nothing.
+        hear(&mut silent, &[line("stdout", "\u{1}igpt:notice\n")]);
+        assert_eq!(silent.ending(), Ending::Unseen);
+        // Commands alone have no marks.
+        let mut command = new("// why\n:vars");
+        hear(&mut command, &[reply(), idle()]);
+        assert!(command.is_over(Instant::now()));
+        assert_eq!(command.ending(), Ending::Ok);
     }
 
     #[test]
@@ -418,37 +548,75 @@ mod tests {
             let report = json!({"thread": "main", "failure": failure});
             (
                 line("stderr", &format!("\u{1}igpt:panic {report}\n")),
-                iopub("execute_result", json!({"data": {FAILURE: failure}})),
+                line("stdout", &format!("\u{1}igpt:end n1 {failure}\n")),
             )
         };
-        let mut caught = Cell::new(ID, "f()");
-        hear(&mut caught, &[panic(1).0, reply(), idle()]);
+        let mut caught = begun("f()");
+        hear(&mut caught, &[panic(1).0, line("stdout", END), reply(), idle()]);
         assert!(matches!(&caught.last_outputs()[..], [Output::CaughtPanic { .. }]));
         assert_eq!(caught.ending(), Ending::Ok);
 
-        let mut fatal = Cell::new(ID, "f()");
+        let mut fatal = begun("f()");
         hear(&mut fatal, &[panic(1).0, panic(2).0, panic(2).1, reply(), idle()]);
         let first = fatal.last_outputs();
         assert!(matches!(&first[..], [Output::CaughtPanic { failure: Failure { panic: 1, .. }, .. }]));
         assert!(matches!(fatal.ending(), Ending::Failed(Failure { panic: 2, .. })));
+
+        let mut unread = begun("f()");
+        hear(&mut unread, &[line("stdout", "\u{1}igpt:end n1 {\n"), reply(), idle()]);
+        assert!(matches!(unread.ending(), Ending::Failed(_)));
     }
 
     #[test]
-    fn a_persons_words_are_left_alone() {
-        let mut cell = Cell::new(ID, "f()");
-        let seen = hear(&mut cell, &[line("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n")]);
+    fn what_a_thread_says_after_its_cell_is_late() {
+        let mut cell = new("f()");
+        let late = |name: &str, text: &str| Output::Late { name: name.into(), text: text.into() };
+        let panic = json!({"thread": "worker", "failure": {"kind": "panic", "ename": "panic", "evalue": "no", "file": "",
+            "line": 0, "column": 0, "frames": [], "skip_line": 0, "panic": 1}});
+        let seen = hear(
+            &mut cell,
+            &[
+                line("stdout", "\u{1}igpt:text \"old\\n\"\n"),
+                line("stderr", &format!("\u{1}igpt:panic {panic}\n")),
+                line("stdout", START),
+                line("stdout", "new\n"),
+            ],
+        );
+        let told = late("stderr", "thread 'worker' panicked:\nno\n");
+        assert_eq!(seen, [late("stdout", "old\n"), told, stream("stdout", "new\n")]);
+    }
+
+    #[test]
+    fn a_users_words_are_left_alone() {
+        let mut cell = begun("f()");
+        let seen = hear(&mut cell, &[line("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n"), line("stdout", END)]);
         assert_eq!(seen, [stream("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n")]);
         assert_eq!(cell.ending(), Ending::Ok);
+    }
+
+    #[test]
+    fn large_values_are_cut() {
+        let mut data = json!({"text/plain": "ä".repeat(LARGEST_TEXT), "text/html": "<b>"});
+        cut(&mut data);
+        let text = data["text/plain"].as_str().unwrap();
+        assert!(text.len() < LARGEST_TEXT + 2 * TAIL && text.contains("[1.0 MB are left out here]"));
+        let mut data = json!({"text/html": "x".repeat(LARGEST_VALUE + 1)});
+        cut(&mut data);
+        assert_eq!(data, json!({"text/plain": "[text/html of 17 MB: too large for a notebook, left out]"}));
+        let small = json!({"text/html": "x", "text/plain": "y"});
+        let mut data = small.clone();
+        cut(&mut data);
+        assert_eq!(data, small);
     }
 
     #[test]
     fn a_death_and_compile_errors_are_told_apart() {
         let error =
             |evalue: &str| iopub("error", json!({"ename": "Error", "evalue": evalue, "traceback": [evalue]}));
-        let mut died = Cell::new(ID, "f()");
+        let mut died = new("f()");
         hear(&mut died, &[error("Subprocess terminated with status: signal: 6 (SIGABRT)"), reply(), idle()]);
         assert_eq!(died.ending(), Ending::Died("signal: 6 (SIGABRT)".into()));
-        let mut wrong = Cell::new(ID, "f()");
+        let mut wrong = new("f()");
         hear(&mut wrong, &[error("first"), error("second"), reply(), idle()]);
         assert!(wrong.is_over(Instant::now()));
         let refusal = |text: &str| Refusal { evalue: text.into(), lines: vec![text.into()] };
@@ -456,34 +624,40 @@ mod tests {
     }
 
     #[test]
-    fn commands_stand_at_the_beginning() {
+    fn commands_are_where_evcxr_takes_them() {
         let found = |code| commands(code).collect::<Vec<_>>();
         assert_eq!(found("  :clear all\n\n:dep x\nlet a = 1;\n:restart"), [":clear", ":dep"]);
+        assert_eq!(found("// fresh\n!ls\n:clear\npanic!()"), [":clear"]);
         assert_eq!(found("let a = \"\n:clear\n\";"), [""; 0]);
+        assert_eq!(found("  // indented, so Rust\n:clear"), [""; 0]);
+        assert_eq!(found("\t:clear"), [""; 0]);
+    }
+
+    #[test]
+    fn what_follows_a_clear_is_a_part_of_its_own() {
+        let split = |code| split_at_clear(code).map(|(first, rest)| format!("{first}|{rest}"));
+        assert_eq!(split(":clear\npanic!()").as_deref(), Some(":clear\n|\npanic!()"));
+        assert_eq!(split("// a\n :clear x\n:dep b\nf()").as_deref(), Some("// a\n :clear x\n|\n\n:dep b\nf()"));
+        assert_eq!(split(":vars\nlet a = 1;\n:clear"), None);
+        assert_eq!(split(":clear_cache"), None);
     }
 
     #[test]
     fn a_death_may_leave_words_behind() {
-        let mut cell = Cell::new(ID, "f()");
+        let mut cell = new("f()");
         let evalue = "last words\nSubprocess terminated with status: signal: 9 (SIGKILL)";
         hear(&mut cell, &[iopub("error", json!({"evalue": evalue, "traceback": [evalue]})), reply(), idle()]);
         assert_eq!(cell.ending(), Ending::Died("signal: 9 (SIGKILL)".into()));
     }
 
     #[test]
-    fn cells_that_only_compile_are_known() {
-        for code in [
-            "",
-            "fn f() {}",
-            ":dep x\nuse a::b;\n// c",
-            "!ls",
-            "struct A;\nimpl A { fn x() {} }",
-            "//! doc\nfn f() {}",
-        ] {
-            assert!(!runs(code), "{code:?}");
+    fn rust_is_told_from_commands() {
+        for code in ["", ":vars", "!ls", "// c\n\n:dep x"] {
+            assert!(!has_rust(code), "{code:?}");
         }
-        for code in ["1", "let a = 1;", "println!(\"\");", "fn f() {}\nf()", "thread_local! { }", "let"] {
-            assert!(runs(code), "{code:?}");
+        for code in ["1", "fn f() {}", ":dep x\nuse a::b;", "/* */", " // c", "let"] {
+            assert!(has_rust(code), "{code:?}");
         }
+        assert_eq!(start_of_rust("// a\n\nlet b = 1;"), Some((2, 6)));
     }
 }

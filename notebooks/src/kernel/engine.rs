@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -21,10 +21,13 @@ use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSoc
 
 use super::{
     cargo,
+    cargo::instrument::Order,
     cell::{Cell, Ending, Refusal},
+    processes::{self, Below},
+    traceback::short_path,
     wire::{Message, Signer},
 };
-use crate::{environment, host, slot::Slot};
+use crate::{environment, slot::Slot};
 
 /// What the engine says.
 #[derive(Debug)]
@@ -33,30 +36,28 @@ pub enum Event {
     Shell(Message),
     /// An output or a state.
     Iopub(Message),
-    /// A question to the person.
+    /// A question to the user.
     Stdin(Message),
     /// A reply on the control channel, which says nothing.
     Control,
+    /// It will never answer again, for this reason, though its process lives.
+    Stuck(String),
     /// Its process ended; says how.
     Exited(String),
 }
 
-/// Makes the cells truthful and wakes rust-analyzer. Run before the person's first cell.
+/// Brings the library and wakes rust-analyzer. Run before the user's first cell.
 ///
-/// The three macros are imported by name because only a name shadows the standard library's; the line with `?`
-/// turns evcxr's support for `?` on once and for all, and the variable makes each cell mark its start and its end.
+/// The line with `?` turns evcxr's support for `?` on once and for all, and the variable makes rust-analyzer look at types.
 fn prelude(library: &Path) -> String {
     format!(
-        ":dep igpt = {{ path = {:?} }}\n\
-         use igpt::prelude::*;\n\
-         use igpt::notebook::{{println, eprintln, stringify}};\n\
-         Ok::<(), std::fmt::Error>(())?;\n{SESSION}",
+        ":dep igpt = {{ path = {:?} }}\nuse igpt::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n{SESSION}",
         library.to_string_lossy()
     )
 }
 
 /// Starts the session again after its process died: items and imports survived, variables did not.
-const SESSION: &str = "let igpt_session = igpt::notebook::Session::start();";
+const SESSION: &str = "let __igpt_session = igpt::notebook::Session::start();";
 
 /// A running engine. Dropping it ends it with everything that it started.
 #[derive(Debug)]
@@ -137,12 +138,15 @@ impl Engine {
         cargo::prepare(&mut command)?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut guard = Command::from(command);
-        guard.stdin(Stdio::piped()).stdout(Stdio::piped());
+        guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut guard = guard.spawn().context("cannot start the engine's guard")?;
         let group = guard.id().and_then(|id| i32::try_from(id).ok());
         let (lifeline, news) = (guard.stdin.take(), guard.stdout.take());
         let (Some(lifeline), Some(news)) = (lifeline, news) else { bail!("the guard has no pipes") };
         let (sender, events) = mpsc::unbounded_channel();
+        if let Some(log) = guard.stderr.take() {
+            tokio::spawn(read_log(log, sender.clone()));
+        }
         let (exit_sender, exited) = (sender.clone(), tokio::sync::watch::channel(false));
         tokio::spawn(async move {
             let mut how = String::new();
@@ -203,7 +207,7 @@ impl Engine {
                     Ok(Event::Shell(_)) => replied = true,
                     Ok(Event::Iopub(_)) => heard = true,
                     Ok(Event::Stdin(_) | Event::Control) => {}
-                    Ok(Event::Exited(how)) => bail!("the engine ended at its start ({how})"),
+                    Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("the engine ended at its start ({how})"),
                 }
             }
         }
@@ -244,13 +248,14 @@ impl Engine {
     /// Runs code that starts a session, and learns which process runs it.
     async fn run_session(&mut self, code: &str) -> Result<Ending> {
         self.process = None;
-        let (ending, mut cell) = self.run_cell(code).await?;
+        let id = self.execute(code)?;
+        let (ending, mut cell) = self.finish(Cell::unmarked(&id)).await?;
         self.process = cell.process();
         // The process's own word may come after the engine's.
         let end = Instant::now() + WORD;
         while ending == Ending::Ok && self.process.is_none() {
             match timeout(end.saturating_duration_since(Instant::now()), self.next()).await {
-                Ok(Event::Exited(how)) => bail!("the engine ended ({how})"),
+                Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("the engine ended ({how})"),
                 Ok(event) => drop(cell.hear(&event)),
                 Err(_) => break,
             }
@@ -259,18 +264,23 @@ impl Engine {
         Ok(ending)
     }
 
-    /// Runs code of our own, and throws its outputs away.
+    /// Runs code as if it were a user's cell, and throws its outputs away.
     pub async fn run(&mut self, code: &str) -> Result<Ending> {
-        Ok(self.run_cell(code).await?.0)
+        let cell = self.execute_cell(code, code)?;
+        Ok(self.finish(cell).await?.0)
     }
 
-    async fn run_cell(&mut self, code: &str) -> Result<(Ending, Cell)> {
-        let id = self.execute(code);
-        let mut cell = Cell::unmarked(&id);
+    /// Runs commands of evcxr's; returns how they ended, and what they have shown.
+    pub async fn command(&mut self, code: &str) -> Result<(Ending, Cell)> {
+        let id = self.execute(code)?;
+        self.finish(Cell::unmarked(&id)).await
+    }
+
+    async fn finish(&mut self, mut cell: Cell) -> Result<(Ending, Cell)> {
         loop {
             let wait = cell.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             match timeout(wait.unwrap_or(Duration::from_secs(3600)), self.next()).await {
-                Ok(Event::Exited(how)) => bail!("the engine ended ({how})"),
+                Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("the engine ended ({how})"),
                 Ok(event) => drop(cell.hear(&event)),
                 Err(_) => {}
             }
@@ -280,9 +290,31 @@ impl Engine {
         }
     }
 
-    /// Asks for the execution of a cell; returns the request's id.
-    pub fn execute(&self, code: &str) -> String {
-        // Whether a person may be asked is decided by us: the engine would answer a refused question with "".
+    /// Asks for the execution of a user's cell, whose code is sent as `sent`.
+    ///
+    /// # Errors
+    /// If the folder of the cells cannot be written.
+    pub fn execute_cell(&self, code: &str, sent: &str) -> Result<Cell> {
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let folder = self.slot.cell();
+        // A cell that may ask gets evcxr's pipe as its standard input, by which the answers come.
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        let asks = manifest.contains("evcxr_input") || sent.contains("evcxr_input");
+        Order::give(Some(&Order { nonce: nonce.clone(), asks }), &folder)?;
+        Ok(Cell::new(&self.send(sent), &nonce, code))
+    }
+
+    /// Asks for the execution of the kernel's own code, which has no marks; returns the request's id.
+    ///
+    /// # Errors
+    /// If the folder of the cells cannot be written.
+    pub fn execute(&self, code: &str) -> Result<String> {
+        Order::give(None, &self.slot.cell())?;
+        Ok(self.send(code))
+    }
+
+    fn send(&self, code: &str) -> String {
+        // Whether a user may be asked is decided by us: the engine would answer a refused question with "".
         self.ask(
             "execute_request",
             json!({"code": code, "silent": false, "store_history": true, "user_expressions": {},
@@ -304,22 +336,56 @@ impl Engine {
         let _ = self.stdin.send(Message::new(&self.session, "input_reply", &question.header, content));
     }
 
-    /// Asks the process that runs the cells to stop what it does; false if it is not known.
+    /// Asks the process that runs the cells, and what they have started, to stop what they do, as a terminal would; false if
+    /// it is not known.
     pub fn ask_to_stop(&self) -> bool {
-        let process = self.process.and_then(Pid::from_raw);
-        process.is_some_and(|process| kill_process(process, Signal::INT).is_ok())
+        let (Some(process), Some(below)) = (self.process, self.below()) else { return false };
+        processes::signal(below.started_by(process).into_iter().chain([process]), Signal::INT);
+        !below.has_ended(process)
     }
 
     /// Ends the compiler that works on a cell. What runs cells is not touched, and no variable is lost.
     pub fn stop_compiling(&self) {
-        for process in self.guard.map(compilers_of).unwrap_or_default() {
-            let _ = Pid::from_raw(process).map(|process| kill_process(process, Signal::KILL));
+        processes::kill(self.below().map(Below::compilers).unwrap_or_default());
+    }
+
+    /// Kills the process that runs the cells, and what they have started: that holds its outputs open, and the engine would
+    /// wait for it.
+    pub fn kill_cells(&self) {
+        let started = self.process.zip(self.below()).map(|(process, below)| below.started_by(process));
+        let _ = self.control.send(Message::new(&self.session, "interrupt_request", &json!({}), json!({})));
+        processes::kill(started.unwrap_or_default());
+    }
+
+    /// If the process that runs the cells has ended, ends what it has left behind.
+    pub fn end_orphans(&self) {
+        if self.cells_have_ended() {
+            processes::kill(self.below().map(Below::orphans).unwrap_or_default());
         }
     }
 
-    /// Kills the process that runs the cells.
-    pub fn kill_cells(&self) {
-        let _ = self.control.send(Message::new(&self.session, "interrupt_request", &json!({}), json!({})));
+    /// Whether the process that runs the cells is gone.
+    pub fn cells_have_ended(&self) -> bool {
+        self.process.zip(self.below()).is_some_and(|(process, below)| below.has_ended(process))
+    }
+
+    /// Whether a compiler works, or a command of the shell.
+    pub fn compiles(&self) -> bool {
+        self.below().is_some_and(|below| !below.compilers().is_empty())
+    }
+
+    /// Processor time that the engine and its compilers have used, in ticks: as long as it grows they work.
+    pub fn ticks(&self) -> u64 {
+        self.below().map_or(0, |below| below.ticks(self.process))
+    }
+
+    /// A cell began a new process: evcxr started it again within the cell.
+    pub fn note_process(&mut self, process: Option<i32>) {
+        self.process = process.or(self.process);
+    }
+
+    fn below(&self) -> Option<Below> {
+        self.guard.map(Below)
     }
 
     /// The next thing that the engine says.
@@ -328,31 +394,23 @@ impl Engine {
     }
 }
 
-/// The programs that the engine has started in the group of its guard to compile a cell, or for a line with `!`, and all
-/// that they have started. Not what cells started, and not cargo where it only reads manifests, which is quick.
-fn compilers_of(guard: i32) -> Vec<i32> {
-    // Each process of the group, with its parent.
-    let group: Vec<(i32, i32)> = host::processes()
-        .filter_map(|process| {
-            let (parent, group) = host::parent_and_group(process)?;
-            (group == guard).then_some((process, parent))
-        })
-        .collect();
-    let children =
-        |of: i32| group.iter().filter(move |(_, parent)| *parent == of).map(|(process, _)| *process);
-    let is_compiler = |process: &i32| {
-        let words = host::command_line(*process);
-        let runs_cells = words[0].ends_with(b"evcxr_jupyter");
-        !runs_cells && !words.iter().any(|word| word == b"metadata")
-    };
-    let engine = children(guard).next();
-    let mut found: Vec<i32> = engine.into_iter().flat_map(children).filter(is_compiler).collect();
-    let mut at = 0;
-    while let Some(parent) = found.get(at).copied() {
-        found.extend(children(parent));
-        at += 1;
+/// Passes on what the engine writes for the log, and looks for its last words: after a panic of its own (rust-analyzer has
+/// some) its process lives, answers heartbeats, and never runs a cell again.
+async fn read_log(log: impl tokio::io::AsyncRead + Unpin, events: UnboundedSender<Event>) {
+    let mut log = BufReader::new(log);
+    let (mut line, mut panic) = (Vec::new(), String::new());
+    while matches!(log.read_until(b'\n', &mut line).await, Ok(1..)) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        eprintln!("{text}");
+        if let Some((_, place)) = text.split_once("panicked at ") {
+            panic = place.trim_end_matches(':').to_owned();
+        }
+        if text.starts_with("execution error:") || text.starts_with("Panic detected.") {
+            let place = if panic.is_empty() { String::new() } else { format!(" at {}", short_path(&panic)) };
+            let _ = events.send(Event::Stuck(format!("evcxr itself panicked{place}")));
+        }
     }
-    found
 }
 
 /// This program's file. On Linux by a name that stays good when cargo rewrites the file meanwhile.

@@ -2,7 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{cell::Refusal, shown, traceback::headline};
+use super::{
+    cell::Refusal,
+    check::Objection,
+    hints,
+    items::Inserted,
+    shown,
+    traceback::{excerpt, headline},
+};
 
 /// An error as the protocol has it.
 #[derive(Debug)]
@@ -22,6 +29,16 @@ impl Fault {
         Self { ename: ename.into(), traceback: vec![headline(ename, &evalue)], evalue }
     }
 
+    /// A cell that is not run.
+    pub fn of_objection(objection: &Objection, code: &str, count: u64) -> Self {
+        let Objection { message, place: (line, column), help } = objection;
+        let mut fault = Self::new("CompileError", message.as_str());
+        fault.traceback.push(format!("  at cell [{count}], line {line}, column {column}"));
+        fault.traceback.extend(excerpt(code, *line, 2));
+        fault.traceback.extend(help.iter().map(|help| format!("help: {help}")));
+        fault
+    }
+
     /// The content of an `error` message.
     pub fn content(&self) -> Value {
         json!({"ename": self.ename, "evalue": self.evalue, "traceback": self.traceback})
@@ -33,10 +50,17 @@ const SHOWN: usize = 3;
 const LINES: usize = 40;
 
 /// What evcxr says of a cell that does not compile, with our number of the cell in the places: the first error on top,
-/// and not more than fits a screen or two.
-pub fn compile_fault(errors: &[Refusal], count: u64) -> Fault {
-    let mut errors: Vec<&Refusal> = errors.iter().collect();
-    // The compiler finds some kinds before others; a person reads from the top.
+/// and not more than fits a screen or two. `inserted` are lines of ours in what the engine got of `code`.
+pub fn compile_fault(errors: &[Refusal], count: u64, code: &str, inserted: Inserted) -> Fault {
+    let mut distinct: Vec<Refusal> = Vec::new();
+    for error in errors {
+        let error = without_inserted(error, inserted);
+        if !distinct.contains(&error) {
+            distinct.push(error);
+        }
+    }
+    let mut errors: Vec<&Refusal> = distinct.iter().collect();
+    // The compiler finds some kinds before others; one reads from the top.
     errors.sort_by_key(|error| shown_place(&error.lines).unwrap_or((u64::MAX, 0)));
     let plain =
         |error: &Refusal| -> String { styled(&error.evalue).into_iter().map(|(_, text)| text).collect() };
@@ -62,14 +86,30 @@ pub fn compile_fault(errors: &[Refusal], count: u64) -> Fault {
             others.iter().map(|error| format!("  {}", plain(error).lines().next().unwrap_or_default())),
         );
     }
+    for hint in hints::hints(&errors, code) {
+        traceback.push(format!("help: {hint}"));
+    }
     Fault { ename: ename.into(), evalue, traceback }
 }
 
-/// An error's lines, with the person's own cell, line and column.
+/// The error with the user's line numbers.
+fn without_inserted(error: &Refusal, inserted: Inserted) -> Refusal {
+    let renumbered = |line: &String| {
+        let plain: String = styled(line).into_iter().map(|(_, text)| text).collect();
+        let number = plain.split_once('│').and_then(|(before, _)| before.trim().parse::<usize>().ok());
+        let Some(number) = number else { return Some(line.clone()) };
+        let width = number.to_string().len();
+        let theirs = inserted.of_user(number)?;
+        Some(line.replacen(&number.to_string(), &format!("{theirs:>width$}"), 1))
+    };
+    Refusal { evalue: error.evalue.clone(), lines: error.lines.iter().filter_map(renumbered).collect() }
+}
+
+/// An error's lines, with the user's own cell, line and column.
 fn places_of_ours(error: &Refusal, count: u64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in &error.lines {
-        // What stands behind the person's expression is ours.
+        // What stands behind the user's expression is ours.
         lines.extend(simplify_colours(line).replace(shown::CALL, "").split('\n').map(str::to_owned));
     }
     // evcxr's own idea of the place is always the cell's first character.
@@ -109,7 +149,7 @@ fn simplify_colours(line: &str) -> String {
 
 /// `command_5:1:1` becomes `cell [3], line 2, column 7`.
 fn rename_cell(line: &str, count: u64, place: Option<(u64, usize)>) -> String {
-    // Only in the frame of the picture: a person's source may say it, too.
+    // Only in the frame of the picture: a user's source may say it, too.
     let frame = line.find('╭').and_then(|frame| Some(frame + line[frame..].find("command_")?));
     let Some((before, rest)) = frame.map(|at| (&line[..at], &line[at + "command_".len()..])) else {
         return line.to_owned();
@@ -186,12 +226,24 @@ mod tests {
                 "   │        \u{1b}[38;5;100m─┬\u{1b}[0m   \u{1b}[38;5;54m─┬\u{1b}[0m",
             ],
         );
-        let fault = compile_fault(&[first], 3);
+        let fault = compile_fault(&[first], 3, "", Inserted::default());
         assert_eq!((&*fault.ename, &*fault.evalue), ("CompileError", "mismatched types"));
         assert_eq!(fault.traceback[1], "\u{1b}[31mE0308:\u{1b}[0m mismatched");
         assert!(fault.traceback[2].contains("[ cell [3], line 2, column 13 ]"), "{:?}", fault.traceback);
-        let fault = compile_fault(&[refusal("unknown command", &["unknown command"])], 3);
+        let fault = compile_fault(&[refusal("unknown command", &["unknown command"])], 3, "", Inserted::default());
         assert_eq!(fault.ename, "Error");
+    }
+
+    #[test]
+    fn lines_of_ours_are_not_counted_and_errors_told_once() {
+        let error = refusal(
+            "mismatched types",
+            &["   │", " 1 │ let a = 1;", " 2 │ #[cfg(any())] fn f() {}", "\u{1b}[38;5;246m12 │\u{1b}[0m let b = 2;"],
+        );
+        let fault = compile_fault(&[error.clone(), error], 3, "", Inserted { before: 1, lines: 1 });
+        assert_eq!(fault.traceback.len(), 4, "{:?}", fault.traceback);
+        assert_eq!(fault.traceback[2], " 1 │ let a = 1;");
+        assert!(fault.traceback[3].contains("11 │") && !fault.traceback.join("\n").contains("cfg"));
     }
 
     #[test]
@@ -199,7 +251,7 @@ mod tests {
         let long: Vec<String> = (0..100).map(|line| format!("line {line}")).collect();
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         let errors: Vec<Refusal> = (0..9).map(|n| refusal(&format!("error {n}"), &long)).collect();
-        let fault = compile_fault(&errors, 1);
+        let fault = compile_fault(&errors, 1, "", Inserted::default());
         assert_eq!(fault.evalue, "error 0");
         assert!(fault.traceback.len() < 150, "{}", fault.traceback.len());
         let text = fault.traceback.join("\n");

@@ -2,7 +2,9 @@
 //!
 //! Text leaves it as marked lines that hold any text, so that a line that is not ended is seen at once, bytes that are no
 //! UTF-8 harm nothing, many lines travel as one message, and a flood is cut. What evcxr and the kernel must read
-//! themselves passes as it is.
+//! themselves passes as it is, at the place where it can be genuine: between a cell's start mark and its end mark, which
+//! bear the cell's nonce, a line like one of evcxr's notices is the cell's own text; a notice behind the end mark is
+//! evcxr's, and the kernel is told of it.
 //!
 //! It is a process of its own: it has the last word of a process that dies.
 
@@ -69,6 +71,7 @@ struct Filter<W> {
     since: Option<Instant>,
     /// Inside a value, whose lines are evcxr's.
     in_value: bool,
+    place: Place,
     /// Nothing came since the last pause.
     paused: bool,
     /// Bytes that may still be shown.
@@ -78,10 +81,33 @@ struct Filter<W> {
     hidden: u64,
 }
 
+/// Where in the life of the cells' process a line stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Before the first cell, where only the kernel's own code runs.
+    Before,
+    /// In the cell that ends with this line, or begins with it.
+    In(Vec<u8>),
+    /// Behind a cell, where evcxr says that it was run, and before the next one.
+    Behind {
+        /// evcxr's word is still to come.
+        due: bool,
+    },
+}
+
+/// What cells send besides text, by the library.
+const SENT: [&[u8]; 5] = [b"show ", b"clear", b"stopping", b"panic ", b"session "];
+const START: &[u8] = b"\x01igpt:start ";
+const END: &[u8] = b"\x01igpt:end ";
+const END_OF_VALUE: &[u8] = b"EVCXR_END_CONTENT\n";
+/// evcxr's notices of a cell that failed.
+const NOTICES: [&[u8]; 2] = [b"EVCXR_PANIC_NOTIFICATION\n", b"EVCXR_ERROR_OCCURRED\n"];
+
 impl<W: Write> Filter<W> {
     fn new(to: W) -> Self {
         let (line, text, tail) = (Vec::new(), Vec::new(), Vec::new());
-        Self { to, line, text, since: None, in_value: false, paused: true, left: LIMIT, tail, hidden: 0 }
+        let place = Place::Before;
+        Self { to, line, text, since: None, in_value: false, place, paused: true, left: LIMIT, tail, hidden: 0 }
     }
 
     fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -100,18 +126,58 @@ impl<W: Write> Filter<W> {
     }
 
     fn take_line(&mut self, line: &[u8]) -> std::io::Result<()> {
+        if let Place::In(end) = &self.place
+            && let Some(at) = find(line, end)
+            // Behind the nonce there is a blank and the verdict, or nothing.
+            && matches!(line.get(at + end.len()), Some(b' ' | b'\n'))
+        {
+            let (before, mark) = line.split_at(at);
+            self.show(before)?;
+            if std::mem::take(&mut self.in_value) {
+                self.pass(END_OF_VALUE)?;
+            }
+            self.place = Place::Behind { due: true };
+            self.close()?;
+            return self.pass(mark);
+        }
         if self.in_value {
-            self.in_value = line != b"EVCXR_END_CONTENT\n";
+            self.in_value = line != END_OF_VALUE;
             return self.pass(line);
         }
-        let Some(at) = start_of_protocol(line) else { return self.show(line) };
+        let Some(at) = self.start_of_protocol(line) else { return self.show(line) };
         self.show(&line[..at])?;
         let rest = &line[at..];
-        if is_boundary(rest) {
+        if let Some(nonce) = rest.strip_prefix(START) {
+            self.place = Place::In([END, nonce.trim_ascii_end()].concat());
             self.close()?;
+        } else if NOTICES.contains(&rest) {
+            self.pass(format!("{}\n", super::cell::MARK_NOTICE).as_bytes())?;
+        } else if let Place::Behind { due } = &mut self.place {
+            // A variable of another type than evcxr thought: then the cell's code is not run, and evcxr says so at once.
+            *due = rest.starts_with(b"EVCXR_VARIABLE_CHANGED_TYPE:");
         }
-        self.in_value = rest.starts_with(b"EVCXR_BEGIN_CONTENT ");
+        self.in_value = is_value(rest);
         self.pass(rest)
+    }
+
+    /// Where in a line that begins which evcxr or the kernel must read: behind text whose line was not ended, maybe.
+    fn start_of_protocol(&self, line: &[u8]) -> Option<usize> {
+        // Most lines have neither.
+        if !line.contains(&1) && find(line, b"EVCXR_").is_none() {
+            return None;
+        }
+        let genuine = |rest: &[u8]| match &self.place {
+            _ if SENT.iter().any(|sent| rest.strip_prefix(b"\x01igpt:").is_some_and(|sent_by| sent_by.starts_with(sent))) => true,
+            Place::In(_) => is_value(rest) || rest.starts_with(b"EVCXR_INPUT_REQUEST"),
+            Place::Before => rest.starts_with(START) || rest.starts_with(b"EVCXR_"),
+            Place::Behind { due } => {
+                rest.starts_with(START)
+                    || rest.starts_with(b"EVCXR_VARIABLE_CHANGED_TYPE:")
+                    || (*due && (rest == b"EVCXR_EXECUTION_COMPLETE\n" || NOTICES.contains(&rest)))
+            }
+        };
+        let begins = |at: &usize| matches!(line[*at], 1 | b'E') && genuine(&line[*at..]);
+        (0..line.len()).find(begins)
     }
 
     /// Shows a line that is not ended, but for what may be the beginning of something else.
@@ -209,23 +275,13 @@ impl<W: Write> Filter<W> {
     }
 }
 
-/// Where in a line that begins which evcxr or the kernel must read: behind text whose line was not ended, maybe.
-fn start_of_protocol(line: &[u8]) -> Option<usize> {
-    if line.starts_with(b"EVCXR_") {
-        return Some(0);
-    }
-    let words: [&[u8]; 4] =
-        [b"\x01igpt:", b"EVCXR_BEGIN_CONTENT ", b"EVCXR_EXECUTION_COMPLETE\n", b"EVCXR_INPUT_REQUEST"];
-    // Most lines have neither.
-    if !line.contains(&1) && !line.windows(6).any(|window| window == b"EVCXR_") {
-        return None;
-    }
-    words.iter().filter_map(|word| line.windows(word.len()).position(|window| window == *word)).min()
+/// Whether a line begins a value: `EVCXR_BEGIN_CONTENT` and a MIME type.
+fn is_value(line: &[u8]) -> bool {
+    line.strip_prefix(b"EVCXR_BEGIN_CONTENT ").is_some_and(|mime| mime.contains(&b'/'))
 }
 
-/// A cell begins or ends.
-fn is_boundary(line: &[u8]) -> bool {
-    line == b"\x01igpt:start\n" || line == b"\x01igpt:end\n"
+fn find(line: &[u8], word: &[u8]) -> Option<usize> {
+    line.windows(word.len()).position(|window| window == word)
 }
 
 /// How many of the bytes are no part of a character whose rest is missing.
@@ -249,19 +305,25 @@ fn whole_characters(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    const BEGUN: &str = "\u{1}igpt:start n1\n";
+    const ENDED: &str = "\u{1}igpt:end n1 \n";
+
+    /// What comes of these pieces of a cell's output.
     fn passed(pieces: &[&[u8]]) -> String {
         let mut to = Vec::new();
         let mut filter = Filter::new(&mut to);
+        filter.take(BEGUN.as_bytes()).unwrap();
         for piece in pieces {
             filter.take(piece).unwrap();
             filter.pause().unwrap();
         }
         filter.end().unwrap();
-        String::from_utf8(to).unwrap()
+        String::from_utf8(to).unwrap().strip_prefix(BEGUN).unwrap().to_owned()
     }
 
     fn text(text: &str) -> String {
-        format!("{MARK_TEXT}{}\n", serde_json::Value::from(text))
+        let json = serde_json::Value::from(text).to_string().replace("EVCXR_", "EVCXR\\u005f");
+        format!("{MARK_TEXT}{json}\n")
     }
 
     #[test]
@@ -274,20 +336,60 @@ mod tests {
     fn what_others_must_read_stands_in_lines_of_its_own() {
         let value = "EVCXR_BEGIN_CONTENT text/plain\na\u{1}igpt:end\nEVCXR_END_CONTENT\n";
         assert_eq!(passed(&[format!("x{value}y").as_bytes()]), text("x") + value + &text("y"));
-        for line in ["\u{1}igpt:end\n", "EVCXR_EXECUTION_COMPLETE\n", "EVCXR_INPUT_REQUEST:Name?\n"] {
+        for line in [ENDED, "EVCXR_INPUT_REQUEST:Name?\n", "\u{1}igpt:show {}\n"] {
             assert_eq!(passed(&[format!("open{line}").as_bytes()]), text("open") + line);
             assert_eq!(passed(&[b"open", line.as_bytes()]), text("open") + line);
         }
         // Half a mark is no text.
-        assert_eq!(passed(&[b"EVCXR_EXEC", b"UTION_COMPLETE\n"]), "EVCXR_EXECUTION_COMPLETE\n");
-        assert_eq!(passed(&["\u{1}ig".as_bytes(), b"pt:end\n"]), "\u{1}igpt:end\n");
-        assert_eq!(passed(&[b"EVC", b"XR_EXECUTION_COMPLETE\n"]), "EVCXR_EXECUTION_COMPLETE\n");
+        assert_eq!(passed(&["\u{1}ig".as_bytes(), b"pt:end n1 {}\n"]), "\u{1}igpt:end n1 {}\n");
+        assert_eq!(passed(&[b"EVC", b"XR_INPUT_REQUEST:\n"]), "EVCXR_INPUT_REQUEST:\n");
         assert_eq!(passed(&[b"EVCXR or so\n"]), text("EVCXR or so\n"));
-        // Nor is what a text says of evcxr's words.
-        assert_eq!(
-            passed(&[b"see EVCXR_END_CONTENT\n"]),
-            text("see EVCXR_END_CONTENT\n").replace("R_", "R\\u005f")
-        );
+        assert_eq!(passed(&[b"see EVCXR_END_CONTENT\n"]), text("see EVCXR_END_CONTENT\n"));
+    }
+
+    #[test]
+    fn a_cells_own_words_are_no_notices() {
+        for word in [
+            "EVCXR_PANIC_NOTIFICATION\n",
+            "EVCXR_ERROR_OCCURRED\n",
+            "EVCXR_EXECUTION_COMPLETE\n",
+            "EVCXR_VARIABLE_CHANGED_TYPE:a\n",
+            "EVCXR_BEGIN_CONTENT\n",
+            "EVCXR_BEGIN_CONTENT nothing\n",
+            "\u{1}igpt:end\n",
+            "\u{1}igpt:end n2 {}\n",
+            "\u{1}igpt:end n10 {}\n",
+            "\u{1}igpt:start n1\n",
+            "\u{1}igpt:notice\n",
+            "\u{1}igpt:text \"x\"\n",
+        ] {
+            assert_eq!(passed(&[word.as_bytes()]), text(word));
+            assert_eq!(passed(&[b"open", word.as_bytes()]), text("open") + &text(word));
+        }
+    }
+
+    #[test]
+    fn a_notice_behind_the_end_is_evcxrs_once() {
+        let complete = "EVCXR_EXECUTION_COMPLETE\n";
+        for notice in ["EVCXR_PANIC_NOTIFICATION\n", "EVCXR_ERROR_OCCURRED\n"] {
+            let lines = format!("{ENDED}{notice}{complete}");
+            let told = format!("{ENDED}{}\n{notice}{complete}", super::super::cell::MARK_NOTICE);
+            assert_eq!(passed(&[lines.as_bytes()]), told);
+            // What a thread prints that outlives its cell must not be taken for the end of the next one.
+            let late = format!("{ENDED}{complete}{notice}{complete}");
+            let shown = text(&format!("{notice}{complete}"));
+            assert_eq!(passed(&[late.as_bytes()]), format!("{ENDED}{complete}{shown}"));
+        }
+        // evcxr does not run a cell whose variables have other types than it thought, and says so at once.
+        let changed = format!("{ENDED}{complete}EVCXR_VARIABLE_CHANGED_TYPE:a\n{complete}{BEGUN}{complete}{ENDED}");
+        let kept = format!("{ENDED}{complete}EVCXR_VARIABLE_CHANGED_TYPE:a\n{complete}{BEGUN}{}{ENDED}", text(complete));
+        assert_eq!(passed(&[changed.as_bytes()]), kept);
+    }
+
+    #[test]
+    fn an_open_value_ends_with_its_cell() {
+        let value = "EVCXR_BEGIN_CONTENT text/html\n<b>\n";
+        assert_eq!(passed(&[value.as_bytes(), ENDED.as_bytes()]), format!("{value}EVCXR_END_CONTENT\n{ENDED}"));
     }
 
     #[test]
@@ -303,12 +405,13 @@ mod tests {
         let line = [b'x'; 99].iter().copied().chain(*b"\n").collect::<Vec<u8>>();
         let mut to = Vec::new();
         let mut filter = Filter::new(&mut to);
+        filter.take(BEGUN.as_bytes()).unwrap();
         (0..300_000).for_each(|_| filter.take(&line).unwrap());
-        filter.take("the last one\n\u{1}igpt:end\nnext cell\n".as_bytes()).unwrap();
+        filter.take(format!("the last one\n{ENDED}next cell\n").as_bytes()).unwrap();
         filter.end().unwrap();
         let passed = String::from_utf8(to).unwrap();
         assert!(passed.len() < 2 * LIMIT, "{}", passed.len());
-        let end = passed.find("\u{1}igpt:end").unwrap();
+        let end = passed.find(ENDED).unwrap();
         assert!(passed[..end].contains("more than 1 MB of output"));
         assert!(
             passed[..end].contains("[28.9 MB are left out here]"),

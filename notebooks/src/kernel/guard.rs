@@ -1,7 +1,8 @@
 //! Nothing is left behind. The engine runs in a process group of its own, led by a guard: a second `igpt` that holds
 //! the reading end of a pipe whose other end only the kernel has. When the kernel dies, however it dies, the pipe
 //! closes and the guard kills the group: engine, cells, cargo, rustc. (The parent-death signal would not reach
-//! grandchildren, and fires when the spawning *thread* ends.)
+//! grandchildren, and fires when the spawning *thread* ends.) Processes whose parents have ended become its children, so
+//! that one that left the group, as a daemon does, is found, too.
 
 use std::{
     ffi::OsString,
@@ -10,11 +11,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Signal, getpgrp, kill_process_group};
+use rustix::process::{Signal, WaitOptions, getpgrp, kill_process_group};
+
+use super::processes::{self, Below};
 
 /// Runs `command` until it ends or the lifeline (our stdin) closes; says on stdout how it ended, and ends everything
 /// that it started.
 pub fn guard(command: &[OsString]) -> Result<ExitCode> {
+    // Where this is not possible, only the group is ended.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let (program, arguments) = command.split_first().context("the guard has nothing to guard")?;
     let spawned = Command::new(program)
         .args(arguments)
@@ -22,7 +28,7 @@ pub fn guard(command: &[OsString]) -> Result<ExitCode> {
         // What the engine itself prints belongs to the log. Our stdout is for the news of its end.
         .stdout(std::io::stderr())
         .spawn();
-    let mut engine = match spawned {
+    let engine = match spawned {
         Ok(engine) => engine,
         Err(error) => {
             println!("it cannot be started: {error}");
@@ -34,19 +40,32 @@ pub fn guard(command: &[OsString]) -> Result<ExitCode> {
         while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
         end_group();
     });
-    let how = match engine.wait() {
-        Ok(status) => status.to_string(),
-        Err(error) => format!("it cannot be watched: {error}"),
-    };
+    let how = wait_for(engine.id());
     // The kernel may be gone; then this is for nobody.
     let _ = writeln!(std::io::stdout(), "{how}");
     end_group();
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits until the engine ends, and says how; of what else ends meanwhile nothing is kept.
+fn wait_for(engine: u32) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((process, status))) if u32::try_from(process.as_raw_nonzero().get()) == Ok(engine) => {
+                return std::process::ExitStatus::from_raw(status.as_raw()).to_string();
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return format!("it cannot be watched: {error}"),
+        }
+    }
+}
+
 /// Kills this process's group, and so this process, provided that the group is its own.
 fn end_group() {
     let group = getpgrp();
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    processes::kill(Below(own).outside(group.as_raw_nonzero().get()));
     if group == rustix::process::getpid() {
         let _ = kill_process_group(group, Signal::KILL);
     }

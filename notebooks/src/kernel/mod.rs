@@ -5,10 +5,11 @@
 //! evcxr, and mends that for all clients alike:
 //!
 //! * [`client`]: the five channels towards the client; [`wire`]: messages;
-//! * [`engine`]: evcxr in a build slot, and the prelude that makes its cells truthful; [`guard`]: its end;
-//!   [`filter`]: what cells print; [`cargo`]: what evcxr and rust-analyzer ask of cargo;
-//! * [`cell`]: what of the engine's messages is for the person, and how a cell ended;
-//! * [`traceback`]: where it failed, in the cell's own lines; [`fault`]: what a client is told of it;
+//! * [`engine`]: evcxr in a build slot; [`processes`]: what runs below it; [`guard`]: its end; [`filter`]: what cells print;
+//!   [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
+//! * [`check`]: what is refused before it is compiled; [`items`]: what each cell defines, and the cell as it is sent;
+//! * [`cell`]: what of the engine's messages is for the user, and how a cell ended;
+//! * [`traceback`]: where it failed, in the cell's own lines; [`fault`]: what a client is told of it, with [`hints`];
 //! * [`shown`]: how a cell's value is shown; [`variables`]: what a cell lost;
 //! * [`running`]: a cell at the engine, and its interruption; [`waking`]: what is seen before there is an engine;
 //! * [`answers`]: what needs no engine; [`signals`]: what comes from outside;
@@ -17,11 +18,15 @@
 pub mod answers;
 pub mod cargo;
 pub mod cell;
+pub mod check;
 pub mod client;
 pub mod engine;
 pub mod fault;
 pub mod filter;
 pub mod guard;
+mod hints;
+pub mod items;
+pub mod processes;
 pub mod proxy;
 pub mod running;
 pub mod shown;
@@ -103,20 +108,41 @@ pub fn build_base(root: &Path, begin: &dyn Fn(), say: &(dyn Fn(usize) + Sync)) -
     Ok(true)
 }
 
-/// A kernel that overlooks failures is worse than none: see whether the engine's reports still look as we know them.
+/// A kernel that overlooks failures is worse than none: see whether the engine's reports still look as we know them, also
+/// behind a cell that takes the names on which they might stand.
 async fn self_test(engine: &mut Engine) -> Result<()> {
     type Expected = fn(&Ending) -> bool;
-    let cases: [(&str, Expected); 4] = [
-        ("panic!(\"on purpose\");", |e| matches!(e, Ending::Failed(f) if f.evalue == "on purpose")),
-        ("let n = \"x\".parse::<i32>()?;", |e| matches!(e, Ending::Failed(f) if f.ename == "ParseIntError")),
-        ("no_such_name", |e| matches!(e, Ending::Engine(_))),
-        ("println!(\"well\");", |e| matches!(e, Ending::Ok)),
+    let panicked: Expected = |e| matches!(e, Ending::Failed(f) if f.evalue == "on purpose");
+    let returned: Expected = |e| matches!(e, Ending::Failed(f) if f.ename == "ParseIntError");
+    let left: Expected = |e| matches!(e, Ending::Failed(f) if f.ename == "EarlyReturn");
+    let well: Expected = |e| matches!(e, Ending::Ok);
+    let refused: Expected = |e| matches!(e, Ending::Engine(_));
+    const PANIC: &str = "panic!(\"on purpose\");";
+    const QUESTION_MARK: &str = "let n = \"x\".parse::<i32>()?;";
+    let cases = [
+        (PANIC, panicked),
+        (QUESTION_MARK, returned),
+        ("return Ok(());", left),
+        ("no_such_name", refused),
+        ("std::println!(\"EVCXR_PANIC_NOTIFICATION\\nEVCXR_ERROR_OCCURRED\\nEVCXR_EXECUTION_COMPLETE\");", well),
+        ("fn println() {}\nmacro_rules! println { ($($t:tt)*) => {} }\nmacro_rules! stringify { ($($t:tt)*) => { \"\" } }", well),
+        (PANIC, panicked),
+        (QUESTION_MARK, returned),
     ];
     for (code, expected) in cases {
-        let ending = engine.run(code).await?;
-        if !expected(&ending) {
-            anyhow::bail!("the engine's reports are not understood: {code} ended with {ending:?}");
-        }
+        expect(engine, code, expected).await?;
     }
+    // Behind `:clear` nothing of it is left, and the kernel's own part must be there again.
+    engine.command(":clear").await?;
+    engine.wake().await?;
+    for (code, expected) in [(PANIC, panicked), (QUESTION_MARK, returned), ("println!(\"well\");", well)] {
+        expect(engine, code, expected).await?;
+    }
+    Ok(())
+}
+
+async fn expect(engine: &mut Engine, code: &str, expected: fn(&Ending) -> bool) -> Result<()> {
+    let ending = engine.run(code).await?;
+    anyhow::ensure!(expected(&ending), "the engine's reports are not understood: {code} ended with {ending:?}");
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,10 +13,13 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 
 use super::{
     answers::{History, end_of_name, is_complete, kernel_info},
-    cell::{Cell, Ending, Failure, Output, Refusal, commands},
+    cargo::instrument::AGAIN,
+    cell::{Cell, Ending, Failure, Output, Refusal, commands, split_at_clear},
+    check,
     client::{Channel, Client},
     engine::{Engine, Event},
     fault::{Fault, compile_fault, explain_signal},
+    items::{Inserted, Items, Plan, cell_of},
     running::Running,
     shown,
     signals::{Parent, Signals},
@@ -37,15 +41,20 @@ pub struct Proxy {
     count: u64,
     history: History,
     variables: Variables,
+    items: Items,
     sources: Sources,
+    /// What came of threads whose cells had ended, for the next cell.
+    late: Vec<Output>,
+    /// The last cell's request, to which what is still late when the kernel ends belongs.
+    last: Option<Message>,
     parent: Parent,
 }
 
 /// Where the engine is.
 #[derive(Debug)]
 enum State {
-    /// A task gets it ready: at the start, after the cells' process died, after `:clear`.
-    Waking(JoinHandle<Result<Engine>>, Waking),
+    /// A task gets it ready: at the start, after the cells' process died, at a `:clear`.
+    Waking(JoinHandle<Result<Engine>>, Waking, Option<Box<Rest>>),
     /// It waits for a request.
     Idle(Engine),
     /// It runs a cell.
@@ -58,6 +67,16 @@ enum State {
     Broken(String),
     /// In between; never seen from outside.
     Moving,
+}
+
+/// A cell whose first lines forget everything, and what is left of it.
+#[derive(Debug)]
+struct Rest {
+    request: Message,
+    code: String,
+    count: u64,
+    /// What the first lines came to: a fault, or outputs.
+    first: Arc<Mutex<Result<Vec<Output>, Vec<Refusal>>>>,
 }
 
 /// A cell that is over, while the engine is asked what belongs to it.
@@ -108,6 +127,9 @@ impl Proxy {
             count: 0,
             history: History::default(),
             variables: Variables::default(),
+            items: Items::default(),
+            late: Vec::new(),
+            last: None,
             sources: Sources::new(std::path::Path::new("")),
             parent: Parent::of_this_process(),
         }
@@ -138,8 +160,20 @@ impl Proxy {
                     if self.parent.is_gone() {
                         return Ok(());
                     }
-                    if let (State::Waking(_, waking), Some(first)) = (&mut self.state, self.queue.front()) {
-                        waking.show(&self.client, first);
+                    match &mut self.state {
+                        State::Waking(_, waking, None) => {
+                            if let Some(first) = self.queue.front() {
+                                waking.show(&self.client, first);
+                            }
+                        }
+                        State::Running(engine, running) => {
+                            engine.end_orphans();
+                            if running.is_stuck(Instant::now(), engine) {
+                                let state = std::mem::replace(&mut self.state, State::Moving);
+                                self.bury(state, "evcxr does not answer any more");
+                            }
+                        }
+                        _ => {}
                     }
                 }
                 interrupted = signals.next() => match interrupted {
@@ -180,7 +214,7 @@ impl Proxy {
             engine.slot.note_built()?;
             Ok(engine)
         });
-        self.state = State::Waking(task, waking);
+        self.state = State::Waking(task, waking, None);
     }
 
     /// Gives the engine the next request, if it can take one.
@@ -248,6 +282,7 @@ impl Proxy {
         let content = match request.kind() {
             "kernel_info_request" => kernel_info(),
             "shutdown_request" => {
+                self.publish_late();
                 let content = json!({"status": "ok", "restart": request.content["restart"] == true});
                 self.client.publish(&request.header, "shutdown_reply", content.clone());
                 self.client.reply(channel, request, content);
@@ -288,7 +323,9 @@ impl Proxy {
                 }
                 closing.running.note_interrupt();
             }
-            State::Waking(_, waking) => {
+            // It takes a moment, and forgets everything anyway.
+            State::Waking(_, _, Some(_)) => {}
+            State::Waking(_, waking, None) => {
                 waking.clear(&self.client);
                 if let Some(first) = self.queue.pop_front() {
                     self.refuse(&first, &Fault::new("Interrupted", "interrupted before it started"));
@@ -298,22 +335,131 @@ impl Proxy {
         }
     }
 
-    /// Sends a person's cell to the engine.
+    /// Takes a user's cell, which is the engine's next.
     fn begin(&mut self, request: Message) {
         let State::Idle(engine) = std::mem::replace(&mut self.state, State::Moving) else { return };
         let code = request.content["code"].as_str().unwrap_or_default().to_owned();
         self.busy(&request);
         self.count(&request, &code);
-        if code.trim().is_empty() {
-            let running = Running::new(request, code, self.count, Cell::unmarked(""));
-            let left = Aside::expressions(&running.request);
-            self.ask_aside(engine, running, Ending::Ok, left, Map::new());
-            return;
+        self.last = Some(request.clone());
+        let count = self.count;
+        let Some((first, code)) = split_at_clear(&code) else { return self.send(engine, request, code, count) };
+        // evcxr forgets the library, too. It is brought again before anything else of the cell runs.
+        let came = Arc::new(Mutex::new(Ok(Vec::new())));
+        let rest = Rest { request, code, count, first: came.clone() };
+        self.forget();
+        let task = tokio::spawn(async move {
+            let mut engine = engine;
+            let (ending, mut cell) = engine.command(&first).await?;
+            *came.lock().unwrap_or_else(PoisonError::into_inner) = match ending {
+                Ending::Engine(errors) => Err(errors),
+                _ => Ok(cell.last_outputs()),
+            };
+            engine.wake().await?;
+            Ok(engine)
+        });
+        self.state = State::Waking(task, Waking::new(Stage::default()), Some(Box::new(rest)));
+    }
+
+    /// Goes on with a cell whose first lines forgot everything.
+    fn go_on(&mut self, engine: Engine, rest: Rest) {
+        let Rest { request, code, count, first } = rest;
+        let first = std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
+        let outputs = match first {
+            Err(errors) => {
+                self.state = State::Idle(engine);
+                let fault = compile_fault(&errors, count, &code, Inserted::default());
+                return self.fail(&request, count, &fault);
+            }
+            Ok(outputs) => outputs,
+        };
+        let mut shown = Running::new(request.clone(), code.clone(), count, Plan::default(), Cell::unmarked(""));
+        for output in outputs {
+            shown.show(&self.client, output, |_| String::new());
         }
-        self.sources.begin(self.count, &code);
-        let sent = engine.execute(&shown::as_sent(&code));
-        let cell = Cell::new(&sent, &code);
-        self.state = State::Running(engine, Box::new(Running::new(request, code, self.count, cell)));
+        shown.flush(&self.client);
+        self.send(engine, request, code, count);
+    }
+
+    /// Sends a cell to the engine, unless there is nothing to run or it cannot do what it seems to say.
+    fn send(&mut self, engine: Engine, request: Message, code: String, count: u64) {
+        let folder = self.root.as_deref().unwrap_or(Path::new("."));
+        if let Some(objection) = check::object(&code, folder) {
+            self.state = State::Idle(engine);
+            return self.fail(&request, count, &Fault::of_objection(&objection, &code, count));
+        }
+        let plan = self.items.plan(cell_of(&request.metadata), &shown::as_sent(&code), false);
+        if plan.code.trim().is_empty() {
+            let running = Running::new(request, code, count, plan, Cell::unmarked(""));
+            let left = Aside::expressions(&running.request);
+            return self.ask_aside(engine, running, Ending::Ok, left, Map::new());
+        }
+        self.sources.begin(count, &code);
+        match engine.execute_cell(&plan.code, &plan.code) {
+            Ok(cell) => {
+                let mut running = Running::new(request, code, count, plan, cell);
+                for output in std::mem::take(&mut self.late) {
+                    running.show(&self.client, output, |_| String::new());
+                }
+                self.state = State::Running(engine, Box::new(running));
+            }
+            Err(error) => {
+                self.state = State::Idle(engine);
+                self.fail(&request, count, &Fault::new("KernelError", format!("{error:#}")));
+            }
+        }
+    }
+
+    /// Sends the running cell once more, if it was refused for a reason that is not the user's. Gives it back if not.
+    fn send_again(&mut self, engine: Engine, mut running: Running) -> Option<(Engine, Running)> {
+        let Ending::Engine(errors) = running.cell.ending() else { return Some((engine, running)) };
+        let asked_again = errors.iter().any(|error| error.evalue.contains(AGAIN));
+        // Other cells may need what this one does not define any more.
+        let keep = !running.plan.removed().is_empty();
+        if running.sent_again || running.is_interrupted() || !(asked_again || keep) {
+            return Some((engine, running));
+        }
+        if !asked_again {
+            let id = cell_of(&running.request.metadata);
+            let kept = self.items.plan(id, &shown::as_sent(&running.code), true);
+            if kept.code == running.plan.code {
+                return Some((engine, running));
+            }
+            running.kept = running.plan.removed().to_vec();
+            running.plan = kept;
+        }
+        match engine.execute_cell(&running.plan.code, &running.plan.code) {
+            Ok(cell) => (running.cell, running.sent_again) = (cell, true),
+            Err(_) => return Some((engine, running)),
+        }
+        self.state = State::Running(engine, Box::new(running));
+        None
+    }
+
+    /// Everything that cells have defined is lost.
+    fn forget(&mut self) {
+        self.variables = Variables::default();
+        self.items.clear();
+    }
+
+    /// Keeps what the engine says of a cell that is over: a thread of it goes on.
+    fn hear_late(&mut self, event: &Event) {
+        let Event::Iopub(message) = event else { return };
+        if message.kind() == "stream" {
+            // A cell that has not begun takes everything for late.
+            self.late.extend(Cell::new(message.parent_id(), "", "").hear(event));
+            self.late.retain(|output| matches!(output, Output::Late { .. }));
+        }
+    }
+
+    /// Nobody will run another cell: the last one gets what came late.
+    fn publish_late(&mut self) {
+        let Some(request) = self.last.take() else { return };
+        let mut shown = Running::new(request, String::new(), self.count, Plan::default(), Cell::unmarked(""));
+        for output in std::mem::take(&mut self.late) {
+            shown.show(&self.client, output, |_| String::new());
+        }
+        shown.flush(&self.client);
     }
 
     /// Gives a cell its number and tells all clients of it.
@@ -334,23 +480,31 @@ impl Proxy {
     fn hear_engine(&mut self, event: Heard) {
         match (event, std::mem::replace(&mut self.state, State::Moving)) {
             (Heard::Awake(woken), before) => {
-                if let State::Waking(_, mut waking) = before {
+                let mut rest = None;
+                if let State::Waking(_, mut waking, left) = before {
                     waking.clear(&self.client);
+                    rest = left;
                 }
-                self.state = match woken {
-                    Ok(engine) => {
+                match (woken, rest) {
+                    (Ok(engine), rest) => {
                         if self.sources.is_for_another(&engine.slot.cell()) {
                             self.sources = Sources::new(&engine.slot.cell());
                         }
-                        State::Idle(engine)
+                        match rest {
+                            Some(rest) => self.go_on(engine, *rest),
+                            None => self.state = State::Idle(engine),
+                        }
                     }
-                    Err(error) => {
+                    (Err(error), rest) => {
                         eprintln!("igpt kernel: {error:#}");
-                        State::Broken(format!("{error:#}"))
+                        self.state = State::Broken(format!("{error:#}"));
+                        if let Some(Rest { request, count, .. }) = rest.map(|rest| *rest) {
+                            self.fail(&request, count, &Fault::new("KernelError", format!("{error:#}")));
+                        }
                     }
-                };
+                }
             }
-            (Heard::Event(Event::Exited(how)), state) => self.bury(state, &how),
+            (Heard::Event(Event::Stuck(how) | Event::Exited(how)), state) => self.bury(state, &how),
             (Heard::Event(event), State::Running(engine, mut running)) => {
                 if let Event::Stdin(question) = &event {
                     running.ask(&engine, &self.client, question);
@@ -365,7 +519,13 @@ impl Proxy {
                 if let Event::Stdin(question) = &event {
                     engine.answer(question, "");
                 }
-                drop(closing.now.1.hear(&event));
+                let outputs = closing.now.1.hear(&event);
+                match closing.now.0 {
+                    Aside::Variables => self.hear_late(&event),
+                    Aside::Expression(..) => {
+                        self.late.extend(outputs.into_iter().filter(|output| matches!(output, Output::Late { .. })));
+                    }
+                }
                 self.state = State::Closing(engine, closing);
                 self.pass_time();
             }
@@ -378,14 +538,17 @@ impl Proxy {
                     self.state = State::Asked { engine, request, id };
                 }
             }
-            (_, state) => self.state = state,
+            (Heard::Event(event), state) => {
+                self.hear_late(&event);
+                self.state = state;
+            }
         }
     }
 
     /// The engine is dead: so is the running cell, and a new engine starts.
     fn bury(&mut self, state: State, how: &str) {
         eprintln!("igpt kernel: the engine ended ({how})");
-        self.variables = Variables::default();
+        self.forget();
         let text = format!(
             "the engine that compiles and runs the cells ended ({how}). A new one starts; everything that earlier cells \
              defined is lost"
@@ -433,8 +596,10 @@ impl Proxy {
     }
 
     /// The cell is over: outputs that were held, the verdict, and what is to be asked besides.
-    fn judge(&mut self, engine: Engine, mut running: Running) {
+    fn judge(&mut self, engine: Engine, running: Running) {
         self.sources.end();
+        let Some((mut engine, mut running)) = self.send_again(engine, running) else { return };
+        engine.note_process(running.cell.process());
         let lists_variables = commands(&running.code).any(|command| command == variables::COMMAND);
         for mut output in running.cell.last_outputs() {
             if let (true, Output::Value { data, .. }) = (lists_variables, &mut output) {
@@ -442,8 +607,24 @@ impl Proxy {
             }
             running.show(&self.client, output, |failure| self.sources.place(failure));
         }
-        running.flush(&self.client);
         let ending = running.cell.ending();
+        if matches!(ending, Ending::Ok | Ending::Failed(_)) {
+            let plan = std::mem::take(&mut running.plan);
+            let kept = (!running.kept.is_empty()).then(|| {
+                format!(
+                    "note: this cell does not define {} any more; other cells use it, so later ones have it still",
+                    running.kept.join(", ")
+                )
+            });
+            let asks = variables::names(&running.code, "stdin") && !running.code.contains("evcxr_input");
+            let empty = asks.then(|| NO_INPUT.to_owned());
+            for note in plan.note().into_iter().chain(kept).chain(empty) {
+                let output = Output::Stream { name: "stderr".into(), text: format!("{note}\n") };
+                running.show(&self.client, output, |_| String::new());
+            }
+            self.items.commit(plan);
+        }
+        running.flush(&self.client);
         let mut left = VecDeque::new();
         if matches!(ending, Ending::Ok | Ending::Failed(_)) {
             left.push_back(Aside::Variables);
@@ -467,11 +648,16 @@ impl Proxy {
             self.conclude(engine, running, ending, expressions);
             return;
         };
-        let cell = match &aside {
-            Aside::Variables => Cell::unmarked(&engine.execute(variables::COMMAND)),
-            Aside::Expression(_, code) => {
-                let sent = engine.execute(&shown::as_sent(code));
-                Cell::new(&sent, code)
+        let asked = match &aside {
+            Aside::Variables => engine.execute(variables::COMMAND).map(|id| Cell::unmarked(&id)),
+            Aside::Expression(_, code) => engine.execute_cell(code, &shown::as_sent(code)),
+        };
+        let cell = match asked {
+            Ok(cell) => cell,
+            Err(error) => {
+                eprintln!("igpt kernel: {error:#}");
+                self.conclude(engine, running, ending, expressions);
+                return;
             }
         };
         let closing = Closing { running, ending, now: (aside, cell), left, expressions };
@@ -502,7 +688,7 @@ impl Proxy {
                 expressions.insert(name, json!({"status": "ok", "data": data, "metadata": metadata}));
             }
             (Aside::Expression(name, _), ending) => {
-                let fault = self.fault_of(&ending, running.count);
+                let fault = self.fault_of(&ending, running.count, "", Inserted::default());
                 expressions.insert(name, with(json!({"status": "error"}), fault.content()));
                 if matches!(ending, Ending::Died(_)) {
                     return self.conclude(engine, running, ending, expressions);
@@ -524,12 +710,16 @@ impl Proxy {
         const REFUSED: &str =
             "the cell asked for input, and this client cannot be asked (allow_stdin is false)";
         // A kill that came too late for the cell hit the process while it was idle.
-        let died = matches!(ending, Ending::Died(_)) || running.was_killed();
+        let died = matches!(ending, Ending::Died(_) | Ending::Unseen) || running.was_killed();
+        if ending == Ending::Unseen {
+            // Nothing that its process says can be relied on.
+            engine.kill_cells();
+        }
         let fault = match &ending {
             _ if running.was_refused() => Some(Fault::new("StdinNotAllowed", REFUSED)),
             Ending::Ok => None,
             ending if running.is_interrupted() => Some(self.interruption(ending, &running)),
-            ending => Some(self.fault_of(ending, running.count)),
+            ending => Some(self.fault_of(ending, running.count, &running.code, running.plan.inserted)),
         };
         let interrupted = running.is_interrupted();
         if let Ending::Engine(errors) = &ending
@@ -550,34 +740,31 @@ impl Proxy {
             }
             Some(fault) => self.fail(&request, count, &fault),
         }
-        let has = |wanted: &str| commands(&code).any(|command| command == wanted);
-        let (cleared, restarted) = (has(":clear"), has(":restart"));
-        if died || cleared || restarted {
+        // A process that evcxr has started anew within the cell has begun its session with the cell's code, if it had any.
+        let restarted = commands(&code).any(|command| command == ":restart");
+        if died || restarted {
             self.variables = Variables::default();
         }
-        self.state = match died || cleared || restarted {
+        self.state = match died || restarted {
             false => State::Idle(engine),
             true => {
                 let task = tokio::spawn(async move {
                     let mut engine = engine;
-                    if cleared {
-                        engine.wake().await?
-                    } else {
-                        engine.revive().await?
-                    }
+                    engine.revive().await?;
                     Ok(engine)
                 });
-                State::Waking(task, Waking::new(Stage::default()))
+                State::Waking(task, Waking::new(Stage::default()), None)
             }
         };
     }
 
     /// What is said of a cell that failed.
-    fn fault_of(&self, ending: &Ending, count: u64) -> Fault {
+    fn fault_of(&self, ending: &Ending, count: u64, code: &str, inserted: Inserted) -> Fault {
         match ending {
             Ending::Ok => Fault::new("Error", "it ended well"),
             Ending::Failed(failure) => self.explain(failure),
-            Ending::Engine(errors) => compile_fault(errors, count),
+            Ending::Engine(errors) => compile_fault(errors, count, code, inserted),
+            Ending::Unseen => Fault::new("EndNotSeen", format!("{UNSEEN}{}", self.variables.lost())),
             Ending::Died(how) => {
                 let (meaning, lost) = (explain_signal(how), self.variables.lost());
                 let text = format!("the process that runs the cells ended ({how}{meaning}). {lost}");
@@ -687,7 +874,7 @@ enum Heard {
 /// The next news of the engine. Nothing is lost if this is dropped while it waits.
 async fn next_event(state: &mut State) -> Heard {
     match state {
-        State::Waking(task, _) => {
+        State::Waking(task, ..) => {
             let woken = task.await.context("the engine's start was abandoned");
             Heard::Awake(woken.and_then(|woken| woken))
         }
@@ -698,6 +885,11 @@ async fn next_event(state: &mut State) -> Heard {
         State::Broken(_) | State::Moving => std::future::pending().await,
     }
 }
+
+const UNSEEN: &str = "evcxr says that the cell was run, but the cell itself has not said how it ended, so it counts as failed. Does it \
+                      close or redirect its standard output? Its process was ended. ";
+const NO_INPUT: &str = "note: the standard input of a cell is empty; where a user can answer, `:dep evcxr_input` and \
+                        `evcxr_input::get_string(\"Name?\")` ask";
 
 /// All members of two objects.
 fn with(mut object: Value, more: Value) -> Value {

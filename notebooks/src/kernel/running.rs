@@ -1,4 +1,4 @@
-//! A person's cell while it is at the engine: its outputs on their way to the client, its questions, its interruption.
+//! A user's cell while it is at the engine: its outputs on their way to the client, its questions, its interruption.
 
 use std::{
     collections::HashMap,
@@ -11,20 +11,31 @@ use super::{
     cell::{Cell, Output},
     client::{Channel, Client},
     engine::Engine,
+    items::Plan,
     wire::Message,
 };
 
-/// A person's cell at the engine.
+/// A user's cell at the engine.
 #[derive(Debug)]
 pub struct Running {
     /// The client's request.
     pub request: Message,
-    /// The code as the person wrote it.
+    /// The code as the user wrote it.
     pub code: String,
     /// Its number.
     pub count: u64,
+    /// How it was sent to the engine.
+    pub plan: Plan,
+    /// What it does not define any more, but others use.
+    pub kept: Vec<String>,
+    /// Whether it was sent before, in another way.
+    pub sent_again: bool,
     /// What the engine said of it so far.
     pub cell: Cell,
+    /// Text of earlier cells was shown.
+    late: bool,
+    /// Processor time that the engine had used when it was last seen to work, and when that was.
+    worked: Option<(u64, Instant)>,
     stream: Coalescer,
     /// The engine's question that the client has not answered yet.
     question: Option<Message>,
@@ -46,8 +57,10 @@ struct Coalescer {
 }
 
 /// An interrupt that is under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Stop {
+    /// Since when.
+    since: Instant,
     /// When the cell's process was asked.
     asked: Option<Instant>,
     /// When to look again.
@@ -62,18 +75,31 @@ const GATHER_BYTES: usize = 32 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often compilers are looked for: the engine may start another one.
 const LOOK: Duration = Duration::from_millis(150);
+/// How long the engine may do nothing at all although it is its turn, or go on compiling what was interrupted.
+const SILENCE: Duration = Duration::from_secs(20);
 /// What one display, and all of a cell, may hold: a notebook is no place for more.
 const LARGEST_DISPLAY: usize = 16 << 20;
 const ALL_DISPLAYS: usize = 512 << 20;
 
+impl Stop {
+    fn now() -> Self {
+        Self { since: Instant::now(), asked: None, next: None, killed: false }
+    }
+}
+
 impl Running {
     /// A cell that was just sent to the engine.
-    pub fn new(request: Message, code: String, count: u64, cell: Cell) -> Self {
+    pub fn new(request: Message, code: String, count: u64, plan: Plan, cell: Cell) -> Self {
         Self {
             request,
             code,
             count,
+            plan,
+            kept: Vec::new(),
+            sent_again: false,
             cell,
+            late: false,
+            worked: None,
             stream: Coalescer::default(),
             question: None,
             refused: 0,
@@ -90,7 +116,7 @@ impl Running {
 
     /// Somebody wants it to stop, but it is through.
     pub fn note_interrupt(&mut self) {
-        self.stop.get_or_insert_default();
+        self.stop.get_or_insert_with(Stop::now);
     }
 
     /// Whether its process was killed.
@@ -130,7 +156,7 @@ impl Running {
         let now = Instant::now();
         match &mut self.stop {
             None => {
-                self.stop = Some(Stop::default());
+                self.stop = Some(Stop::now());
                 self.stop(now, engine);
             }
             // Nothing of it runs: then a kill would cost variables for nothing.
@@ -175,6 +201,28 @@ impl Running {
         }
     }
 
+    /// Whether the engine will never answer: it is its turn, and it does not work.
+    pub fn is_stuck(&mut self, now: Instant, engine: &Engine) -> bool {
+        // What still runs may take its time; so may a user. An interrupt is seen to be answered.
+        let interrupted = self.stop.as_ref().is_some_and(|stop| stop.since + SILENCE < now);
+        let its_turn = !self.cell.has_begun() || self.cell.has_ended() || engine.cells_have_ended();
+        if self.question.is_some() || !its_turn {
+            self.worked = None;
+            return false;
+        }
+        if interrupted {
+            return true;
+        }
+        let ticks = engine.ticks();
+        match self.worked {
+            Some((before, since)) if before == ticks && !engine.compiles() => now - since > SILENCE,
+            _ => {
+                self.worked = Some((ticks, now));
+                false
+            }
+        }
+    }
+
     /// A question of the cell goes to the client, if that can be asked.
     pub fn ask(&mut self, engine: &Engine, client: &Client, question: &Message) {
         if self.request.content["allow_stdin"] == true {
@@ -206,6 +254,14 @@ impl Running {
                 let text =
                     format!("thread '{thread}' panicked at {}:\n{}\n", place(&failure), failure.evalue);
                 ("stderr".into(), text)
+            }
+            Output::Late { name, mut text } => {
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                let head = if self.late { "" } else { "[printed by a thread of an earlier cell, after that cell's end]\n" };
+                self.late = true;
+                (name, format!("{head}{text}"))
             }
             Output::Value { data, metadata } => {
                 let content = json!({"data": data, "metadata": metadata, "execution_count": self.count});

@@ -1,4 +1,4 @@
-//! From the engine's generated code back to the person's cells: where a cell failed, in its own lines.
+//! From the engine's generated code back to the user's cells: where a cell failed, in its own lines.
 //!
 //! evcxr writes the statements of a cell, and the items of all cells so far, into one `src/lib.rs`, each piece
 //! verbatim and in order, and compiles that to a library. Panics and return addresses are places in that file.
@@ -149,7 +149,7 @@ pub fn headline(ename: &str, evalue: &str) -> String {
 }
 
 /// The line of a cell and `around` lines before and after it.
-fn excerpt(code: &str, line: usize, around: usize) -> Vec<String> {
+pub fn excerpt(code: &str, line: usize, around: usize) -> Vec<String> {
     let shown = line.saturating_sub(around)..=line + around;
     let numbered = code.lines().enumerate().map(|(index, text)| (index + 1, text));
     numbered
@@ -202,7 +202,7 @@ fn map(generated: &str, cells: &[(u64, String)]) -> Vec<Option<Place>> {
             (in_statements, last) = (true, (current, 0));
         }
         let text = line.trim();
-        // What stands behind the person's expression is ours.
+        // What stands behind the user's expression is ours.
         let text = text.strip_suffix(shown::CALL).unwrap_or(text);
         if !text.contains(char::is_alphanumeric) {
             places.push(None);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// What the engine answers: a line `name: type` for each.
 pub const COMMAND: &str = ":vars";
 /// Ours, see `igpt::notebook::Session`.
-const SESSION: &str = "igpt_session";
+const SESSION: &str = "__igpt_session";
 
 /// Variables with their types.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Variables {
         self.0.keys().filter(|name| !now.0.contains_key(*name)).cloned().collect()
     }
 
-    /// What the person may not have noticed: variables of earlier cells that `code` used up, or gave another type.
+    /// What the user may not have noticed: variables of earlier cells that `code` used up, or gave another type.
     pub fn notes_on(&self, now: &Self, code: &str) -> Vec<String> {
         let mut notes = Vec::new();
         for (name, before) in &self.0 {
@@ -56,7 +56,7 @@ impl Variables {
 }
 
 /// Whether the code has this word.
-fn names(code: &str, word: &str) -> bool {
+pub fn names(code: &str, word: &str) -> bool {
     code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|found| found == word)
 }
 
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn lost_and_changed_variables_are_named() {
         let before =
-            Variables::parse("a: alloc::vec::Vec<core::option::Option<u8>>\nb: f64\nigpt_session: igpt::S\n");
+            Variables::parse("a: alloc::vec::Vec<core::option::Option<u8>>\nb: f64\n__igpt_session: igpt::S\n");
         let after = Variables::parse("b: alloc::string::String\nc: u8\n");
         assert_eq!(
             before.notes_on(&after, "let b = f(a); let c = 1;"),

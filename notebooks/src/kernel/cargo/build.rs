@@ -22,12 +22,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{LIBRARY, RECORDER, code, own_bin};
+use super::{LIBRARY, RECORDER, code, instrument::instrument, own_bin};
 
 /// evcxr's name of a cell.
 const CELL: &str = "ctx";
 /// Where the recorder writes, relative to the cell's folder.
 const RECORD: &str = "target/rustc-of-cells.json";
+/// Where what comes of a check is thrown.
+const CHECKED: &str = "target/igpt-checked";
 /// Tells the recorder the state in which cargo was called.
 const STATE: &str = "IGPT_CARGO_STATE";
 
@@ -54,10 +56,11 @@ pub fn is_of_a_cell(arguments: &[OsString]) -> bool {
 /// # Errors
 /// If neither cargo nor rustc can be started.
 pub fn build(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
+    if let Some(refused) = instrument(Path::new("."))? {
+        return refuse(&refused);
+    }
     let state = state(Path::new("."), arguments, env::vars_os());
-    let record = || -> Option<Record> { serde_json::from_slice(&fs::read(RECORD).ok()?).ok() };
-    if let (Some(state), Some(record)) = (&state, record())
-        && *state == record.state
+    if let Some(record) = Record::of_state(state.as_deref())
         && let Some(folder) = record.argument("--out-dir")
     {
         return record.compile(&folder);
@@ -70,6 +73,40 @@ pub fn build(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         command.env(STATE, state.unwrap_or_default());
     }
     Err(command.exec()).context("cannot start cargo")
+}
+
+/// Whether these are the arguments with which evcxr has a cell checked, to explain what rust-analyzer did not understand.
+pub fn is_check_of_a_cell(arguments: &[OsString]) -> bool {
+    arguments.first().is_some_and(|first| first == "check") && is_of_a_cell(&as_build(arguments))
+}
+
+fn as_build(arguments: &[OsString]) -> Vec<OsString> {
+    [OsString::from("build")].into_iter().chain(arguments.iter().skip(1).cloned()).collect()
+}
+
+/// Checks the cell in this folder. cargo would check all crates of the graph first, for it cannot use what was compiled:
+/// a minute and more, in each new slot.
+///
+/// # Errors
+/// If neither cargo nor rustc can be started.
+pub fn check(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
+    let state = state(Path::new("."), &as_build(arguments), env::vars_os());
+    match Record::of_state(state.as_deref()) {
+        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?)?)),
+        None => Err(Command::new(cargo).args(arguments).exec()).context("cannot start cargo"),
+    }
+}
+
+/// Says to evcxr that the cell does not compile.
+fn refuse(reason: &str) -> Result<ExitCode> {
+    let message = json!({"message": reason, "code": null, "level": "error", "spans": [], "children": [], "rendered": reason});
+    println!("{}", of_compiler(&message));
+    Ok(ExitCode::from(101))
+}
+
+/// A message of the compiler as cargo passes it on.
+fn of_compiler(message: &Value) -> Value {
+    json!({"reason": "compiler-message", "target": {"name": CELL}, "message": message})
 }
 
 /// `igpt rustc PROGRAM …`: calls this rustc, and records it if it compiles a cell.
@@ -124,6 +161,14 @@ fn state(
     Some(data_encoding::HEXLOWER.encode(&hash.finalize()))
 }
 
+/// At an `.await` outside of `async`, evcxr would fetch and build a runtime by itself, without being asked, and without a
+/// network try that for a long time. Without the error's code it does not recognise it.
+fn hide_await(message: &mut Value) {
+    if message["code"]["code"] == "E0728" {
+        message["code"] = Value::Null;
+    }
+}
+
 impl Record {
     /// None if something is not Unicode.
     fn of(
@@ -151,9 +196,36 @@ impl Record {
         self.command.get(place + 1).map(PathBuf::from)
     }
 
-    /// Calls rustc as cargo did, and says on stdout what cargo would say. `folder` is where rustc's output goes.
-    fn compile(&self, folder: &Path) -> Result<ExitCode> {
-        let [program, arguments @ ..] = &self.command[..] else { bail!("an empty record") };
+    /// The one in this folder, if it is of this state.
+    fn of_state(state: Option<&str>) -> Option<Self> {
+        let record: Self = serde_json::from_slice(&fs::read(RECORD).ok()?).ok()?;
+        (Some(record.state.as_str()) == state).then_some(record)
+    }
+
+    /// The arguments with which rustc only checks a cell, by what was compiled for others.
+    fn arguments_of_a_check(&self) -> Result<Vec<String>> {
+        fs::create_dir_all(CHECKED).with_context(|| format!("cannot write {CHECKED}"))?;
+        let mut arguments = Vec::new();
+        let mut all = self.command.iter().skip(1).peekable();
+        while let Some(argument) = all.next() {
+            let next = all.peek().map(|next| next.as_str()).unwrap_or_default();
+            match argument.as_str() {
+                "--out-dir" => {
+                    arguments.extend([argument.clone(), CHECKED.to_owned()]);
+                    all.next();
+                }
+                // Notes for the next compilation are of no use for this one, and this one's would harm it.
+                "-C" if next.starts_with("incremental=") => _ = all.next(),
+                emit if emit.starts_with("--emit=") => arguments.push("--emit=metadata".into()),
+                _ => arguments.push(argument.clone()),
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// Calls rustc with these arguments, and says on stdout what cargo would say of its messages.
+    fn run(&self, arguments: &[String]) -> Result<std::process::ExitStatus> {
+        let program = self.command.first().context("an empty record")?;
         let mut rustc = Command::new(program);
         rustc.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut rustc = rustc.stderr(Stdio::piped()).spawn().context("cannot start rustc")?;
@@ -161,17 +233,21 @@ impl Record {
         for line in BufReader::new(rustc.stderr.take().context("rustc has no stderr")?).split(b'\n') {
             let line = line?;
             match serde_json::from_slice::<Value>(&line) {
-                Ok(message) if message["$message_type"] == "diagnostic" => {
-                    let message =
-                        json!({"reason": "compiler-message", "target": {"name": CELL}, "message": message});
-                    writeln!(out, "{message}")?;
+                Ok(mut message) if message["$message_type"] == "diagnostic" => {
+                    hide_await(&mut message);
+                    writeln!(out, "{}", of_compiler(&message))?;
                 }
                 // Artifacts, and reports of what future compilers will refuse.
                 Ok(message) if message.is_object() => {}
                 _ => writeln!(std::io::stderr(), "{}", String::from_utf8_lossy(&line))?,
             }
         }
-        let status = rustc.wait()?;
+        rustc.wait().context("rustc cannot be waited for")
+    }
+
+    /// Calls rustc as cargo did, and says on stdout what cargo would say. `folder` is where rustc's output goes.
+    fn compile(&self, folder: &Path) -> Result<ExitCode> {
+        let status = self.run(self.command.get(1..).unwrap_or_default())?;
         if !status.success() {
             return Ok(code(status));
         }
@@ -182,11 +258,7 @@ impl Record {
         if fs::hard_link(&made, &taken).is_err() {
             fs::copy(&made, &taken).with_context(|| format!("cannot write {}", taken.display()))?;
         }
-        writeln!(
-            out,
-            "{}",
-            json!({"reason": "compiler-artifact", "target": {"name": CELL}, "filenames": [taken]})
-        )?;
+        println!("{}", json!({"reason": "compiler-artifact", "target": {"name": CELL}, "filenames": [taken]}));
         Ok(code(status))
     }
 }

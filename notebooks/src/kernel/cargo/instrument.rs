@@ -1,0 +1,396 @@
+//! The code that evcxr generates around a cell, made to tell the truth.
+//!
+//! evcxr calls a cell that panicked or returned early a success. So before a user's cell is compiled, calls of
+//! `igpt::notebook::cell` are put into the lines that evcxr has generated, and those lines get absolute paths: nothing
+//! that a cell defines or imports (`fn println() {}`, `mod std {}`) can take their place. No line of the user's moves.
+//!
+//! ```text
+//!   match std::panic::catch_unwind(              start(nonce)
+//!     std::panic::AssertUnwindSafe(||{
+//!   let _ = (|| -> std::result::Result<…> {      returned((|| …
+//!       the user's statements
+//!       evcxr_variable_store.put_variable…
+//!   Ok(())})();                                  reached_its_end()
+//!   })) {
+//!     Ok(_) => {}
+//!     Err(_) => { println!("EVCXR_PANIC…")       panicked(payload)
+//!   }}
+//!   evcxr_variable_store                         end(nonce)
+//! ```
+//!
+//! Code in which one of these places is not found is not compiled at all: a cell that cannot be judged is an error.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// Where the kernel says which cell is compiled next, relative to the cell's folder.
+const ORDER: &str = "igpt-cell.json";
+/// What an earlier compilation of the same cell was about.
+const SEEN: &str = "igpt-cell-seen.json";
+
+/// Which cell is compiled next. Without it, evcxr's own code or the kernel's is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The word by which the cell's marks are known.
+    pub nonce: String,
+    /// Whether it may ask the user, by `evcxr_input`.
+    pub asks: bool,
+}
+
+impl Order {
+    /// The next cell is this one, or (none) the kernel's own.
+    ///
+    /// # Errors
+    /// If the folder of the cells cannot be written.
+    pub fn give(order: Option<&Self>, cell: &Path) -> Result<()> {
+        let file = cell.join(ORDER);
+        let done = match order {
+            Some(order) => fs::write(&file, serde_json::to_vec(order)?),
+            None => match fs::remove_file(&file) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+        };
+        done.with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+/// What stands in a refusal that only asks for the cell to be run again: a variable of an earlier cell was dropped, for
+/// its type was defined anew, and now the cell's own variable of that name can be kept.
+pub const AGAIN: &str = "igpt: run this cell again";
+
+/// The variables of a cell: those that it loads from earlier cells, and those that it binds.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    nonce: String,
+    loads: Vec<String>,
+    binds: Vec<String>,
+}
+
+/// Instruments the code in this folder, if it is a user's cell. Returns why the code must not be compiled, if so.
+///
+/// # Errors
+/// If the code cannot be read or written.
+pub fn instrument(folder: &Path) -> Result<Option<String>> {
+    let Some(order) = fs::read(folder.join(ORDER)).ok().and_then(|text| serde_json::from_slice(&text).ok())
+    else {
+        return Ok(None);
+    };
+    let file = folder.join("src/lib.rs");
+    let code = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (code, now) = match instrumented(&code, &order) {
+        Ok(done) => done,
+        Err(missing) => {
+            return Ok(Some(format!(
+                "the kernel cannot tell how this cell would end, so it is not run: {missing} in the code that evcxr \
+                 generates around it. A `:dep` that is not compatible, or another version of evcxr_jupyter than the \
+                 kernel's, can be the cause; restart the kernel"
+            )));
+        }
+    };
+    // evcxr drops a variable whose type was defined anew, and with it the cell's own one of the same name.
+    let before: Option<Seen> = fs::read(folder.join(SEEN)).ok().and_then(|seen| serde_json::from_slice(&seen).ok());
+    if let Some(before) = before.filter(|before| before.nonce == now.nonce)
+        && before.loads.iter().any(|name| !now.loads.contains(name) && before.binds.contains(name))
+    {
+        return Ok(Some(AGAIN.into()));
+    }
+    fs::write(folder.join(SEEN), serde_json::to_vec(&now)?).context("cannot write beside the cell")?;
+    fs::write(&file, code).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(None)
+}
+
+/// Lines that evcxr writes once at most, and what stands in their place. In order.
+const TRAIT: &str = "            struct EvcxrUserCodeError {}";
+const FUNCTION: &str = "pub extern \"C\" fn run_user_code_";
+const CATCH: &str = "match std::panic::catch_unwind(";
+const BODY: &str = "let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {";
+const END_OF_BODY: &str = "Ok(())})();";
+const CELL: &str = "::igpt::notebook::cell";
+
+/// The instrumented code, or what was not found.
+fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen), String> {
+    let mut lines: Vec<String> = code.lines().map(str::to_owned).collect();
+    let Order { nonce, asks } = order;
+    let mut seen = Seen { nonce: nonce.clone(), ..Seen::default() };
+    let start = format!("{CELL}::start({nonce:?}, {asks});");
+    let end = format!("{CELL}::end({nonce:?});");
+
+    // The function; before it the user's items, and what evcxr needs.
+    let functions: Vec<usize> = (1..lines.len())
+        .filter(|at| lines[*at].starts_with(FUNCTION) && lines[at - 1] == "#[unsafe(no_mangle)]")
+        .collect();
+    let [function] = functions[..] else { return Err(format!("not one `{FUNCTION}`")) };
+    let header = lines.get(function + 1).cloned().unwrap_or_default();
+    if header.starts_with("mut x: *mut std::os::raw::c_void)") {
+        // Nothing but items: it runs nothing, and so it ends well.
+        lines[function + 1] =
+            header.replace("std::os", "::std::os").replace("{x}", &format!("{{ {start} {end} x }}"));
+        return Ok((joined(&lines), seen));
+    }
+    let body = (function..lines.len()).find(|at| lines[*at] == BODY).ok_or(format!("no `{BODY}`"))?;
+    let last = (body..lines.len()).rfind(|at| lines[*at] == END_OF_BODY).ok_or(format!("no `{END_OF_BODY}`"))?;
+    let begin = (0..function).rfind(|at| lines[*at] == TRAIT).ok_or(format!("no `{}`", TRAIT.trim()))?;
+
+    // The conversion of errors, and evcxr's module of its own.
+    let (mut converts, mut in_module) = (false, false);
+    for line in &mut lines[begin..function] {
+        in_module |= line.starts_with("mod evcxr_internal_runtime {");
+        let text = line.trim();
+        if in_module {
+            // What it says of variables that it drops is said by the kernel.
+            let said = text.starts_with("eprintln!(").then(String::new);
+            let absolute = || line.replace("println!", "::std::println!").replace("panic!(", "::std::panic!(");
+            *line = said.unwrap_or_else(absolute);
+        } else if text.starts_with("impl<T: ") {
+            *line = line.replace("<T: std::", "<T: ::std::").replace(" From<", " ::std::convert::From<");
+        } else if let Some(arguments) = text.strip_prefix("eprintln!(") {
+            converts = true;
+            *line = format!(
+                "{CELL}::question_mark(::std::line!(), &::std::format!({}), ::std::any::type_name::<T>());",
+                arguments.trim_end_matches(");")
+            );
+        } else if text.starts_with("println!(") {
+            line.clear();
+        }
+    }
+    if !converts {
+        return Err("no conversion of errors".into());
+    }
+
+    // Before the user's code: the variables of earlier cells.
+    for line in &mut lines[function..body] {
+        if let Some((new, name)) = without_stringify(line, false) {
+            if !seen.loads.contains(&name) {
+                seen.loads.push(name);
+            }
+            *line = new;
+        }
+        *line = absolute(line);
+    }
+    let caught = lines[body - 1].contains("AssertUnwindSafe(||{");
+    match caught {
+        true => {
+            let catch = (function..body).find(|at| lines[*at].ends_with(&absolute(CATCH)));
+            let catch = catch.ok_or(format!("no `{CATCH}`"))?;
+            lines[catch] = format!("{start} {}", lines[catch]);
+        }
+        false if lines[body - 1].contains("block_on(async") => return Err("an async runtime".into()),
+        // `:preserve_vars_on_panic 0`: a panic ends the process.
+        false => lines[body] = format!("{start} {BODY}"),
+    }
+    lines[body] = lines[body].replace(
+        BODY,
+        &format!("{CELL}::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {{"),
+    );
+
+    // In and behind it: variables for later cells.
+    for at in body + 1..lines.len() {
+        if let Some((line, name)) = without_stringify(&lines[at], true) {
+            if at < last {
+                seen.binds.push(name);
+            }
+            lines[at] = line;
+        }
+    }
+    lines[last] = format!("{CELL}::reached_its_end(); ::std::result::Result::Ok(())}})());");
+    if caught {
+        let mut found = 0;
+        for line in &mut lines[last + 1..] {
+            let new = match line.trim() {
+                "Ok(_) => {}" => "  ::std::result::Result::Ok(_) => {}".into(),
+                "Err(_) => {" => "  ::std::result::Result::Err(payload) => {".into(),
+                "println!(\"EVCXR_PANIC_NOTIFICATION\");" => format!("    {CELL}::panicked(payload);"),
+                _ => continue,
+            };
+            (*line, found) = (new, found + 1);
+        }
+        if found != 3 {
+            return Err("no match of a panic".into());
+        }
+    }
+    let store = (last..lines.len()).rfind(|at| lines[*at] == "evcxr_variable_store");
+    let store = store.ok_or("no end of the function")?;
+    lines[store] = format!("{end} evcxr_variable_store");
+    Ok((joined(&lines), seen))
+}
+
+fn joined(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+/// evcxr's own lines with paths that nobody can shadow.
+fn absolute(line: &str) -> String {
+    if line.starts_with("match std::") || line.starts_with("  std::panic::") {
+        return line.replacen("std::", "::std::", 1);
+    }
+    line.to_owned()
+}
+
+/// A line that ends in `>(stringify!(name));`, or if it stores the variable in `>(stringify!(name), name);`: with the name
+/// as a string, and the name.
+fn without_stringify(line: &str, stores: bool) -> Option<(String, String)> {
+    let (before, rest) = line.rsplit_once(">(stringify!(")?;
+    let (name, tail) = rest.split_once(')')?;
+    let expected = if stores { format!(", {name});") } else { ");".to_owned() };
+    (tail == expected).then(|| (format!("{before}>({name:?}{tail}"), name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As evcxr 0.22.0 writes it.
+    const GENERATED: &str = r#"#![allow(unused_imports, unused_mut, dead_code)]
+fn println() {}
+fn f() { std::println!("EVCXR_PANIC_NOTIFICATION"); }
+
+            struct EvcxrUserCodeError {}
+            impl<T: std::fmt::Display> From<T> for EvcxrUserCodeError {
+                fn from(error: T) -> Self {
+                    eprintln!("{}", error);
+                    println!("{}", evcxr_internal_runtime::USER_ERROR_OCCURRED);
+                    EvcxrUserCodeError {}
+                }
+            }
+        
+mod evcxr_internal_runtime {
+            eprintln!("The type of the variable {name} was redefined, so was lost.",);
+            println!("{VARIABLE_CHANGED_TYPE}{name}");
+            None => panic!("Variable '{name}' has gone missing"),
+}
+#[unsafe(no_mangle)]
+pub extern "C" fn run_user_code_3(
+mut evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)
+  -> *mut evcxr_internal_runtime::VariableStore {
+{let mut vars_ok = true;
+vars_ok &= evcxr_variable_store.check_variable::<S>(stringify!(s));
+vars_ok &= evcxr_variable_store.check_variable::<(u8,
+  Vec<u8>)>(stringify!(pair));
+if !vars_ok {return evcxr_variable_store;}}
+let mut s = evcxr_variable_store.take_variable::<S>(stringify!(s));
+let pair = evcxr_variable_store.take_variable::<(u8,
+  Vec<u8>)>(stringify!(pair));
+match std::panic::catch_unwind(
+  std::panic::AssertUnwindSafe(||{
+let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {
+let s = S { b: 2 };
+let x = stringify!(user's own);
+Ok(())})();
+evcxr_variable_store.put_variable::<S>(stringify!(s), s);
+Ok(())})();
+})) { 
+  Ok(_) => {}
+  Err(_) => {
+    println!("EVCXR_PANIC_NOTIFICATION");
+}}
+evcxr_variable_store.put_variable::<(u8,
+  Vec<u8>)>(stringify!(pair), pair);
+evcxr_variable_store
+}
+"#;
+
+    fn order() -> Order {
+        Order { nonce: "n1".into(), asks: false }
+    }
+
+    #[test]
+    fn only_evcxrs_own_lines_change_and_none_moves() {
+        let (code, seen) = instrumented(GENERATED, &order()).unwrap();
+        assert_eq!(code.lines().count(), GENERATED.lines().count());
+        let changed: Vec<&str> =
+            code.lines().zip(GENERATED.lines()).filter(|(new, old)| new != old).map(|(new, _)| new).collect();
+        let expected = [
+            "            impl<T: ::std::fmt::Display> ::std::convert::From<T> for EvcxrUserCodeError {",
+            "::igpt::notebook::cell::question_mark(::std::line!(), &::std::format!(\"{}\", error), ::std::any::type_name::<T>());",
+            "",
+            "",
+            "            ::std::println!(\"{VARIABLE_CHANGED_TYPE}{name}\");",
+            "            None => ::std::panic!(\"Variable '{name}' has gone missing\"),",
+            "vars_ok &= evcxr_variable_store.check_variable::<S>(\"s\");",
+            "  Vec<u8>)>(\"pair\");",
+            "let mut s = evcxr_variable_store.take_variable::<S>(\"s\");",
+            "  Vec<u8>)>(\"pair\");",
+            "::igpt::notebook::cell::start(\"n1\", false); match ::std::panic::catch_unwind(",
+            "  ::std::panic::AssertUnwindSafe(||{",
+            "::igpt::notebook::cell::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {",
+            "evcxr_variable_store.put_variable::<S>(\"s\", s);",
+            "::igpt::notebook::cell::reached_its_end(); ::std::result::Result::Ok(())})());",
+            "  ::std::result::Result::Ok(_) => {}",
+            "  ::std::result::Result::Err(payload) => {",
+            "    ::igpt::notebook::cell::panicked(payload);",
+            "  Vec<u8>)>(\"pair\", pair);",
+            "::igpt::notebook::cell::end(\"n1\"); evcxr_variable_store",
+        ];
+        assert_eq!(changed, expected);
+        assert_eq!(seen.loads, ["s", "pair"]);
+        assert_eq!(seen.binds, ["s"]);
+    }
+
+    #[test]
+    fn items_alone_have_marks_too() {
+        let items = "fn f() {}\n#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_4(\nmut x: *mut std::os::raw::c_void) -> \
+                     *mut std::os::raw::c_void {x}\n";
+        let (code, _) = instrumented(items, &order()).unwrap();
+        assert!(code.ends_with(
+            "*mut ::std::os::raw::c_void {x}\n"
+                .replace("{x}", "{ ::igpt::notebook::cell::start(\"n1\", false); ::igpt::notebook::cell::end(\"n1\"); x }")
+                .as_str()
+        ), "{code}");
+    }
+
+    #[test]
+    fn a_panic_that_ends_the_process_needs_no_match() {
+        let code = GENERATED.replace("match std::panic::catch_unwind(\n  std::panic::AssertUnwindSafe(||{\n", "");
+        let start = code.find("})) { \n").unwrap();
+        let end = code.find("}}\nevcxr_variable_store.put").unwrap() + 3;
+        let code = format!("{}{}", &code[..start], &code[end..]);
+        let (code, _) = instrumented(&code, &order()).unwrap();
+        assert!(code.contains("start(\"n1\", false); ::igpt::notebook::cell::returned("), "{code}");
+        assert!(code.contains("end(\"n1\")"));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_not_compiled() {
+        for missing in [
+            "let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {",
+            "    println!(\"EVCXR_PANIC_NOTIFICATION\");",
+            "                    eprintln!(\"{}\", error);",
+            "            struct EvcxrUserCodeError {}",
+            "#[unsafe(no_mangle)]",
+            "match std::panic::catch_unwind(",
+        ] {
+            let code = GENERATED.replacen(&format!("{missing}\n"), "other\n", 1);
+            assert!(instrumented(&code, &order()).is_err(), "{missing}");
+        }
+        // A user's own function that looks like evcxr's.
+        let twice = "#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_9(\n) {}\n";
+        assert!(instrumented(&format!("{twice}{GENERATED}"), &order()).is_err());
+    }
+
+    #[test]
+    fn a_dropped_variable_that_the_cell_binds_anew_is_asked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("src")).unwrap();
+        let file = folder.path().join("src/lib.rs");
+        let dropped: String = GENERATED
+            .split_inclusive('\n')
+            .filter(|line| !line.contains("stringify!(s)"))
+            .collect();
+        let mut compile = |code: &str, nonce: &str| {
+            fs::write(&file, code).unwrap();
+            Order::give(Some(&Order { nonce: nonce.into(), asks: false }), folder.path()).unwrap();
+            instrument(folder.path()).unwrap()
+        };
+        assert_eq!(compile(GENERATED, "a"), None);
+        assert_eq!(compile(&dropped, "a").as_deref(), Some(AGAIN));
+        // Another cell may well do without the variable.
+        assert_eq!(compile(&dropped, "b"), None);
+        Order::give(None, folder.path()).unwrap();
+        fs::write(&file, "no cell").unwrap();
+        assert_eq!(instrument(folder.path()).unwrap(), None);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "no cell");
+    }
+}
