@@ -131,6 +131,8 @@ impl Engine {
         )
         .with_context(|| format!("cannot write {}", file.display()))?;
 
+        // evcxr begins with code of its own.
+        Order::give(None, &slot.cell())?;
         let mut command = std::process::Command::new(own_program()?);
         command.arg("guard").arg(program).arg("--control_file").arg(&file);
         environment::scrub(&mut command);
