@@ -444,13 +444,29 @@ pub fn commands(code: &str) -> impl Iterator<Item = &str> {
     head(code).filter_map(|line| if let Line::Command(name) = line { Some(name) } else { None })
 }
 
-/// The code in two parts, if evcxr forgets everything in it: the lines up to its last `:clear`, and the rest, on the same
-/// lines as before.
-pub fn split_at_clear(code: &str) -> Option<(String, String)> {
-    let last = head(code).enumerate().filter(|(_, line)| *line == Line::Command(":clear")).last()?.0;
+/// What of a session evcxr throws away at a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// At `:restart`: the process that runs the cells, with all variables.
+    Variables,
+    /// At `:clear`: items and dependencies, too.
+    Everything,
+}
+
+/// The code in two parts, if evcxr throws something away in it: the lines up to the last such command, and the rest, on
+/// the same lines as before.
+pub fn split_at_loss(code: &str) -> Option<(Loss, String, String)> {
+    let loss = |line: Line<'_>| match line {
+        Line::Command(":clear") => Some(Loss::Everything),
+        Line::Command(":restart") => Some(Loss::Variables),
+        _ => None,
+    };
+    let losses: Vec<(usize, Loss)> =
+        head(code).enumerate().filter_map(|(number, line)| Some((number, loss(line)?))).collect();
+    let (last, most) = (losses.last()?.0, losses.iter().map(|(_, loss)| *loss).max()?);
     let lines: Vec<&str> = code.split_inclusive('\n').collect();
     let (first, rest) = lines.split_at(last + 1);
-    Some((first.concat(), "\n".repeat(last + 1) + &rest.concat()))
+    Some((most, first.concat(), "\n".repeat(last + 1) + &rest.concat()))
 }
 
 /// Where the Rust code begins: the number of lines before it, and its first byte. None if there is no Rust code.
@@ -460,9 +476,16 @@ pub fn start_of_rust(code: &str) -> Option<(usize, usize)> {
     (before < code.len()).then_some((lines, before))
 }
 
-/// Whether there is Rust code, which evcxr compiles and runs.
+/// Whether there is Rust code that evcxr compiles and runs. Comments alone it does not.
 pub fn has_rust(code: &str) -> bool {
-    start_of_rust(code).is_some()
+    let Some((_, at)) = start_of_rust(code) else { return false };
+    let block = syn::parse_str::<syn::Block>(&format!("{{\n{}\n}}", &code[at..]));
+    !block.is_ok_and(|block| block.stmts.iter().all(is_nothing))
+}
+
+/// A semicolon alone.
+fn is_nothing(statement: &syn::Stmt) -> bool {
+    matches!(statement, syn::Stmt::Expr(syn::Expr::Verbatim(tokens), Some(_)) if tokens.is_empty())
 }
 
 #[cfg(test)]
@@ -634,10 +657,14 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_clear_is_a_part_of_its_own() {
-        let split = |code| split_at_clear(code).map(|(first, rest)| format!("{first}|{rest}"));
-        assert_eq!(split(":clear\npanic!()").as_deref(), Some(":clear\n|\npanic!()"));
-        assert_eq!(split("// a\n :clear x\n:dep b\nf()").as_deref(), Some("// a\n :clear x\n|\n\n:dep b\nf()"));
+    fn what_follows_a_loss_is_a_part_of_its_own() {
+        let split = |code| split_at_loss(code).map(|(loss, first, rest)| format!("{loss:?} {first}|{rest}"));
+        assert_eq!(split(":clear\npanic!()").as_deref(), Some("Everything :clear\n|\npanic!()"));
+        assert_eq!(
+            split("// a\n :clear x\n:restart\n:dep b\nf()").as_deref(),
+            Some("Everything // a\n :clear x\n:restart\n|\n\n\n:dep b\nf()")
+        );
+        assert_eq!(split(":restart").as_deref(), Some("Variables :restart|\n"));
         assert_eq!(split(":vars\nlet a = 1;\n:clear"), None);
         assert_eq!(split(":clear_cache"), None);
     }
@@ -652,10 +679,10 @@ mod tests {
 
     #[test]
     fn rust_is_told_from_commands() {
-        for code in ["", ":vars", "!ls", "// c\n\n:dep x"] {
+        for code in ["", ":vars", "!ls", "// c\n\n:dep x", "/* c */", "  // c", ";"] {
             assert!(!has_rust(code), "{code:?}");
         }
-        for code in ["1", "fn f() {}", ":dep x\nuse a::b;", "/* */", " // c", "let"] {
+        for code in ["1", "fn f() {}", ":dep x\nuse a::b;", "/* */ 1", "#![allow(unused)]", "let"] {
             assert!(has_rust(code), "{code:?}");
         }
         assert_eq!(start_of_rust("// a\n\nlet b = 1;"), Some((2, 6)));

@@ -72,6 +72,11 @@ pub fn compile_fault(errors: &[Refusal], count: u64, code: &str, inserted: Inser
             traceback.push(String::new());
         }
         let mut lines = places_of_ours(error, count);
+        let words: String = styled(&lines.join("\n")).into_iter().map(|(_, text)| text).collect();
+        if number == 0 && words.trim_start_matches("Error:").trim() == evalue.trim() {
+            // The headline has said it.
+            lines.clear();
+        }
         if lines.len() > LINES {
             let hidden = lines.len() - LINES;
             lines.truncate(LINES);

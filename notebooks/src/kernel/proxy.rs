@@ -14,7 +14,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 use super::{
     answers::{History, end_of_name, is_complete, kernel_info},
     cargo::instrument::AGAIN,
-    cell::{Cell, Ending, Failure, Output, Refusal, commands, split_at_clear},
+    cell::{Cell, Ending, Failure, Loss, Output, Refusal, commands, split_at_loss},
     check,
     client::{Channel, Client},
     engine::{Engine, Event},
@@ -69,7 +69,7 @@ enum State {
     Moving,
 }
 
-/// A cell whose first lines forget everything, and what is left of it.
+/// A cell whose first lines lose something, and what is left of it.
 #[derive(Debug)]
 struct Rest {
     request: Message,
@@ -343,11 +343,16 @@ impl Proxy {
         self.count(&request, &code);
         self.last = Some(request.clone());
         let count = self.count;
-        let Some((first, code)) = split_at_clear(&code) else { return self.send(engine, request, code, count) };
-        // evcxr forgets the library, too. It is brought again before anything else of the cell runs.
+        let Some((loss, first, code)) = split_at_loss(&code) else {
+            return self.send(engine, request, code, count);
+        };
+        // The library's part, which may be lost, too, is brought again before anything else of the cell runs.
         let came = Arc::new(Mutex::new(Ok(Vec::new())));
         let rest = Rest { request, code, count, first: came.clone() };
-        self.forget();
+        match loss {
+            Loss::Everything => self.forget(),
+            Loss::Variables => self.variables = Variables::default(),
+        }
         let task = tokio::spawn(async move {
             let mut engine = engine;
             let (ending, mut cell) = engine.command(&first).await?;
@@ -355,13 +360,16 @@ impl Proxy {
                 Ending::Engine(errors) => Err(errors),
                 _ => Ok(cell.last_outputs()),
             };
-            engine.wake().await?;
+            match loss {
+                Loss::Everything => engine.wake().await?,
+                Loss::Variables => engine.revive().await?,
+            }
             Ok(engine)
         });
         self.state = State::Waking(task, Waking::new(Stage::default()), Some(Box::new(rest)));
     }
 
-    /// Goes on with a cell whose first lines forgot everything.
+    /// Goes on with a cell whose first lines lost something.
     fn go_on(&mut self, engine: Engine, rest: Rest) {
         let Rest { request, code, count, first } = rest;
         let first = std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
@@ -728,7 +736,7 @@ impl Proxy {
         {
             eprintln!("igpt kernel: {error:#}");
         }
-        let Running { request, code, count, .. } = running;
+        let Running { request, count, .. } = running;
         match fault {
             None => {
                 // It was through already, but whoever interrupts does not want the next one, either.
@@ -740,12 +748,10 @@ impl Proxy {
             }
             Some(fault) => self.fail(&request, count, &fault),
         }
-        // A process that evcxr has started anew within the cell has begun its session with the cell's code, if it had any.
-        let restarted = commands(&code).any(|command| command == ":restart");
-        if died || restarted {
+        if died {
             self.variables = Variables::default();
         }
-        self.state = match died || restarted {
+        self.state = match died {
             false => State::Idle(engine),
             true => {
                 let task = tokio::spawn(async move {

@@ -24,6 +24,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use syn::spanned::Spanned as _;
 
 /// Where the kernel says which cell is compiled next, relative to the cell's folder.
 const ORDER: &str = "igpt-cell.json";
@@ -126,6 +127,7 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
     let header = lines.get(function + 1).cloned().unwrap_or_default();
     if header.starts_with("mut x: *mut std::os::raw::c_void)") {
         // Nothing but items: it runs nothing, and so it ends well.
+        name_macros(&mut lines[..function - 1]);
         lines[function + 1] =
             header.replace("std::os", "::std::os").replace("{x}", &format!("{{ {start} {end} x }}"));
         return Ok((joined(&lines), seen));
@@ -133,6 +135,8 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
     let body = (function..lines.len()).find(|at| lines[*at] == BODY).ok_or(format!("no `{BODY}`"))?;
     let last = (body..lines.len()).rfind(|at| lines[*at] == END_OF_BODY).ok_or(format!("no `{END_OF_BODY}`"))?;
     let begin = (0..function).rfind(|at| lines[*at] == TRAIT).ok_or(format!("no `{}`", TRAIT.trim()))?;
+
+    name_macros(&mut lines[..begin]);
 
     // The conversion of errors, and evcxr's module of its own.
     let (mut converts, mut in_module) = (false, false);
@@ -215,6 +219,25 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
     let store = store.ok_or("no end of the function")?;
     lines[store] = format!("{end} evcxr_variable_store");
     Ok((joined(&lines), seen))
+}
+
+/// evcxr writes items in any order, but a macro is known only behind its definition, unless it has a path. So each gets one,
+/// at the end of its last line.
+fn name_macros(items: &mut [String]) {
+    if !items.iter().any(|line| line.contains("macro_rules")) {
+        return;
+    }
+    let Ok(file) = syn::parse_file(&joined(items)) else { return };
+    for item in &file.items {
+        let syn::Item::Macro(found) = item else { continue };
+        let exported = found.attrs.iter().any(|attribute| attribute.path().is_ident("macro_export"));
+        if let (Some(name), false) = (&found.ident, exported)
+            && let Some(line) = items.get_mut(found.span().end().line - 1)
+        {
+            let end = line.char_indices().nth(found.span().end().column).map_or(line.len(), |(at, _)| at);
+            line.insert_str(end, &format!(" #[allow(unused_imports)] pub(crate) use {name};"));
+        }
+    }
 }
 
 fn joined(lines: &[String]) -> String {
@@ -327,6 +350,14 @@ evcxr_variable_store
         assert_eq!(changed, expected);
         assert_eq!(seen.loads, ["s", "pair"]);
         assert_eq!(seen.binds, ["s"]);
+    }
+
+    #[test]
+    fn macros_are_known_before_their_definition() {
+        let items = "fn f() { a!(); }\nmacro_rules! a {\n  () => {}\n} // a\n#[macro_export]\nmacro_rules! b { () => {} }\n";
+        let (code, _) = instrumented(&GENERATED.replacen("fn println() {}\n", items, 1), &order()).unwrap();
+        assert!(code.contains("\n} #[allow(unused_imports)] pub(crate) use a; // a\n"), "{code}");
+        assert!(!code.contains("use b;"));
     }
 
     #[test]
