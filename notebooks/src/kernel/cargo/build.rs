@@ -28,6 +28,8 @@ use super::{LIBRARY, RECORDER, code, instrument::instrument, own_bin};
 const CELL: &str = "ctx";
 /// Where the recorder writes, relative to the cell's folder.
 const RECORD: &str = "target/rustc-of-cells.json";
+/// evcxr's variable for its own wrapper of rustc, when it compiles a cell and not when it checks one.
+const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 /// Where what comes of a check is thrown.
 const CHECKED: &str = "target/igpt-checked";
 /// Tells the recorder the state in which cargo was called.
@@ -145,7 +147,8 @@ fn state(
             return None;
         }
     }
-    let mut environment: Vec<_> = environment.collect();
+    // What evcxr tells its own wrapper of rustc differs between compiling a cell and checking it.
+    let mut environment: Vec<_> = environment.filter(|(name, _)| name != SO_PATH).collect();
     environment.sort();
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -295,6 +298,11 @@ mod tests {
         assert_eq!(now(&BUILD, "1"), Some(first.clone()));
         assert_ne!(now(&BUILD, "2"), Some(first.clone()));
         assert_ne!(now(&BUILD[..3], "1"), Some(first.clone()));
+        let check = words(&["check", BUILD[1], BUILD[2], BUILD[3]]);
+        assert!(is_check_of_a_cell(&check) || !Path::new("src/lib.rs").is_file());
+        let of_a_check = state(&cell, &as_build(&check), [set("A", "1")].into_iter());
+        let with_path = state(&cell, &words(&BUILD), [set("A", "1"), set(SO_PATH, "x")].into_iter());
+        assert_eq!((of_a_check, with_path), (Some(first.clone()), Some(first.clone())));
         fs::write(cell.join("Cargo.lock"), "[[package]]").unwrap();
         let locked = now(&BUILD, "1").unwrap();
         assert_ne!(locked, first);
@@ -319,6 +327,18 @@ mod tests {
         assert_eq!(names, ["CARGO_PKG_NAME", "LD_LIBRARY_PATH"]);
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn a_check_leaves_no_trace_where_cells_are_compiled() {
+        let all = ["rustc", "--crate-name", "ctx", "--emit=dep-info,link", "-C", "opt-level=2", "--out-dir", "/deps", "-C", "incremental=/notes"];
+        let record = Record::of("s".into(), &words(&all), std::iter::empty()).unwrap();
+        let arguments = record.arguments_of_a_check().unwrap();
+        assert_eq!(arguments, ["--crate-name", "ctx", "--emit=metadata", "-C", "opt-level=2", "--out-dir", CHECKED]);
+        let _ = fs::remove_dir(CHECKED);
+        let mut message = json!({"code": {"code": "E0728"}, "message": "await"});
+        hide_await(&mut message);
+        assert_eq!(message, json!({"code": null, "message": "await"}));
     }
 
     #[test]
