@@ -17,6 +17,8 @@ const MARK: char = '\u{1}';
 pub const MARK_TEXT: &str = "\u{1}igpt:text ";
 /// A line by which the filter says that one of evcxr's notices of a failure follows.
 pub const MARK_NOTICE: &str = "\u{1}igpt:notice";
+/// A line by which the filter says that nobody writes to its stream any more.
+pub const MARK_CLOSED: &str = "\u{1}igpt:closed";
 
 /// How a cell's process says that it failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -135,6 +137,8 @@ pub struct Cell {
     complete: [bool; 2],
     /// evcxr has told of a failure, too.
     notice: bool,
+    /// When its process's stdout was closed.
+    closed: Option<Instant>,
     /// Panics that may turn out to be what ended the cell.
     panics: Vec<Panic>,
     failure: Option<Failure>,
@@ -167,6 +171,7 @@ impl Cell {
             process: None,
             complete: [false; 2],
             notice: false,
+            closed: None,
             panics: Vec::new(),
             failure: None,
             values: Vec::new(),
@@ -245,6 +250,7 @@ impl Cell {
             }
             ("notice", _) => self.notice |= self.started[0],
             ("session", process) => self.process = process.parse().ok(),
+            ("closed", _) if stream == 0 => self.closed = Some(Instant::now()),
             ("stopping", _) => self.stopping = true,
             ("show", json) => {
                 if let Ok(Shown { id, update, html, text }) = serde_json::from_str(json) {
@@ -277,6 +283,11 @@ impl Cell {
     /// Whether the user's code is through, and only the engine has something to do.
     pub fn has_ended(&self) -> bool {
         self.complete == [true; 2]
+    }
+
+    /// When its process's stdout was closed, as at its end.
+    pub fn closed(&self) -> Option<Instant> {
+        self.closed
     }
 
     /// Whether it answered an interrupt and is about to end.

@@ -253,7 +253,9 @@ impl<W: Write> Filter<W> {
             self.take_line(&line)?;
         }
         self.close()?;
-        self.flush()
+        self.flush()?;
+        // Whoever closes the stream and lives on is waited for by evcxr.
+        self.pass(format!("{}\n", super::cell::MARK_CLOSED).as_bytes())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -318,7 +320,9 @@ mod tests {
             filter.pause().unwrap();
         }
         filter.end().unwrap();
-        String::from_utf8(to).unwrap().strip_prefix(BEGUN).unwrap().to_owned()
+        let closed = format!("{}\n", super::super::cell::MARK_CLOSED);
+        let passed = String::from_utf8(to).unwrap();
+        passed.strip_prefix(BEGUN).unwrap().strip_suffix(&closed).unwrap().to_owned()
     }
 
     fn text(text: &str) -> String {

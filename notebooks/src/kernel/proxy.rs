@@ -726,6 +726,9 @@ impl Proxy {
         let fault = match &ending {
             _ if running.was_refused() => Some(Fault::new("StdinNotAllowed", REFUSED)),
             Ending::Ok => None,
+            Ending::Died(_) if running.closed => {
+                Some(Fault::new("ProcessDied", format!("{CLOSED}{}", self.variables.lost())))
+            }
             ending if running.is_interrupted() => Some(self.interruption(ending, &running)),
             ending => Some(self.fault_of(ending, running.count, &running.code, running.plan.inserted)),
         };
@@ -892,6 +895,7 @@ async fn next_event(state: &mut State) -> Heard {
     }
 }
 
+const CLOSED: &str = "the cell closed or redirected its standard output, by which its end is told, so its process was ended. ";
 const UNSEEN: &str = "evcxr says that the cell was run, but the cell itself has not said how it ended, so it counts as failed. Does it \
                       close or redirect its standard output? Its process was ended. ";
 const NO_INPUT: &str = "note: the standard input of a cell is empty; where a user can answer, `:dep evcxr_input` and \

@@ -34,6 +34,8 @@ pub struct Running {
     pub cell: Cell,
     /// Text of earlier cells was shown.
     late: bool,
+    /// It has no stdout any more, so its process was ended.
+    pub closed: bool,
     /// Processor time that the engine had used when it was last seen to work, and when that was.
     worked: Option<(u64, Instant)>,
     stream: Coalescer,
@@ -75,6 +77,8 @@ const GATHER_BYTES: usize = 32 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often compilers are looked for: the engine may start another one.
 const LOOK: Duration = Duration::from_millis(150);
+/// How long a process may live without a stdout: the end of most is seen a moment later.
+const CLOSED: Duration = Duration::from_millis(1500);
 /// How long the engine may do nothing at all although it is its turn, or go on compiling what was interrupted.
 const SILENCE: Duration = Duration::from_secs(20);
 /// What one display, and all of a cell, may hold: a notebook is no place for more.
@@ -99,6 +103,7 @@ impl Running {
             sent_again: false,
             cell,
             late: false,
+            closed: false,
             worked: None,
             stream: Coalescer::default(),
             question: None,
@@ -138,13 +143,20 @@ impl Running {
     pub fn deadline(&self) -> Option<Instant> {
         let text = self.stream.since.map(|since| since + GATHER);
         let stop = self.stop.as_ref().and_then(|stop| stop.next);
-        [text, stop, self.cell.deadline()].into_iter().flatten().min()
+        let closed = self.cell.closed().filter(|_| !self.closed).map(|closed| closed + CLOSED);
+        [text, stop, closed, self.cell.deadline()].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn pass_time(&mut self, now: Instant, engine: &Engine, client: &Client) {
         if self.stream.since.is_some_and(|since| since + GATHER <= now) {
             self.flush(client);
+        }
+        if !self.closed && self.cell.closed().is_some_and(|closed| closed + CLOSED <= now) {
+            self.closed = true;
+            if !engine.cells_have_ended() {
+                engine.kill_cells();
+            }
         }
         if self.stop.as_ref().and_then(|stop| stop.next).is_some_and(|next| next <= now) {
             self.stop(now, engine);
