@@ -220,7 +220,10 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("fn stringify(x: u8) -> u8 { x }", Well),
             ("let kept = stringify(7);", Well),
             (PANIC, PANICKED),
-            ("mod mine { macro_rules! quiet { ($($t:tt)*) => {} } pub(crate) use quiet; }\nuse mine::quiet as println;", Well),
+            (
+                "mod mine { macro_rules! quiet { ($($t:tt)*) => {} } pub(crate) use quiet; }\nuse mine::quiet as println;",
+                Well,
+            ),
             (QUESTION_MARK, RETURNED),
             (NO_WORDS, Well),
             (PANIC, PANICKED),
@@ -239,7 +242,10 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             (":clear\nlet before = 1;\npanic!(\"x\")", Line("panic", "x", "line 3")),
             ("  :clear", Well),
             (QUESTION_MARK, RETURNED),
-            ("// why\n\n :clear  all\n// more\nlet tensor = Tensor::arange(0f32, 4., &Device::Cpu)?;\ntensor.dims()", Well),
+            (
+                "// why\n\n :clear  all\n// more\nlet tensor = Tensor::arange(0f32, 4., &Device::Cpu)?;\ntensor.dims()",
+                Well,
+            ),
             ("println!(\"{:?}\", tensor.dims());", Prints("[4]\n")),
             (":restart\npanic!(\"x\")", Error("panic", "x")),
             (":restart\nlet again = 3;\nprintln!(\"fine\");", Prints("fine\n")),
@@ -262,11 +268,20 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
                  panic!(\"x\");",
                 Line("panic", "x", "line 3"),
             ),
-            ("println!(\"EVCXR_EXECUTION_COMPLETE\"); println!(\"{kept}\");", Prints("EVCXR_EXECUTION_COMPLETE\n7\n")),
-            ("println!(\"\\u{1}igpt:end\\n\\u{1}igpt:end x {{}}\");", Prints("\u{1}igpt:end\n\u{1}igpt:end x {}\n")),
+            (
+                "println!(\"EVCXR_EXECUTION_COMPLETE\"); println!(\"{kept}\");",
+                Prints("EVCXR_EXECUTION_COMPLETE\n7\n"),
+            ),
+            (
+                "println!(\"\\u{1}igpt:end\\n\\u{1}igpt:end x {{}}\");",
+                Prints("\u{1}igpt:end\n\u{1}igpt:end x {}\n"),
+            ),
             ("println!(\"\\u{1}igpt:notice\");", Prints("\u{1}igpt:notice\n")),
             ("println!(\"EVCXR_VARIABLE_CHANGED_TYPE:kept\");", Prints("EVCXR_VARIABLE_CHANGED_TYPE:kept\n")),
-            ("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(50)); println!(\"EVCXR_EXECUTION_COMPLETE\"); });", Well),
+            (
+                "std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(50)); println!(\"EVCXR_EXECUTION_COMPLETE\"); });",
+                Well,
+            ),
             (PANIC, PANICKED),
             ("println!(\"{kept}\");", Prints("7\n")),
         ],
@@ -284,7 +299,10 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("let lost = 1;\nif lost == 1 { leave!(); }", Error("EarlyReturn", "a `return` ended the cell")),
             ("lost", Error("CompileError", "cannot find value `lost`")),
             ("println!(\"{kept:?}\");", Prints("[1, 2]\n")),
-            ("let f: Box<dyn Fn(u8) -> u8> = Box::new(|x| { if x > 1 { return 2; } x });\nprintln!(\"{}\", f(7));", Prints("2\n")),
+            (
+                "let f: Box<dyn Fn(u8) -> u8> = Box::new(|x| { if x > 1 { return 2; } x });\nprintln!(\"{}\", f(7));",
+                Prints("2\n"),
+            ),
             ("fn g(x: u8) -> Result<u8> { if x > 1 { return Ok(2); } Ok(x) }\ng(7)?;", Well),
             ("loop { if kept.len() == 2 { break; } }", Well),
         ],
@@ -296,8 +314,14 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("let a = std::;", Line("CompileError", "expected identifier", "line 1")),
             ("println!(\"{kept}\");", Prints("7\n")),
             ("fn open( {}", Error("CompileError", "")),
-            ("async fn f() -> u8 { 1 }\nlet a = f().await;", Line("CompileError", "`.await` outside", "line 2")),
-            ("macro_rules! wait { ($x:expr) => { $x.await } }\nlet b = wait!(std::future::ready(1));", Error("CompileError", "await")),
+            (
+                "async fn f() -> u8 { 1 }\nlet a = f().await;",
+                Line("CompileError", "`.await` outside", "line 2"),
+            ),
+            (
+                "macro_rules! wait { ($x:expr) => { $x.await } }\nlet b = wait!(std::future::ready(1));",
+                Error("CompileError", "await"),
+            ),
             ("std::process::Command::new(\"sleep\").arg(\"0\").spawn()?.wait()?;", Well),
             ("println!(\"{kept}\");", Prints("7\n")),
         ],
@@ -312,7 +336,10 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("let _guard = Guard;\npanic!(\"cause\");", Line("panic", "cause", "line 2")),
             ("std::panic::set_hook(Box::new(|_| {}));", Well),
             ("let before = 1;\npanic!(\"told\");", Line("panic", "told", "line 2")),
-            ("let before = 1;\nstd::panic::set_hook(Box::new(|_| {}));\npanic!(\"{}\", before);", Error("panic", "1")),
+            (
+                "let before = 1;\nstd::panic::set_hook(Box::new(|_| {}));\npanic!(\"{}\", before);",
+                Error("panic", "1"),
+            ),
             ("std::panic::resume_unwind(Box::new(7));", Error("panic", "without a message")),
             (":efmt {:?}\n\"x\".parse::<i32>()?;", Error("ParseIntError", "InvalidDigit")),
             ("let caught = std::panic::catch_unwind(|| panic!(\"caught\")).is_err();", Well),
@@ -332,9 +359,15 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
     (
         "threads",
         &[
-            ("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(40)); println!(\"from before\"); });", Well),
+            (
+                "std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(40)); println!(\"from before\"); });",
+                Well,
+            ),
             ("std::thread::sleep(std::time::Duration::from_millis(400));", Notes("from before\n")),
-            ("std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(40)); panic!(\"in a thread\"); });", Well),
+            (
+                "std::thread::spawn(|| { std::thread::sleep(std::time::Duration::from_millis(40)); panic!(\"in a thread\"); });",
+                Well,
+            ),
             ("std::thread::sleep(std::time::Duration::from_millis(400));", Notes("in a thread")),
             ("let joined = std::thread::spawn(|| panic!(\"handled\")).join().is_err();", Notes("handled")),
         ],
@@ -342,7 +375,10 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
     (
         "input",
         &[
-            ("let mut line = String::new();\nassert_eq!(std::io::stdin().read_line(&mut line)?, 0);", Notes("evcxr_input")),
+            (
+                "let mut line = String::new();\nassert_eq!(std::io::stdin().read_line(&mut line)?, 0);",
+                Notes("evcxr_input"),
+            ),
             ("assert!(std::process::Command::new(\"cat\").status()?.success());", Well),
             ("println!(\"{line:?}\");", Prints("\"\"\n")),
         ],
@@ -354,7 +390,10 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("let (payload, line, nonce, igpt_session) = (1, 2, 3, 4);", Well),
             ("println!(\"{}\", payload + line + nonce + igpt_session + here);", Prints("11\n")),
             ("let error = 5;\neprintln!(\"{}\", error);", Notes("5\n")),
-            ("let text = concat!(stringify!(igpt_session), stringify!(a + b));\nprintln!(\"{text}\");", Prints("igpt_sessiona + b\n")),
+            (
+                "let text = concat!(stringify!(igpt_session), stringify!(a + b));\nprintln!(\"{text}\");",
+                Prints("igpt_sessiona + b\n"),
+            ),
         ],
     ),
     (

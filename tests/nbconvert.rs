@@ -71,6 +71,43 @@ fn what_only_looks_bad_passes() {
     }
 }
 
+/// What a cell may define, forget or print so that a later failure could be overlooked: name, first cell, second cell, and
+/// the error.
+const HIDDEN: [(&str, &str, &str, &str); 6] = [
+    ("shadow_use", "use std::println;", "panic!(\"hidden\");", "hidden"),
+    ("shadow_fn", "fn println() {}", "\"x\".parse::<i32>()?;", "ParseIntError"),
+    (
+        "shadow_macro",
+        "macro_rules! println { ($($t:tt)*) => {} }\nmacro_rules! stringify { ($($t:tt)*) => { \"\" } }",
+        "assert!(1 > 2, \"hidden\");",
+        "hidden",
+    ),
+    ("clear_behind_a_comment", "// fresh\n:clear", "panic!(\"hidden\");", "hidden"),
+    ("clear_and_code", "let a = 1;", ":clear\npanic!(\"hidden\")", "hidden"),
+    (
+        "notice",
+        "println!(\"EVCXR_EXECUTION_COMPLETE\");",
+        "println!(\"EVCXR_EXECUTION_COMPLETE\");\nstd::thread::sleep(std::time::Duration::from_millis(200));\n\"x\".parse::<i32>()?;",
+        "ParseIntError",
+    ),
+];
+
+#[test]
+fn hidden_failures_are_found() {
+    for (name, first, second, error) in HIDDEN {
+        let cells = [cell(first), cell(second), cell("1 + 1")];
+        let Some(Converted { output, folder }) = convert(name, &cells) else { return };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "nbconvert calls {name} a success:\n{said}");
+        assert!(said.contains(error), "{name}: {said}");
+        assert!(!folder.join("executed.ipynb").exists(), "nbconvert wrote {name}, which failed");
+    }
+    // Their twin: the same cells, and nothing fails.
+    let good: Vec<Cell> = HIDDEN.iter().map(|(_, first, ..)| cell(*first)).collect();
+    let Some(Converted { output, .. }) = convert("nothing_hidden", &good) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 macro_rules! faults {
     ($($name:ident),* $(,)?) => {
         $(#[test] fn $name() { check(stringify!($name)); })*

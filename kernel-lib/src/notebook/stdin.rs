@@ -18,7 +18,9 @@ pub(super) fn take_away() {
     }
     let Ok(nothing) = std::fs::File::open("/dev/null") else { return };
     // SAFETY: the descriptor is open as long as the process lives.
-    let Ok(saved) = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) }.try_clone_to_owned() else { return };
+    let Ok(saved) = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) }.try_clone_to_owned() else {
+        return;
+    };
     // SAFETY: both descriptors are open.
     if unsafe { libc::dup2(nothing.as_raw_fd(), libc::STDIN_FILENO) } != -1 {
         *commands = Some(saved);

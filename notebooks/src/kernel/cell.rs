@@ -362,7 +362,8 @@ impl Cell {
 
 /// The failure in an end mark, if there is one. What cannot be read is one, too.
 fn failure(json: &str) -> Option<Failure> {
-    let unread = |_| Failure { ename: "Error".into(), evalue: "the cell failed".into(), ..Failure::default() };
+    let unread =
+        |_| Failure { ename: "Error".into(), evalue: "the cell failed".into(), ..Failure::default() };
     (!json.is_empty()).then(|| serde_json::from_str(json).unwrap_or_else(unread))
 }
 
@@ -382,7 +383,10 @@ fn cut(data: &mut Value) {
             let megabytes = (last - end) as f64 / 1e6;
             *text = format!("{}\n[{megabytes:.1} MB are left out here]\n{}", &text[..end], &text[last..]);
         } else if kind != "text/plain" && text.len() > LARGEST_VALUE {
-            too_large = Some(format!("[{kind} of {:.0} MB: too large for a notebook, left out]", text.len() as f64 / 1e6));
+            too_large = Some(format!(
+                "[{kind} of {:.0} MB: too large for a notebook, left out]",
+                text.len() as f64 / 1e6
+            ));
             text.clear();
         }
     }
@@ -623,7 +627,8 @@ mod tests {
     #[test]
     fn a_users_words_are_left_alone() {
         let mut cell = begun("f()");
-        let seen = hear(&mut cell, &[line("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n"), line("stdout", END)]);
+        let seen =
+            hear(&mut cell, &[line("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n"), line("stdout", END)]);
         assert_eq!(seen, [stream("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n")]);
         assert_eq!(cell.ending(), Ending::Ok);
     }

@@ -79,12 +79,25 @@ impl<'a> Visit<'a> for TopLevel {
     fn visit_item(&mut self, _item: &'a Item) {}
 }
 
+/// The compiler's codes for strings, characters and comments without an end.
+const LEFT_OPEN: [&str; 6] = ["E0748", "E0758", "E0762", "E0763", "E0765", "E0766"];
+
 /// What the compiler finds wrong with the syntax. `before` lines of the cell stand before `rust`. None if it understands
 /// the code, though we do not.
 fn syntax_error(rust: &str, before: usize, folder: &Path) -> Option<Objection> {
     let mut rustc = Command::new("rustc")
-        .args(["--edition=2024", "--crate-type=lib", "--emit=metadata", "--error-format=json", "-Awarnings", "-o"])
-        .args([std::env::temp_dir().join(format!("igpt-syntax-{}", std::process::id())).as_os_str(), "-".as_ref()])
+        .args([
+            "--edition=2024",
+            "--crate-type=lib",
+            "--emit=metadata",
+            "--error-format=json",
+            "-Awarnings",
+            "-o",
+        ])
+        .args([
+            std::env::temp_dir().join(format!("igpt-syntax-{}", std::process::id())).as_os_str(),
+            "-".as_ref(),
+        ])
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -94,21 +107,26 @@ fn syntax_error(rust: &str, before: usize, folder: &Path) -> Option<Objection> {
     // No line of the cell's begins later than in the cell.
     let sent = rustc.stdin.take()?.write_all(format!("fn cell() {{\n{rust}\n}}").as_bytes());
     let output = rustc.wait_with_output().ok().filter(|_| sent.is_ok())?;
-    let mut objections = String::from_utf8(output.stderr).ok()?.lines().filter_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        // Errors of syntax have no code; names are not known here, and types are not looked at.
-        let is_syntax = message["level"] == "error" && message["code"].is_null();
-        let span = message["spans"].as_array()?.iter().find(|span| span["is_primary"] == true)?;
-        let number = |key: &str| span[key].as_u64().and_then(|number| usize::try_from(number).ok());
-        let lines = rust.lines().count().max(1);
-        let line = number("line_start")?.saturating_sub(1).clamp(1, lines);
-        let label = span["label"].as_str().map(str::to_owned);
-        is_syntax.then(|| Objection {
-            message: message["message"].as_str().unwrap_or("a syntax error").to_owned(),
-            place: (before + line, number("column_start").unwrap_or(1)),
-            help: label.filter(|label| !label.is_empty()),
+    let mut objections = String::from_utf8(output.stderr)
+        .ok()?
+        .lines()
+        .filter_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            // Errors of syntax have no code, but for what is left open; names are not known here, and types not looked at.
+            let open = message["code"]["code"].as_str().is_some_and(|code| LEFT_OPEN.contains(&code));
+            let is_syntax = message["level"] == "error" && (message["code"].is_null() || open);
+            let span = message["spans"].as_array()?.iter().find(|span| span["is_primary"] == true)?;
+            let number = |key: &str| span[key].as_u64().and_then(|number| usize::try_from(number).ok());
+            let lines = rust.lines().count().max(1);
+            let line = number("line_start")?.saturating_sub(1).clamp(1, lines);
+            let label = span["label"].as_str().map(str::to_owned);
+            is_syntax.then(|| Objection {
+                message: message["message"].as_str().unwrap_or("a syntax error").to_owned(),
+                place: (before + line, number("column_start").unwrap_or(1)),
+                help: label.filter(|label| !label.is_empty()),
+            })
         })
-    }).collect::<Vec<_>>();
+        .collect::<Vec<_>>();
     objections.sort_by_key(|objection| objection.place);
     objections.into_iter().next()
 }

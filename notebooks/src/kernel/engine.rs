@@ -209,7 +209,9 @@ impl Engine {
                     Ok(Event::Shell(_)) => replied = true,
                     Ok(Event::Iopub(_)) => heard = true,
                     Ok(Event::Stdin(_) | Event::Control) => {}
-                    Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("the engine ended at its start ({how})"),
+                    Ok(Event::Stuck(how) | Event::Exited(how)) => {
+                        bail!("the engine ended at its start ({how})")
+                    }
                 }
             }
         }

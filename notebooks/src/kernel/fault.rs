@@ -235,7 +235,8 @@ mod tests {
         assert_eq!((&*fault.ename, &*fault.evalue), ("CompileError", "mismatched types"));
         assert_eq!(fault.traceback[1], "\u{1b}[31mE0308:\u{1b}[0m mismatched");
         assert!(fault.traceback[2].contains("[ cell [3], line 2, column 13 ]"), "{:?}", fault.traceback);
-        let fault = compile_fault(&[refusal("unknown command", &["unknown command"])], 3, "", Inserted::default());
+        let fault =
+            compile_fault(&[refusal("unknown command", &["unknown command"])], 3, "", Inserted::default());
         assert_eq!(fault.ename, "Error");
     }
 
@@ -243,7 +244,12 @@ mod tests {
     fn lines_of_ours_are_not_counted_and_errors_told_once() {
         let error = refusal(
             "mismatched types",
-            &["   │", " 1 │ let a = 1;", " 2 │ #[cfg(any())] fn f() {}", "\u{1b}[38;5;246m12 │\u{1b}[0m let b = 2;"],
+            &[
+                "   │",
+                " 1 │ let a = 1;",
+                " 2 │ #[cfg(any())] fn f() {}",
+                "\u{1b}[38;5;246m12 │\u{1b}[0m let b = 2;",
+            ],
         );
         let fault = compile_fault(&[error.clone(), error], 3, "", Inserted { before: 1, lines: 1 });
         assert_eq!(fault.traceback.len(), 4, "{:?}", fault.traceback);

@@ -107,7 +107,18 @@ impl<W: Write> Filter<W> {
     fn new(to: W) -> Self {
         let (line, text, tail) = (Vec::new(), Vec::new(), Vec::new());
         let place = Place::Before;
-        Self { to, line, text, since: None, in_value: false, place, paused: true, left: LIMIT, tail, hidden: 0 }
+        Self {
+            to,
+            line,
+            text,
+            since: None,
+            in_value: false,
+            place,
+            paused: true,
+            left: LIMIT,
+            tail,
+            hidden: 0,
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -167,7 +178,12 @@ impl<W: Write> Filter<W> {
             return None;
         }
         let genuine = |rest: &[u8]| match &self.place {
-            _ if SENT.iter().any(|sent| rest.strip_prefix(b"\x01igpt:").is_some_and(|sent_by| sent_by.starts_with(sent))) => true,
+            _ if SENT.iter().any(|sent| {
+                rest.strip_prefix(b"\x01igpt:").is_some_and(|sent_by| sent_by.starts_with(sent))
+            }) =>
+            {
+                true
+            }
             Place::In(_) => is_value(rest) || rest.starts_with(b"EVCXR_INPUT_REQUEST"),
             Place::Before => rest.starts_with(START) || rest.starts_with(b"EVCXR_"),
             Place::Behind { due } => {
@@ -385,15 +401,22 @@ mod tests {
             assert_eq!(passed(&[late.as_bytes()]), format!("{ENDED}{complete}{shown}"));
         }
         // evcxr does not run a cell whose variables have other types than it thought, and says so at once.
-        let changed = format!("{ENDED}{complete}EVCXR_VARIABLE_CHANGED_TYPE:a\n{complete}{BEGUN}{complete}{ENDED}");
-        let kept = format!("{ENDED}{complete}EVCXR_VARIABLE_CHANGED_TYPE:a\n{complete}{BEGUN}{}{ENDED}", text(complete));
+        let changed =
+            format!("{ENDED}{complete}EVCXR_VARIABLE_CHANGED_TYPE:a\n{complete}{BEGUN}{complete}{ENDED}");
+        let kept = format!(
+            "{ENDED}{complete}EVCXR_VARIABLE_CHANGED_TYPE:a\n{complete}{BEGUN}{}{ENDED}",
+            text(complete)
+        );
         assert_eq!(passed(&[changed.as_bytes()]), kept);
     }
 
     #[test]
     fn an_open_value_ends_with_its_cell() {
         let value = "EVCXR_BEGIN_CONTENT text/html\n<b>\n";
-        assert_eq!(passed(&[value.as_bytes(), ENDED.as_bytes()]), format!("{value}EVCXR_END_CONTENT\n{ENDED}"));
+        assert_eq!(
+            passed(&[value.as_bytes(), ENDED.as_bytes()]),
+            format!("{value}EVCXR_END_CONTENT\n{ENDED}")
+        );
     }
 
     #[test]

@@ -25,7 +25,10 @@ fn hint(error: &str, code: &str) -> Option<String> {
     if error.contains("contains a reference with a non-static lifetime") {
         return of_reference(variable()?, code);
     }
-    if error.contains("unknown metavariable") || error.contains("unknown macro variable") || error.contains("`vis`") {
+    if error.contains("unknown metavariable")
+        || error.contains("unknown macro variable")
+        || error.contains("`vis`")
+    {
         return Some(
             "a macro that defines items, such as `thread_local!`, works inside a module: `mod state { thread_local! { pub \
              static … } }` and `use state::*;`"
@@ -128,16 +131,25 @@ mod tests {
         let closure = refusal("The variable `f` is a closure, which cannot be persisted.\nYou can however");
         let hint = |error: &Refusal, code: &str| hints(&[error, error], code).join("|");
         assert!(hint(&closure, "let f = |x: i32| x + 1;").contains("`fn f(x: i32) -> … { x + 1 }`"));
-        assert!(hint(&closure, "let f = |x, y: u8| -> u8 { x + y };").contains("`fn f(x: …, y: u8) -> u8 { x + y }`"));
+        assert!(
+            hint(&closure, "let f = |x, y: u8| -> u8 { x + y };")
+                .contains("`fn f(x: …, y: u8) -> u8 { x + y }`")
+        );
         assert!(hint(&closure, "let f = g();").contains("`let f: Box<dyn Fn(…) -> …> = Box::new(…);`"));
-        let reference = refusal("The variable `s` contains a reference with a non-static lifetime so\ncan't be persisted.");
+        let reference = refusal(
+            "The variable `s` contains a reference with a non-static lifetime so\ncan't be persisted.",
+        );
         for (code, owned) in [
             ("let s = &v[1..];", "let s = v[1..].to_owned();"),
             (":dep a\nlet t = 1; let s = &v;", "let s = v.clone();"),
             ("let s = text.trim();", "let s = text.trim().to_owned();"),
             ("let s = v.iter();", "let s = v.clone().into_iter();"),
         ] {
-            assert!(hint(&reference, code).contains(&format!("`{owned}`")), "{code}: {}", hint(&reference, code));
+            assert!(
+                hint(&reference, code).contains(&format!("`{owned}`")),
+                "{code}: {}",
+                hint(&reference, code)
+            );
         }
         assert_eq!(hint(&refusal("mismatched types"), "let s = 1;"), "");
     }

@@ -141,7 +141,9 @@ impl Plan {
     /// What the user may not expect: items that are gone.
     pub fn note(&self) -> Option<String> {
         let names = self.removed.join(", ");
-        (!names.is_empty()).then(|| format!("note: this cell does not define {names} any more, so later cells do not have it"))
+        (!names.is_empty()).then(|| {
+            format!("note: this cell does not define {names} any more, so later cells do not have it")
+        })
     }
 
     /// What it would take away.
@@ -291,7 +293,10 @@ mod tests {
         run(&mut items, None, "fn i() {}");
         let (code, note) = run(&mut items, Some("a"), "// one\nfn g() { f() }");
         assert_eq!(code, "// one\n#[cfg(any())] fn f() {}\nfn g() { f() }");
-        assert_eq!(note.unwrap(), "note: this cell does not define `f` any more, so later cells do not have it");
+        assert_eq!(
+            note.unwrap(),
+            "note: this cell does not define `f` any more, so later cells do not have it"
+        );
         // Once is enough; and whoever defines it owns it.
         assert_eq!(run(&mut items, Some("a"), "fn g() {}"), ("fn g() {}".into(), None));
         run(&mut items, Some("b"), "fn h() {}\nuse std::mem::swap as g;");
@@ -330,7 +335,10 @@ mod tests {
         let (other, _) = run(&mut items, None, "impl S { fn g() {} }");
         let anchor = |code: &str| code.lines().next().unwrap().to_owned();
         assert_eq!(BTreeSet::from([anchor(&trait_for), anchor(&method), anchor(&other)]).len(), 3);
-        assert_eq!(anchor(&run(&mut items, None, "impl Show\n for S { fn f() { 1; } }").0), anchor(&trait_for));
+        assert_eq!(
+            anchor(&run(&mut items, None, "impl Show\n for S { fn f() { 1; } }").0),
+            anchor(&trait_for)
+        );
         assert_eq!(anchor(&run(&mut items, None, "impl S { fn f() { 2; } }").0), anchor(&method));
         // Both at once: one anchor is used again, the other goes.
         let (both, note) = run(&mut items, None, "impl S { fn f() {} fn g() {} }");
@@ -341,14 +349,20 @@ mod tests {
     #[test]
     fn code_that_is_not_understood_stays_as_it_is() {
         let mut items = Items::default();
-        for code in ["let a = std::;", "#![allow(unused)]\nimpl S {}", ":vars", "macro_rules! m { () => {} }\nlet a = 1;"] {
+        for code in [
+            "let a = std::;",
+            "#![allow(unused)]\nimpl S {}",
+            ":vars",
+            "macro_rules! m { () => {} }\nlet a = 1;",
+        ] {
             assert_eq!(run(&mut items, Some("a"), code).0, code);
         }
         let (code, _) = run(&mut items, Some("b"), ":dep a\n\nmacro_rules! m { () => {} }\nimpl S {}");
         assert_eq!(code.lines().nth(2).unwrap().split('_').next(), Some("#[cfg(any())] fn "));
         let plan = items.plan(Some("b"), ":dep a\n\nimpl S {}", false);
-        assert_eq!(plan.inserted, Inserted { before: 2, lines: 1 });
-        assert_eq!([2, 3, 4].map(|line| plan.inserted.of_user(line)), [Some(2), None, Some(3)]);
+        // The macro's gravestone and the anchor.
+        assert_eq!(plan.inserted, Inserted { before: 2, lines: 2 });
+        assert_eq!([2, 3, 4, 5].map(|line| plan.inserted.of_user(line)), [Some(2), None, None, Some(3)]);
     }
 
     #[test]

@@ -124,8 +124,14 @@ async fn self_test(engine: &mut Engine) -> Result<()> {
         (QUESTION_MARK, returned),
         ("return Ok(());", left),
         ("no_such_name", refused),
-        ("std::println!(\"EVCXR_PANIC_NOTIFICATION\\nEVCXR_ERROR_OCCURRED\\nEVCXR_EXECUTION_COMPLETE\");", well),
-        ("fn println() {}\nmacro_rules! println { ($($t:tt)*) => {} }\nmacro_rules! stringify { ($($t:tt)*) => { \"\" } }", well),
+        (
+            "std::println!(\"EVCXR_PANIC_NOTIFICATION\\nEVCXR_ERROR_OCCURRED\\nEVCXR_EXECUTION_COMPLETE\");",
+            well,
+        ),
+        (
+            "fn println() {}\nmacro_rules! println { ($($t:tt)*) => {} }\nmacro_rules! stringify { ($($t:tt)*) => { \"\" } }",
+            well,
+        ),
         (PANIC, panicked),
         (QUESTION_MARK, returned),
     ];
@@ -143,6 +149,9 @@ async fn self_test(engine: &mut Engine) -> Result<()> {
 
 async fn expect(engine: &mut Engine, code: &str, expected: fn(&Ending) -> bool) -> Result<()> {
     let ending = engine.run(code).await?;
-    anyhow::ensure!(expected(&ending), "the engine's reports are not understood: {code} ended with {ending:?}");
+    anyhow::ensure!(
+        expected(&ending),
+        "the engine's reports are not understood: {code} ended with {ending:?}"
+    );
     Ok(())
 }

@@ -30,7 +30,8 @@ impl Below {
     /// Not what cells started, and not cargo where it only reads manifests, which is quick.
     pub fn compilers(self) -> Vec<i32> {
         let all = self.all();
-        let children = |of: i32| all.iter().filter(move |(_, parent)| *parent == of).map(|(process, _)| *process);
+        let children =
+            |of: i32| all.iter().filter(move |(_, parent)| *parent == of).map(|(process, _)| *process);
         let is_compiler = |process: &i32| {
             let words = host::command_line(*process);
             let runs_cells = words[0].ends_with(b"evcxr_jupyter");
@@ -38,7 +39,8 @@ impl Below {
         };
         let engine = children(self.0).find(|process| is_engine(*process));
         let first: Vec<i32> = engine.into_iter().flat_map(children).filter(is_compiler).collect();
-        let below = first.iter().flat_map(|process| descendants_of(*process, &all)).map(|(process, _)| process);
+        let below =
+            first.iter().flat_map(|process| descendants_of(*process, &all)).map(|(process, _)| process);
         first.iter().copied().chain(below).collect()
     }
 
@@ -61,7 +63,8 @@ impl Below {
             .filter(|(process, parent)| *parent == self.0 && !is_engine(*process) && !is_filter(*process))
             .map(|(process, _)| *process)
             .collect();
-        let below = orphans.iter().flat_map(|process| descendants_of(*process, &all)).map(|(process, _)| process);
+        let below =
+            orphans.iter().flat_map(|process| descendants_of(*process, &all)).map(|(process, _)| process);
         orphans.iter().copied().chain(below).collect()
     }
 
@@ -75,7 +78,8 @@ impl Below {
     pub fn ticks(self, cells: Option<i32>) -> u64 {
         let all = self.all();
         let of_cells = cells.map(|cells| descendants_of(cells, &all)).unwrap_or_default();
-        let counts = |process: &i32| Some(*process) != cells && !of_cells.iter().any(|(other, _)| other == process);
+        let counts =
+            |process: &i32| Some(*process) != cells && !of_cells.iter().any(|(other, _)| other == process);
         all.iter().map(|(process, _)| *process).filter(counts).map(host::ticks).sum()
     }
 }

@@ -372,7 +372,8 @@ impl Proxy {
     /// Goes on with a cell whose first lines lost something.
     fn go_on(&mut self, engine: Engine, rest: Rest) {
         let Rest { request, code, count, first } = rest;
-        let first = std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
+        let first =
+            std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
         let outputs = match first {
             Err(errors) => {
                 self.state = State::Idle(engine);
@@ -381,7 +382,8 @@ impl Proxy {
             }
             Ok(outputs) => outputs,
         };
-        let mut shown = Running::new(request.clone(), code.clone(), count, Plan::default(), Cell::unmarked(""));
+        let mut shown =
+            Running::new(request.clone(), code.clone(), count, Plan::default(), Cell::unmarked(""));
         for output in outputs {
             shown.show(&self.client, output, |_| String::new());
         }
@@ -531,7 +533,9 @@ impl Proxy {
                 match closing.now.0 {
                     Aside::Variables => self.hear_late(&event),
                     Aside::Expression(..) => {
-                        self.late.extend(outputs.into_iter().filter(|output| matches!(output, Output::Late { .. })));
+                        self.late.extend(
+                            outputs.into_iter().filter(|output| matches!(output, Output::Late { .. })),
+                        );
                     }
                 }
                 self.state = State::Closing(engine, closing);
@@ -895,7 +899,8 @@ async fn next_event(state: &mut State) -> Heard {
     }
 }
 
-const CLOSED: &str = "the cell closed or redirected its standard output, by which its end is told, so its process was ended. ";
+const CLOSED: &str =
+    "the cell closed or redirected its standard output, by which its end is told, so its process was ended. ";
 const UNSEEN: &str = "evcxr says that the cell was run, but the cell itself has not said how it ended, so it counts as failed. Does it \
                       close or redirect its standard output? Its process was ended. ";
 const NO_INPUT: &str = "note: the standard input of a cell is empty; where a user can answer, `:dep evcxr_input` and \

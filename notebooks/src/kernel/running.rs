@@ -271,7 +271,11 @@ impl Running {
                 if !text.ends_with('\n') {
                     text.push('\n');
                 }
-                let head = if self.late { "" } else { "[printed by a thread of an earlier cell, after that cell's end]\n" };
+                let head = if self.late {
+                    ""
+                } else {
+                    "[printed by a thread of an earlier cell, after that cell's end]\n"
+                };
                 self.late = true;
                 (name, format!("{head}{text}"))
             }

@@ -88,8 +88,9 @@ mod tests {
 
     #[test]
     fn lost_and_changed_variables_are_named() {
-        let before =
-            Variables::parse("a: alloc::vec::Vec<core::option::Option<u8>>\nb: f64\n__igpt_session: igpt::S\n");
+        let before = Variables::parse(
+            "a: alloc::vec::Vec<core::option::Option<u8>>\nb: f64\n__igpt_session: igpt::S\n",
+        );
         let after = Variables::parse("b: alloc::string::String\nc: u8\n");
         assert_eq!(
             before.notes_on(&after, "let b = f(a); let c = 1;"),

@@ -261,7 +261,10 @@ impl Record {
         if fs::hard_link(&made, &taken).is_err() {
             fs::copy(&made, &taken).with_context(|| format!("cannot write {}", taken.display()))?;
         }
-        println!("{}", json!({"reason": "compiler-artifact", "target": {"name": CELL}, "filenames": [taken]}));
+        println!(
+            "{}",
+            json!({"reason": "compiler-artifact", "target": {"name": CELL}, "filenames": [taken]})
+        );
         Ok(code(status))
     }
 }
@@ -331,10 +334,24 @@ mod tests {
 
     #[test]
     fn a_check_leaves_no_trace_where_cells_are_compiled() {
-        let all = ["rustc", "--crate-name", "ctx", "--emit=dep-info,link", "-C", "opt-level=2", "--out-dir", "/deps", "-C", "incremental=/notes"];
+        let all = [
+            "rustc",
+            "--crate-name",
+            "ctx",
+            "--emit=dep-info,link",
+            "-C",
+            "opt-level=2",
+            "--out-dir",
+            "/deps",
+            "-C",
+            "incremental=/notes",
+        ];
         let record = Record::of("s".into(), &words(&all), std::iter::empty()).unwrap();
         let arguments = record.arguments_of_a_check().unwrap();
-        assert_eq!(arguments, ["--crate-name", "ctx", "--emit=metadata", "-C", "opt-level=2", "--out-dir", CHECKED]);
+        assert_eq!(
+            arguments,
+            ["--crate-name", "ctx", "--emit=metadata", "-C", "opt-level=2", "--out-dir", CHECKED]
+        );
         let _ = fs::remove_dir(CHECKED);
         let mut message = json!({"code": {"code": "E0728"}, "message": "await"});
         hide_await(&mut message);

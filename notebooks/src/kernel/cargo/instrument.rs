@@ -92,7 +92,8 @@ pub fn instrument(folder: &Path) -> Result<Option<String>> {
         }
     };
     // evcxr drops a variable whose type was defined anew, and with it the cell's own one of the same name.
-    let before: Option<Seen> = fs::read(folder.join(SEEN)).ok().and_then(|seen| serde_json::from_slice(&seen).ok());
+    let before: Option<Seen> =
+        fs::read(folder.join(SEEN)).ok().and_then(|seen| serde_json::from_slice(&seen).ok());
     if let Some(before) = before.filter(|before| before.nonce == now.nonce)
         && before.loads.iter().any(|name| !now.loads.contains(name) && before.binds.contains(name))
     {
@@ -133,7 +134,8 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
         return Ok((joined(&lines), seen));
     }
     let body = (function..lines.len()).find(|at| lines[*at] == BODY).ok_or(format!("no `{BODY}`"))?;
-    let last = (body..lines.len()).rfind(|at| lines[*at] == END_OF_BODY).ok_or(format!("no `{END_OF_BODY}`"))?;
+    let last =
+        (body..lines.len()).rfind(|at| lines[*at] == END_OF_BODY).ok_or(format!("no `{END_OF_BODY}`"))?;
     let begin = (0..function).rfind(|at| lines[*at] == TRAIT).ok_or(format!("no `{}`", TRAIT.trim()))?;
 
     name_macros(&mut lines[..begin]);
@@ -146,7 +148,8 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
         if in_module {
             // What it says of variables that it drops is said by the kernel.
             let said = text.starts_with("eprintln!(").then(String::new);
-            let absolute = || line.replace("println!", "::std::println!").replace("panic!(", "::std::panic!(");
+            let absolute =
+                || line.replace("println!", "::std::println!").replace("panic!(", "::std::panic!(");
             *line = said.unwrap_or_else(absolute);
         } else if text.starts_with("impl<T: ") {
             *line = line.replace("<T: std::", "<T: ::std::").replace(" From<", " ::std::convert::From<");
@@ -185,10 +188,8 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
         // `:preserve_vars_on_panic 0`: a panic ends the process.
         false => lines[body] = format!("{start} {BODY}"),
     }
-    lines[body] = lines[body].replace(
-        BODY,
-        &format!("{CELL}::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {{"),
-    );
+    lines[body] = lines[body]
+        .replace(BODY, &format!("{CELL}::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {{"));
 
     // In and behind it: variables for later cells.
     for at in body + 1..lines.len() {
@@ -374,7 +375,8 @@ evcxr_variable_store
 
     #[test]
     fn a_panic_that_ends_the_process_needs_no_match() {
-        let code = GENERATED.replace("match std::panic::catch_unwind(\n  std::panic::AssertUnwindSafe(||{\n", "");
+        let code =
+            GENERATED.replace("match std::panic::catch_unwind(\n  std::panic::AssertUnwindSafe(||{\n", "");
         let start = code.find("})) { \n").unwrap();
         let end = code.find("}}\nevcxr_variable_store.put").unwrap() + 3;
         let code = format!("{}{}", &code[..start], &code[end..]);
@@ -406,11 +408,9 @@ evcxr_variable_store
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("src")).unwrap();
         let file = folder.path().join("src/lib.rs");
-        let dropped: String = GENERATED
-            .split_inclusive('\n')
-            .filter(|line| !line.contains("stringify!(s)"))
-            .collect();
-        let mut compile = |code: &str, nonce: &str| {
+        let dropped: String =
+            GENERATED.split_inclusive('\n').filter(|line| !line.contains("stringify!(s)")).collect();
+        let compile = |code: &str, nonce: &str| {
             fs::write(&file, code).unwrap();
             Order::give(Some(&Order { nonce: nonce.into(), asks: false }), folder.path()).unwrap();
             instrument(folder.path()).unwrap()
