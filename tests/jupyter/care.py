@@ -367,6 +367,24 @@ def work_that_does_not_listen_is_ended_and_its_variables_are_named():
 
 
 @check
+def an_interrupt_ends_a_cell_whatever_was_defined_before():
+    kernel = Kernel()
+    assert kernel.run("fn stringify(x: u8) -> u8 { x }\nfn println() {}").status == "ok"
+    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(50)); }")
+    time.sleep(2.5)
+    kernel.interrupt()
+    kernel.wait(cell, 15)
+    assert cell.error.startswith("Interrupted"), cell.error
+    # Before the start was seen: the compiler is ended.
+    cell = kernel.start("".join(f"fn f{n}(x: u64) -> u64 {{ x * {n} }}\n" for n in range(3000)) + "f1(2)")
+    kernel.interrupt()
+    kernel.wait(cell, 30)
+    assert cell.status == "error", cell.status
+    assert kernel.run("1 + 1").value == "2"
+    kernel.end()
+
+
+@check
 def a_cell_that_is_compiled_is_interrupted_without_harm():
     kernel = shared()
     # Much to compile.
