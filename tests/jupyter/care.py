@@ -377,6 +377,7 @@ def an_interrupt_ends_a_cell_whatever_was_defined_before():
     assert cell.error.startswith("Interrupted"), cell.error
     # Before the start was seen: the compiler is ended.
     cell = kernel.start("".join(f"fn f{n}(x: u64) -> u64 {{ x * {n} }}\n" for n in range(3000)) + "f1(2)")
+    time.sleep(0.4)
     kernel.interrupt()
     kernel.wait(cell, 30)
     assert cell.status == "error", cell.status
