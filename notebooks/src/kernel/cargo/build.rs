@@ -94,7 +94,8 @@ fn as_build(arguments: &[OsString]) -> Vec<OsString> {
 pub fn check(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let state = state(Path::new("."), &as_build(arguments), env::vars_os());
     match Record::of_state(state.as_deref()) {
-        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?)?)),
+        // evcxr takes whatever is said for an error.
+        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?, |level| level == "error")?)),
         None => Err(Command::new(cargo).args(arguments).exec()).context("cannot start cargo"),
     }
 }
@@ -182,7 +183,10 @@ impl Record {
         let command = command.iter().map(|argument| argument.to_str().map(str::to_owned));
         // What else is set was set before cargo was called, and is part of the state.
         let of_cargo = environment.filter(|(name, _)| {
-            name.to_str().is_some_and(|name| name.starts_with("CARGO_") || name == "LD_LIBRARY_PATH")
+            // Whoever has none of cargo's tokens for parallel work is not told where they are.
+            name.to_str().is_some_and(|name| {
+                (name.starts_with("CARGO_") && name != "CARGO_MAKEFLAGS") || name == "LD_LIBRARY_PATH"
+            })
         });
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
@@ -226,8 +230,8 @@ impl Record {
         Ok(arguments)
     }
 
-    /// Calls rustc with these arguments, and says on stdout what cargo would say of its messages.
-    fn run(&self, arguments: &[String]) -> Result<std::process::ExitStatus> {
+    /// Calls rustc with these arguments, and says on stdout what cargo would say of its messages of these levels.
+    fn run(&self, arguments: &[String], passed: fn(&str) -> bool) -> Result<std::process::ExitStatus> {
         let program = self.command.first().context("an empty record")?;
         let mut rustc = Command::new(program);
         rustc.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -237,8 +241,10 @@ impl Record {
             let line = line?;
             match serde_json::from_slice::<Value>(&line) {
                 Ok(mut message) if message["$message_type"] == "diagnostic" => {
-                    hide_await(&mut message);
-                    writeln!(out, "{}", of_compiler(&message))?;
+                    if passed(message["level"].as_str().unwrap_or_default()) {
+                        hide_await(&mut message);
+                        writeln!(out, "{}", of_compiler(&message))?;
+                    }
                 }
                 // Artifacts, and reports of what future compilers will refuse.
                 Ok(message) if message.is_object() => {}
@@ -250,7 +256,7 @@ impl Record {
 
     /// Calls rustc as cargo did, and says on stdout what cargo would say. `folder` is where rustc's output goes.
     fn compile(&self, folder: &Path) -> Result<ExitCode> {
-        let status = self.run(self.command.get(1..).unwrap_or_default())?;
+        let status = self.run(self.command.get(1..).unwrap_or_default(), |_| true)?;
         if !status.success() {
             return Ok(code(status));
         }
@@ -321,8 +327,12 @@ mod tests {
     #[test]
     fn a_record_is_of_the_command_and_of_what_cargo_set() {
         let command = words(&["rustc", "--crate-name", "ctx", "--out-dir", "target/debug/deps"]);
-        let environment =
-            [set("HOME", "/home/me"), set("CARGO_PKG_NAME", "ctx"), set("LD_LIBRARY_PATH", "a:b")];
+        let environment = [
+            set("HOME", "/home/me"),
+            set("CARGO_MAKEFLAGS", "-j"),
+            set("CARGO_PKG_NAME", "ctx"),
+            set("LD_LIBRARY_PATH", "a:b"),
+        ];
         let record = Record::of("s".into(), &command, environment.into_iter()).unwrap();
         assert_eq!(record.argument("--out-dir"), Some("target/debug/deps".into()));
         assert_eq!(record.argument("--crate-type"), None);
