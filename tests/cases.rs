@@ -125,6 +125,9 @@ pub const FAULTS: [Fault; 14] = [
     },
 ];
 
+/// How many of them `nbconvert.rs` executes with nbconvert.
+pub const IN_NBCONVERT: usize = 8;
+
 /// Notebooks without a fault.
 pub const GOOD: [(&str, &[&str]); 3] = [
     ("good", &["let earlier = 1;", "println!(\"{}\", earlier + 1);", "earlier"]),

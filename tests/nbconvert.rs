@@ -9,12 +9,9 @@ use std::{
 
 use igpt_tests::{
     Cell, Executed,
-    cases::{FAULTS, TWINS},
+    cases::{FAULTS, IN_NBCONVERT, TWINS},
     cell, jupyter, jupyter_data, set_up, write_notebook,
 };
-
-/// Those that `nbconvert` must notice.
-const FIRST: usize = 8;
 
 struct Converted {
     output: Output,
@@ -114,7 +111,7 @@ macro_rules! faults {
 
         #[test]
         fn the_first_faults_are_tested() {
-            let first: Vec<_> = FAULTS.iter().take(FIRST).map(|fault| fault.name).collect();
+            let first: Vec<_> = FAULTS.iter().take(IN_NBCONVERT).map(|fault| fault.name).collect();
             assert_eq!(first, [$(stringify!($name)),*]);
         }
     };
