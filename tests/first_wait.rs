@@ -83,7 +83,7 @@ impl Place {
             "real",
             "echo '{\"reason\":\"compiler-artifact\",\"package_id\":\"a\"}'\n\
              mkdir -p target/release\n\
-             printf '#!/bin/sh\\necho build %s fetched \"$@\"\\n' $(grep -c build ../calls) > target/release/igpt-fetch\n\
+             printf '#!/bin/sh\\necho build %s fetched \"$@\"\\n' $(grep -c '^build' ../calls) > target/release/igpt-fetch\n\
              chmod +x target/release/igpt-fetch",
         );
         place

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs::File,
     io::{BufRead as _, BufReader, IsTerminal as _, Read, Write as _},
+    path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -13,13 +14,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::{dirs, setup};
+use crate::setup;
 
 /// How to watch cargo.
 #[derive(Debug)]
 pub(crate) struct Compilation<'a> {
-    /// What is compiled; the log has this name.
-    pub what: &'a str,
+    /// Where to keep what cargo says.
+    pub log: &'a Path,
     /// How many packages it takes, if that is known.
     pub packages: Option<usize>,
     /// The time between two lines.
@@ -63,9 +64,8 @@ impl Compilation<'_> {
             }
             return Ok(begun.elapsed());
         }
-        let log_path = dirs::cache()?.join(format!("{}.log", self.what));
-        let mut log =
-            File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+        let unwritable = || format!("cannot write {}", self.log.display());
+        let mut log = File::create(self.log).with_context(unwritable)?;
         if self.packages.is_some() {
             cargo.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
         } else {
@@ -79,10 +79,9 @@ impl Compilation<'_> {
             let compiled = &compiled;
             scope.spawn(move || count(out, compiled));
             let mut said = Instant::now();
-            for line in errors.into_iter().flat_map(|errors| BufReader::new(errors).lines()) {
-                // What is no text is not worth an end.
-                let Ok(line) = line else { continue };
-                writeln!(log, "{line}").with_context(|| format!("cannot write {}", log_path.display()))?;
+            for line in errors.into_iter().flat_map(|errors| BufReader::new(errors).split(b'\n')) {
+                let line = String::from_utf8_lossy(&line.context("cannot hear cargo")?).into_owned();
+                writeln!(log, "{line}").with_context(unwritable)?;
                 if self.packages.is_none() && line.trim_start().starts_with("Compiling") {
                     compiled.fetch_add(1, Ordering::Relaxed);
                 }
@@ -100,7 +99,7 @@ impl Compilation<'_> {
         let status = child.wait()?;
         if !status.success() {
             let (why, said) = (failed(status), last.join("\n"));
-            bail!("{why}; what it said is in {}. Its last words:\n{said}", log_path.display());
+            bail!("{why}; what it said is in {}. Its last words:\n{said}", self.log.display());
         }
         Ok(begun.elapsed())
     }
@@ -116,8 +115,9 @@ impl Compilation<'_> {
 /// Counts the packages that cargo says are compiled, now or before.
 fn count(messages: Option<impl Read>, compiled: &AtomicUsize) {
     let mut packages = HashSet::new();
-    for line in messages.into_iter().flat_map(|messages| BufReader::new(messages).lines()) {
-        let Ok(Ok(message)) = line.map(|line| serde_json::from_str::<Value>(&line)) else { continue };
+    let lines = messages.into_iter().flat_map(|messages| BufReader::new(messages).split(b'\n'));
+    for line in lines.map_while(Result::ok) {
+        let Ok(message) = serde_json::from_slice::<Value>(&line) else { continue };
         if message["reason"] == "compiler-artifact" {
             packages.insert(message["package_id"].to_string());
             compiled.store(packages.len(), Ordering::Relaxed);
@@ -146,7 +146,9 @@ not JSON
 
     #[test]
     fn what_cargo_said_last_is_the_error() {
-        let compilation = Compilation { what: "a-test", packages: None, every: Duration::ZERO };
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let compilation = Compilation { log: &log, packages: None, every: Duration::ZERO };
         if std::io::stderr().is_terminal() {
             // There cargo speaks to the person itself.
             return;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     compile::{self, Compilation},
-    kernel, setup,
+    dirs, kernel, setup,
 };
 
 /// The program, and the package that it is built from.
@@ -105,7 +105,12 @@ fn newest(path: &Path) -> io::Result<SystemTime> {
     let mut newest = about.modified()?;
     if about.is_dir() {
         for entry in fs::read_dir(path)? {
-            newest = newest.max(self::newest(&entry?.path())?);
+            match self::newest(&entry?.path()) {
+                Ok(changed) => newest = newest.max(changed),
+                // An editor's link to nowhere, or its file that was there for a moment.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(newest)
@@ -121,7 +126,8 @@ fn build(root: &Path, place: &Place) -> Result<()> {
         cargo.arg("--release");
     }
     let packages = compile::packages(self::cargo(root), NAME);
-    let compilation = Compilation { what: NAME, packages, every: Duration::from_secs(10) };
+    let log = dirs::cache()?.join(format!("{NAME}.log"));
+    let compilation = Compilation { log: &log, packages, every: Duration::from_secs(10) };
     let took = compilation.run(cargo).with_context(|| {
         format!("the part of igpt that fetches ({NAME}) cannot be compiled in {}", place.target.display())
     })?;

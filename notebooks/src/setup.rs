@@ -132,7 +132,8 @@ fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
         .arg(&install)
         .env("CARGO_TARGET_DIR", &build);
     // Cargo moves the program into place when it is whole, so an interrupted build leaves none.
-    Compilation { what: "evcxr", packages: None, every: Duration::from_secs(30) }.run(cargo)?;
+    let log = dirs::cache()?.join("evcxr.log");
+    Compilation { log: &log, packages: None, every: Duration::from_secs(30) }.run(cargo)?;
     if !program.is_file() {
         bail!("cargo reported success, but {} is not there", program.display());
     }

@@ -154,10 +154,10 @@ pub async fn run(options: RunOptions) -> Result<Run> {
         tasks.push((
             place,
             tokio::spawn(async move {
-                let outcome = run_one(job, &options, turn, stop, (&progress, &schedule)).await;
+                let outcome = run_one(job, &options, turn, stop, (&progress, schedule.as_ref())).await;
                 drop(permit);
                 progress.finished(&outcome);
-                schedule.ended(&outcome);
+                schedule.through(&outcome.name);
                 so_far.ended(place, &outcome, &options);
                 outcome
             }),
@@ -196,9 +196,9 @@ impl SoFar {
     fn ended(&self, place: usize, outcome: &Outcome, options: &RunOptions) {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         outcomes[place] = Some(outcome.clone());
-        let with_names = || self.names.iter().zip(outcomes.iter());
+        let with_names = self.names.iter().zip(outcomes.iter());
         let to_come =
-            with_names().filter(|(_, outcome)| outcome.is_none()).map(|(name, _)| name.clone()).collect();
+            with_names.filter(|(_, outcome)| outcome.is_none()).map(|(name, _)| name.clone()).collect();
         let run = Run::of(outcomes.iter().flatten().cloned().collect(), to_come, false, options);
         let _ = notebook::write_atomically(&run.report, report::report(&run, options).as_bytes());
     }
@@ -354,7 +354,10 @@ async fn run_one(
     if let (Err(error), Verdict::Passed) = (saved, &verdict) {
         verdict = Verdict::Failed { cell: None, failure: Failure::new(format!("{error:#}")) };
     }
-    job.outcome(cells, duration, verdict)
+    let outcome = job.outcome(cells, duration, verdict);
+    // Before the next one begins, whose time is estimated from this.
+    schedule.ended(&outcome);
+    outcome
 }
 
 /// The first signal ends the run in order; a second one ends it at once.
