@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
@@ -215,6 +215,25 @@ fn a_notebook_compiles_with_the_real_cargo() {
     in_notebook.env("IGPT_REAL_CARGO_HOME", place.at("home"));
     let (code, out, errors) = run(in_notebook);
     assert!(code == Some(0) && out.ends_with("fetched cifar10\n"), "{out}{errors}");
+}
+
+/// Set-up ends here at the engine, which is none; what is downloaded meanwhile was begun before.
+#[test]
+fn set_up_downloads_what_is_compiled_later() {
+    let place = Place::new();
+    place.write("cache/evcxr-0.22.0/bin/evcxr_jupyter", "no program");
+    let mut command = place.igpt(&["setup"]);
+    command.env("JUPYTER_DATA_DIR", place.at("jupyter")).env_remove("RUSTUP_TOOLCHAIN");
+    let (code, out, errors) = run(command);
+    assert!(code == Some(1) && errors.contains("setting up the library"), "{out}{errors}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut calls = place.calls();
+    while calls.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+        calls = place.calls();
+    }
+    let fetch: Vec<_> = calls.iter().filter(|call| call.starts_with("fetch")).collect();
+    assert!(fetch.len() == 1 && fetch[0].starts_with("fetch --locked --quiet --target "), "{calls:?}");
 }
 
 /// `./igpt` of a checkout whose cargo is a script.

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,11 +31,15 @@ pub fn setup(root: &Path) -> Result<()> {
     println!("Setting up the kernel in {}", dirs::cache()?.display());
     let _lock = lock()?;
     step("the standard library's sources (rust-src)", "a minute", |announce| rust_src(root, announce))?;
+    let download = download(root);
     step(&format!("evcxr_jupyter {}", dirs::EVCXR_VERSION), "5 to 12 minutes", |announce| {
         evcxr(root, announce)
     })?;
     step("the kernelspec", "a moment", |_| kernelspec(root))?;
     step("the library for notebooks", "3 to 8 minutes the first time", |announce| library(root, announce))?;
+    if let Err(error) = download.and_then(|child| downloaded(child.wait_with_output()?)) {
+        println!("  `igpt fetch` will need the packages' registry when it is first used: {error:#}");
+    }
     Ok(())
 }
 
@@ -113,6 +117,26 @@ fn rust_src(root: &Path, announce: &dyn Fn()) -> Result<Step> {
          the sources that belong to your Rust",
     )?;
     Ok(Step::Done)
+}
+
+/// Has cargo download, while other things are compiled, the packages of what is compiled later, which is `igpt fetch` alone:
+/// then nothing needs the registry after set-up. A moment if they are there.
+fn download(root: &Path) -> Result<Child> {
+    let mut rustc = tool("rustc", root);
+    rustc.arg("-vV");
+    let about = output(rustc)?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    let mut cargo = tool("cargo", root);
+    // Not those for other systems, which are more than half of all.
+    cargo.args(["fetch", "--locked", "--quiet", "--target", host.context("rustc does not name its host")?]);
+    cargo.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start cargo")
+}
+
+fn downloaded(output: Output) -> Result<()> {
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 /// Builds the engine with the versions that its authors locked, into our cache.
