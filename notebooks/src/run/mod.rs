@@ -165,7 +165,7 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     }
     let mut outcomes = Vec::new();
     for (place, task) in tasks {
-        let failed = |error| jobs[place].failed(format!("internal error: {error}"));
+        let failed = |error: tokio::task::JoinError| jobs[place].failed(format!("internal error: {error}"));
         outcomes.push((place, task.await.unwrap_or_else(failed)));
     }
     signals.abort();
