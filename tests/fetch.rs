@@ -4,19 +4,22 @@ mod layouts;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::OnceLock,
     time::Instant,
 };
 
 use igpt::data::{self, Split};
-use igpt_tests::igpt;
 use serde_json::Value;
 
+/// What `igpt fetch` becomes.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_igpt-fetch");
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parquet")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/parquet")
 }
 
 /// A Hugging Face cache with the small data set of `tests/fixtures/parquet`, whose test split is the file `test`.
@@ -39,12 +42,8 @@ fn hub(folder: &Path, test: &str) -> PathBuf {
 }
 
 fn fetch(hub: &Path, data: &Path) -> Command {
-    let mut command = igpt();
-    command
-        .args(["fetch", "cifar10"])
-        .env("HF_HUB_CACHE", hub)
-        .env("IGPT_DATA", data)
-        .env("HF_HUB_OFFLINE", "1");
+    let mut command = Command::new(PROGRAM);
+    command.arg("cifar10").env("HF_HUB_CACHE", hub).env("IGPT_DATA", data).env("HF_HUB_OFFLINE", "1");
     command
 }
 
@@ -72,6 +71,20 @@ fn is_child() -> bool {
     is_child
 }
 
+/// A command that can `fetch` and nothing else: what the library starts. That `igpt` is such a command, too, is tested where
+/// it is built: tests/first_wait.rs.
+fn command_of_the_library() -> &'static Path {
+    static COMMAND: OnceLock<PathBuf> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        let command =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fetch-only-{}", std::process::id()));
+        let script = format!("#!/bin/sh\n[ \"$1\" = fetch ] && shift && exec '{PROGRAM}' \"$@\"\n");
+        fs::write(&command, script).unwrap();
+        fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+        command
+    })
+}
+
 /// Runs the test `name` of this file again, in a process with this environment: what `data::cifar10` reads.
 fn in_a_process_of_its_own(name: &str, hub: &Path, data: &Path, with_program: bool) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -82,7 +95,7 @@ fn in_a_process_of_its_own(name: &str, hub: &Path, data: &Path, with_program: bo
         .env("HF_HUB_OFFLINE", "1")
         .env_remove("IGPT_PROGRAM");
     if with_program {
-        command.env("IGPT_PROGRAM", igpt().get_program());
+        command.env("IGPT_PROGRAM", command_of_the_library());
     }
     command.output().unwrap()
 }
@@ -137,6 +150,31 @@ fn the_library_has_the_command_fetch_and_reads_what_it_wrote() {
         "{out}"
     );
     assert!(out.contains("huggingface-cli download uoft-cs/cifar10 --repo-type dataset"), "{out}");
+}
+
+/// What `cargo test` built, as copies: their sources are not newer, so that nothing is compiled.
+#[test]
+fn the_command_becomes_this_program() {
+    let igpt = Path::new(PROGRAM).with_file_name("igpt");
+    if !igpt.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "there is no {}", igpt.display());
+        println!("skipped: `cargo test` of all packages builds {}", igpt.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, data) = (hub(folder.path(), "test-00000-of-00001"), folder.path().join("data"));
+    let built = folder.path().join("target/debug");
+    fs::create_dir_all(&built).unwrap();
+    fs::write(built.with_file_name(".rustc_info.json"), "{}").unwrap();
+    for program in [&igpt, Path::new(PROGRAM)] {
+        fs::copy(program, built.join(program.file_name().unwrap())).unwrap();
+    }
+    let mut command = Command::new(built.join("igpt"));
+    command.args(["fetch", "cifar10", "--rgb"]).env("HF_HUB_CACHE", &hub).env("IGPT_DATA", &data);
+    let output = command.env("HF_HUB_OFFLINE", "1").env("PATH", "/nowhere").output().unwrap();
+    let (out, errors) = said(&output);
+    assert!(output.status.success() && out.contains("20 training and 10 test pictures"), "{out}{errors}");
+    assert_eq!(files(&data), ["cifar10-rgb-0123456789ab.igpt-data"]);
 }
 
 #[test]
@@ -251,7 +289,7 @@ fn a_file_that_cannot_be_written_whole_does_not_appear() {
     let folder = tempfile::tempdir().unwrap();
     let (hub, data) = (hub(folder.path(), "test-00000-of-00001"), folder.path().join("data"));
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" fetch cifar10"]).arg(igpt().get_program());
+    command.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" cifar10"]).arg(PROGRAM);
     let output = command.env("HF_HUB_CACHE", &hub).env("IGPT_DATA", &data).output().unwrap();
     let error = said(&output).1;
     let file = data.join("cifar10-0123456789ab.igpt-data");
@@ -263,7 +301,7 @@ fn a_file_that_cannot_be_written_whole_does_not_appear() {
 /// The whole data set, from `HF_HUB_CACHE` or a cache beside this checkout.
 #[test]
 fn cifar10_is_whole_and_the_right_way_up() {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hub");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/hub");
     let hub = std::env::var_os("HF_HUB_CACHE").map_or_else(beside, PathBuf::from);
     if !hub.join("datasets--uoft-cs--cifar10/refs/main").is_file() {
         println!("skipped: uoft-cs/cifar10 is not in the Hugging Face cache {}", hub.display());

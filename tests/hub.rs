@@ -10,16 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use igpt_notebooks::hub::{self, Kind, Settings};
-use igpt_tests::{
-    igpt,
-    stub_hub::{Fault, Request, StubHub, blob_name},
-};
+use igpt_fetch::hub::{self, Kind, Settings};
+use igpt_tests::stub_hub::{Fault, Request, StubHub, blob_name};
 
 const REPOSITORY: &str = "openai/imagegpt-small";
 const ONE: &str = "1111111111111111111111111111111111111111";
 const TWO: &str = "2222222222222222222222222222222222222222";
 const WEIGHTS: &str = "pytorch_model.bin";
+/// What `igpt fetch` becomes.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_igpt-fetch");
 
 /// A hub with one commit, and an empty cache.
 struct Place {
@@ -51,7 +50,7 @@ impl Place {
 
     /// `igpt fetch imagegpt-small` from this hub.
     fn fetch(&self) -> Command {
-        self.fetch_by(igpt(), &["fetch", "imagegpt-small"])
+        self.fetch_by(Command::new(PROGRAM), &["imagegpt-small"])
     }
 
     fn fetch_by(&self, mut command: Command, arguments: &[&str]) -> Command {
@@ -187,7 +186,7 @@ fn files_arrive_once_and_are_repaired() {
 #[test]
 fn what_is_not_there_is_named() {
     let place = Place::new();
-    let (error, _) = place.fails(&mut place.fetch_by(igpt(), &["fetch", "imagegpt-large"]));
+    let (error, _) = place.fails(&mut place.fetch_by(Command::new(PROGRAM), &["imagegpt-large"]));
     contains_all(
         &error,
         &["has no model openai/imagegpt-large", "check the name and HF_ENDPOINT", "HF_TOKEN"],
@@ -387,8 +386,8 @@ fn a_new_revision_stands_beside_the_old_one() {
 fn a_full_disk_is_named_and_the_download_goes_on_later() {
     let place = Place::new();
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""]).arg(igpt().get_program());
-    let (error, _) = place.fails(&mut place.fetch_by(command, &["fetch", "imagegpt-small"]));
+    command.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""]).arg(PROGRAM);
+    let (error, _) = place.fails(&mut place.fetch_by(command, &["imagegpt-small"]));
     contains_all(&error, &["cannot write ", "of 3.0 MB; make room and run this again", "HF_HUB_CACHE"]);
     assert!(!place.blob("").exists());
     let there = fs::metadata(place.blob(".incomplete")).unwrap().size();
@@ -494,7 +493,7 @@ fn a_cache_that_cannot_be_written_is_named() {
 #[test]
 fn a_data_set_is_downloaded_and_decoded() {
     let place = Place { hub: StubHub::new("datasets/uoft-cs/cifar10"), ..Place::new() };
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parquet");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/parquet");
     let read = |name: &str| fs::read(fixtures.join(name)).unwrap();
     let part = read("train-00000-of-00002.parquet");
     place.hub.commit(
@@ -509,7 +508,7 @@ fn a_data_set_is_downloaded_and_decoded() {
     );
     let data = place.folder.path().join("data");
     let fetch = || {
-        let mut command = place.fetch_by(igpt(), &["fetch", "cifar10"]);
+        let mut command = place.fetch_by(Command::new(PROGRAM), &["cifar10"]);
         command.env("IGPT_DATA", &data);
         said(&command.output().unwrap())
     };

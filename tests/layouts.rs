@@ -7,10 +7,9 @@ use std::{
 };
 
 use igpt::data::{self, Dataset, Images, Labels, Split};
-use igpt_tests::igpt;
 use serde_json::{Value, json};
 
-use super::{REVISION, files, fixtures, in_a_process_of_its_own, is_child, said};
+use super::{PROGRAM, REVISION, files, fixtures, in_a_process_of_its_own, is_child, said};
 
 /// A Hugging Face cache with all repositories of `tests/fixtures/parquet/layouts`.
 fn cache(folder: &Path) -> PathBuf {
@@ -33,8 +32,8 @@ fn cache(folder: &Path) -> PathBuf {
 }
 
 fn fetch(hub: &Path, data: &Path, arguments: &[&str]) -> Command {
-    let mut command = igpt();
-    command.arg("fetch").args(arguments).env("HF_HUB_CACHE", hub).env("IGPT_DATA", data);
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env("HF_HUB_CACHE", hub).env("IGPT_DATA", data);
     command.env("HF_HUB_OFFLINE", "1").env_remove("IGPT_IMAGENET");
     command
 }

@@ -531,3 +531,55 @@ fn a_source_is_never_overwritten_by_accident() {
     assert_eq!(igpt.executed("m").stream(1, "stdout"), "here");
     assert_eq!(igpt.executed("m-2").stream(1, "stdout"), "there");
 }
+
+#[test]
+fn the_cheapest_notebook_is_first_and_its_report_is_there_while_the_next_one_runs() {
+    let igpt = Igpt::new();
+    let at = |file: &str| igpt.folder.path().join(file);
+    let times = "[quick]\na = { cells = 300.0 }\nb = { cells = 1.0 }\n";
+    for (file, text) in [
+        ("Cargo.toml", ""),
+        ("notebooks/Cargo.toml", ""),
+        ("kernel-lib/Cargo.toml", ""),
+        ("papers/igpt/results/times.toml", times),
+    ] {
+        fs::create_dir_all(at(file).parent().expect("a folder")).expect("a folder can be made");
+        fs::write(at(file), text).expect("a file can be written");
+    }
+    igpt.write("notebooks/a", &[cell("print first by name"), cell("sleep 100000")]);
+    igpt.write("notebooks/b", &[cell("print first by cost")]);
+    let child = igpt.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("igpt can be started");
+    let report = || fs::read_to_string(at("out/report.html")).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !report().contains("first by cost") {
+        assert!(Instant::now() < deadline, "the report is not there while the rest runs");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(report().contains("Not through yet: a.") && !report().contains("first by name"), "{}", report());
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    // The second one is at work before it is ended.
+    while !fs::read_to_string(at("out/a.ipynb")).is_ok_and(|text| text.contains("\"execution_count\": 1")) {
+        assert!(Instant::now() < deadline, "the second notebook does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    rustix::process::kill_process(id.expect("a process id"), rustix::process::Signal::INT)
+        .expect("igpt can be signalled");
+    let (code, said) = said(&child.wait_with_output().expect("igpt ends"));
+    assert_eq!(code, 130, "{said}");
+    // What is said: the order, and how long it takes as soon as something was measured.
+    let line = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    assert!(
+        line("next: b; then 1 more") < line("next: a, about ") && said.contains(" on this machine"),
+        "{said}"
+    );
+    // The whole report, in the order of names.
+    let report = report();
+    let place = |text: &str| report.find(text).unwrap_or_else(|| panic!("{text}: {report}"));
+    assert!(
+        place("first by name") < place("first by cost") && !report.contains("Not through yet"),
+        "{report}"
+    );
+    let own = fs::read_to_string(at("target/igpt-times.toml")).expect("what was measured is kept");
+    assert!(own.contains("b") && !own.contains("[quick.a]"), "{own}");
+}

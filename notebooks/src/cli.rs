@@ -1,12 +1,18 @@
 //! The command line.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use igpt_common::fetch_arguments::Arguments;
 
 use crate::{
-    doctor, fetch, kernel, lab, repository,
+    doctor, fetch, kernel, lab, on_path, profiles, repository,
     run::{self, RunOptions, launch::KernelCommand, summary},
     setup, slots,
 };
@@ -46,7 +52,9 @@ enum Command {
     ///
     /// Decoded files go to IGPT_DATA, else target/igpt-data of this repository. One that is there and whole is left as it
     /// is. A notebook that needs a data set starts this by itself.
-    Fetch(fetch::Arguments),
+    ///
+    /// What does this is compiled when it is first asked for.
+    Fetch(Arguments),
     /// Remove what setup built
     Clean,
     /// Run a program that ends with its parent
@@ -66,39 +74,14 @@ enum Command {
     Rustc(ToolArgs),
 }
 
-/// How much to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Profile {
-    /// Committed data, CPU, minutes
-    Quick,
-    /// CIFAR-10 from the hub: hours on a CPU, minutes on a GPU
-    Cifar,
-    /// CIFAR-10 from the hub with a budget of minutes: shows that the path works
-    CifarShort,
-    /// The paper's weights, data sets and protocol
-    Paper,
-}
-
-impl Profile {
-    /// The value of `IGPT_PROFILE`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Cifar => "cifar",
-            Self::CifarShort => "cifar-short",
-            Self::Paper => "paper",
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Notebooks to run, in this order [default: every notebook of the repository]
+    /// Notebooks to run, in this order [default: every notebook of the repository, first those that take the shortest time]
     #[arg(value_name = "NOTEBOOK")]
     notebooks: Vec<PathBuf>,
     /// How much to compute
-    #[arg(long, value_enum, default_value_t = Profile::Quick)]
-    profile: Profile,
+    #[arg(long, value_name = "NAME", default_value = profiles::USUAL, value_parser = profiles::parser())]
+    profile: String,
     /// Compare the new outputs with the committed ones: text, tables and HTML exactly, pictures by their hash.
     /// Cells tagged `volatile` are not compared
     #[arg(long)]
@@ -163,7 +146,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => main_job(),
         Some(Command::Run(args)) => run_notebooks(&args),
-        Some(Command::Setup) => setup::setup(&repository::root()?).map(|()| ExitCode::SUCCESS),
+        Some(Command::Setup) => set_up(&repository::root()?).map(|()| ExitCode::SUCCESS),
         Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
         Some(Command::Doctor) => {
             Ok(if doctor::doctor(&repository::root()?) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -177,7 +160,8 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             let file = args.connection_file.or(args.file).context("no connection file")?;
             kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)
         }
-        Some(Command::Fetch(args)) => fetch::fetch(&args).map(|()| ExitCode::SUCCESS),
+        // The words are read here for their mistakes; who does the work reads them again.
+        Some(Command::Fetch(_)) => fetch::fetch(&repository::root()?),
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
         Some(Command::Filter) => kernel::filter::filter(),
@@ -185,6 +169,14 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Rustup(args)) => kernel::cargo::rustup(&args.arguments),
         Some(Command::Rustc(args)) => kernel::cargo::build::rustc(&args.arguments),
     }
+}
+
+fn set_up(root: &Path) -> Result<()> {
+    setup::setup(root)?;
+    if let Some(offer) = on_path::offer(root) {
+        println!("{offer}");
+    }
+    Ok(())
 }
 
 fn main_job() -> Result<ExitCode> {
@@ -221,7 +213,8 @@ fn run_notebooks(args: &RunArgs) -> Result<ExitCode> {
     };
     let options = RunOptions {
         notebooks,
-        profile: args.profile.name().into(),
+        cheapest_first: args.notebooks.is_empty(),
+        profile: args.profile.clone(),
         check: args.check,
         in_place: args.in_place,
         timeout: args.timeout,
@@ -282,11 +275,29 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "kernel", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel", "--clean", "file.json"]).is_err());
-        assert!(Cli::try_parse_from(["igpt", "run", "--profile", "unknown"]).is_err());
+        assert!(Cli::try_parse_from(["igpt", "run", "--profile", "cifar-short"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "a/b", "--side", "32", "--label-column", "x"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch"]).is_err());
+    }
+
+    /// Those that have settings, and no other.
+    #[test]
+    fn profiles_are_offered_with_their_sentences() {
+        let all = profiles::profiles(&repository::root().unwrap());
+        let help = Cli::command().find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        for profile in &all {
+            // Long sentences are broken into lines.
+            let words: Vec<_> = profile.about.split_whitespace().collect();
+            let help: Vec<_> = help.split_whitespace().collect();
+            assert!(help.windows(words.len()).any(|part| part == words), "{}", profile.about);
+        }
+        let error = Cli::try_parse_from(["igpt", "run", "--profile", "paper"]).unwrap_err().to_string();
+        assert!(
+            all.iter().all(|profile| error.contains(&profile.name)) && error.contains("quick"),
+            "{error}"
+        );
     }
 
     #[test]

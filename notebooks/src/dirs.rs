@@ -32,15 +32,6 @@ pub fn cache() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The folder of the data sets that `igpt fetch` decoded: `IGPT_DATA`, else a folder in the checkout. The library
-/// looks there, too.
-pub fn data() -> Result<PathBuf> {
-    match non_empty("IGPT_DATA") {
-        Some(set) => Ok(std::path::absolute(set)?),
-        None => Ok(repository::root()?.join("target/igpt-data")),
-    }
-}
-
 /// Where cargo installs the engine.
 pub fn evcxr_root() -> Result<PathBuf> {
     Ok(cache()?.join(format!("evcxr-{EVCXR_VERSION}")))

@@ -1,17 +1,21 @@
 //! The machinery of the igpt command.
 
 pub mod cli;
+mod compile;
 pub mod dirs;
 pub mod doctor;
 pub mod environment;
 pub mod fetch;
-mod hex;
 pub mod host;
-pub mod hub;
 pub mod kernel;
 pub mod lab;
-pub mod repository;
+pub mod on_path;
+pub mod profiles;
 pub mod run;
 pub mod setup;
 pub mod slot;
 pub mod slots;
+
+pub use igpt_common::repository;
+
+use igpt_common::hex;

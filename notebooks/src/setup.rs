@@ -6,9 +6,9 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{BufRead as _, BufReader, IsTerminal as _, Write as _},
+    io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{dirs, environment, kernel, slot};
+use crate::{compile::Compilation, dirs, environment, kernel, slot};
 
 /// The name of our kernelspec, which is nobody else's: evcxr rewrites one called `rust`.
 pub const KERNEL_NAME: &str = "igpt";
@@ -31,11 +31,15 @@ pub fn setup(root: &Path) -> Result<()> {
     println!("Setting up the kernel in {}", dirs::cache()?.display());
     let _lock = lock()?;
     step("the standard library's sources (rust-src)", "a minute", |announce| rust_src(root, announce))?;
+    let download = download(root);
     step(&format!("evcxr_jupyter {}", dirs::EVCXR_VERSION), "5 to 12 minutes", |announce| {
         evcxr(root, announce)
     })?;
     step("the kernelspec", "a moment", |_| kernelspec(root))?;
     step("the library for notebooks", "3 to 8 minutes the first time", |announce| library(root, announce))?;
+    if let Err(error) = download.and_then(|child| downloaded(child.wait_with_output()?)) {
+        println!("  `igpt fetch` will need the packages' registry when it is first used: {error:#}");
+    }
     Ok(())
 }
 
@@ -55,7 +59,7 @@ enum Step {
     Done,
 }
 
-fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     match time.as_secs() {
         0..120 => format!("{:.1} s", time.as_secs_f64()),
         long => format!("{} min {} s", long / 60, long % 60),
@@ -115,6 +119,26 @@ fn rust_src(root: &Path, announce: &dyn Fn()) -> Result<Step> {
     Ok(Step::Done)
 }
 
+/// Has cargo download, while other things are compiled, the packages of what is compiled later, which is `igpt fetch` alone:
+/// then nothing needs the registry after set-up. A moment if they are there.
+fn download(root: &Path) -> Result<Child> {
+    let mut rustc = tool("rustc", root);
+    rustc.arg("-vV");
+    let about = output(rustc)?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    let mut cargo = tool("cargo", root);
+    // Not those for other systems, which are more than half of all.
+    cargo.args(["fetch", "--locked", "--quiet", "--target", host.context("rustc does not name its host")?]);
+    cargo.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start cargo")
+}
+
+fn downloaded(output: Output) -> Result<()> {
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Builds the engine with the versions that its authors locked, into our cache.
 fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
     let program = dirs::evcxr()?;
@@ -132,54 +156,13 @@ fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
         .arg(&install)
         .env("CARGO_TARGET_DIR", &build);
     // Cargo moves the program into place when it is whole, so an interrupted build leaves none.
-    run_cargo(cargo, "evcxr")?;
+    let log = dirs::cache()?.join("evcxr.log");
+    Compilation { log: &log, packages: None, every: Duration::from_secs(30) }.run(cargo)?;
     if !program.is_file() {
         bail!("cargo reported success, but {} is not there", program.display());
     }
     let _ = fs::remove_dir_all(&build);
     Ok(Step::Done)
-}
-
-/// Runs cargo: with its own progress bar on a terminal, else with a line now and then.
-fn run_cargo(mut cargo: Command, what: &str) -> Result<()> {
-    let log_path = dirs::cache()?.join(format!("{what}.log"));
-    let failed = |status: std::process::ExitStatus| {
-        format!(
-            "cargo ended with {status}. It needs a C linker (Debian: apt install build-essential), the package \
-             registry, and about 2 GB of disk; what it said is in {}",
-            log_path.display()
-        )
-    };
-    if std::io::stderr().is_terminal() {
-        let status = cargo.status().context("cannot start cargo")?;
-        if !status.success() {
-            bail!("{}", failed(status).split("; what it said").next().unwrap_or_default());
-        }
-        return Ok(());
-    }
-    let mut log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
-    let mut child =
-        cargo.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot start cargo")?;
-    let (mut compiled, mut said, mut last) = (0, Instant::now(), Vec::new());
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            writeln!(log, "{line}")?;
-            compiled += usize::from(line.trim_start().starts_with("Compiling"));
-            if said.elapsed() >= Duration::from_secs(30) {
-                println!("    {compiled} crates compiled");
-                said = Instant::now();
-            }
-            last.push(line);
-            if last.len() > 20 {
-                last.remove(0);
-            }
-        }
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("{}. Its last words:\n{}", failed(status), last.join("\n"));
-    }
-    Ok(())
 }
 
 /// The folder of our kernelspec.

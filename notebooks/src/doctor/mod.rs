@@ -106,7 +106,7 @@ fn verdict(worst: Health) -> &'static str {
         Health::Ok => "Notebooks can run.",
         Health::Note => "Notebooks can run; see the notes.",
         Health::Problem => {
-            "Notebooks cannot run until the problems are cured. (`igpt` means `cargo run --release --` in the checkout.)"
+            "Notebooks cannot run until the problems are cured. (`igpt` is `./igpt` in the checkout.)"
         }
     }
 }

@@ -27,7 +27,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::dirs;
 
 /// Where the real folder is, for the programs below.
-const REAL_HOME: &str = "IGPT_REAL_CARGO_HOME";
+pub(crate) const REAL_HOME: &str = "IGPT_REAL_CARGO_HOME";
 const PROGRAM: &str = "IGPT_PROGRAM";
 
 /// The library, as the manifest of a cell names it.

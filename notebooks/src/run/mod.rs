@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod output;
 pub mod progress;
 pub mod report;
+pub mod schedule;
 pub mod summary;
 pub mod text;
 
@@ -19,7 +20,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,13 +34,16 @@ use self::{
     notebook::Notebook,
     outcome::{CellRun, CellStatus, Failure, Outcome, Verdict},
     progress::Progress,
+    schedule::Schedule,
 };
 
 /// What to run and how.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// The notebooks, in this order.
+    /// The notebooks.
     pub notebooks: Vec<PathBuf>,
+    /// Run those first that take the shortest time; else all in this order.
+    pub cheapest_first: bool,
     /// `IGPT_PROFILE` for the cells.
     pub profile: String,
     /// Compare the outputs with the committed ones.
@@ -61,6 +65,8 @@ pub struct RunOptions {
 pub struct Run {
     /// One for each notebook, in the order of the options.
     pub outcomes: Vec<Outcome>,
+    /// The names of those that are still to come, in a report that is written meanwhile.
+    pub to_come: Vec<String>,
     /// The HTML report.
     pub report: PathBuf,
     /// The JUnit file.
@@ -72,6 +78,17 @@ pub struct Run {
 }
 
 impl Run {
+    fn of(outcomes: Vec<Outcome>, to_come: Vec<String>, interrupted: bool, options: &RunOptions) -> Self {
+        Self {
+            report: options.out.join("report.html"),
+            junit: options.out.join("junit.xml"),
+            claims: journal::verdicts(outcomes.iter().map(|outcome| &outcome.journal), &claims(options)),
+            outcomes,
+            to_come,
+            interrupted,
+        }
+    }
+
     /// 0 only if all is well, 130 after Ctrl-C, else 1.
     pub fn exit_code(&self) -> u8 {
         match (self.interrupted, self.outcomes.iter().all(Outcome::is_well)) {
@@ -107,11 +124,15 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let progress = Progress::new();
     let signals = tokio::spawn(stop_on_signals(stop_sender, progress.clone()));
 
+    let named: Vec<_> = jobs.iter().map(|job| (job.source.clone(), job.name.clone())).collect();
+    let schedule = Arc::new(Schedule::new(&named, &options.profile, options.cheapest_first));
     let options = Arc::new(options);
+    let so_far = Arc::new(SoFar::new(&options, &jobs));
     let alive = Arc::new(Semaphore::new(options.jobs.max(1) + 1));
     let running = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut tasks = Vec::new();
-    for job in jobs {
+    for place in schedule.order() {
+        let (place, job) = (*place, jobs[*place].clone());
         // One kernel more than notebooks that run: the next one wakes while the current one works.
         let permit = Arc::clone(&alive).acquire_owned().await?;
         // It stands in the queue from now on, so that notebooks run in the order in which they were named, whichever
@@ -129,33 +150,58 @@ pub async fn run(options: RunOptions) -> Result<Run> {
             }
         };
         let (options, progress) = (Arc::clone(&options), progress.clone());
-        let stop = stop.clone();
+        let (schedule, so_far, stop) = (Arc::clone(&schedule), Arc::clone(&so_far), stop.clone());
         tasks.push((
-            job.clone(),
+            place,
             tokio::spawn(async move {
-                let outcome = run_one(job, &options, turn, stop, &progress).await;
+                let outcome = run_one(job, &options, turn, stop, (&progress, schedule.as_ref())).await;
                 drop(permit);
                 progress.finished(&outcome);
+                schedule.through(&outcome.name);
+                so_far.ended(place, &outcome, &options);
                 outcome
             }),
         ));
     }
     let mut outcomes = Vec::new();
-    for (job, task) in tasks {
-        outcomes.push(task.await.unwrap_or_else(|error| job.failed(format!("internal error: {error}"))));
+    for (place, task) in tasks {
+        let failed = |error: tokio::task::JoinError| jobs[place].failed(format!("internal error: {error}"));
+        outcomes.push((place, task.await.unwrap_or_else(failed)));
     }
     signals.abort();
+    outcomes.sort_by_key(|(place, _)| *place);
+    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
 
-    let run = Run {
-        report: options.out.join("report.html"),
-        junit: options.out.join("junit.xml"),
-        claims: journal::verdicts(outcomes.iter().map(|outcome| &outcome.journal), &claims(&options)),
-        outcomes,
-        interrupted: *stop.borrow(),
-    };
+    let run = Run::of(outcomes, Vec::new(), *stop.borrow(), &options);
     notebook::write_atomically(&run.junit, junit::junit(&run.outcomes).as_bytes())?;
     notebook::write_atomically(&run.report, report::report(&run, &options).as_bytes())?;
     Ok(run)
+}
+
+/// What a run has done until now, by the places of its notebooks.
+struct SoFar {
+    names: Vec<String>,
+    outcomes: Mutex<Vec<Option<Outcome>>>,
+}
+
+impl SoFar {
+    /// A report of an earlier run is not this run's.
+    fn new(options: &RunOptions, jobs: &[Job]) -> Self {
+        let _ = fs::remove_file(options.out.join("report.html"));
+        let names = jobs.iter().map(|job| job.name.clone()).collect();
+        Self { names, outcomes: Mutex::new(vec![None; jobs.len()]) }
+    }
+
+    /// Writes the report of what there is. That it cannot be written will be told at the end.
+    fn ended(&self, place: usize, outcome: &Outcome, options: &RunOptions) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes[place] = Some(outcome.clone());
+        let with_names = self.names.iter().zip(outcomes.iter());
+        let to_come =
+            with_names.filter(|(_, outcome)| outcome.is_none()).map(|(name, _)| name.clone()).collect();
+        let run = Run::of(outcomes.iter().flatten().cloned().collect(), to_come, false, options);
+        let _ = notebook::write_atomically(&run.report, report::report(&run, options).as_bytes());
+    }
 }
 
 /// The keys of the claims of the paper to which the notebooks belong.
@@ -227,7 +273,7 @@ async fn run_one(
     options: &RunOptions,
     turn: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
     mut stop: watch::Receiver<bool>,
-    progress: &Progress,
+    (progress, schedule): (&Progress, &Schedule),
 ) -> Outcome {
     // A stale file of an earlier run would look like this run's.
     let _ = fs::remove_file(&job.executed);
@@ -270,6 +316,9 @@ async fn run_one(
         }
     };
 
+    if let Some(line) = schedule.begins(&job.name) {
+        progress.say(&line);
+    }
     let started = Instant::now();
     let mut bar = progress.notebook(&job.name, committed.code_cells().len());
     // Saved after every cell: even a killed run leaves what it did.
@@ -305,7 +354,10 @@ async fn run_one(
     if let (Err(error), Verdict::Passed) = (saved, &verdict) {
         verdict = Verdict::Failed { cell: None, failure: Failure::new(format!("{error:#}")) };
     }
-    job.outcome(cells, duration, verdict)
+    let outcome = job.outcome(cells, duration, verdict);
+    // Before the next one begins, whose time is estimated from this.
+    schedule.ended(&outcome);
+    outcome
 }
 
 /// The first signal ends the run in order; a second one ends it at once.

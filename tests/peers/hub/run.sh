@@ -8,5 +8,5 @@
 set -eu
 venv=${HUB_VENV:-}
 . "$(dirname "$0")/../python.sh"
-cargo build --quiet --package igpt-notebooks
+cargo build --quiet --bin igpt --bin igpt-fetch
 exec "$python" "$here/compare.py" "${CARGO_TARGET_DIR:-target}/debug/igpt"

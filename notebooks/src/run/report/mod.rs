@@ -53,12 +53,15 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
     let well = outcomes.iter().filter(|o| o.is_well()).count();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">{again}\
          <title>Image GPT in Rust notebooks: {well} of {all} passed</title>\n<style>\n{style}</style></head>\n<body>\n\
          <nav><strong>Contents</strong><ol>\n<li><a href=\"#summary\">Summary</a></li>\n{contents}</ol></nav>\n\
-         <main>\n{header}{summary}{wrong}{articles}</main>\n</body></html>\n",
+         <main>\n{header}{to_come}{summary}{wrong}{articles}</main>\n</body></html>\n",
         all = count(outcomes.len(), "notebook"),
         style = include_str!("style.css"),
+        // Whoever looks at it while the rest runs sees the rest come.
+        again = if run.to_come.is_empty() { "" } else { "<meta http-equiv=\"refresh\" content=\"30\">" },
+        to_come = to_come(&run.to_come),
         header = header(options),
         summary = summary(run, &ids),
         wrong = wrong(outcomes),
@@ -94,6 +97,14 @@ fn header(options: &RunOptions) -> String {
          <p>The notebooks that reproduce <em>Generative Pretraining from Pixels</em> (Chen et al., 2020), \
          executed from top to bottom by <code>igpt run</code>.</p><dl>{facts}</dl></header>\n"
     )
+}
+
+/// A sentence on the notebooks that are not through, in a report that is written meanwhile.
+fn to_come(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("<p id=\"to-come\">Not through yet: {}.</p>\n", escape(&names.join(", ")))
 }
 
 fn summary(run: &Run, ids: &[String]) -> String {

@@ -1,14 +1,16 @@
 //! `igpt fetch`: weights, which notebooks read from the Hugging Face cache, and data sets from it, or from a folder, decoded
 //! once into plain files that notebooks read at once.
 //!
-//! What this needs, Parquet above all, is here and not in the library, where each crate costs every notebook time.
+//! A program of its own: what it needs, Parquet and the hub's client above all, is half of what the `igpt` command would
+//! otherwise need, and the main job fetches nothing. Nor is it in the library, where each crate costs every notebook time.
 
 mod catalog;
 mod classes;
 mod folder;
 mod guard;
-mod hub;
+pub mod hub;
 mod imagegpt;
+mod layout;
 mod picture;
 mod plan;
 mod prepare;
@@ -27,49 +29,18 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use clap::Args;
+use igpt_common::{fetch_arguments::Arguments, hex::hex, repository};
 
-use crate::{dirs, hex::hex};
 use catalog::Kind;
 use plan::Plan;
 use request::Request;
-
-/// What to fetch, and how its pictures are to be.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    /// Names of the list, or a data set of the hub, OWNER/NAME
-    #[arg(value_name = "NAME", required_unless_present = "list")]
-    names: Vec<String>,
-    /// Show what can be fetched by name, how large it is, its licence, and whether it is here
-    #[arg(long)]
-    list: bool,
-    /// The configuration of a data set that has several: the name of its folder
-    #[arg(long, value_name = "NAME")]
-    config: Option<String>,
-    /// The column of pictures [default: image or img]
-    #[arg(long, value_name = "NAME")]
-    image_column: Option<String>,
-    /// The column of labels [default: label]
-    #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
-    /// Resize each picture until its shorter side has this many pixels, and cut out the square in the middle
-    #[arg(long, value_name = "PIXELS")]
-    side: Option<usize>,
-    /// Make grey pictures red = green = blue; else they stay grey if the first one is
-    #[arg(long)]
-    rgb: bool,
-    /// Take the pictures from this folder, with train/CLASS/*.JPEG and val/CLASS/*.JPEG (for imagenet, IGPT_IMAGENET
-    /// names it too)
-    #[arg(long, value_name = "FOLDER")]
-    folder: Option<PathBuf>,
-}
 
 /// Prepares these, one after the other, or shows what there is.
 ///
 /// # Errors
 /// If one is not in the cache and cannot be downloaded, is damaged there, or cannot be written.
 pub fn fetch(arguments: &Arguments) -> Result<()> {
-    let data = dirs::data()?;
+    let data = data_folder()?;
     if arguments.list {
         say(catalog::table(&hub::cache()?, &data)?.trim_end());
     }
@@ -85,6 +56,14 @@ pub fn fetch(arguments: &Arguments) -> Result<()> {
         one(&request, arguments.folder.as_deref(), &data)?;
     }
     Ok(())
+}
+
+/// The folder of decoded data sets: `IGPT_DATA`, else a folder in the checkout. The library looks there, too.
+fn data_folder() -> Result<PathBuf> {
+    match env::var_os("IGPT_DATA").filter(|set| !set.is_empty()) {
+        Some(set) => Ok(std::path::absolute(set)?),
+        None => Ok(repository::root()?.join("target/igpt-data")),
+    }
 }
 
 /// Prepares one.

@@ -13,7 +13,8 @@ use super::{
     catalog::{DataSet, Split},
     classes, count,
     folder::Folder,
-    hub::{self, Layout, Snapshot},
+    hub::Snapshot,
+    layout::{self, Layout},
     picture::{Colours, Wanted},
     prepared::{self, LabelSet},
     rows::Rows,
@@ -51,7 +52,7 @@ impl Plan {
     pub(super) fn of_hub(request: &Request, repository: &str, known: Option<&DataSet>) -> Result<Self> {
         check_side(request, known)?;
         let (snapshot, Layout { folder, splits }) =
-            hub::ensure(repository, known, request.config.as_deref())?;
+            layout::ensure(repository, known, request.config.as_deref())?;
         let files = splits.iter().map(|split| Ok((*split, snapshot.shards(&folder, split.theirs)?)));
         let files = files.collect::<Result<Vec<(Split, Vec<PathBuf>)>>>()?;
         let picture = match (&request.image_column, known) {

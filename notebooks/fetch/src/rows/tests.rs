@@ -14,7 +14,7 @@ const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parquet")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/parquet")
 }
 
 fn file(name: &str) -> PathBuf {

@@ -3,10 +3,9 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result};
+use igpt_common::hex::hex;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
-
-use crate::hex::hex;
 
 /// A hash in the making.
 #[derive(Clone)]

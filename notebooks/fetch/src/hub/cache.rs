@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use igpt_common::hex::hex;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -22,8 +23,6 @@ use super::{
     settings,
     verified::Verified,
 };
-use crate::hex::hex;
-
 /// The cache directory of the hub's own Python client: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
 /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
 ///

@@ -20,7 +20,7 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parquet/layouts.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/parquet/layouts.json");
     let all: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let bytes = |value: &Value| value.as_str().map(|hex| HEXLOWER.decode(hex.as_bytes()).unwrap());
     let number = |value: &Value| value.as_u64().unwrap() as usize;

@@ -30,7 +30,7 @@ const FILES: [&str; 3] = ["train-00000-of-00002", "train-00001-of-00002", "test-
 const CONSTANT: usize = 1 << 20;
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/parquet/{name}.parquet"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/fixtures/parquet/{name}.parquet"))
 }
 
 fn metadata(path: &Path) -> ParquetMetaData {

@@ -6,8 +6,7 @@ use super::{
     catalog::{DataSet, Split},
     say,
 };
-use crate::hub::{self, Kind};
-pub(super) use crate::hub::{Snapshot, cache};
+use crate::hub::{self, Kind, Snapshot};
 
 /// Where in its repository a data set lies.
 pub(super) struct Layout {

@@ -1,0 +1,79 @@
+//! How much to compute: the profiles of the paper, one file each in the checkout, with a sentence on what it is.
+
+use std::{ffi::OsStr, fs, path::Path};
+
+use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
+
+use crate::repository;
+
+/// Where profiles lie in a checkout.
+const FOLDER: &str = "papers/igpt/profiles";
+
+/// The profile that is taken if none is named: committed data, CPU, minutes.
+pub const USUAL: &str = "quick";
+
+/// A profile's name, which `IGPT_PROFILE` tells the library, and its sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// The name of its file.
+    pub name: String,
+    /// What it says of itself; nothing if the file cannot be read, which the library complains of.
+    pub about: String,
+}
+
+/// The profiles of a checkout: the usual one, then by name.
+pub fn profiles(root: &Path) -> Vec<Profile> {
+    let entries = fs::read_dir(root.join(FOLDER)).into_iter().flatten().flatten();
+    let profile = |file: &Path| {
+        let name = (file.extension() == Some(OsStr::new("toml"))).then(|| file.file_stem()?.to_str())??;
+        let settings: Option<toml::Table> = fs::read_to_string(file).ok().and_then(|text| text.parse().ok());
+        let about =
+            settings.as_ref().and_then(|settings| settings.get("about")?.as_str()).unwrap_or_default();
+        Some(Profile { name: name.into(), about: about.into() })
+    };
+    let mut profiles: Vec<Profile> = entries.filter_map(|entry| profile(&entry.path())).collect();
+    profiles.sort_by(|a, b| (a.name != USUAL, &a.name).cmp(&(b.name != USUAL, &b.name)));
+    profiles
+}
+
+/// Reads `--profile`: one of the checkout's profiles. Where there is no checkout, any name may be meant.
+pub fn parser() -> ValueParser {
+    let profiles = repository::root().map(|root| profiles(&root)).unwrap_or_default();
+    if profiles.is_empty() {
+        return ValueParser::string();
+    }
+    let value = |profile: Profile| PossibleValue::new(profile.name).help(profile.about);
+    PossibleValuesParser::new(profiles.into_iter().map(value)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_of_the_folder_is_a_profile_with_its_sentence() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(profiles(root.path()), []);
+        let folder = root.path().join(FOLDER);
+        fs::create_dir_all(&folder).unwrap();
+        for (file, text) in [
+            ("cifar.toml", "about = \"Hours.\"\n[data]\n"),
+            ("quick.toml", "about = \"Minutes.\"\n"),
+            ("broken.toml", "about = "),
+            ("notes.md", "about = \"nothing\""),
+        ] {
+            fs::write(folder.join(file), text).unwrap();
+        }
+        let found: Vec<_> =
+            profiles(root.path()).into_iter().map(|profile| (profile.name, profile.about)).collect();
+        let expected = [("quick", "Minutes."), ("broken", ""), ("cifar", "Hours.")];
+        assert_eq!(found, expected.map(|(name, about)| (name.to_owned(), about.to_owned())));
+    }
+
+    #[test]
+    fn every_committed_profile_says_what_it_is() {
+        let all = profiles(&repository::root().unwrap());
+        assert_eq!(all[0].name, USUAL);
+        assert!(all.len() >= 3 && all.iter().all(|profile| profile.about.ends_with('.')), "{all:?}");
+    }
+}
