@@ -146,6 +146,7 @@ fn padded(image: &Image, by: usize, outside: fn(isize, usize) -> Option<usize>) 
 pub struct Augmented {
     images: Arc<Images>,
     augmentation: Augmentation,
+    side: Option<usize>,
     palette: Palette,
     seed: u64,
 }
@@ -163,7 +164,14 @@ impl Augmented {
                 images.channels()
             )));
         }
-        Ok(Self { images, augmentation, palette, seed })
+        Ok(Self { images, augmentation, side: None, palette, seed })
+    }
+
+    /// The same pictures, resized to `side` × `side` pixels after they were changed, if they have another size then: a
+    /// network of `side`² tokens reads whole pictures only so.
+    #[must_use]
+    pub fn at_side(self, side: usize) -> Self {
+        Self { side: Some(side), ..self }
     }
 }
 
@@ -173,7 +181,12 @@ impl Examples for Augmented {
     }
 
     fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>> {
-        self.palette.encode(self.augmentation.fresh(&self.images, images, self.seed, step)?.all_pixels())
+        let changed = self.augmentation.fresh(&self.images, images, self.seed, step)?;
+        let seen = match self.side {
+            Some(side) => changed.at_side(side)?,
+            None => changed,
+        };
+        self.palette.encode(seen.all_pixels())
     }
 }
 
@@ -287,6 +300,20 @@ mod tests {
         let colours = Palette::new(3, vec![0.0; 3]).unwrap();
         let error = Augmented::new(images, Augmentation::None, colours, 7).unwrap_err().to_string();
         assert_eq!(error, "a palette of 3 channels for pictures of 1");
+    }
+
+    #[test]
+    fn pictures_are_resized_to_what_the_network_reads_after_they_were_changed() {
+        let (images, examples) = examples();
+        let changed = examples.augmentation.fresh(&images, &[4, 1], 7, 3).unwrap();
+        let by_hand = changed.map(|image| image.resize(2, 2)).unwrap();
+        let expected: Vec<u16> = by_hand.all_pixels().iter().copied().map(u16::from).collect();
+        assert_eq!(examples.clone().at_side(2).tokens(3, &[4, 1]).unwrap(), expected);
+        // The good twin: what has the size already keeps its bytes.
+        assert_eq!(
+            examples.clone().at_side(3).tokens(3, &[4, 1]).unwrap(),
+            examples.tokens(3, &[4, 1]).unwrap()
+        );
     }
 
     #[test]

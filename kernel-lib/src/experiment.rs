@@ -190,12 +190,14 @@ impl Experiment {
     pub fn seen(&self, images: &Images, purpose: &str) -> Result<Images> {
         // Test pictures are placed by other chance than training pictures.
         let seed = Rng::keyed(0, purpose, [0, 0]).bits();
-        let seen = self.augmentation().fixed(images, seed)?;
-        let side = self.profile.data.side;
-        if seen.height() == side && seen.width() == side {
-            return Ok(seen);
-        }
-        seen.map(|image| image.resize(side, side))
+        self.augmentation().fixed(images, seed)?.at_side(self.profile.data.side)
+    }
+
+    /// Training pictures as the network sees them while it trains: changed anew at each step.
+    fn training_examples(&self) -> Result<Augmented> {
+        let training = Arc::new(self.data.train().images.select(&self.training())?);
+        let augmented = Augmented::new(training, self.augmentation(), self.palette()?, self.seed)?;
+        Ok(augmented.at_side(self.profile.data.side))
     }
 
     /// Training pictures as the network sees them when it is judged.
@@ -237,11 +239,20 @@ impl Experiment {
         Palette::new(centres.0, centres.1)
     }
 
-    /// Pictures as tokens, `(N, T)`.
+    /// Pictures as tokens, `(N, T)`: pictures as the network sees them, see [`Experiment::seen`].
     ///
     /// # Errors
-    /// If the pictures are not of the palette's kind.
+    /// If the pictures are not of the palette's kind, or not of the size that the network reads.
     pub fn tokens(&self, images: &Images) -> Result<Vec<u16>> {
+        let side = self.profile.data.side;
+        if (images.width(), images.height()) != (side, side) {
+            return Err(Error::invalid(format!(
+                "pictures of {} × {} pixels are not those of {side} × {side} that the network reads: make them so with \
+                 Experiment::seen, or resize them with Images::at_side",
+                images.width(),
+                images.height()
+            )));
+        }
         self.palette()?.encode(images.all_pixels())
     }
 
@@ -319,13 +330,11 @@ impl Experiment {
     fn watch_pretraining(&self, watch: &mut dyn Watch) -> Result<Pretrained> {
         let step = self.pretraining_step()?;
         self.store.get_or_run(&step, |context| {
-            let palette = self.palette()?;
-            let training = Arc::new(self.data.train().images.select(&self.training())?);
+            let training = self.training_examples()?;
             let validation = Tokens::new(self.config().context, self.validation_tokens()?)?;
-            let augmented = Augmented::new(training, self.augmentation(), palette, self.seed)?;
             let settings = self.profile.training;
             let mut trainer =
-                Trainer::new(settings, self.network()?, Arc::new(augmented), Arc::new(validation))?
+                Trainer::new(settings, self.network()?, Arc::new(training), Arc::new(validation))?
                     .input("step", context.key().short())
                     .keep_checkpoints(context.folder())?;
             let mut snapshots = pretrained::Snapshots::open(context.folder(), self.config())?;

@@ -75,6 +75,44 @@ fn an_interrupted_training_ends_as_an_uninterrupted_one() {
 }
 
 #[test]
+fn pictures_are_trained_on_at_the_size_at_which_they_are_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |side: usize, augmentation: Augmentation| {
+        let mut profile = small(2);
+        profile.data.train_images = Some(40);
+        profile.data.test_images = Some(10);
+        profile.data.colours = 4;
+        (profile.data.side, profile.data.augmentation) = (side, augmentation);
+        profile.samples.after = [0; 3];
+        Experiment::new(profile, Store::at(folder.path())).unwrap()
+    };
+    // Of 14 × 14 pixels after the augmentation, of 28 × 28, and (the good twin) of the size already.
+    for (side, augmentation) in [
+        (7, Augmentation::placed()),
+        (28, Augmentation::placed()),
+        (1, Augmentation::placed()),
+        (14, Augmentation::cifar()),
+        (14, Augmentation::None),
+        (14, Augmentation::placed()),
+    ] {
+        let experiment = of(side, augmentation);
+        let examples = experiment.training_examples().unwrap();
+        let tokens = examples.tokens(0, &[0, 1, 2]).unwrap();
+        assert_eq!(tokens.len(), 3 * side * side, "{side}, {augmentation}");
+        if augmentation == Augmentation::None {
+            // Then they are the very pictures that it is judged by.
+            let judged = Tokens::new(side * side, experiment.train_tokens().unwrap()).unwrap();
+            assert_eq!(tokens, judged.tokens(0, &experiment.training()[..3]).unwrap());
+        }
+        assert!(experiment.pretrained(&mut |_| {}).is_ok(), "{side}, {augmentation}");
+    }
+    let experiment = of(14, Augmentation::placed());
+    let error = experiment.tokens(&experiment.data().test().images).unwrap_err().to_string();
+    assert!(error.contains("pictures of 28 × 28 pixels") && error.contains("14 × 14"), "{error}");
+    assert!(experiment.tokens(&experiment.test_images().unwrap()).is_ok());
+}
+
+#[test]
 fn pictures_are_encoded_once() {
     let folder = tempfile::tempdir().unwrap();
     let first = experiment(folder.path());

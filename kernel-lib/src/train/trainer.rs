@@ -6,7 +6,7 @@ use super::{
     AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Pretext, Progress, Schedule,
     Training,
 };
-use crate::model::{Batch, Network, Objective, Parameters};
+use crate::model::{Batch, Config, Network, Objective, Parameters};
 use crate::rng::Rng;
 use crate::stop;
 use crate::{Error, Result};
@@ -59,7 +59,8 @@ impl Trainer {
     /// `validation` (which may be empty).
     ///
     /// # Errors
-    /// If the settings make no sense, or the network has not their precision.
+    /// If the settings make no sense, the network has not their precision, or pictures cannot be had or have not as many
+    /// tokens as the network reads.
     pub fn new(
         settings: Training,
         mut network: Box<dyn Network>,
@@ -69,6 +70,11 @@ impl Trainer {
         settings.validate(training.len())?;
         network.set_precision(settings.precision)?;
         let config = network.config();
+        // One picture of each says now what would otherwise be found hours later, at the first validation.
+        tokens_of(training.as_ref(), 0, &[0], &config)?;
+        if !validation.is_empty() {
+            tokens_of(validation.as_ref(), 0, &[0], &config)?;
+        }
         let now = Checkpoint {
             step: 0,
             parameters: Parameters::init(config, settings.seed)?,
@@ -238,7 +244,7 @@ impl Trainer {
         let settings = self.identity.settings;
         let step = self.now.step;
         let images = self.batches.of(step);
-        let tokens = self.training.tokens(step, &images)?;
+        let tokens = tokens_of(self.training.as_ref(), step, &images, &self.identity.network)?;
         let masked = self.masks("mask", step, &images);
         let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
 
@@ -284,7 +290,7 @@ impl Trainer {
             if self.stop_requested() {
                 return Ok(None);
             }
-            let tokens = self.validation.tokens(0, images)?;
+            let tokens = tokens_of(self.validation.as_ref(), 0, images, &self.identity.network)?;
             let masked = self.masks("validation mask", 0, images);
             let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
             match self.network.loss(&self.now.parameters, &batch) {
@@ -380,6 +386,22 @@ impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Trainer at step {} of {}: {:?}", self.now.step, self.steps, self.identity)
     }
+}
+
+/// Tokens of these pictures, each of as many as the network reads. Where tokens meet a network their number alone does
+/// not show this: four times too many are four pictures, each a strip of one.
+fn tokens_of(examples: &dyn Examples, step: u64, images: &[usize], network: &Config) -> Result<Vec<u16>> {
+    let tokens = examples.tokens(step, images)?;
+    if images.len().checked_mul(network.context) != Some(tokens.len()) {
+        return Err(Error::invalid(format!(
+            "{} pictures have {} tokens together, but the network reads {} of each: resize the pictures \
+             (Augmented::at_side), or give the network their context",
+            images.len(),
+            tokens.len(),
+            network.context
+        )));
+    }
+    Ok(tokens)
 }
 
 fn objective(masked: Option<&[bool]>) -> Objective<'_> {

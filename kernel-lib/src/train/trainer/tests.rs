@@ -49,6 +49,25 @@ fn a_few_pictures_are_learnt_by_heart() {
     }
 }
 
+/// The tokens of all pictures are a multiple of the network's in each case: nothing else can find it.
+#[test]
+fn pictures_of_another_size_are_refused() {
+    let of_size = |context: usize, count: usize| -> Arc<Tokens> {
+        Arc::new(Tokens::new(context, vec![1; context * count]).unwrap())
+    };
+    let new = |training: Arc<Tokens>, validation: Arc<Tokens>| {
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        Trainer::new(settings(8), network, training, validation).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let (good, none) = (of_size(9, 10), of_size(9, 0));
+    let error = new(of_size(36, 10), good.clone()).unwrap_err();
+    assert!(error.contains("1 pictures have 36 tokens together, but the network reads 9"), "{error}");
+    let error = new(good.clone(), of_size(3, 9)).unwrap_err();
+    assert!(error.contains("1 pictures have 3 tokens together"), "{error}");
+    new(good.clone(), good.clone()).unwrap();
+    new(good, none).unwrap();
+}
+
 #[test]
 fn reports_and_curve_agree() {
     let mut trainer = trainer(settings(14));
