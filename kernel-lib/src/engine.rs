@@ -42,7 +42,7 @@ pub use cpu::Isa;
 pub(crate) use cuda::gpu;
 pub use cuda::{GpuEngine, Time};
 
-use crate::model::{Batch, Config, Layout, Network, Parameters, Precision};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, finite};
 use crate::{Error, Result, stop};
 use cpu::{Cpu, Extra, Scalar};
 use plan::{Keep, Plan, Storage, Weights};
@@ -246,7 +246,7 @@ impl Network for Engine {
         self.check(parameters)?;
         batch.check(&self.config)?;
         let loss = self.core.loss(self.isa, parameters.values(), batch, None);
-        loss.ok_or_else(|| stop::interrupted("the loss"))
+        finite::loss(loss.ok_or_else(|| stop::interrupted("the loss"))?, parameters)
     }
 
     fn gradients(
@@ -262,20 +262,26 @@ impl Network for Engine {
         let Self { isa, precision, recompute, .. } = *self;
         let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
         let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted));
-        loss.ok_or_else(|| stop::interrupted("the step"))
+        let loss = finite::loss(loss.ok_or_else(|| stop::interrupted("the step"))?, parameters)?;
+        finite::gradients(gradients, parameters)?;
+        Ok(loss)
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
         self.check(parameters)?;
         Batch::autoregressive(tokens).check(&self.config)?;
         let features = self.core.features(self.isa, parameters.values(), tokens, causal);
-        features.ok_or_else(|| stop::interrupted("the features"))
+        let features = features.ok_or_else(|| stop::interrupted("the features"))?;
+        finite::values("a feature", &features, parameters)?;
+        Ok(features)
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.check(parameters)?;
         check_prefix(&self.config, prefix, count)?;
-        Ok(self.core.next_logits(self.isa, parameters.values(), prefix, count))
+        let logits = self.core.next_logits(self.isa, parameters.values(), prefix, count);
+        finite::values("a logit", &logits, parameters)?;
+        Ok(logits)
     }
 
     fn complete(
@@ -283,13 +289,12 @@ impl Network for Engine {
         parameters: &Parameters,
         beginnings: &[u16],
         count: usize,
-        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+        draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
     ) -> Result<Vec<u16>> {
         self.check(parameters)?;
         check_beginnings(&self.config, beginnings, count)?;
         let Self { config, isa, core, .. } = self;
-        let completed =
-            sample::complete(config, *isa, &core.weights, parameters.values(), beginnings, count, draw);
+        let completed = sample::complete(config, *isa, &core.weights, parameters, beginnings, count, draw)?;
         completed.ok_or_else(|| stop::interrupted("sampling"))
     }
 }

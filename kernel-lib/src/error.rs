@@ -40,6 +40,15 @@ pub enum Error {
         /// Its value that is farthest from zero.
         largest: f32,
     },
+    /// A result is no finite number, but NaN or infinity. Nothing was made of it: no parameter was changed, and nothing
+    /// drawn.
+    #[error("{what}: {cause}")]
+    NotFinite {
+        /// What is not finite: `the loss is NaN`.
+        what: String,
+        /// Why, as far as that is known, and what to do.
+        cause: String,
+    },
     /// A caller's argument or setting makes no sense.
     #[error("{0}")]
     Invalid(String),

@@ -23,7 +23,7 @@ use crate::live::{Live, Losses, Watch};
 use crate::augment::{Augmentation, Augmented};
 use crate::data::{self, Dataset, Images};
 use crate::device::Device;
-use crate::model::{Config, Network, Parameters};
+use crate::model::{Config, Network, Parameters, finite};
 use crate::palette::{KMeans, Palette};
 use crate::probe::{self, Features, TestSet};
 use crate::profile::{DataSet, Profile};
@@ -487,9 +487,10 @@ fn finished(outcome: Outcome) -> Result<()> {
         Outcome::Stopped { step } => Err(Error::Interrupted(format!(
             "the training was interrupted after {step} steps; run the cell again, and it goes on from there"
         ))),
-        Outcome::Diverged { step } => Err(Error::invalid(format!(
-            "the loss is no number any more at step {step}: the learning rate is too large"
-        ))),
+        Outcome::Diverged { step } => Err(Error::NotFinite {
+            what: format!("the loss, or a gradient of it, is not finite any more at step {step}"),
+            cause: finite::TOO_LARGE.to_owned(),
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 //! threads and instruction sets, and against finite differences.
 
 mod bf16;
+mod finite;
 
 use super::*;
 use crate::model::{Objective, Reference};
@@ -390,7 +391,7 @@ fn cached_keys_and_values_give_the_bits_of_a_forward_pass() {
         // Draws what is in `tokens`, and keeps the logits.
         let draw = |logits: &[f32], i: usize, place: usize| {
             seen.lock().unwrap().insert((i, place), logits.to_vec());
-            tokens[i * t + place]
+            Ok(tokens[i * t + place])
         };
         assert_eq!(engine.complete(&parameters, &[], count, &draw).unwrap(), tokens);
         let seen = seen.into_inner().unwrap();

@@ -6,7 +6,7 @@ use super::{
     AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Pretext, Progress, Schedule,
     Training,
 };
-use crate::model::{Batch, Config, Network, Objective, Parameters};
+use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
 use crate::rng::Rng;
 use crate::stop;
 use crate::{Error, Result};
@@ -47,7 +47,8 @@ pub enum Outcome {
         /// Steps done.
         step: u64,
     },
-    /// The loss is no number any more: the learning rate is too large.
+    /// The loss, or a gradient of it, is not finite any more: the learning rate is too large. The parameters are those of
+    /// before that step.
     Diverged {
         /// The step, from 0, that gave this loss.
         step: u64,
@@ -166,9 +167,11 @@ impl Trainer {
             let loss = due(log_every).then(|| self.mean_loss());
             self.now.curve.training.extend(loss.map(|loss| Point { step, loss }));
             let validation = match self.owes_validation() {
-                true => match self.validate()? {
-                    Some(loss) => Some(loss),
-                    None => return self.stopped(),
+                true => match self.validate() {
+                    Ok(Some(loss)) => Some(loss),
+                    Ok(None) => return self.stopped(),
+                    Err(Error::NotFinite { .. }) => return Ok(Outcome::Diverged { step }),
+                    Err(error) => return Err(error),
                 },
                 false => None,
             };
@@ -188,8 +191,9 @@ impl Trainer {
                 return self.stopped();
             }
             match self.take_step() {
-                Ok(loss) if loss.is_finite() => stepped = true,
-                Ok(_) => {
+                Ok(_) => stepped = true,
+                // Nor is this one: it changed nothing.
+                Err(Error::NotFinite { .. }) => {
                     self.settle()?;
                     return Ok(Outcome::Diverged { step });
                 }
@@ -220,12 +224,11 @@ impl Trainer {
         due && step > 0 && !known && !self.validation.is_empty()
     }
 
-    /// Does one step, and returns its loss, that of the network before the step. A loss that is no number changes
-    /// nothing.
+    /// Does one step, and returns its loss, that of the network before the step.
     ///
     /// # Errors
-    /// If pictures cannot be had or the network refuses them; [`Error::Interrupted`] if someone asks to stop meanwhile,
-    /// which changes nothing, either.
+    /// If pictures cannot be had or the network refuses them; [`Error::NotFinite`] if the loss or a gradient is not finite,
+    /// and [`Error::Interrupted`] if someone asks to stop meanwhile: neither changes anything.
     pub fn advance(&mut self) -> Result<f64> {
         let loss = self.take_step()?;
         self.settle()?;
@@ -255,16 +258,13 @@ impl Trainer {
             None => {
                 self.gradients.values_mut().fill(0.0);
                 let loss = self.network.gradients(parameters, &batch, 1.0, &mut self.gradients)?;
-                if loss.is_finite() {
-                    let (layout, gradients) = (self.gradients.layout(), self.gradients.values());
-                    adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
-                }
+                // Networks check this themselves; it is for those that others write.
+                let loss = finite::loss(loss, parameters)?;
+                let (layout, gradients) = (self.gradients.layout(), self.gradients.values());
+                adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
                 loss
             }
         };
-        if !loss.is_finite() {
-            return Ok(loss);
-        }
 
         *since = (since.0 + loss, since.1 + 1);
         self.now.step += 1;

@@ -257,6 +257,60 @@ fn a_run_that_diverges_says_so() {
     assert_eq!(trainer.step(), step);
 }
 
+/// A network whose gradient is infinite at one step, though its loss is not.
+struct Overflows {
+    inner: Reference,
+    at: u64,
+}
+
+impl Network for Overflows {
+    fn config(&self) -> Config {
+        self.inner.config()
+    }
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        self.inner.loss(parameters, batch)
+    }
+    fn gradients(
+        &mut self,
+        p: &Parameters,
+        batch: &Batch<'_>,
+        scale: f32,
+        to: &mut Parameters,
+    ) -> Result<f64> {
+        let loss = self.inner.gradients(p, batch, scale, to)?;
+        if self.at == 0 {
+            to.values_mut()[7] = f32::INFINITY;
+        }
+        self.at = self.at.wrapping_sub(1);
+        Ok(loss)
+    }
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        self.inner.features(parameters, tokens, causal)
+    }
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        self.inner.next_logits(parameters, prefix, count)
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_not_applied() {
+    let new = |at: u64| {
+        let network = Overflows { inner: Reference::new(TINY, DType::F32).unwrap(), at };
+        Trainer::new(settings(8), Box::new(network), pictures(10, 1), pictures(5, 2)).unwrap()
+    };
+    let mut broken = new(3);
+    assert_eq!(quiet(&mut broken), Outcome::Diverged { step: 3 });
+    let mut whole = new(u64::MAX);
+    (0..3).for_each(|_| _ = whole.advance().unwrap());
+    assert_eq!((broken.now.step, &broken.now.parameters), (3, &whole.now.parameters));
+    assert_eq!(broken.now.adam, whole.now.adam);
+    let mut broken = new(0);
+    assert!(matches!(broken.advance(), Err(Error::NotFinite { .. })));
+    assert_eq!(broken.parameters(), &Parameters::init(TINY, settings(8).seed).unwrap());
+    // The good twin.
+    assert_eq!(quiet(&mut whole), Outcome::Finished);
+}
+
 #[test]
 fn validation_is_the_mean_over_pictures() {
     // 5 pictures in batches of 4: the fifth counts as much as the others.
