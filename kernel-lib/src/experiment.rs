@@ -23,14 +23,14 @@ use crate::live::{Live, Losses, Watch};
 use crate::augment::{Augmentation, Augmented};
 use crate::data::{self, Dataset, Images};
 use crate::device::Device;
-use crate::model::{Config, Network, Parameters, finite};
+use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
 use crate::palette::{KMeans, Palette};
 use crate::probe::{self, Features, TestSet};
 use crate::profile::{DataSet, Profile};
 use crate::rng::Rng;
 use crate::sample::{self, Sampling};
 use crate::store::{Key, Step, Store};
-use crate::train::{Examples as _, Outcome, Progress, Tokens, Trainer};
+use crate::train::{Examples as _, Outcome, Pretext, Progress, Tokens, Trainer};
 use crate::{Error, Result, stop};
 use sequences::Sequences;
 use std::sync::Arc;
@@ -82,8 +82,10 @@ impl Experiment {
     /// The experiment of a profile, with its results in a store.
     ///
     /// # Errors
-    /// If its data cannot be read, or are not as the profile has them, or `IGPT_DEVICE` names no device.
+    /// If the profile makes no sense, its data cannot be read, or are not as the profile has them, or `IGPT_DEVICE` names
+    /// no device.
     pub fn new(profile: Profile, store: Store) -> Result<Self> {
+        profile.validate()?;
         let all = match profile.data.set {
             DataSet::FashionMnist => data::fashion_mnist()?,
             DataSet::Cifar10 => data::cifar10()?,
@@ -162,6 +164,11 @@ impl Experiment {
         })
     }
 
+    /// What the network is trained to predict, which decides what can be asked of it.
+    fn objective(&self) -> Pretext {
+        self.profile.training.objective
+    }
+
     fn augmentation(&self) -> Augmentation {
         self.profile.data.augmentation
     }
@@ -169,7 +176,7 @@ impl Experiment {
     /// Places, among the training pictures, of those that are held out to choose by (section 3.1).
     pub fn validation(&self) -> Vec<usize> {
         let images = self.data.train().len();
-        let count = ((self.profile.data.validation * images as f64).round() as usize).clamp(1, images);
+        let count = self.profile.data.held_out(images);
         // The same for every seed: seeds shall differ by chance in training, not by what they are judged by.
         let mut places = Rng::keyed(0, "validation split", [0, 0]).permutation(images);
         places.truncate(count);
@@ -290,7 +297,7 @@ impl Experiment {
 
     fn pretraining_step(&self) -> Result<Step> {
         let settings =
-            (self.config(), &self.profile.training, &self.profile.data, self.profile.samples.after);
+            (self.config(), &self.profile.training, &self.profile.data, &self.profile.samples.after);
         let (module, device) = self.backend_names();
         let modules = [module, "model", "train", "augment", "palette", "experiment", "rng"];
         let step = self.step("pre-training", &settings)?.code(&modules)?.device(device);
@@ -337,9 +344,12 @@ impl Experiment {
                 Trainer::new(settings, self.network()?, Arc::new(training), Arc::new(validation))?
                     .input("step", context.key().short())
                     .keep_checkpoints(context.folder())?;
-            let mut snapshots = pretrained::Snapshots::open(context.folder(), self.config())?;
+            let after = &self.profile.samples.after;
+            // An epoch's steps are known only now.
+            self.profile.samples.check_steps(trainer.steps())?;
+            let snapshots = pretrained::Snapshots::new(context.folder(), self.config());
             watch.begin(trainer.step(), trainer.steps(), trainer.curve());
-            for after in self.profile.samples.after {
+            for after in after.iter().copied() {
                 if trainer.step() <= after {
                     finished(trainer.watch_until(after, &mut |progress| watch.step(progress))?)?;
                     snapshots.keep(after, trainer.parameters())?;
@@ -349,7 +359,7 @@ impl Experiment {
             }
             finished(trainer.watch_until(trainer.steps(), &mut |progress| watch.step(progress))?)?;
             let (parameters, curve, _) = trainer.into_parts();
-            Ok(Pretrained { parameters, curve, snapshots: snapshots.into_networks()? })
+            Ok(Pretrained { parameters, curve, snapshots: snapshots.networks(after)? })
         })
     }
 
@@ -361,7 +371,9 @@ impl Experiment {
         Parameters::init(self.config(), self.seed)
     }
 
-    /// The loss of parameters on tokens, in nats per token.
+    /// The loss of parameters on tokens, in nats per predicted token, by the objective that the profile's network is
+    /// trained with. For BERT masks are drawn by the place among these tokens: those of the validation pictures are the
+    /// same as while it trains.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
@@ -369,15 +381,18 @@ impl Experiment {
         let mut network = self.network()?;
         let context = self.config().context;
         let mut sum = 0.0;
-        for chunk in tokens.chunks(CHUNK * context) {
-            let batch = crate::model::Batch::autoregressive(chunk);
+        for (number, chunk) in tokens.chunks(CHUNK * context).enumerate() {
+            let images: Vec<usize> = (number * CHUNK..).take(chunk.len() / context).collect();
+            let masked = self.objective().validation_masks(self.seed, &images, context);
+            let batch = Batch { tokens: chunk, objective: Objective::of(masked.as_deref()) };
             stop::check("the loss")?;
             sum += network.loss(parameters, &batch)? * (chunk.len() / context) as f64;
         }
         Ok(sum / (tokens.len() / context).max(1) as f64)
     }
 
-    /// Features of pictures, `(N, L + 1, C)`, or the pixels.
+    /// Features of pictures, `(N, L + 1, C)`, or the pixels. A network trained by BERT's objective sees all tokens, none of
+    /// them masked, and no start vector.
     ///
     /// # Errors
     /// If the pictures are not of the network's kind.
@@ -403,7 +418,7 @@ impl Experiment {
             Vec::with_capacity(tokens.len() / config.context * (config.layers + 1) * config.width);
         for chunk in tokens.chunks(CHUNK * config.context) {
             stop::check("the features")?;
-            values.extend(network.features(&parameters, chunk, true)?);
+            values.extend(network.features(&parameters, chunk, self.objective().is_causal())?);
         }
         Features::new(values, config.layers + 1, config.width)
     }
@@ -446,7 +461,7 @@ impl Experiment {
     /// Pictures that the network makes up, or goes on with: `(count, T)` tokens from beginnings `(count, t)`.
     ///
     /// # Errors
-    /// If the beginnings do not fit the network.
+    /// If the beginnings do not fit the network, or it was trained by BERT's objective.
     pub fn sample(&self, parameters: &Parameters, beginnings: &[u16], count: usize) -> Result<Vec<u16>> {
         self.sample_with(parameters, beginnings, count, &self.profile.samples.sampling)
     }
@@ -454,7 +469,7 @@ impl Experiment {
     /// As [`Experiment::sample`], with other settings.
     ///
     /// # Errors
-    /// If the settings make no sense, or the beginnings do not fit the network.
+    /// If the settings make no sense, the beginnings do not fit the network, or it was trained by BERT's objective.
     pub fn sample_with(
         &self,
         parameters: &Parameters,
@@ -462,6 +477,7 @@ impl Experiment {
         count: usize,
         sampling: &Sampling,
     ) -> Result<Vec<u16>> {
+        self.objective().check_can_draw()?;
         sample::sample(self.network()?.as_mut(), parameters, beginnings, count, 0, sampling)
     }
 

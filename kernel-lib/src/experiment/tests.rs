@@ -15,7 +15,7 @@ fn small(steps: u64) -> Profile {
     profile.training.checkpoint_every = 2;
     profile.training.evaluate_every = 5;
     profile.training.warm_up = crate::train::WarmUp::Steps(1);
-    profile.samples.after = [0, 3, 6];
+    profile.samples.after = vec![0, 3, 6];
     profile.probe.l2 = vec![1e-2, 1.0];
     profile
 }
@@ -51,6 +51,75 @@ fn each_part_is_computed_once_and_the_same_for_another_notebook() {
     assert_eq!(other.validation(), first.validation());
 }
 
+#[test]
+fn the_network_is_kept_after_as_many_steps_as_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |after: &[u64]| {
+        let mut profile = small(8);
+        profile.samples.after = after.to_vec();
+        Experiment::new(profile, Store::at(folder.path()))
+    };
+    let kept = |after: &[u64]| {
+        let trained = of(after).unwrap().pretrained(&mut |_| {}).unwrap();
+        assert_eq!(trained.snapshots.iter().map(|(step, _)| *step).collect::<Vec<_>>(), after);
+        trained
+    };
+    let (five, none) = (kept(&[0, 2, 4, 6, 8]), kept(&[]));
+    assert_eq!(five.parameters, none.parameters);
+    assert_eq!(five.snapshots[4].1, five.parameters);
+    assert!(of(&[3, 2]).is_err());
+    let error = of(&[0, 9]).unwrap_err().to_string();
+    assert!(error.contains("after step 9, but the training has 8 steps"), "{error}");
+    // Of a length in epochs the steps are known when the pictures are: 270 of them, in batches of 8.
+    let mut profile = small(8);
+    profile.training.length = Length::Epochs(0.1);
+    profile.data.train_images = None;
+    profile.samples.after = vec![0, 100_000];
+    let experiment = Experiment::new(profile, Store::at(folder.path())).unwrap();
+    let error = experiment.pretrained(&mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("after step 100000, but the training has"), "{error}");
+}
+
+#[test]
+fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut profile = small(8);
+    profile.training.objective = Pretext::Bert { mask: 0.15 };
+    let experiment = Experiment::new(profile, Store::at(folder.path())).unwrap();
+    // Live, which draws images of a network that can: this one cannot.
+    let trained = experiment.pretrain().unwrap();
+    assert_eq!(trained.snapshots.len(), 3);
+
+    // The loss is BERT's: the validation's, to which the curve came in other batches.
+    let unseen = experiment.validation_tokens().unwrap();
+    let (loss, last) =
+        (experiment.loss(&trained.parameters, &unseen).unwrap(), trained.curve.validation.last().unwrap());
+    assert!((loss / last.loss - 1.0).abs() < 1e-9, "{loss} {last:?}");
+
+    // Features see all tokens and no start vector: the start vector may be anything.
+    let images = experiment.test_images().unwrap();
+    let features = experiment.features(Subject::Trained, &images).unwrap();
+    let tokens = experiment.tokens(&images).unwrap();
+    let mut other = trained.parameters.clone();
+    other.get_mut("sos").unwrap().fill(3.0);
+    let both_ways = experiment.network().unwrap().features(&other, &tokens, false).unwrap();
+    assert_eq!(features.values(), both_ways);
+
+    let error = experiment.sample(&trained.parameters, &[], 2).unwrap_err().to_string();
+    assert!(error.contains("BERT's objective cannot draw images"), "{error}");
+    assert!(experiment.probe(Subject::Trained).is_ok());
+
+    // The good twin: one that predicts the next token does all of it.
+    let twin = Experiment::new(small(8), Store::at(folder.path())).unwrap();
+    let trained = twin.pretrain().unwrap();
+    let (loss, last) =
+        (twin.loss(&trained.parameters, &unseen).unwrap(), trained.curve.validation.last().unwrap());
+    assert!((loss / last.loss - 1.0).abs() < 1e-9, "{loss} {last:?}");
+    let causal = twin.network().unwrap().features(&trained.parameters, &tokens, true).unwrap();
+    assert_eq!(twin.features(Subject::Trained, &images).unwrap().values(), causal);
+    assert_eq!(twin.sample(&trained.parameters, &[], 2).unwrap().len(), 2 * 196);
+}
+
 /// In a process of its own: the request to stop is one for all, and another test's training might answer it.
 #[test]
 fn an_interrupted_training_ends_as_an_uninterrupted_one() {
@@ -83,7 +152,7 @@ fn pictures_are_trained_on_at_the_size_at_which_they_are_judged() {
         profile.data.test_images = Some(10);
         profile.data.colours = 4;
         (profile.data.side, profile.data.augmentation) = (side, augmentation);
-        profile.samples.after = [0; 3];
+        profile.samples.after = Vec::new();
         Experiment::new(profile, Store::at(folder.path())).unwrap()
     };
     // Of 14 × 14 pixels after the augmentation, of 28 × 28, and (the good twin) of the size already.

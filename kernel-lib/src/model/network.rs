@@ -24,6 +24,13 @@ pub enum Objective<'a> {
     Bert(&'a [bool]),
 }
 
+impl<'a> Objective<'a> {
+    /// That of BERT with these masks, or without any the autoregressive one.
+    pub fn of(masked: Option<&'a [bool]>) -> Self {
+        masked.map_or(Self::Autoregressive, Self::Bert)
+    }
+}
+
 impl<'a> Batch<'a> {
     /// Pictures whose every token is predicted from those before it.
     pub fn autoregressive(tokens: &'a [u16]) -> Self {

@@ -84,9 +84,55 @@ pub enum Pretext {
     Autoregressive,
     /// Masked tokens from all others.
     Bert {
-        /// Each token is masked with this probability; 0.15 in section 2.1.
+        /// Each token is masked with this probability, 0.0001 or more; 0.15 in section 2.1.
         mask: f64,
     },
+}
+
+/// The least probability of a mask. A mask that masks nothing is drawn again, and until it masks something it takes about
+/// as many draws as the larger of the number of tokens and one over this.
+const LEAST_MASK: f64 = 1e-4;
+
+impl Pretext {
+    /// Whether each token is predicted from those before it: then the sequence begins with the start vector, no token sees
+    /// a later one, and images can be drawn token by token.
+    pub fn is_causal(&self) -> bool {
+        matches!(self, Self::Autoregressive)
+    }
+
+    /// Checks that a network trained so can draw images, token by token.
+    ///
+    /// # Errors
+    /// If it was trained by BERT's objective.
+    pub fn check_can_draw(&self) -> Result<()> {
+        if self.is_causal() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a network trained by BERT's objective cannot draw images token by token: it never saw the start vector, and \
+             each token it saw together with those after it. Train one with objective = \"autoregressive\" to sample from",
+        ))
+    }
+
+    /// Masks of `images`, `(B, T)`, if the objective has any: each keyed by the seed, what it is for, the step and the
+    /// image's number.
+    pub(crate) fn masks(
+        &self,
+        seed: u64,
+        purpose: &str,
+        step: u64,
+        images: &[usize],
+        context: usize,
+    ) -> Option<Vec<bool>> {
+        let Self::Bert { mask: probability } = *self else { return None };
+        let rng = |image: usize| Rng::keyed(seed, purpose, [step, image as u64]);
+        Some(images.iter().flat_map(|image| mask(context, probability, rng(*image))).collect())
+    }
+
+    /// Masks of these images for their loss, the same each time; see [`Pretext::masks`].
+    pub(crate) fn validation_masks(&self, seed: u64, images: &[usize], context: usize) -> Option<Vec<bool>> {
+        self.masks(seed, "validation mask", 0, images, context)
+    }
 }
 
 fn is_default(precision: &Precision) -> bool {
@@ -162,6 +208,21 @@ impl Training {
     /// # Errors
     /// If a setting makes no sense.
     pub fn validate(&self, pictures: usize) -> Result<()> {
+        self.validate_alone()?;
+        self.schedule(pictures).map(|_| ())
+    }
+
+    /// Checks what can be checked before it is known how many pictures there are to train on: not how long an epoch is.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn validate_alone(&self) -> Result<()> {
+        // The epoch that is kindest to the length: one step for a run of so many steps, and as many as there can be for a
+        // run of so many epochs. What does not go together then never does.
+        let pictures = match self.length {
+            Length::Steps(_) => self.batch,
+            Length::Epochs(_) => usize::MAX >> 32,
+        };
         self.schedule(pictures)?;
         self.adam.validate()?;
         for (name, every) in [
@@ -177,6 +238,10 @@ impl Training {
             Pretext::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
                 Err(Error::invalid(format!("mask = {mask} is no probability above 0")))
             }
+            Pretext::Bert { mask } if mask < LEAST_MASK => Err(Error::invalid(format!(
+                "mask = {mask} would mask hardly a token, and masks that mask none are drawn again until one is: take \
+                 {LEAST_MASK} at least (section 2.1: 0.15)"
+            ))),
             _ => Ok(()),
         }
     }
@@ -217,7 +282,7 @@ impl Training {
 }
 
 /// Which of `context` tokens are masked, each with this probability. A mask that masks nothing is drawn again.
-pub(super) fn mask(context: usize, probability: f64, mut rng: Rng) -> Vec<bool> {
+fn mask(context: usize, probability: f64, mut rng: Rng) -> Vec<bool> {
     loop {
         let mask: Vec<bool> = (0..context).map(|_| rng.uniform() < probability).collect();
         if mask.contains(&true) || context == 0 {
@@ -277,6 +342,29 @@ mod tests {
     }
 
     #[test]
+    fn settings_can_be_checked_before_the_number_of_pictures_is_known() {
+        // One epoch of warm-up, whatever that will be: the default.
+        Training::paper(500).validate_alone().unwrap();
+        Training { length: Length::Epochs(1.5), ..Training::paper(1) }.validate_alone().unwrap();
+        Training { length: Length::Epochs(0.5), warm_up: WarmUp::Steps(50), ..Training::paper(1) }
+            .validate_alone()
+            .unwrap();
+        for bad in [
+            Training::paper(1),
+            Training { warm_up: WarmUp::Steps(500), ..Training::paper(500) },
+            Training { length: Length::Epochs(1.0), ..Training::paper(1) },
+            Training { length: Length::Epochs(f64::NAN), ..Training::paper(1) },
+            Training { batch: 0, ..Training::paper(500) },
+        ] {
+            assert!(bad.validate_alone().is_err(), "{bad:?}");
+        }
+        // Known, it is checked: here an epoch is longer than the run.
+        let error = Training::paper(500).validate(128 * 500).unwrap_err().to_string();
+        assert!(error.contains("a warm-up of 500 steps fills a run of 500"), "{error}");
+        Training::paper(500).validate(128 * 499).unwrap();
+    }
+
+    #[test]
     fn settings_that_make_no_sense_are_refused() {
         let good = Training { warm_up: WarmUp::Steps(1), ..Training::paper(10) };
         good.validate(5).unwrap();
@@ -286,6 +374,8 @@ mod tests {
             (Training { length: Length::Steps(0), ..good }, "Steps(0) is no length"),
             (Training { log_every: 0, ..good }, "log_every = 0"),
             (Training { objective: Pretext::Bert { mask: 0.0 }, ..good }, "mask = 0"),
+            (Training { objective: Pretext::Bert { mask: 1e-12 }, ..good }, "hardly a token"),
+            (Training { objective: Pretext::Bert { mask: f64::NAN }, ..good }, "mask = NaN"),
             (Training { learning_rate: 0.0, ..good }, "a learning rate is a positive number, not 0"),
         ] {
             let error = bad.validate(5).unwrap_err().to_string();
@@ -308,5 +398,13 @@ mod tests {
             "{counts}"
         );
         assert!((0..200).all(|i| mask(3, 0.05, rng(i)).contains(&true)));
+        // The least that is allowed ends soon.
+        let least = Training {
+            objective: Pretext::Bert { mask: LEAST_MASK },
+            warm_up: WarmUp::Steps(1),
+            ..Training::paper(10)
+        };
+        least.validate(5).unwrap();
+        assert!((0..20).all(|i| mask(1, LEAST_MASK, rng(i)) == [true]));
     }
 }

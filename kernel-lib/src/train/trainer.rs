@@ -1,13 +1,10 @@
 //! The training loop.
 
 use super::checkpoint::Identity;
-use super::settings::mask;
 use super::{
-    AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Pretext, Progress, Schedule,
-    Training,
+    AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Progress, Schedule, Training,
 };
 use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
-use crate::rng::Rng;
 use crate::stop;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -248,8 +245,9 @@ impl Trainer {
         let step = self.now.step;
         let images = self.batches.of(step);
         let tokens = tokens_of(self.training.as_ref(), step, &images, &self.identity.network)?;
-        let masked = self.masks("mask", step, &images);
-        let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
+        let context = self.identity.network.context;
+        let masked = settings.objective.masks(settings.seed, "mask", step, &images, context);
+        let batch = Batch { tokens: &tokens, objective: Objective::of(masked.as_deref()) };
 
         let Checkpoint { parameters, adam, since, .. } = &mut self.now;
         let rate = self.schedule.at(step);
@@ -291,8 +289,9 @@ impl Trainer {
                 return Ok(None);
             }
             let tokens = tokens_of(self.validation.as_ref(), 0, images, &self.identity.network)?;
-            let masked = self.masks("validation mask", 0, images);
-            let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
+            let Training { objective: pretext, seed, .. } = self.identity.settings;
+            let masked = pretext.validation_masks(seed, images, self.identity.network.context);
+            let batch = Batch { tokens: &tokens, objective: Objective::of(masked.as_deref()) };
             match self.network.loss(&self.now.parameters, &batch) {
                 Ok(loss) => sum += images.len() as f64 * loss,
                 Err(Error::Interrupted(_)) => return Ok(None),
@@ -338,14 +337,6 @@ impl Trainer {
     /// The trained parameters, the curve, and what computed them.
     pub fn into_parts(self) -> (Parameters, Curve, Box<dyn Network>) {
         (self.now.parameters, self.now.curve, self.network)
-    }
-
-    /// Masks of these pictures, `(B, T)`, if the objective has any. Keyed by step and picture.
-    fn masks(&self, purpose: &str, step: u64, images: &[usize]) -> Option<Vec<bool>> {
-        let Pretext::Bert { mask: probability } = self.identity.settings.objective else { return None };
-        let rng = |image: usize| Rng::keyed(self.identity.settings.seed, purpose, [step, image as u64]);
-        let context = self.identity.network.context;
-        Some(images.iter().flat_map(|image| mask(context, probability, rng(*image))).collect())
     }
 
     /// The mean loss since it was last asked for.
@@ -402,10 +393,6 @@ fn tokens_of(examples: &dyn Examples, step: u64, images: &[usize], network: &Con
         )));
     }
     Ok(tokens)
-}
-
-fn objective(masked: Option<&[bool]>) -> Objective<'_> {
-    masked.map_or(Objective::Autoregressive, Objective::Bert)
 }
 
 #[cfg(test)]

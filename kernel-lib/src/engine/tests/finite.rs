@@ -35,34 +35,35 @@ fn refused(network: &mut dyn Network, parameters: &Parameters, tokens: &[u16], m
     ]
 }
 
-/// Every column of queries and keys, whatever is in it: the engine refuses what the reference refuses.
+/// Whatever is in a column of queries or keys: every set of instructions refuses what the reference refuses.
 #[test]
 fn queries_and_keys_that_are_not_finite_are_refused_as_by_the_reference() {
     let isas = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
-    for (config, columns) in [(SHORT, (0..32).collect()), (LONG, vec![0, 13, 14, 27])] {
+    let isas: Vec<Isa> = isas.into_iter().filter(|isa| isa.is_available()).collect();
+    for (config, columns) in [(SHORT, vec![0, 7, 15, 16, 30, 31]), (LONG, vec![13, 14])] {
         let good = random(config, 3);
         let (tokens, mask) = (random_tokens(&config, 2, 3), random_mask(&config, 2, 3));
         let mut reference = Reference::new(config, DType::F32).unwrap();
-        for isa in isas.into_iter().filter(|isa| isa.is_available()) {
-            let mut engine = Engine::new(config).unwrap().with_isa(isa).unwrap();
+        for isa in &isas {
             // The good twin.
+            let mut engine = Engine::new(config).unwrap().with_isa(*isa).unwrap();
             assert_eq!(refused(&mut engine, &good, &tokens, &mask), [false; 7]);
-            if config == LONG && isa != Isa::best() {
-                continue;
-            }
-            for column in &columns {
-                for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
-                    let mut bad = good.clone();
-                    let weights = bad.get_mut("h.1.attn.c_attn").unwrap();
-                    weights.chunks_mut(3 * config.width).for_each(|row| row[*column] = value);
+        }
+        for column in columns {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+                let mut bad = good.clone();
+                let weights = bad.get_mut("h.1.attn.c_attn").unwrap();
+                weights.chunks_mut(3 * config.width).for_each(|row| row[column] = value);
+                let expected = match value.is_finite() {
+                    // Where a single product stays within f32, a token's logits may well be finite.
+                    true => refused(&mut reference, &bad, &tokens, &mask),
+                    false => [true; 7],
+                };
+                assert_eq!(expected[..5], [true; 5], "the reference, {value} in column {column}");
+                for isa in &isas {
+                    let mut engine = Engine::new(config).unwrap().with_isa(*isa).unwrap();
                     let found = refused(&mut engine, &bad, &tokens, &mask);
-                    // The reference takes long, and is the same for every set of instructions.
-                    if isa == Isa::best() && (config == SHORT || *column == 13) {
-                        let expected = refused(&mut reference, &bad, &tokens, &mask);
-                        assert_eq!(found, expected, "{value} in column {column} of {config:?}, {isa:?}");
-                    }
-                    // Features are what goes into block 1 and what comes out of it: all but the last are as they were.
-                    assert_eq!(found, [true; 7], "{value} in column {column} of {config:?}, {isa:?}");
+                    assert_eq!(found, expected, "{value} in column {column} of {config:?}, {isa:?}");
                 }
             }
         }

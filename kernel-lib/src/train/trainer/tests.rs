@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{Config, Reference};
-use crate::train::{Length, Tokens, WarmUp};
+use crate::rng::Rng;
+use crate::train::{Length, Pretext, Tokens, WarmUp};
 use candle_core::DType;
 
 const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
