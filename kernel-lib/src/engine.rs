@@ -43,7 +43,7 @@ pub(crate) use cuda::gpu;
 pub use cuda::{GpuEngine, Time};
 
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, finite};
-use crate::{Error, Result, stop};
+use crate::{Error, Result, memory as of_machine, stop};
 use cpu::{Cpu, Extra, Scalar};
 use plan::{Keep, Plan, Storage, Weights};
 use shards::Shards;
@@ -185,7 +185,7 @@ impl<S: Scalar> Core<S> {
         gradients: Option<Wanted<'_, S>>,
         pictures: usize,
         work: impl FnOnce(Shards<'_>) -> T,
-    ) -> T {
+    ) -> Result<T> {
         let (gradients, keep, precision) = match gradients {
             None => (&mut [][..], Keep::Nothing, Precision::F32),
             Some(Wanted { to, recompute, precision, .. }) => {
@@ -194,14 +194,16 @@ impl<S: Scalar> Core<S> {
         };
         let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, Storage::CPU);
         if self.workspace.len() < plan.len + 16 {
-            self.workspace = vec![S::ZERO; plan.len + 16];
+            // The old one goes first: both may be more than there is.
+            self.workspace = Vec::new();
+            self.workspace = of_machine::zeros("the activations of one shard", plan.len + 16)?;
         }
         // Spans begin at cache lines if the workspace does.
         let start = self.workspace.as_ptr().align_offset(64).min(16);
         let workspace = &mut self.workspace[start..];
         let mut machine =
             Cpu::new(machine, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
-        work(Shards { machine: &mut machine, config: self.config, weights: &self.weights, plan: &plan })
+        Ok(work(Shards { machine: &mut machine, config: self.config, weights: &self.weights, plan: &plan }))
     }
 
     /// The loss of a batch that fits the network, and its gradients if wanted; none if someone asked to stop.
@@ -211,20 +213,26 @@ impl<S: Scalar> Core<S> {
         parameters: &[S],
         batch: &Batch<'_>,
         gradients: Option<Wanted<'_, S>>,
-    ) -> Option<f64> {
+    ) -> Result<Option<f64>> {
         let pictures = batch.tokens.len() / self.config.context;
         let scale = gradients.as_ref().map(|wanted| wanted.scale);
         self.with(isa, parameters, gradients, pictures, |mut shards| shards.loss(batch, scale))
     }
 
     /// Features, (B, L + 1, C): see [`Network::features`]. None if someone asked to stop.
-    fn features(&mut self, isa: Isa, parameters: &[S], tokens: &[u16], causal: bool) -> Option<Vec<f32>> {
+    fn features(
+        &mut self,
+        isa: Isa,
+        parameters: &[S],
+        tokens: &[u16],
+        causal: bool,
+    ) -> Result<Option<Vec<f32>>> {
         let pictures = tokens.len() / self.config.context;
         self.with(isa, parameters, None, pictures, |mut shards| shards.features(tokens, causal))
     }
 
     /// Logits of the next token, (count, V): see [`Network::next_logits`].
-    fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Vec<f32> {
+    fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.with(isa, parameters, None, count, |mut shards| shards.next_logits(prefix, count))
     }
 }
@@ -245,7 +253,7 @@ impl Network for Engine {
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
         self.check(parameters)?;
         batch.check(&self.config)?;
-        let loss = self.core.loss(self.isa, parameters.values(), batch, None);
+        let loss = self.core.loss(self.isa, parameters.values(), batch, None)?;
         finite::loss(loss.ok_or_else(|| stop::interrupted("the loss"))?, parameters)
     }
 
@@ -261,7 +269,7 @@ impl Network for Engine {
         batch.check(&self.config)?;
         let Self { isa, precision, recompute, .. } = *self;
         let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
-        let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted));
+        let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted))?;
         let loss = finite::loss(loss.ok_or_else(|| stop::interrupted("the step"))?, parameters)?;
         finite::gradients(gradients, parameters)?;
         Ok(loss)
@@ -270,7 +278,7 @@ impl Network for Engine {
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
         self.check(parameters)?;
         Batch::autoregressive(tokens).check(&self.config)?;
-        let features = self.core.features(self.isa, parameters.values(), tokens, causal);
+        let features = self.core.features(self.isa, parameters.values(), tokens, causal)?;
         let features = features.ok_or_else(|| stop::interrupted("the features"))?;
         finite::values("a feature", &features, parameters)?;
         Ok(features)
@@ -279,7 +287,7 @@ impl Network for Engine {
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.check(parameters)?;
         check_prefix(&self.config, prefix, count)?;
-        let logits = self.core.next_logits(self.isa, parameters.values(), prefix, count);
+        let logits = self.core.next_logits(self.isa, parameters.values(), prefix, count)?;
         finite::values("a logit", &logits, parameters)?;
         Ok(logits)
     }

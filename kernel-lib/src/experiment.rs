@@ -91,6 +91,8 @@ impl Experiment {
             DataSet::Cifar10 => data::cifar10()?,
         };
         let data = all.first(profile.data.train_images, profile.data.test_images)?;
+        let images = &data.train().images;
+        profile.data.augmentation.check(images.width(), images.height())?;
         let (seed, device) = (profile.training.seed, Device::chosen()?);
         Ok(Self { seed, profile, store, data, backend: Backend::Engine, device })
     }

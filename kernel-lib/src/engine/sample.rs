@@ -7,8 +7,8 @@
 use super::backend::{Arena, Backend, Form, Heads, Kind, Product, Span};
 use super::cpu::{Cpu, Extra, Isa, cache_len, pack, packed_len, share};
 use super::plan::{Room, Storage, Weights};
-use crate::Result;
 use crate::model::{Config, Parameters, finite};
+use crate::{Result, memory};
 
 /// Most sequences that go through a step together: two tiles of the matmul's 12 rows.
 const GROUP: usize = 24;
@@ -109,10 +109,18 @@ pub(super) fn complete(
     let groups = count.div_ceil(each);
     let alone = groups > 1 || config.width < WIDE;
     let cache = cache_len(t, config.head_width());
+    let together = groups.min(rayon::current_num_threads());
+    let each_takes = Places::new(config, each, cache, Storage::CPU).len;
+    memory::check(
+        &format!("drawing {count} images of {t} tokens"),
+        &[together, each_takes, size_of::<f32>()],
+    )?;
+    memory::check(&format!("{count} images of {t} tokens"), &[count, t, size_of::<u16>()])?;
     let groups = share(groups, |group| {
         let sequences = group * each..((group + 1) * each).min(count);
         let places = Places::new(config, sequences.len(), cache, Storage::CPU);
-        let (mut workspace, mut extra) = (vec![0.0; places.len], Extra::default());
+        let mut workspace = memory::zeros("drawing images", places.len)?;
+        let mut extra = Extra::default();
         let mut machine = Cpu::new(isa, parameters.values(), &mut [], &mut workspace, &mut extra)
             .with_packed(&packed, alone);
         let (machine, matrices, places) = (&mut machine, &matrices, &places);

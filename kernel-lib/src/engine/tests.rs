@@ -338,7 +338,7 @@ fn gradients_are_finite_differences() {
             let mut gradients = vec![0.0; values.len()];
             let (to, precision) = (&mut gradients[..], Precision::F32);
             let wanted = Wanted { to, scale: 1.0, recompute: false, precision };
-            core.loss(Isa::Portable, &values, &batch, Some(wanted)).unwrap();
+            core.loss(Isa::Portable, &values, &batch, Some(wanted)).unwrap().unwrap();
             for entry in parameters.layout().entries() {
                 let mut rng = Rng::keyed(seed, &entry.name, [0, 0]);
                 let direction: Vec<f64> = entry.range.clone().map(|_| rng.normal()).collect();
@@ -348,7 +348,7 @@ fn gradients_are_finite_differences() {
                     let mut values = values.clone();
                     let moved = values[entry.range.clone()].iter_mut().zip(&direction);
                     moved.for_each(|(x, d)| *x += step * d);
-                    core.loss(Isa::Portable, &values, &batch, None).unwrap()
+                    core.loss(Isa::Portable, &values, &batch, None).unwrap().unwrap()
                 };
                 // Richardson: the error of the difference is of the fourth order.
                 let mut difference = |h: f64| (at(h) - at(-h)) / (2.0 * h);

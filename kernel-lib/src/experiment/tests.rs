@@ -70,14 +70,34 @@ fn the_network_is_kept_after_as_many_steps_as_are_asked_for() {
     assert!(of(&[3, 2]).is_err());
     let error = of(&[0, 9]).unwrap_err().to_string();
     assert!(error.contains("after step 9, but the training has 8 steps"), "{error}");
-    // Of a length in epochs the steps are known when the pictures are: 270 of them, in batches of 8.
+    // 270 pictures in batches of 8, a tenth of them.
     let mut profile = small(8);
     profile.training.length = Length::Epochs(0.1);
-    profile.data.train_images = None;
-    profile.samples.after = vec![0, 100_000];
-    let experiment = Experiment::new(profile, Store::at(folder.path())).unwrap();
-    let error = experiment.pretrained(&mut |_| {}).unwrap_err().to_string();
-    assert!(error.contains("after step 100000, but the training has"), "{error}");
+    let error =
+        Experiment::new(profile.clone(), Store::at(folder.path())).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("after step 6, but the training has 4 steps"), "{error}");
+    profile.samples.after = vec![0, 4];
+    Experiment::new(profile, Store::at(folder.path())).unwrap();
+}
+
+#[test]
+fn settings_that_would_end_the_process_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |change: &dyn Fn(&mut Profile)| {
+        let mut profile = small(8);
+        change(&mut profile);
+        Experiment::new(profile, Store::at(folder.path())).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let shift =
+        |shift| said(&|profile| profile.data.augmentation = Augmentation::Placed { shift, shrink: 2 });
+    for far in [4_000_000_000, i64::MAX as usize, usize::MAX] {
+        assert!(shift(far).unwrap_err().contains("out of sight"));
+    }
+    shift(28).unwrap();
+    let error = said(&|profile| profile.training.batch = usize::MAX).unwrap_err();
+    assert!(error.contains("a batch of 18446744073709551615 pictures"), "{error}");
+    let error = said(&|profile| profile.data.side = 1 << 40).unwrap_err();
+    assert!(error.contains("data.side"), "{error}");
 }
 
 #[test]

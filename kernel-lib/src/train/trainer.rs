@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
 use crate::stop;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Trainer {
     /// `validation` (which may be empty).
     ///
     /// # Errors
-    /// If the settings make no sense, the network has not their precision, or pictures cannot be had or have not as many
+    /// If the settings make no sense, the network has not their precision, the machine has not the memory, or pictures cannot be had or have not as many
     /// tokens as the network reads.
     pub fn new(
         settings: Training,
@@ -68,6 +68,11 @@ impl Trainer {
         settings.validate(training.len())?;
         network.set_precision(settings.precision)?;
         let config = network.config();
+        let Training { batch, .. } = settings;
+        let (of_a_token, of_a_parameter) = (16, 4 * size_of::<f32>());
+        memory::check(&format!("a batch of {batch} pictures"), &[batch, config.context, of_a_token])?;
+        let all = config.parameters();
+        memory::check(&format!("training a network of {all} parameters"), &[all, of_a_parameter])?;
         // One picture of each says now what would otherwise be found hours later, at the first validation.
         tokens_of(training.as_ref(), 0, &[0], &config)?;
         if !validation.is_empty() {

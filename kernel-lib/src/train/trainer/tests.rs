@@ -70,6 +70,20 @@ fn pictures_of_another_size_are_refused() {
 }
 
 #[test]
+fn a_batch_that_no_machine_can_hold_is_an_error() {
+    for batch in [usize::MAX, 1 << 45, 1 << 36] {
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        let settings = Training { batch, ..settings(8) };
+        let error = Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Memory { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("a batch of {batch} pictures")), "{error}");
+    }
+    // The good twin, larger than the pictures are many.
+    let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+    Trainer::new(Training { batch: 50, ..settings(8) }, network, pictures(10, 1), pictures(5, 2)).unwrap();
+}
+
+#[test]
 fn reports_and_curve_agree() {
     let mut trainer = trainer(settings(14));
     let mut lines = Vec::new();
