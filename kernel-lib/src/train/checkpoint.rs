@@ -1,15 +1,16 @@
 //! Checkpoints: all that a run needs to go on to the bit-identical result, in one file.
 
 use super::{AdamState, Curve, Training};
+use crate::hex::hex;
 use crate::model::{Config, Parameters};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The key of our metadata in the file's header.
@@ -101,6 +102,7 @@ impl Checkpoints {
     /// Writes a checkpoint; the last one becomes the previous one.
     pub(super) fn save(&self, identity: &Identity, checkpoint: &Checkpoint) -> Result<()> {
         let bytes = to_bytes(identity, checkpoint)?;
+        // Always the same name: what a crash leaves there is overwritten, and does not fill the disk.
         let partial = self.folder.join("checkpoint.partial");
         let failed = |e: io::Error| {
             let what = format!(
@@ -110,17 +112,15 @@ impl Checkpoints {
             );
             Error::io(&partial, io::Error::new(e.kind(), what))
         };
-        if let Err(e) = write_to_disk(&partial, &bytes) {
+        if let Err(e) = fs::write(&partial, &bytes).and_then(|()| atomic::sync(&partial)) {
             // Best effort: it may be what fills the disk.
             let _ = fs::remove_file(&partial);
             return Err(failed(e));
         }
         if self.last().exists() {
-            fs::rename(self.last(), self.previous()).map_err(failed)?;
+            atomic::rename(&self.last(), &self.previous()).map_err(failed)?;
         }
-        fs::rename(&partial, self.last()).map_err(failed)?;
-        // The new names, too.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        atomic::rename(&partial, &self.last()).map_err(failed)
     }
 
     /// The last checkpoint of this run, if there is one. Where a crash came between two renames it is the previous one.
@@ -148,13 +148,6 @@ impl Checkpoints {
     }
 }
 
-/// Writes a file and waits until it is on the disk.
-fn write_to_disk(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
 /// Tensors of a checkpoint by their names.
 fn tensors(checkpoint: &Checkpoint) -> Vec<(&str, Vec<usize>, &[f32])> {
     let Checkpoint { parameters, adam, .. } = checkpoint;
@@ -169,7 +162,7 @@ fn tensors(checkpoint: &Checkpoint) -> Vec<(&str, Vec<usize>, &[f32])> {
 fn sha256(parts: &[Vec<u8>]) -> String {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 fn to_bytes(identity: &Identity, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
