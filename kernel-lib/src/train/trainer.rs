@@ -28,7 +28,8 @@ pub struct Trainer {
     checkpoints: Option<Checkpoints>,
     stop: Option<&'static AtomicBool>,
     now: Checkpoint,
-    gradients: Parameters,
+    /// Room for gradients, from the first step on: a network that trains on its device needs none here.
+    gradients: Option<Parameters>,
     /// Time that steps took, and how many, since this process began with the run.
     pace: (Duration, u64),
 }
@@ -101,7 +102,7 @@ impl Trainer {
             checkpoints: None,
             stop: None,
             now,
-            gradients: Parameters::zeros(config)?,
+            gradients: None,
             pace: (Duration::ZERO, 0),
         })
     }
@@ -120,9 +121,7 @@ impl Trainer {
     /// If the folder cannot be made, or its checkpoint is damaged or that of another run.
     pub fn keep_checkpoints(mut self, folder: impl Into<PathBuf>) -> Result<Self> {
         let checkpoints = Checkpoints::new(folder)?;
-        if let Some(checkpoint) = checkpoints.load(&self.identity)? {
-            self.now = checkpoint;
-        }
+        checkpoints.load_into(&self.identity, &mut self.now)?;
         self.checkpoints = Some(checkpoints);
         Ok(self)
     }
@@ -259,11 +258,15 @@ impl Trainer {
         let loss = match self.network.resident() {
             Some(resident) => resident.step(parameters, adam, &batch, &settings.adam, step, rate)?,
             None => {
-                self.gradients.values_mut().fill(0.0);
-                let loss = self.network.gradients(parameters, &batch, 1.0, &mut self.gradients)?;
+                let gradients = match &mut self.gradients {
+                    Some(gradients) => gradients,
+                    none => none.insert(Parameters::zeros(self.identity.network)?),
+                };
+                gradients.values_mut().fill(0.0);
+                let loss = self.network.gradients(parameters, &batch, 1.0, gradients)?;
                 // Networks check this themselves; it is for those that others write.
                 let loss = finite::loss(loss, parameters)?;
-                let (layout, gradients) = (self.gradients.layout(), self.gradients.values());
+                let (layout, gradients) = (gradients.layout(), gradients.values());
                 adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
                 loss
             }

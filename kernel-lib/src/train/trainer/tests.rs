@@ -1,7 +1,7 @@
 use super::*;
-use crate::model::{Config, Reference};
+use crate::model::{Config, Reference, Resident};
 use crate::rng::Rng;
-use crate::train::{Length, Pretext, Tokens, WarmUp};
+use crate::train::{Adam, Length, Pretext, Tokens, WarmUp};
 use candle_core::DType;
 
 const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
@@ -226,6 +226,76 @@ fn a_damaged_checkpoint_is_found_and_the_one_before_it_is_there() {
     tensor.save_safetensors("x", &last).unwrap();
     let error = open().unwrap_err().to_string();
     assert!(error.contains("no checkpoint of a training run"), "{error}");
+}
+
+/// A network may be most of the memory: a checkpoint of it is read into the place that it has.
+#[test]
+fn a_checkpoint_is_read_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_at_6(folder.path());
+    let fresh = trainer(settings(14));
+    let places = |now: &Checkpoint| {
+        [now.parameters.values().as_ptr(), now.adam.mean.as_ptr(), now.adam.square.as_ptr()]
+    };
+    let before = places(&fresh.now);
+    let loaded = fresh.keep_checkpoints(folder.path()).unwrap();
+    assert_eq!((loaded.step(), places(&loaded.now)), (6, before));
+    // The good twin: it is what was saved.
+    let mut same = trainer(settings(14));
+    (0..6).for_each(|_| _ = same.advance().unwrap());
+    assert!(loaded.now == same.now);
+}
+
+/// A network that keeps what it trains on a device.
+struct OnDevice(Reference);
+
+impl Network for OnDevice {
+    fn config(&self) -> Config {
+        self.0.config()
+    }
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        Some(self)
+    }
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        self.0.loss(parameters, batch)
+    }
+    fn gradients(&mut self, _: &Parameters, _: &Batch<'_>, _: f32, _: &mut Parameters) -> Result<f64> {
+        Err(Error::invalid("the device has the gradients"))
+    }
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        self.0.features(parameters, tokens, causal)
+    }
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        self.0.next_logits(parameters, prefix, count)
+    }
+}
+
+impl Resident for OnDevice {
+    fn step(
+        &mut self,
+        parameters: &Parameters,
+        _: &AdamState,
+        batch: &Batch<'_>,
+        _: &Adam,
+        _: u64,
+        _: f64,
+    ) -> Result<f64> {
+        self.0.loss(parameters, batch)
+    }
+    fn settle(&mut self, _: &mut Parameters, _: &mut AdamState) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn gradients_take_memory_only_where_they_are_computed() {
+    let network = Box::new(OnDevice(Reference::new(TINY, DType::F32).unwrap()));
+    let mut on_device = Trainer::new(settings(8), network, pictures(10, 1), pictures(5, 2)).unwrap();
+    on_device.advance().unwrap();
+    assert!(on_device.gradients.is_none());
+    let mut here = trainer(settings(8));
+    here.advance().unwrap();
+    assert!(here.gradients.is_some());
 }
 
 #[cfg(unix)]
