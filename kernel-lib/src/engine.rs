@@ -132,6 +132,35 @@ pub struct Memory {
     pub per_token_and_layer: usize,
 }
 
+impl Memory {
+    /// All of it, in bytes.
+    pub fn total(&self) -> usize {
+        self.parameters.saturating_add(self.kept).saturating_add(self.temporary)
+    }
+
+    /// Checks that it is within a limit, if there is one.
+    fn check_limit(&self, bytes: Option<u64>, recompute: bool) -> Result<()> {
+        match bytes {
+            Some(limit) if self.total() as u64 > limit => {
+                let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+                let advice = if recompute {
+                    ""
+                } else {
+                    ", or keep fewer activations (activation_checkpointing = true)"
+                };
+                Err(Error::invalid(format!(
+                    "training takes {:.3} GB of memory, of them {:.3} for the parameters, and device_memory_gb allows \
+                     {:.3}: choose a larger limit or a smaller network{advice}",
+                    gigabytes(self.total() as u64),
+                    gigabytes(self.parameters as u64),
+                    gigabytes(limit)
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How much memory the gradients of a batch of so many pictures take. What threads keep for attention, about
 /// `16 (T + 96) C / H + 230,000` bytes each, comes on top.
 pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
@@ -248,6 +277,15 @@ impl Network for Engine {
         }
         self.precision = precision;
         Ok(())
+    }
+
+    fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
+        self.recompute = on;
+        Ok(())
+    }
+
+    fn set_memory_limit(&mut self, bytes: Option<u64>, batch: usize) -> Result<()> {
+        memory(&self.config, batch, self.recompute).check_limit(bytes, self.recompute)
     }
 
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {

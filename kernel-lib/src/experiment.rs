@@ -455,9 +455,9 @@ impl Experiment {
         })
     }
 
-    /// What stands for the untrained network in a key.
+    /// What stands for the untrained network in a key: the objective decides what its features see.
     fn untrained_key(&self) -> Result<Key> {
-        Ok(Step::new("network", &self.config())?.code(&["model"])?.seed(self.seed).key())
+        Ok(Step::new("network", &(self.config(), self.objective()))?.code(&["model"])?.seed(self.seed).key())
     }
 
     /// Pictures that the network makes up, or goes on with: `(count, T)` tokens from beginnings `(count, t)`.

@@ -271,6 +271,7 @@ impl Profile {
             Precision::Bf16 => ", products in bf16",
             Precision::Tf32 => ", products in TF32",
         };
+        let activations = if training.activation_checkpointing { ", activation checkpointing" } else { "" };
         let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
@@ -285,7 +286,7 @@ impl Profile {
                     model.layers, model.width, model.heads
                 ),
             ),
-            ("Training", format!("{length} of {} pictures{precision}", training.batch)),
+            ("Training", format!("{length} of {} pictures{precision}{activations}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             ("Seed", training.seed.to_string()),
             ("Probe's L2", l2.join(", ")),

@@ -119,7 +119,7 @@ pub(super) fn complete(
     let groups = share(groups, |group| {
         let sequences = group * each..((group + 1) * each).min(count);
         let places = Places::new(config, sequences.len(), cache, Storage::CPU);
-        let mut workspace = memory::zeros("drawing images", places.len)?;
+        let mut workspace: Vec<f32> = memory::zeros("drawing images", places.len)?;
         let mut extra = Extra::default();
         let mut machine = Cpu::new(isa, parameters.values(), &mut [], &mut workspace, &mut extra)
             .with_packed(&packed, alone);

@@ -2,7 +2,7 @@
 //! threads and instruction sets, and against finite differences.
 
 mod bf16;
-mod finite;
+pub(super) mod finite;
 
 use super::*;
 use crate::model::{Objective, Reference};

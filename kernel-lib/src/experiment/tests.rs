@@ -138,6 +138,9 @@ fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
     let causal = twin.network().unwrap().features(&trained.parameters, &tokens, true).unwrap();
     assert_eq!(twin.features(Subject::Trained, &images).unwrap().values(), causal);
     assert_eq!(twin.sample(&trained.parameters, &[], 2).unwrap().len(), 2 * 196);
+    // Untrained, they are the same network, which is looked at in two ways.
+    assert_eq!(twin.untrained().unwrap(), experiment.untrained().unwrap());
+    assert_ne!(twin.probe(Subject::Untrained).unwrap(), experiment.probe(Subject::Untrained).unwrap());
 }
 
 /// In a process of its own: the request to stop is one for all, and another test's training might answer it.

@@ -133,6 +133,33 @@ pub trait Network: Send {
         }
     }
 
+    /// From now on keeps only a block's input for the backward pass, or all of its activations: see
+    /// [`Training::activation_checkpointing`](crate::train::Training). It changes no result. A network keeps all at first,
+    /// and need not be able to do otherwise.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
+        match on {
+            false => Ok(()),
+            true => Err(Error::invalid(
+                "this network cannot compute activations a second time, it keeps all of them",
+            )),
+        }
+    }
+
+    /// From now on takes at most so many bytes of its device's memory to train in batches of so many pictures, in the
+    /// precision that it has now.
+    ///
+    /// # Errors
+    /// If it takes more however it is computed, or cannot be limited.
+    fn set_memory_limit(&mut self, bytes: Option<u64>, _batch: usize) -> Result<()> {
+        match bytes {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid("this network cannot be told how much memory it may take")),
+        }
+    }
+
     /// The same network, if it keeps what it trains on its device.
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         None

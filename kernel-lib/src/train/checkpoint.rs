@@ -34,6 +34,7 @@ impl Identity {
         let mut value = serde_json::to_value(self).map_err(|e| Error::invalid(e.to_string()))?;
         if let Some(settings) = value.get_mut("settings").and_then(Value::as_object_mut) {
             settings.shift_remove("checkpoint_every");
+            settings.shift_remove("activation_checkpointing");
         }
         Ok(value)
     }

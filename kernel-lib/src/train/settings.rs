@@ -40,6 +40,14 @@ pub struct Training {
     /// were before there was a choice.
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: Precision,
+    /// Activation checkpointing: of a block's activations only its input is kept, and the rest is computed again when it
+    /// goes backward. Less memory and a third more work; it changes no result.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub activation_checkpointing: bool,
+    /// How many gigabytes (10⁹ bytes) of its device's memory the training may take; without it most of a GPU's. A GPU then
+    /// computes fewer pictures at a time, which changes how sums are rounded.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device_memory_gb: Option<f64>,
     /// Of the network's start, the order of pictures, and masks.
     #[serde(default)]
     pub seed: u64,
@@ -135,8 +143,8 @@ impl Pretext {
     }
 }
 
-fn is_default(precision: &Precision) -> bool {
-    *precision == Precision::default()
+fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
+    *setting == T::default()
 }
 
 mod default {
@@ -168,6 +176,8 @@ impl Training {
             adam: Adam::default(),
             objective: Pretext::Autoregressive,
             precision: Precision::F32,
+            activation_checkpointing: false,
+            device_memory_gb: None,
             seed: 0,
             log_every: default::log_every(),
             evaluate_every: default::evaluate_every(),
@@ -233,6 +243,12 @@ impl Training {
             if every == 0 {
                 return Err(Error::invalid(format!("{name} = 0: it counts steps from one to the next")));
             }
+        }
+        if self.device_memory_gb.is_some_and(|gb| !(gb > 0.0 && gb.is_finite())) {
+            return Err(Error::invalid(format!(
+                "device_memory_gb = {:?} is no positive number of gigabytes; leave it out for no limit",
+                self.device_memory_gb.unwrap_or_default()
+            )));
         }
         match self.objective {
             Pretext::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
@@ -309,6 +325,8 @@ mod tests {
             adam: Adam { beta_2: 0.999, weight_decay: 0.01, clip: Some(1.0), ..Adam::default() },
             objective: Pretext::Bert { mask: 0.2 },
             precision: Precision::Bf16,
+            activation_checkpointing: true,
+            device_memory_gb: Some(1.5),
             ..paper
         };
         assert_eq!(
@@ -328,7 +346,11 @@ mod tests {
         assert_eq!(toml::from_str::<Training>(&text).unwrap(), other, "{text}");
         assert!(text.contains("precision = \"bf16\""), "{text}");
         // The default is not written: keys of results that were there before are still theirs.
-        assert!(!toml::to_string(&paper).unwrap().contains("precision"));
+        let text = toml::to_string(&paper).unwrap();
+        assert!(
+            ["precision", "checkpointing", "memory"].iter().all(|setting| !text.contains(setting)),
+            "{text}"
+        );
     }
 
     #[test]
@@ -373,6 +395,8 @@ mod tests {
             (Training { length: Length::Epochs(-1.0), ..good }, "Epochs(-1.0) is no length"),
             (Training { length: Length::Steps(0), ..good }, "Steps(0) is no length"),
             (Training { log_every: 0, ..good }, "log_every = 0"),
+            (Training { device_memory_gb: Some(0.0), ..good }, "device_memory_gb = 0"),
+            (Training { device_memory_gb: Some(f64::NAN), ..good }, "device_memory_gb = NaN"),
             (Training { objective: Pretext::Bert { mask: 0.0 }, ..good }, "mask = 0"),
             (Training { objective: Pretext::Bert { mask: 1e-12 }, ..good }, "hardly a token"),
             (Training { objective: Pretext::Bert { mask: f64::NAN }, ..good }, "mask = NaN"),

@@ -58,7 +58,8 @@ impl Trainer {
     /// `validation` (which may be empty).
     ///
     /// # Errors
-    /// If the settings make no sense, the network has not their precision, the machine has not the memory, or pictures cannot be had or have not as many
+    /// If the settings make no sense, the network has not their precision or cannot keep within the memory that they allow,
+    /// the machine has not the memory, or pictures cannot be had or have not as many
     /// tokens as the network reads.
     pub fn new(
         settings: Training,
@@ -68,6 +69,9 @@ impl Trainer {
     ) -> Result<Self> {
         settings.validate(training.len())?;
         network.set_precision(settings.precision)?;
+        network.set_activation_checkpointing(settings.activation_checkpointing)?;
+        let limit = settings.device_memory_gb.map(|gigabytes| (gigabytes * 1e9) as u64);
+        network.set_memory_limit(limit, settings.batch)?;
         let config = network.config();
         let Training { batch, .. } = settings;
         let (of_a_token, of_a_parameter) = (16, 4 * size_of::<f32>());

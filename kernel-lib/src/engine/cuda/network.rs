@@ -37,6 +37,8 @@ pub struct GpuEngine {
     machine: Cuda,
     precision: Precision,
     recompute: bool,
+    /// The most bytes of the device's memory to plan with.
+    limit: u64,
     plan: Option<Arc<Plan>>,
     holds: Holds,
     /// Whether the copies in bf16 are those of the parameters.
@@ -87,6 +89,7 @@ impl GpuEngine {
             machine: Cuda::new(device),
             precision: Precision::F32,
             recompute: false,
+            limit: u64::MAX,
             plan: None,
             holds: Holds::default(),
             copied: false,
@@ -145,6 +148,7 @@ impl GpuEngine {
     /// What is planned with beside the parameters, their copies, gradients and moments.
     fn room(&self) -> usize {
         let room = (SHARE * self.machine.device.memory() as f64) as usize;
+        let room = room.min(usize::try_from(self.limit).unwrap_or(usize::MAX));
         room.saturating_sub(18 * self.layout.len())
     }
 
@@ -293,6 +297,16 @@ impl Network for GpuEngine {
     fn set_precision(&mut self, precision: Precision) -> Result<()> {
         self.precision = precision;
         Ok(())
+    }
+
+    fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
+        self.recompute = on;
+        Ok(())
+    }
+
+    fn set_memory_limit(&mut self, bytes: Option<u64>, batch: usize) -> Result<()> {
+        self.limit = bytes.unwrap_or(u64::MAX);
+        self.memory(batch).check_limit(bytes, self.recompute)
     }
 
     fn resident(&mut self) -> Option<&mut dyn Resident> {

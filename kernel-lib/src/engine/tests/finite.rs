@@ -111,3 +111,42 @@ fn huge_scores_are_the_references_forward_and_no_gradient_backward() {
     let error = engine.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
 }
+
+/// Parameters whose loss is finite and whose gradient is not: the residual stream is near the smallest number that there
+/// is, and the last norm's gain near the largest, by which the gradient is multiplied on its way back.
+pub(in crate::engine) fn overflows_backward(config: Config) -> Parameters {
+    let mut parameters = random(config, 7);
+    for entry in Layout::new(config).unwrap().entries() {
+        let values = parameters.get_mut(&entry.name).unwrap();
+        match entry.name.as_str() {
+            "wte" | "wpe" | "sos" => values.iter_mut().for_each(|x| *x *= 1e-37),
+            "ln_f" => values.fill(1e38),
+            "head" => values.iter_mut().for_each(|x| *x *= 1e3),
+            name if name.ends_with("c_proj") => values.fill(0.0),
+            _ => {}
+        }
+    }
+    parameters
+}
+
+#[test]
+fn a_gradient_that_overflows_is_refused_though_the_loss_is_finite() {
+    let (bad, good) = (overflows_backward(SHORT), random(SHORT, 7));
+    let tokens = random_tokens(&SHORT, 2, 7);
+    let batch = Batch::autoregressive(&tokens);
+    let engine = || Engine::new(SHORT).unwrap();
+    let networks: [Box<dyn Network>; 3] = [
+        Box::new(engine()),
+        Box::new(engine().with_isa(Isa::Portable).unwrap().with_precision(Precision::Bf16)),
+        Box::new(Reference::new(SHORT, DType::F32).unwrap()),
+    ];
+    for mut network in networks {
+        assert!(network.loss(&bad, &batch).unwrap().is_finite());
+        let mut gradients = Parameters::zeros(SHORT).unwrap();
+        let error = network.gradients(&bad, &batch, 1.0, &mut gradients).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+        assert!(error.to_string().contains("the gradient of "), "{error}");
+        let mut gradients = Parameters::zeros(SHORT).unwrap();
+        network.gradients(&good, &batch, 1.0, &mut gradients).unwrap();
+    }
+}

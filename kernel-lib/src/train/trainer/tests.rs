@@ -298,6 +298,45 @@ fn gradients_take_memory_only_where_they_are_computed() {
     assert!(here.gradients.is_some());
 }
 
+#[test]
+fn activations_can_be_computed_again_and_memory_be_limited() {
+    use crate::engine::{Engine, memory};
+    let new = |settings: Training| {
+        Trainer::new(settings, Box::new(Engine::new(TINY).unwrap()), pictures(10, 1), pictures(5, 2))
+    };
+    let limited = |gb: usize| Training { device_memory_gb: Some((gb as f64 + 0.5) / 1e9), ..settings(8) };
+    let [all, inputs] = [false, true].map(|recompute| memory(&TINY, 4, recompute).total());
+    assert!(inputs < all);
+    let mut whole = new(limited(all)).unwrap();
+    assert_eq!(quiet(&mut whole), Outcome::Finished);
+    let error = new(limited(inputs)).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("device_memory_gb") && error.contains("activation_checkpointing = true"),
+        "{error}"
+    );
+    // Where the limit is met by computing activations again: the same bits.
+    let again = Training { activation_checkpointing: true, ..limited(inputs) };
+    let mut again = new(again).unwrap();
+    assert_eq!(quiet(&mut again), Outcome::Finished);
+    assert!(again.now == whole.now);
+    assert!(new(Training { activation_checkpointing: true, ..limited(inputs / 2) }).is_err());
+    // The readable reference can do neither, and says so.
+    for settings in [Training { activation_checkpointing: true, ..settings(8) }, limited(usize::MAX >> 1)] {
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        assert!(Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).is_err());
+    }
+    // A run may go on with the other way to keep activations.
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = new(settings(8)).unwrap().keep_checkpoints(folder.path()).unwrap();
+    first.advance().unwrap();
+    first.save().unwrap();
+    let other = Training { activation_checkpointing: true, ..settings(8) };
+    let mut second = new(other).unwrap().keep_checkpoints(folder.path()).unwrap();
+    assert_eq!(second.step(), 1);
+    assert_eq!(quiet(&mut second), Outcome::Finished);
+    assert_eq!(second.parameters(), whole.parameters());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_loses_nothing() {
