@@ -59,8 +59,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the settings make no sense, the network has not their precision or cannot keep within the memory that they allow,
-    /// the machine has not the memory, or pictures cannot be had or have not as many
-    /// tokens as the network reads.
+    /// the machine has not the memory, or pictures cannot be had or have not as many tokens as the network reads.
     pub fn new(
         settings: Training,
         mut network: Box<dyn Network>,
