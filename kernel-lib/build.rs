@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Modules that show, find or keep results, but decide no number of one.
-const NO_NUMBERS: [&str; 14] = [
-    "atomic", "error", "fetch", "hub", "lib", "live", "notebook", "paper", "prelude", "profile", "root",
-    "show", "stop", "store",
+const NO_NUMBERS: [&str; 15] = [
+    "atomic", "error", "fetch", "hub", "lib", "live", "memory", "notebook", "paper", "prelude", "profile",
+    "root", "show", "stop", "store",
 ];
 
 type Failure = Box<dyn std::error::Error>;

@@ -55,11 +55,37 @@ impl Augmentation {
         Self::Crop { padding: 4 }
     }
 
+    /// Checks that pictures of this size can be changed so.
+    ///
+    /// # Errors
+    /// If they cannot.
+    pub fn check(&self, width: usize, height: usize) -> Result<()> {
+        match *self {
+            Self::Placed { shift, .. } if shift > width.max(height) => Err(Error::invalid(format!(
+                "shifts of up to {shift} pixels move pictures of {width} × {height} out of sight: shift = {} moves them \
+                 as far as can be seen",
+                width.max(height)
+            ))),
+            Self::Placed { shrink, .. }
+                if shrink == 0 || !width.is_multiple_of(shrink) || !height.is_multiple_of(shrink) =>
+            {
+                Err(Error::invalid(format!(
+                    "a picture of {width} × {height} pixels cannot be cut into squares of {shrink} × {shrink}"
+                )))
+            }
+            Self::Crop { padding } if padding >= width.min(height) => Err(Error::invalid(format!(
+                "{padding} pixels cannot be padded by reflection to {width} × {height}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// A picture, changed as `rng` says.
     ///
     /// # Errors
     /// If the picture's size does not allow it.
     pub fn apply(&self, image: &Image, rng: &mut Rng) -> Result<Image> {
+        self.check(image.width(), image.height())?;
         match *self {
             Self::None => Ok(image.clone()),
             Self::Placed { shift, shrink } => {
@@ -67,20 +93,13 @@ impl Augmentation {
                 let image = if mirror { image.flip_horizontal() } else { image.clone() };
                 // The window that a picture with `shift` black pixels around it is seen through.
                 let black = |_: isize, _: usize| None;
-                padded(&image, shift, black)?.crop(x, y, image.width(), image.height())?.average_pool(shrink)
+                window(&image, shift, (x, y), black)?.average_pool(shrink)
             }
             Self::Crop { padding } => {
                 let (x, y, mirror) =
                     (rng.below(2 * padding + 1), rng.below(2 * padding + 1), rng.below(2) == 1);
-                if padding >= image.width().min(image.height()) {
-                    return Err(Error::invalid(format!(
-                        "{padding} pixels cannot be padded by reflection to {} × {}",
-                        image.width(),
-                        image.height()
-                    )));
-                }
                 let image = if mirror { image.flip_horizontal() } else { image.clone() };
-                padded(&image, padding, reflected)?.crop(x, y, image.width(), image.height())
+                window(&image, padding, (x, y), reflected)
             }
         }
     }
@@ -121,16 +140,23 @@ fn reflected(place: isize, size: usize) -> Option<usize> {
     Some(if place < size { place } else { 2 * (size - 1) - place })
 }
 
-/// A picture with `by` pixels more on each side. `outside` says which place stands for one outside; none is black.
-fn padded(image: &Image, by: usize, outside: fn(isize, usize) -> Option<usize>) -> Result<Image> {
+/// What is seen of a picture with `by` pixels more on each side through a window of the picture's own size, whose upper
+/// left corner is at column and row `corner` of all that. `outside` says which place stands for one outside; none is
+/// black. Only what is seen is made, so it is no larger than the picture.
+fn window(
+    image: &Image,
+    by: usize,
+    corner: (usize, usize),
+    outside: fn(isize, usize) -> Option<usize>,
+) -> Result<Image> {
     let (width, height, channels) = (image.width(), image.height(), image.channels());
     let place = |padded: usize, size: usize| match padded.checked_sub(by) {
         Some(place) if place < size => Some(place),
         _ => outside(padded as isize - by as isize, size),
     };
-    let mut pixels = Vec::with_capacity((width + 2 * by) * (height + 2 * by) * channels);
-    for y in 0..height + 2 * by {
-        for x in 0..width + 2 * by {
+    let mut pixels = Vec::with_capacity(width * height * channels);
+    for y in corner.1..corner.1 + height {
+        for x in corner.0..corner.0 + width {
             let from = place(x, width).zip(place(y, height)).and_then(|(x, y)| image.pixel(x, y));
             match from {
                 Some(pixel) => pixels.extend_from_slice(pixel),
@@ -138,7 +164,7 @@ fn padded(image: &Image, by: usize, outside: fn(isize, usize) -> Option<usize>) 
             }
         }
     }
-    Image::new(width + 2 * by, height + 2 * by, channels, pixels)
+    Image::new(width, height, channels, pixels)
 }
 
 /// Pictures to train on that are changed anew at each step, and then encoded.
@@ -146,6 +172,7 @@ fn padded(image: &Image, by: usize, outside: fn(isize, usize) -> Option<usize>) 
 pub struct Augmented {
     images: Arc<Images>,
     augmentation: Augmentation,
+    side: Option<usize>,
     palette: Palette,
     seed: u64,
 }
@@ -163,7 +190,14 @@ impl Augmented {
                 images.channels()
             )));
         }
-        Ok(Self { images, augmentation, palette, seed })
+        Ok(Self { images, augmentation, side: None, palette, seed })
+    }
+
+    /// The same pictures, resized to `side` × `side` pixels after they were changed, if they have another size then: a
+    /// network of `side`² tokens reads whole pictures only so.
+    #[must_use]
+    pub fn at_side(self, side: usize) -> Self {
+        Self { side: Some(side), ..self }
     }
 }
 
@@ -173,7 +207,12 @@ impl Examples for Augmented {
     }
 
     fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>> {
-        self.palette.encode(self.augmentation.fresh(&self.images, images, self.seed, step)?.all_pixels())
+        let changed = self.augmentation.fresh(&self.images, images, self.seed, step)?;
+        let seen = match self.side {
+            Some(side) => changed.at_side(side)?,
+            None => changed,
+        };
+        self.palette.encode(seen.all_pixels())
     }
 }
 
@@ -287,6 +326,41 @@ mod tests {
         let colours = Palette::new(3, vec![0.0; 3]).unwrap();
         let error = Augmented::new(images, Augmentation::None, colours, 7).unwrap_err().to_string();
         assert_eq!(error, "a palette of 3 channels for pictures of 1");
+    }
+
+    #[test]
+    fn pictures_are_resized_to_what_the_network_reads_after_they_were_changed() {
+        let (images, examples) = examples();
+        let changed = examples.augmentation.fresh(&images, &[4, 1], 7, 3).unwrap();
+        let by_hand = changed.map(|image| image.resize(2, 2)).unwrap();
+        let expected: Vec<u16> = by_hand.all_pixels().iter().copied().map(u16::from).collect();
+        assert_eq!(examples.clone().at_side(2).tokens(3, &[4, 1]).unwrap(), expected);
+        // The good twin: what has the size already keeps its bytes.
+        assert_eq!(
+            examples.clone().at_side(3).tokens(3, &[4, 1]).unwrap(),
+            examples.tokens(3, &[4, 1]).unwrap()
+        );
+    }
+
+    #[test]
+    fn shifts_and_paddings_beyond_the_picture_are_errors() {
+        let image = picture(6, 1);
+        for beyond in [7, 4_000_000_000, i64::MAX as usize, usize::MAX] {
+            let placed = Augmentation::Placed { shift: beyond, shrink: 1 };
+            let error = placed.apply(&image, &mut rng(0)).unwrap_err().to_string();
+            assert!(error.contains(&format!("shifts of up to {beyond} pixels")), "{error}");
+            assert!(error.contains("shift = 6"), "{error}");
+            let crop = Augmentation::Crop { padding: beyond };
+            assert!(crop.apply(&image, &mut rng(0)).is_err());
+            let shrink = Augmentation::Placed { shift: 0, shrink: beyond };
+            assert!(shrink.apply(&image, &mut rng(0)).is_err());
+        }
+        // The good twins. As far as can be: some are all black.
+        let far = Augmentation::Placed { shift: 6, shrink: 1 };
+        let seen: Vec<Image> = (0..200).map(|i| far.apply(&image, &mut rng(i)).unwrap()).collect();
+        assert!(seen.iter().any(|image| image.pixels().iter().all(|pixel| *pixel == 0)));
+        assert!(seen.iter().any(|image| image.pixels().iter().filter(|pixel| **pixel > 0).count() > 18));
+        assert!(Augmentation::Crop { padding: 5 }.apply(&image, &mut rng(0)).is_ok());
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub use cpu::Isa;
 pub(crate) use cuda::gpu;
 pub use cuda::{GpuEngine, Time};
 
-use crate::model::{Batch, Config, Layout, Network, Parameters, Precision};
-use crate::{Error, Result, stop};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, finite};
+use crate::{Error, Result, memory as of_machine, stop};
 use cpu::{Cpu, Extra, Scalar};
 use plan::{Keep, Plan, Storage, Weights};
 use shards::Shards;
@@ -132,6 +132,35 @@ pub struct Memory {
     pub per_token_and_layer: usize,
 }
 
+impl Memory {
+    /// All of it, in bytes.
+    pub fn total(&self) -> usize {
+        self.parameters.saturating_add(self.kept).saturating_add(self.temporary)
+    }
+
+    /// Checks that it is within a limit, if there is one.
+    fn check_limit(&self, bytes: Option<u64>, recompute: bool) -> Result<()> {
+        match bytes {
+            Some(limit) if self.total() as u64 > limit => {
+                let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+                let advice = if recompute {
+                    ""
+                } else {
+                    ", or keep fewer activations (activation_checkpointing = true)"
+                };
+                Err(Error::invalid(format!(
+                    "training takes {:.3} GB of memory, of them {:.3} for the parameters, and device_memory_gb allows \
+                     {:.3}: choose a larger limit or a smaller network{advice}",
+                    gigabytes(self.total() as u64),
+                    gigabytes(self.parameters as u64),
+                    gigabytes(limit)
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How much memory the gradients of a batch of so many pictures take. What threads keep for attention, about
 /// `16 (T + 96) C / H + 230,000` bytes each, comes on top.
 pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
@@ -185,7 +214,7 @@ impl<S: Scalar> Core<S> {
         gradients: Option<Wanted<'_, S>>,
         pictures: usize,
         work: impl FnOnce(Shards<'_>) -> T,
-    ) -> T {
+    ) -> Result<T> {
         let (gradients, keep, precision) = match gradients {
             None => (&mut [][..], Keep::Nothing, Precision::F32),
             Some(Wanted { to, recompute, precision, .. }) => {
@@ -194,14 +223,16 @@ impl<S: Scalar> Core<S> {
         };
         let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, Storage::CPU);
         if self.workspace.len() < plan.len + 16 {
-            self.workspace = vec![S::ZERO; plan.len + 16];
+            // The old one goes first: both may be more than there is.
+            self.workspace = Vec::new();
+            self.workspace = of_machine::zeros("the activations of one shard", plan.len + 16)?;
         }
         // Spans begin at cache lines if the workspace does.
         let start = self.workspace.as_ptr().align_offset(64).min(16);
         let workspace = &mut self.workspace[start..];
         let mut machine =
             Cpu::new(machine, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
-        work(Shards { machine: &mut machine, config: self.config, weights: &self.weights, plan: &plan })
+        Ok(work(Shards { machine: &mut machine, config: self.config, weights: &self.weights, plan: &plan }))
     }
 
     /// The loss of a batch that fits the network, and its gradients if wanted; none if someone asked to stop.
@@ -211,20 +242,26 @@ impl<S: Scalar> Core<S> {
         parameters: &[S],
         batch: &Batch<'_>,
         gradients: Option<Wanted<'_, S>>,
-    ) -> Option<f64> {
+    ) -> Result<Option<f64>> {
         let pictures = batch.tokens.len() / self.config.context;
         let scale = gradients.as_ref().map(|wanted| wanted.scale);
         self.with(isa, parameters, gradients, pictures, |mut shards| shards.loss(batch, scale))
     }
 
     /// Features, (B, L + 1, C): see [`Network::features`]. None if someone asked to stop.
-    fn features(&mut self, isa: Isa, parameters: &[S], tokens: &[u16], causal: bool) -> Option<Vec<f32>> {
+    fn features(
+        &mut self,
+        isa: Isa,
+        parameters: &[S],
+        tokens: &[u16],
+        causal: bool,
+    ) -> Result<Option<Vec<f32>>> {
         let pictures = tokens.len() / self.config.context;
         self.with(isa, parameters, None, pictures, |mut shards| shards.features(tokens, causal))
     }
 
     /// Logits of the next token, (count, V): see [`Network::next_logits`].
-    fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Vec<f32> {
+    fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.with(isa, parameters, None, count, |mut shards| shards.next_logits(prefix, count))
     }
 }
@@ -242,11 +279,20 @@ impl Network for Engine {
         Ok(())
     }
 
+    fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
+        self.recompute = on;
+        Ok(())
+    }
+
+    fn set_memory_limit(&mut self, bytes: Option<u64>, batch: usize) -> Result<()> {
+        memory(&self.config, batch, self.recompute).check_limit(bytes, self.recompute)
+    }
+
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
         self.check(parameters)?;
         batch.check(&self.config)?;
-        let loss = self.core.loss(self.isa, parameters.values(), batch, None);
-        loss.ok_or_else(|| stop::interrupted("the loss"))
+        let loss = self.core.loss(self.isa, parameters.values(), batch, None)?;
+        finite::loss(loss.ok_or_else(|| stop::interrupted("the loss"))?, parameters)
     }
 
     fn gradients(
@@ -261,21 +307,27 @@ impl Network for Engine {
         batch.check(&self.config)?;
         let Self { isa, precision, recompute, .. } = *self;
         let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
-        let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted));
-        loss.ok_or_else(|| stop::interrupted("the step"))
+        let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted))?;
+        let loss = finite::loss(loss.ok_or_else(|| stop::interrupted("the step"))?, parameters)?;
+        finite::gradients(gradients, parameters)?;
+        Ok(loss)
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
         self.check(parameters)?;
         Batch::autoregressive(tokens).check(&self.config)?;
-        let features = self.core.features(self.isa, parameters.values(), tokens, causal);
-        features.ok_or_else(|| stop::interrupted("the features"))
+        let features = self.core.features(self.isa, parameters.values(), tokens, causal)?;
+        let features = features.ok_or_else(|| stop::interrupted("the features"))?;
+        finite::values("a feature", &features, parameters)?;
+        Ok(features)
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.check(parameters)?;
         check_prefix(&self.config, prefix, count)?;
-        Ok(self.core.next_logits(self.isa, parameters.values(), prefix, count))
+        let logits = self.core.next_logits(self.isa, parameters.values(), prefix, count)?;
+        finite::values("a logit", &logits, parameters)?;
+        Ok(logits)
     }
 
     fn complete(
@@ -283,13 +335,12 @@ impl Network for Engine {
         parameters: &Parameters,
         beginnings: &[u16],
         count: usize,
-        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+        draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
     ) -> Result<Vec<u16>> {
         self.check(parameters)?;
         check_beginnings(&self.config, beginnings, count)?;
         let Self { config, isa, core, .. } = self;
-        let completed =
-            sample::complete(config, *isa, &core.weights, parameters.values(), beginnings, count, draw);
+        let completed = sample::complete(config, *isa, &core.weights, parameters, beginnings, count, draw)?;
         completed.ok_or_else(|| stop::interrupted("sampling"))
     }
 }

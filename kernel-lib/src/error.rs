@@ -40,6 +40,29 @@ pub enum Error {
         /// Its value that is farthest from zero.
         largest: f32,
     },
+    /// A result is no finite number, but NaN or infinity. Nothing was made of it: no parameter was changed, and nothing
+    /// drawn.
+    #[error("{what}: {cause}")]
+    NotFinite {
+        /// What is not finite: `the loss is NaN`.
+        what: String,
+        /// Why, as far as that is known, and what to do.
+        cause: String,
+    },
+    /// Something would take more memory than this machine has. Nothing was allocated.
+    #[error(
+        "{what} would take {} GB of memory, and this machine has {} GB: choose a smaller one",
+        gigabytes(*bytes),
+        gigabytes(u128::from(*available))
+    )]
+    Memory {
+        /// What.
+        what: String,
+        /// How much it would take, in bytes.
+        bytes: u128,
+        /// How much there is, in bytes.
+        available: u64,
+    },
     /// A caller's argument or setting makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -57,6 +80,12 @@ pub enum Error {
     /// An error of candle, passed on.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// As many gigabytes as can be read: `0.5`, `24.0`, `1e20`.
+fn gigabytes(bytes: u128) -> String {
+    let gigabytes = bytes as f64 / 1e9;
+    if gigabytes < 1e6 { format!("{gigabytes:.1}") } else { format!("{gigabytes:.0e}") }
 }
 
 impl Error {

@@ -23,14 +23,14 @@ use crate::live::{Live, Losses, Watch};
 use crate::augment::{Augmentation, Augmented};
 use crate::data::{self, Dataset, Images};
 use crate::device::Device;
-use crate::model::{Config, Network, Parameters};
+use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
 use crate::palette::{KMeans, Palette};
 use crate::probe::{self, Features, TestSet};
 use crate::profile::{DataSet, Profile};
 use crate::rng::Rng;
 use crate::sample::{self, Sampling};
 use crate::store::{Key, Step, Store};
-use crate::train::{Examples as _, Outcome, Progress, Tokens, Trainer};
+use crate::train::{Examples as _, Outcome, Pretext, Progress, Tokens, Trainer};
 use crate::{Error, Result, stop};
 use sequences::Sequences;
 use std::sync::Arc;
@@ -82,13 +82,17 @@ impl Experiment {
     /// The experiment of a profile, with its results in a store.
     ///
     /// # Errors
-    /// If its data cannot be read, or are not as the profile has them, or `IGPT_DEVICE` names no device.
+    /// If the profile makes no sense, its data cannot be read, or are not as the profile has them, or `IGPT_DEVICE` names
+    /// no device.
     pub fn new(profile: Profile, store: Store) -> Result<Self> {
+        profile.validate()?;
         let all = match profile.data.set {
             DataSet::FashionMnist => data::fashion_mnist()?,
             DataSet::Cifar10 => data::cifar10()?,
         };
         let data = all.first(profile.data.train_images, profile.data.test_images)?;
+        let images = &data.train().images;
+        profile.data.augmentation.check(images.width(), images.height())?;
         let (seed, device) = (profile.training.seed, Device::chosen()?);
         Ok(Self { seed, profile, store, data, backend: Backend::Engine, device })
     }
@@ -162,6 +166,11 @@ impl Experiment {
         })
     }
 
+    /// What the network is trained to predict, which decides what can be asked of it.
+    fn objective(&self) -> Pretext {
+        self.profile.training.objective
+    }
+
     fn augmentation(&self) -> Augmentation {
         self.profile.data.augmentation
     }
@@ -169,7 +178,7 @@ impl Experiment {
     /// Places, among the training pictures, of those that are held out to choose by (section 3.1).
     pub fn validation(&self) -> Vec<usize> {
         let images = self.data.train().len();
-        let count = ((self.profile.data.validation * images as f64).round() as usize).clamp(1, images);
+        let count = self.profile.data.held_out(images);
         // The same for every seed: seeds shall differ by chance in training, not by what they are judged by.
         let mut places = Rng::keyed(0, "validation split", [0, 0]).permutation(images);
         places.truncate(count);
@@ -190,12 +199,14 @@ impl Experiment {
     pub fn seen(&self, images: &Images, purpose: &str) -> Result<Images> {
         // Test pictures are placed by other chance than training pictures.
         let seed = Rng::keyed(0, purpose, [0, 0]).bits();
-        let seen = self.augmentation().fixed(images, seed)?;
-        let side = self.profile.data.side;
-        if seen.height() == side && seen.width() == side {
-            return Ok(seen);
-        }
-        seen.map(|image| image.resize(side, side))
+        self.augmentation().fixed(images, seed)?.at_side(self.profile.data.side)
+    }
+
+    /// Training pictures as the network sees them while it trains: changed anew at each step.
+    fn training_examples(&self) -> Result<Augmented> {
+        let training = Arc::new(self.data.train().images.select(&self.training())?);
+        let augmented = Augmented::new(training, self.augmentation(), self.palette()?, self.seed)?;
+        Ok(augmented.at_side(self.profile.data.side))
     }
 
     /// Training pictures as the network sees them when it is judged.
@@ -237,11 +248,20 @@ impl Experiment {
         Palette::new(centres.0, centres.1)
     }
 
-    /// Pictures as tokens, `(N, T)`.
+    /// Pictures as tokens, `(N, T)`: pictures as the network sees them, see [`Experiment::seen`].
     ///
     /// # Errors
-    /// If the pictures are not of the palette's kind.
+    /// If the pictures are not of the palette's kind, or not of the size that the network reads.
     pub fn tokens(&self, images: &Images) -> Result<Vec<u16>> {
+        let side = self.profile.data.side;
+        if (images.width(), images.height()) != (side, side) {
+            return Err(Error::invalid(format!(
+                "pictures of {} × {} pixels are not those of {side} × {side} that the network reads: make them so with \
+                 Experiment::seen, or resize them with Images::at_side",
+                images.width(),
+                images.height()
+            )));
+        }
         self.palette()?.encode(images.all_pixels())
     }
 
@@ -279,7 +299,7 @@ impl Experiment {
 
     fn pretraining_step(&self) -> Result<Step> {
         let settings =
-            (self.config(), &self.profile.training, &self.profile.data, self.profile.samples.after);
+            (self.config(), &self.profile.training, &self.profile.data, &self.profile.samples.after);
         let (module, device) = self.backend_names();
         let modules = [module, "model", "train", "augment", "palette", "experiment", "rng"];
         let step = self.step("pre-training", &settings)?.code(&modules)?.device(device);
@@ -319,18 +339,19 @@ impl Experiment {
     fn watch_pretraining(&self, watch: &mut dyn Watch) -> Result<Pretrained> {
         let step = self.pretraining_step()?;
         self.store.get_or_run(&step, |context| {
-            let palette = self.palette()?;
-            let training = Arc::new(self.data.train().images.select(&self.training())?);
+            let training = self.training_examples()?;
             let validation = Tokens::new(self.config().context, self.validation_tokens()?)?;
-            let augmented = Augmented::new(training, self.augmentation(), palette, self.seed)?;
             let settings = self.profile.training;
             let mut trainer =
-                Trainer::new(settings, self.network()?, Arc::new(augmented), Arc::new(validation))?
+                Trainer::new(settings, self.network()?, Arc::new(training), Arc::new(validation))?
                     .input("step", context.key().short())
                     .keep_checkpoints(context.folder())?;
-            let mut snapshots = pretrained::Snapshots::open(context.folder(), self.config())?;
+            let after = &self.profile.samples.after;
+            // An epoch's steps are known only now.
+            self.profile.samples.check_steps(trainer.steps())?;
+            let snapshots = pretrained::Snapshots::new(context.folder(), self.config());
             watch.begin(trainer.step(), trainer.steps(), trainer.curve());
-            for after in self.profile.samples.after {
+            for after in after.iter().copied() {
                 if trainer.step() <= after {
                     finished(trainer.watch_until(after, &mut |progress| watch.step(progress))?)?;
                     snapshots.keep(after, trainer.parameters())?;
@@ -340,7 +361,7 @@ impl Experiment {
             }
             finished(trainer.watch_until(trainer.steps(), &mut |progress| watch.step(progress))?)?;
             let (parameters, curve, _) = trainer.into_parts();
-            Ok(Pretrained { parameters, curve, snapshots: snapshots.into_networks()? })
+            Ok(Pretrained { parameters, curve, snapshots: snapshots.networks(after)? })
         })
     }
 
@@ -352,7 +373,9 @@ impl Experiment {
         Parameters::init(self.config(), self.seed)
     }
 
-    /// The loss of parameters on tokens, in nats per token.
+    /// The loss of parameters on tokens, in nats per predicted token, by the objective that the profile's network is
+    /// trained with. For BERT masks are drawn by the place among these tokens: those of the validation pictures are the
+    /// same as while it trains.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
@@ -360,15 +383,18 @@ impl Experiment {
         let mut network = self.network()?;
         let context = self.config().context;
         let mut sum = 0.0;
-        for chunk in tokens.chunks(CHUNK * context) {
-            let batch = crate::model::Batch::autoregressive(chunk);
+        for (number, chunk) in tokens.chunks(CHUNK * context).enumerate() {
+            let images: Vec<usize> = (number * CHUNK..).take(chunk.len() / context).collect();
+            let masked = self.objective().validation_masks(self.seed, &images, context);
+            let batch = Batch { tokens: chunk, objective: Objective::of(masked.as_deref()) };
             stop::check("the loss")?;
             sum += network.loss(parameters, &batch)? * (chunk.len() / context) as f64;
         }
         Ok(sum / (tokens.len() / context).max(1) as f64)
     }
 
-    /// Features of pictures, `(N, L + 1, C)`, or the pixels.
+    /// Features of pictures, `(N, L + 1, C)`, or the pixels. A network trained by BERT's objective sees all tokens, none of
+    /// them masked, and no start vector.
     ///
     /// # Errors
     /// If the pictures are not of the network's kind.
@@ -394,7 +420,7 @@ impl Experiment {
             Vec::with_capacity(tokens.len() / config.context * (config.layers + 1) * config.width);
         for chunk in tokens.chunks(CHUNK * config.context) {
             stop::check("the features")?;
-            values.extend(network.features(&parameters, chunk, true)?);
+            values.extend(network.features(&parameters, chunk, self.objective().is_causal())?);
         }
         Features::new(values, config.layers + 1, config.width)
     }
@@ -429,15 +455,15 @@ impl Experiment {
         })
     }
 
-    /// What stands for the untrained network in a key.
+    /// What stands for the untrained network in a key: the objective decides what its features see.
     fn untrained_key(&self) -> Result<Key> {
-        Ok(Step::new("network", &self.config())?.code(&["model"])?.seed(self.seed).key())
+        Ok(Step::new("network", &(self.config(), self.objective()))?.code(&["model"])?.seed(self.seed).key())
     }
 
     /// Pictures that the network makes up, or goes on with: `(count, T)` tokens from beginnings `(count, t)`.
     ///
     /// # Errors
-    /// If the beginnings do not fit the network.
+    /// If the beginnings do not fit the network, or it was trained by BERT's objective.
     pub fn sample(&self, parameters: &Parameters, beginnings: &[u16], count: usize) -> Result<Vec<u16>> {
         self.sample_with(parameters, beginnings, count, &self.profile.samples.sampling)
     }
@@ -445,7 +471,7 @@ impl Experiment {
     /// As [`Experiment::sample`], with other settings.
     ///
     /// # Errors
-    /// If the settings make no sense, or the beginnings do not fit the network.
+    /// If the settings make no sense, the beginnings do not fit the network, or it was trained by BERT's objective.
     pub fn sample_with(
         &self,
         parameters: &Parameters,
@@ -453,6 +479,7 @@ impl Experiment {
         count: usize,
         sampling: &Sampling,
     ) -> Result<Vec<u16>> {
+        self.objective().check_can_draw()?;
         sample::sample(self.network()?.as_mut(), parameters, beginnings, count, 0, sampling)
     }
 
@@ -478,9 +505,10 @@ fn finished(outcome: Outcome) -> Result<()> {
         Outcome::Stopped { step } => Err(Error::Interrupted(format!(
             "the training was interrupted after {step} steps; run the cell again, and it goes on from there"
         ))),
-        Outcome::Diverged { step } => Err(Error::invalid(format!(
-            "the loss is no number any more at step {step}: the learning rate is too large"
-        ))),
+        Outcome::Diverged { step } => Err(Error::NotFinite {
+            what: format!("the loss, or a gradient of it, is not finite any more at step {step}"),
+            cause: finite::TOO_LARGE.to_owned(),
+        }),
     }
 }
 

@@ -112,8 +112,11 @@ impl Image {
 
     /// The channels of the pixel in column `x` and row `y`, if there is one.
     pub fn pixel(&self, x: usize, y: usize) -> Option<&[u8]> {
+        if x >= self.width || y >= self.height {
+            return None;
+        }
         let at = (y * self.width + x) * self.channels;
-        (x < self.width && y < self.height).then(|| &self.pixels[at..at + self.channels])
+        self.pixels.get(at..at + self.channels)
     }
 
     /// The same picture with three channels: grey becomes red = green = blue.
@@ -352,7 +355,9 @@ mod tests {
         assert_eq!(mirror.flip_horizontal(), picture);
         assert_eq!(tall.to_rgb().pixels(), [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
         assert_eq!(picture.pixel(2, 1), Some(&[15, 16, 17][..]));
-        assert_eq!(picture.pixel(3, 0), None);
+        for (x, y) in [(3, 0), (0, 2), (0, usize::MAX), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
+            assert_eq!(picture.pixel(x, y), None);
+        }
     }
 
     #[test]

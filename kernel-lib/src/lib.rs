@@ -17,6 +17,7 @@ pub mod huggingface;
 mod image;
 mod journal;
 mod live;
+mod memory;
 pub mod model;
 pub mod notebook;
 pub mod palette;

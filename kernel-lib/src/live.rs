@@ -73,11 +73,19 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
+    /// Draws images of the network after so many steps, if it is trained to predict the next token.
     fn draw(&mut self, step: u64, network: &mut dyn Network, parameters: &Parameters) -> Result<()> {
+        if !self.draws() {
+            return Ok(());
+        }
         let sampling = &self.experiment.profile().samples.sampling;
         let tokens = sample(network, parameters, &[], DRAWN, 0, sampling)?;
         self.drawn.push(format!("{step}"), &self.experiment.pictures(&tokens)?);
         Ok(())
+    }
+
+    fn draws(&self) -> bool {
+        self.experiment.profile().training.objective.is_causal()
     }
 
     fn page(&self) -> Page {
@@ -92,7 +100,8 @@ impl<'a> Live<'a> {
             .line("validation", points(&self.curve.validation))
             .level("a guess: ln k", guess)
             .size(480, 300);
-        Page::across().show(figure).show(&self.drawn)
+        let page = Page::across().show(figure);
+        if self.draws() { page.show(&self.drawn) } else { page }
     }
 
     fn redraw(&mut self) {

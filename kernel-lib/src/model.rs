@@ -1,6 +1,7 @@
 //! The network of section 2.2: its shape, its parameters, and a readable reference that computes it with candle.
 
 mod config;
+pub(crate) mod finite;
 mod network;
 mod parameters;
 mod reference;

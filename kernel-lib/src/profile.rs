@@ -23,6 +23,9 @@ use std::path::Path;
 /// The profile that is taken when none is named.
 pub const DEFAULT: &str = "quick";
 
+/// The largest side of pictures: its square is the longest sequence that a [`Config`] may have.
+const LARGEST_SIDE: usize = 1 << 10;
+
 /// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,18 +105,51 @@ pub struct Probe {
 }
 
 /// Pictures that the network makes up.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Samples {
     /// How many.
     pub pictures: usize,
-    /// Steps of training after which they are made, beside the last one: how they get better.
-    #[serde(default)]
-    pub after: [u64; 3],
+    /// Steps of training after which they are made, beside the last one, each more than the one before: how they get
+    /// better.
+    #[serde(default = "at_the_start")]
+    pub after: Vec<u64>,
     /// How tokens are drawn.
     #[serde(default)]
     pub sampling: Sampling,
+}
+
+fn at_the_start() -> Vec<u64> {
+    vec![0]
+}
+
+impl Data {
+    /// How many of so many training pictures are held out to choose by.
+    pub fn held_out(&self, pictures: usize) -> usize {
+        ((self.validation * pictures as f64).round() as usize).clamp(1, pictures.max(1))
+    }
+}
+
+impl Samples {
+    /// Checks that the network can be looked at after each of these steps of a training of `steps`.
+    ///
+    /// # Errors
+    /// If a step comes after the last one, or they do not rise.
+    pub fn check_steps(&self, steps: u64) -> Result<()> {
+        if !self.after.is_sorted_by(|a, b| a < b) {
+            return Err(Error::invalid(format!(
+                "the setting samples.after (steps of training, each more than the one before) makes no sense as {:?}",
+                self.after
+            )));
+        }
+        match self.after.last() {
+            Some(last) if *last > steps => Err(Error::invalid(format!(
+                "the setting samples.after asks for pictures after step {last}, but the training has {steps} steps"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Profile {
@@ -152,7 +188,7 @@ impl Profile {
         let read: Result<Self, _> = toml::from_str(&text);
         let mut profile = read.map_err(|e| Error::format(&path, e.to_string().trim_end()))?;
         profile.name = name.to_owned();
-        profile.check().map_err(|error| Error::format(&path, error.to_string()))?;
+        profile.validate().map_err(|error| Error::format(&path, error.to_string()))?;
         Ok(profile)
     }
 
@@ -163,17 +199,26 @@ impl Profile {
             layers,
             width,
             heads,
-            context: self.data.side * self.data.side,
+            // A side whose square is no number makes a context that no network has.
+            context: self.data.side.saturating_mul(self.data.side),
             vocabulary: self.data.colours,
             inner: None,
         }
     }
 
-    fn check(&self) -> Result<()> {
-        self.config().validate()?;
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// If one makes no sense; the message says which.
+    pub fn validate(&self) -> Result<()> {
         let Self { data, training, probe, samples, .. } = self;
-        // Whatever needs the number of pictures is checked again when that is known.
-        training.validate(data.train_images.unwrap_or(usize::MAX >> 32))?;
+        if !(1..=LARGEST_SIDE).contains(&data.side) {
+            return Err(Error::invalid(format!(
+                "the setting data.side (from 1 to {LARGEST_SIDE}) makes no sense as {}",
+                data.side
+            )));
+        }
+        self.config().validate()?;
         samples.sampling.validate()?;
         let positive = |x: f64| x > 0.0 && x.is_finite();
         let share = |x: f64| (0.0..1.0).contains(&x);
@@ -193,7 +238,16 @@ impl Profile {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
             }
         }
-        Ok(())
+        // Where the number of pictures is not known yet, what needs it is checked when it is.
+        match data.train_images {
+            Some(pictures) => training.validate(pictures.saturating_sub(data.held_out(pictures)))?,
+            None => training.validate_alone()?,
+        }
+        samples.check_steps(match (training.length, data.train_images) {
+            (Length::Steps(steps), _) => steps,
+            (_, Some(pictures)) => training.steps(pictures - data.held_out(pictures))?,
+            (_, None) => u64::MAX,
+        })
     }
 
     fn table(&self) -> Table {
@@ -217,6 +271,7 @@ impl Profile {
             Precision::Bf16 => ", products in bf16",
             Precision::Tf32 => ", products in TF32",
         };
+        let activations = if training.activation_checkpointing { ", activation checkpointing" } else { "" };
         let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
@@ -231,7 +286,7 @@ impl Profile {
                     model.layers, model.width, model.heads
                 ),
             ),
-            ("Training", format!("{length} of {} pictures{precision}", training.batch)),
+            ("Training", format!("{length} of {} pictures{precision}{activations}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             ("Seed", training.seed.to_string()),
             ("Probe's L2", l2.join(", ")),
@@ -318,11 +373,49 @@ mod tests {
             ("validation = 0.1", "validation = 1.5", "data.validation"),
             ("\"fashion-mnist\"", "\"fashion\"", "unknown variant `fashion`"),
             ("batch = 32", "batch = 0", "batch"),
+            ("side = 14", "side = 0", "data.side"),
+            ("side = 14", "side = 6074001000", "data.side (from 1 to 1024) makes no sense as 6074001000"),
+            ("after = [0, 50, 200]", "after = [10, 5, 0]", "samples.after"),
+            ("after = [0, 50, 200]", "after = [0, 50, 50]", "samples.after"),
+            ("after = [0, 50, 200]", "after = [0, 5, 1000]", "after step 1000, but the training has 500"),
+            ("after = [0, 50, 200]", "after = [-1]", "after"),
+            (
+                "length = { steps",
+                "objective = { bert = { mask = 1e-12 } }\nlength = { steps",
+                "mask = 0.000000000001",
+            ),
+            // Held-out pictures are not trained on: all are.
+            ("colours = 16", "colours = 16\ntrain_images = 1", "0 pictures"),
             ("about = ", "name = \"x\"\nabout = ", "unknown field `name`"),
         ] {
             assert!(good.contains(from), "{from}");
             let error = said(&good.replacen(from, to, 1)).unwrap_err();
             assert!(error.contains(expected) && error.contains("mine.toml"), "{error}");
+        }
+        // The good twins.
+        for (from, to, after) in [
+            ("after = [0, 50, 200]", "after = [0, 50, 200, 300]", &[0, 50, 200, 300][..]),
+            ("after = [0, 50, 200]", "after = [500]", &[500]),
+            ("after = [0, 50, 200]", "after = []", &[]),
+            ("after = [0, 50, 200]\n", "", &[0]),
+            // The default warm-up, one epoch, whose steps nobody knows before the pictures are there.
+            ("warm_up = { steps = 50 }", "", &[0, 50, 200]),
+            ("colours = 16", "colours = 16\ntrain_images = 2", &[0, 50, 200]),
+        ] {
+            assert!(good.contains(from), "{from}");
+            assert_eq!(said(&good.replacen(from, to, 1)).unwrap().samples.after, after, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_was_made_in_a_cell_is_checked_too() {
+        let mut profile = Profile::named("quick").unwrap();
+        profile.validate().unwrap();
+        for side in [0, 1 << 32, usize::MAX] {
+            profile.data.side = side;
+            let error = profile.validate().unwrap_err().to_string();
+            assert!(error.contains("data.side"), "{error}");
+            assert!(profile.config().validate().is_err());
         }
     }
 }

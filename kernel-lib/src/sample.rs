@@ -50,11 +50,24 @@ impl Sampling {
 
     /// Draws the token at `place` of picture `image` from its logits `(V)`. The same for any way to compute them, as
     /// long as the logits are the same.
-    pub fn draw(&self, logits: &[f32], image: u64, place: usize) -> u16 {
+    ///
+    /// # Errors
+    /// If there are no logits; [`Error::NotFinite`] if one is NaN, or the largest is infinite: they say nothing of what
+    /// is likely.
+    pub fn draw(&self, logits: &[f32], image: u64, place: usize) -> Result<u16> {
+        let largest = logits.iter().copied().reduce(|a, b| if a.is_nan() || a > b { a } else { b });
+        let Some(largest) = largest.map(f64::from) else {
+            return Err(Error::invalid("there are no logits to draw a token by"));
+        };
+        if !largest.is_finite() {
+            return Err(Error::NotFinite {
+                what: format!("the largest logit at place {place} of picture {image} is {largest}"),
+                cause: "no token can be drawn by it. Did training diverge?".to_owned(),
+            });
+        }
         // The likeliest first; of equal ones the first.
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
-        let Some(largest) = order.first().map(|token| f64::from(logits[*token])) else { return 0 };
         order.truncate(if self.temperature == 0.0 { 1 } else { self.top_k.unwrap_or(logits.len()).max(1) });
 
         // Weights with the likeliest's at 1. libm's exponential is the same on every machine.
@@ -75,11 +88,11 @@ impl Sampling {
         for (token, weight) in order.iter().zip(&weights) {
             left -= weight;
             if left < 0.0 {
-                return *token as u16;
+                return Ok(*token as u16);
             }
         }
         // Rounding may leave a rest behind the last one.
-        order.get(weights.len().saturating_sub(1)).map_or(0, |token| *token as u16)
+        Ok(order.get(weights.len().saturating_sub(1)).map_or(0, |token| *token as u16))
     }
 }
 
@@ -118,7 +131,7 @@ mod tests {
     fn frequencies(settings: &Sampling) -> [f64; 4] {
         let logits: Vec<f32> = P.iter().map(|p| p.ln() as f32 + 5.0).collect();
         let mut counts = [0; 4];
-        (0..20_000).for_each(|image| counts[usize::from(settings.draw(&logits, image, 3))] += 1);
+        (0..20_000).for_each(|image| counts[usize::from(settings.draw(&logits, image, 3).unwrap())] += 1);
         counts.map(|count| f64::from(count) / 20_000.0)
     }
 
@@ -143,6 +156,28 @@ mod tests {
                 assert!((found - expected).abs() <= error, "{settings:?}: {found} {expected}");
             }
         }
+    }
+
+    #[test]
+    fn logits_that_say_nothing_are_not_drawn_by() {
+        let infinity = f32::INFINITY;
+        for bad in [
+            [0.0, f32::NAN, 1.0],
+            [0.0, -f32::NAN, 1.0],
+            [f32::NAN; 3],
+            [infinity, 0.0, 0.0],
+            [0.0, f32::NAN, infinity],
+            [-infinity; 3],
+        ] {
+            for temperature in [0.0, 1.0] {
+                let error = Sampling { temperature, ..Sampling::default() }.draw(&bad, 2, 7).unwrap_err();
+                assert!(matches!(error, Error::NotFinite { .. }), "{bad:?}: {error}");
+                assert!(error.to_string().contains("place 7 of picture 2"), "{error}");
+            }
+        }
+        assert!(Sampling::default().draw(&[], 0, 0).is_err());
+        // The good twin: what can never be drawn is not drawn, and hinders nobody.
+        assert_eq!(Sampling::default().draw(&[-infinity, 0.5, -infinity], 0, 0).unwrap(), 1);
     }
 
     #[test]

@@ -78,7 +78,7 @@ mod tests {
             encoder.write_all(bytes).unwrap();
             let file = encoder.finish().unwrap();
             std::fs::write(folder.path().join(path), &file).unwrap();
-            let sha256: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+            let sha256 = crate::hex::hex(&Sha256::digest(&file));
             text.push_str(&format!(
                 "[[file]]\npath = \"{path}\"\nbytes = {}\nsha256 = \"{sha256}\"\n\
                  source = \"\"\nlicence = \"\"\nwhat = \"\"\n",

@@ -164,6 +164,18 @@ impl Images {
         failed.map_or(gathered, Err)
     }
 
+    /// These pictures at `side` × `side` pixels, resized as [`Image::resize`] does; pictures of that size are not touched.
+    /// Whatever is to be read by a network of `side`² tokens goes through here, to train on and to be judged by.
+    ///
+    /// # Errors
+    /// As [`Image::resize`]; or if there are no pictures and they have another size.
+    pub fn at_side(self, side: usize) -> Result<Self> {
+        if self.height == side && self.width == side {
+            return Ok(self);
+        }
+        self.map(|image| image.resize(side, side))
+    }
+
     /// Bytes of a picture; never 0.
     fn size(&self) -> usize {
         self.height * self.width * self.channels

@@ -269,20 +269,34 @@ impl Cuda {
         self.numbers("round_to_bf16", n, &[Argument::At(from), Argument::At(to), Argument::Size(n as u64)]);
     }
 
-    /// Scales gradients so that their norm is `most` at most, and moves parameters by a step of Adam; `groups` are those
-    /// that decay and those that do not. All of it stays on the device: what changes from step to step too, so that
-    /// the calls are the same each time.
-    fn adam(
-        &mut self,
-        n: usize,
-        groups: &[(std::ops::Range<usize>, bool)],
-        step: &AdamStep,
-        most: Option<f64>,
-    ) {
-        let AdamStep { beta_1, beta_2, epsilon, decay, .. } = *step;
+    /// Prepares a step of Adam: puts what changes from step to step on the device, and with it what gradients are scaled
+    /// by so that their norm is `most` at most. Returns the norm that they had.
+    fn gradient_norm(&mut self, n: usize, step: &AdamStep, most: Option<f64>) -> Result<f64> {
+        let AdamStep { beta_1, beta_2, .. } = *step;
         let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powf(step.step as f64))) as f32;
         let changing =
             self.put(Piece::Step, &[step.rate, correction(beta_1), correction(beta_2), step.scale]);
+        let gradients = self.piece(Piece::Gradients, 4 * n);
+        let parts = self.piece(Piece::Parts, 8 * SQUARE_BLOCKS);
+        let norm = self.piece(Piece::Norm, 4);
+        let squares = [Argument::At(gradients), Argument::At(parts), Argument::Size(n as u64)];
+        self.launch("square_sum", [SQUARE_BLOCKS as u32, 1, 1], [256, 1, 1], &squares);
+        let (parts, changing) = (Argument::At(parts), Argument::At(changing));
+        // 0 is any norm.
+        let most = Argument::Float(most.unwrap_or(0.0) as f32);
+        let clip = [parts, int(SQUARE_BLOCKS), changing, Argument::At(norm), most];
+        self.launch("clip_scale", [1; 3], [256, 1, 1], &clip);
+        let mut found = [0.0];
+        self.attempt(|device| device.download(norm, bytes_mut(&mut found)));
+        self.check()?;
+        Ok(f64::from(found[0]))
+    }
+
+    /// Moves parameters by the step of Adam that [`Cuda::gradient_norm`] prepared; `groups` are those that decay and those
+    /// that do not. All of it stays on the device.
+    fn adam(&mut self, n: usize, groups: &[(std::ops::Range<usize>, bool)], step: &AdamStep) {
+        let AdamStep { beta_1, beta_2, epsilon, decay, .. } = *step;
+        let changing = self.pieces[Piece::Step as usize].at;
         let [parameters, gradients, mean, square] =
             [Piece::Parameters, Piece::Gradients, Piece::Mean, Piece::Square]
                 .map(|piece| self.piece(piece, 4 * n));
@@ -290,16 +304,6 @@ impl Cuda {
             Element::Bf16 => self.piece(Piece::Copies, 2 * n),
             Element::F32 => 0,
         };
-        if let Some(most) = most {
-            let parts = self.piece(Piece::Parts, 8 * SQUARE_BLOCKS);
-            let norm = self.piece(Piece::Norm, 4);
-            let (all, changing) = (Argument::Size(n as u64), Argument::At(changing));
-            let squares = [Argument::At(gradients), Argument::At(parts), all];
-            self.launch("square_sum", [SQUARE_BLOCKS as u32, 1, 1], [256, 1, 1], &squares);
-            let most = Argument::Float(most as f32);
-            let clip = [Argument::At(parts), int(SQUARE_BLOCKS), changing, Argument::At(norm), most];
-            self.launch("clip_scale", [1; 3], [256, 1, 1], &clip);
-        }
         let whole = [(0..n, false)];
         // Without decay there is but one group.
         let groups = if decay == 0.0 { &whole[..] } else { groups };

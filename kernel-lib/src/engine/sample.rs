@@ -7,7 +7,8 @@
 use super::backend::{Arena, Backend, Form, Heads, Kind, Product, Span};
 use super::cpu::{Cpu, Extra, Isa, cache_len, pack, packed_len, share};
 use super::plan::{Room, Storage, Weights};
-use crate::model::Config;
+use crate::model::{Config, Parameters, finite};
+use crate::{Result, memory};
 
 /// Most sequences that go through a step together: two tiles of the matmul's 12 rows.
 const GROUP: usize = 24;
@@ -97,31 +98,41 @@ pub(super) fn complete(
     config: &Config,
     isa: Isa,
     weights: &Weights,
-    parameters: &[f32],
+    parameters: &Parameters,
     beginnings: &[u16],
     count: usize,
-    draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
-) -> Option<Vec<u16>> {
+    draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
+) -> Result<Option<Vec<u16>>> {
     let (t, given) = (config.context, beginnings.len() / count);
-    let (matrices, packed) = Matrices::packed(config, isa, weights, parameters);
+    let (matrices, packed) = Matrices::packed(config, isa, weights, parameters.values());
     let each = count.div_ceil(rayon::current_num_threads()).min(GROUP);
     let groups = count.div_ceil(each);
     let alone = groups > 1 || config.width < WIDE;
     let cache = cache_len(t, config.head_width());
+    let together = groups.min(rayon::current_num_threads());
+    let each_takes = Places::new(config, each, cache, Storage::CPU).len;
+    memory::check(
+        &format!("drawing {count} images of {t} tokens"),
+        &[together, each_takes, size_of::<f32>()],
+    )?;
+    memory::check(&format!("{count} images of {t} tokens"), &[count, t, size_of::<u16>()])?;
     let groups = share(groups, |group| {
         let sequences = group * each..((group + 1) * each).min(count);
         let places = Places::new(config, sequences.len(), cache, Storage::CPU);
-        let (mut workspace, mut extra) = (vec![0.0; places.len], Extra::default());
-        let mut machine =
-            Cpu::new(isa, parameters, &mut [], &mut workspace, &mut extra).with_packed(&packed, alone);
-        let mut step = Step { machine: &mut machine, config, weights, matrices: &matrices, places: &places };
+        let mut workspace: Vec<f32> = memory::zeros("drawing images", places.len)?;
+        let mut extra = Extra::default();
+        let mut machine = Cpu::new(isa, parameters.values(), &mut [], &mut workspace, &mut extra)
+            .with_packed(&packed, alone);
+        let (machine, matrices, places) = (&mut machine, &matrices, &places);
+        let mut step = Step { machine, config, weights, matrices, places, parameters };
         let rows = sequences.len();
         step.complete(&beginnings[sequences.start * given..sequences.end * given], |logits, place| {
             let v = config.vocabulary;
             (0..rows).map(|row| draw(&logits[row * v..][..v], sequences.start + row, place)).collect()
         })
     });
-    groups.into_iter().collect::<Option<Vec<_>>>().map(|groups| groups.concat())
+    let groups = groups.into_iter().collect::<Result<Option<Vec<_>>>>()?;
+    Ok(groups.map(|groups| groups.concat()))
 }
 
 /// One token of each of a group's R sequences.
@@ -131,16 +142,18 @@ pub(super) struct Step<'a> {
     pub(super) weights: &'a Weights,
     pub(super) matrices: &'a Matrices,
     pub(super) places: &'a Places,
+    /// Where the reason is looked for if logits are not finite.
+    pub(super) parameters: &'a Parameters,
 }
 
 impl Step<'_> {
-    /// Completes the group's sequences, (R, t) → (R, T); `draw` chooses a token for each by their logits (R, V), and is
-    /// told the place. None if someone asked to stop.
+    /// Completes the group's sequences, (R, t) → (R, T); `draw` chooses a token for each by their logits (R, V), which are
+    /// finite, and is told the place. None if someone asked to stop.
     pub(super) fn complete(
         &mut self,
         beginnings: &[u16],
-        mut draw: impl FnMut(&[f32], usize) -> Vec<u16>,
-    ) -> Option<Vec<u16>> {
+        mut draw: impl FnMut(&[f32], usize) -> Result<Vec<u16>>,
+    ) -> Result<Option<Vec<u16>>> {
         let (t, rows) = (self.config.context, self.places.r.len);
         let given = beginnings.len() / rows;
         let mut tokens = vec![0; rows * t];
@@ -148,7 +161,7 @@ impl Step<'_> {
         let mut before: Option<Vec<u16>> = None;
         for place in 0..t {
             if crate::stop::requested() {
-                return None;
+                return Ok(None);
             }
             self.forward(before.as_deref(), place);
             let now = if place < given {
@@ -156,12 +169,13 @@ impl Step<'_> {
             } else {
                 self.logits();
                 self.machine.read(self.places.logits, &mut logits);
-                draw(&logits, place)
+                finite::values("a logit", &logits, self.parameters)?;
+                draw(&logits, place)?
             };
             now.iter().enumerate().for_each(|(row, token)| tokens[row * t + place] = *token);
             before = Some(now);
         }
-        Some(tokens)
+        Ok(Some(tokens))
     }
 
     /// y = plus + x W, (R, k) → (R, n).

@@ -3,7 +3,7 @@
 use crate::model::{Config, Parameters};
 use crate::store::{Files, Stored};
 use crate::train::Curve;
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use std::path::{Path, PathBuf};
 
 /// A pre-trained network.
@@ -47,47 +47,32 @@ impl Stored for Pretrained {
 pub(super) struct Snapshots {
     folder: PathBuf,
     config: Config,
-    steps: Vec<u64>,
 }
 
 impl Snapshots {
-    /// Those that an earlier try left in this folder.
-    pub(super) fn open(folder: &Path, config: Config) -> Result<Self> {
-        let mut steps = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let step = name.strip_prefix("after-").and_then(|rest| rest.strip_suffix(".f32"));
-            steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
-        }
-        steps.sort_unstable();
-        Ok(Self { folder: folder.to_owned(), config, steps })
+    /// Those in this folder, with what an earlier try left there.
+    pub(super) fn new(folder: &Path, config: Config) -> Self {
+        Self { folder: folder.to_owned(), config }
     }
 
     fn file(&self, step: u64) -> PathBuf {
         self.folder.join(format!("after-{step}.f32"))
     }
 
-    /// Keeps a network; a file appears whole.
-    pub(super) fn keep(&mut self, step: u64, parameters: &Parameters) -> Result<()> {
-        let (file, part) = (self.file(step), self.folder.join(format!("after-{step}.part")));
-        std::fs::write(&part, to_bytes(parameters)).map_err(|e| Error::io(&part, e))?;
-        std::fs::rename(&part, &file).map_err(|e| Error::io(&file, e))?;
-        if !self.steps.contains(&step) {
-            self.steps.push(step);
-        }
-        Ok(())
+    /// Keeps a network: when this returns its file is whole and on the disk, so that a checkpoint of a later step is never
+    /// there without it.
+    pub(super) fn keep(&self, step: u64, parameters: &Parameters) -> Result<()> {
+        atomic::write(&self.file(step), &to_bytes(parameters))
     }
 
-    /// All that were kept.
-    pub(super) fn into_networks(self) -> Result<Vec<(u64, Parameters)>> {
-        let mut steps = self.steps.clone();
-        steps.sort_unstable();
+    /// The networks that were kept after these steps.
+    pub(super) fn networks(&self, steps: &[u64]) -> Result<Vec<(u64, Parameters)>> {
         let network = |step: u64| {
             let file = self.file(step);
             let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
             Ok((step, from_bytes(self.config, &bytes).map_err(|e| Error::format(&file, e.to_string()))?))
         };
-        steps.into_iter().map(network).collect()
+        steps.iter().copied().map(network).collect()
     }
 }
 

@@ -56,7 +56,7 @@ impl Config {
     /// The same network for pictures of `side` × `side` pixels.
     #[must_use]
     pub const fn at(self, side: usize) -> Self {
-        Self { context: side * side, ..self }
+        Self { context: side.saturating_mul(side), ..self }
     }
 
     /// The same network for a palette of `vocabulary` colours.
@@ -74,7 +74,7 @@ impl Config {
     pub const fn inner_width(&self) -> usize {
         match self.inner {
             Some(inner) => inner,
-            None => 4 * self.width,
+            None => self.width.saturating_mul(4),
         }
     }
 
@@ -83,8 +83,13 @@ impl Config {
     /// in and out, the start, the last gain.
     pub const fn parameters(&self) -> usize {
         let Self { layers, width, context, vocabulary, .. } = *self;
-        let block = (4 * width + 2 * self.inner_width() + 2) * width;
-        layers * block + (context + 2 * vocabulary + 2) * width
+        // Saturating, so that this says no small number of a network that there cannot be.
+        let of_a_channel =
+            width.saturating_mul(4).saturating_add(self.inner_width().saturating_mul(2)).saturating_add(2);
+        let blocks = layers.saturating_mul(of_a_channel.saturating_mul(width));
+        let outer =
+            context.saturating_add(vocabulary.saturating_mul(2)).saturating_add(2).saturating_mul(width);
+        blocks.saturating_add(outer)
     }
 
     /// Checks that such a network can be built.
@@ -156,10 +161,14 @@ mod tests {
             (Config { vocabulary: 65_537, ..good }, "65537 colours"),
             (Config { inner: Some(0), ..good }, "inner = 0"),
             (Config { layers: 1 << 20, width: 1 << 20, ..good }, "than any memory can hold"),
+            (good.at(1 << 32), "context = 18446744073709551615"),
+            (good.at(usize::MAX), "context = 18446744073709551615"),
         ] {
             let error = bad.validate().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
+        assert_eq!(good.at(2), good);
+        assert_eq!(good.at(usize::MAX).parameters(), usize::MAX);
     }
 
     #[test]

@@ -24,6 +24,13 @@ pub enum Objective<'a> {
     Bert(&'a [bool]),
 }
 
+impl<'a> Objective<'a> {
+    /// That of BERT with these masks, or without any the autoregressive one.
+    pub fn of(masked: Option<&'a [bool]>) -> Self {
+        masked.map_or(Self::Autoregressive, Self::Bert)
+    }
+}
+
 impl<'a> Batch<'a> {
     /// Pictures whose every token is predicted from those before it.
     pub fn autoregressive(tokens: &'a [u16]) -> Self {
@@ -85,13 +92,13 @@ pub enum Precision {
 /// A network that keeps what it trains in the memory of its device.
 pub trait Resident {
     /// One step of Adam against the gradient of the batch's loss; returns the loss, that of the network before the step.
-    /// A loss that is no number changes nothing. `step` counts from 0. The first step brings `parameters` and `moments`
+    /// A loss or a gradient that is not finite changes nothing. `step` counts from 0. The first step brings `parameters` and `moments`
     /// to the device; from then on, as long as the same are given with rising steps, the device's are the true ones,
     /// and the caller's are out of date until [`Resident::settle`].
     ///
     /// # Errors
-    /// If the batch does not fit the network, or the device fails; [`Error::Interrupted`] if someone asked to stop, which
-    /// changes nothing.
+    /// If the batch does not fit the network, or the device fails; [`Error::NotFinite`] if the loss or a gradient is not
+    /// finite, and [`Error::Interrupted`] if someone asked to stop, which change nothing.
     fn step(
         &mut self,
         parameters: &Parameters,
@@ -126,6 +133,33 @@ pub trait Network: Send {
         }
     }
 
+    /// From now on keeps only a block's input for the backward pass, or all of its activations: see
+    /// [`Training::activation_checkpointing`](crate::train::Training). It changes no result. A network keeps all at first,
+    /// and need not be able to do otherwise.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
+        match on {
+            false => Ok(()),
+            true => Err(Error::invalid(
+                "this network cannot compute activations a second time, it keeps all of them",
+            )),
+        }
+    }
+
+    /// From now on takes at most so many bytes of its device's memory to train in batches of so many pictures, in the
+    /// precision that it has now.
+    ///
+    /// # Errors
+    /// If it takes more however it is computed, or cannot be limited.
+    fn set_memory_limit(&mut self, bytes: Option<u64>, _batch: usize) -> Result<()> {
+        match bytes {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid("this network cannot be told how much memory it may take")),
+        }
+    }
+
     /// The same network, if it keeps what it trains on its device.
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         None
@@ -134,14 +168,14 @@ pub trait Network: Send {
     /// The loss of a batch, in nats per predicted token.
     ///
     /// # Errors
-    /// If the batch does not fit the network.
+    /// If the batch does not fit the network; [`Error::NotFinite`] if the loss is not finite.
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64>;
 
     /// The loss of a batch, and its gradient by every parameter, which is *added* to `gradients` times `scale` (so
-    /// that a large batch can be computed in parts).
+    /// that a large batch can be computed in parts). After an error `gradients` are of no use.
     ///
     /// # Errors
-    /// If the batch does not fit the network.
+    /// If the batch does not fit the network; [`Error::NotFinite`] if the loss or one of `gradients` is not finite.
     fn gradients(
         &mut self,
         parameters: &Parameters,
@@ -155,14 +189,14 @@ pub trait Network: Send {
     /// network trained to predict the next token, whose sequence begins with the start vector.
     ///
     /// # Errors
-    /// If the tokens do not fit the network.
+    /// If the tokens do not fit the network; [`Error::NotFinite`] if a feature is not finite.
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>>;
 
     /// Logits of the next token for sequences of one length `t < T`, `(B, t)` in and `(B, V)` out: how a picture goes
     /// on. `t` may be 0; then `count` tells how many sequences there are.
     ///
     /// # Errors
-    /// If the tokens do not fit the network.
+    /// If the tokens do not fit the network; [`Error::NotFinite`] if a logit is not finite.
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>>;
 
     /// Completes sequences of one length `t` ≤ T, `(B, t)` in and `(B, T)` out, token by token: `draw` chooses one by
@@ -172,13 +206,14 @@ pub trait Network: Send {
     /// As written here, every token is a forward pass over all that is before it, as in the original code.
     ///
     /// # Errors
-    /// If the tokens do not fit the network.
+    /// If the tokens do not fit the network, or `draw` fails; [`Error::NotFinite`] if a logit is not finite: `draw` never
+    /// sees such logits.
     fn complete(
         &mut self,
         parameters: &Parameters,
         beginnings: &[u16],
         count: usize,
-        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+        draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
     ) -> Result<Vec<u16>> {
         let Config { context, vocabulary, .. } = self.config();
         if count == 0 || !beginnings.len().is_multiple_of(count) || beginnings.len() / count > context {
@@ -195,7 +230,7 @@ pub trait Network: Send {
         for place in given..context {
             let logits = self.next_logits(parameters, &pictures.concat(), count)?; // (B, V)
             for (i, (picture, logits)) in pictures.iter_mut().zip(logits.chunks(vocabulary)).enumerate() {
-                picture.push(draw(logits, i, place));
+                picture.push(draw(logits, i, place)?);
             }
         }
         Ok(pictures.concat())

@@ -5,7 +5,7 @@
 
 use super::Config;
 use crate::rng::Rng;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -194,10 +194,13 @@ impl Parameters {
     /// Zeros.
     ///
     /// # Errors
-    /// If such a network cannot be built.
+    /// If such a network cannot be built, or has more parameters than the machine has memory for.
     pub fn zeros(config: Config) -> Result<Self> {
+        config.validate()?;
+        // Of their number, before the names of millions of tensors are written down.
+        let values =
+            memory::zeros(&format!("a network of {} parameters", config.parameters()), config.parameters())?;
         let layout = Layout::new(config)?;
-        let values = vec![0.0; layout.len()];
         Ok(Self { layout, values, stamp: Stamp::new() })
     }
 
@@ -205,7 +208,7 @@ impl Parameters {
     /// that a deeper network starts with the same first blocks' directions.
     ///
     /// # Errors
-    /// If such a network cannot be built.
+    /// If such a network cannot be built, or has more parameters than the machine has memory for.
     pub fn init(config: Config, seed: u64) -> Result<Self> {
         let mut parameters = Self::zeros(config)?;
         for (place, entry) in parameters.layout.entries.iter().enumerate() {
@@ -314,6 +317,23 @@ mod tests {
         assert_eq!(Layout::new(narrow).unwrap().entry("h.1.mlp.c_proj").unwrap().shape, [5, 8]);
         let error = layout.entry("h.3.ln_1").unwrap_err().to_string();
         assert!(error.contains("3 layers has no parameter \"h.3.ln_1\""), "{error}");
+    }
+
+    #[test]
+    fn a_network_that_no_machine_can_hold_is_an_error() {
+        // 100 TB, 4 PB, and 8 EB.
+        for (layers, width) in [(1 << 20, 1 << 11), (1 << 17, 1 << 16), (1 << 13, 1 << 20)] {
+            let config = Config { layers, width, ..SMALL };
+            config.validate().unwrap();
+            for error in [Parameters::zeros(config).unwrap_err(), Parameters::init(config, 1).unwrap_err()] {
+                assert!(matches!(error, Error::Memory { .. }), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("{} parameters", config.parameters())),
+                    "{error}"
+                );
+            }
+        }
+        Parameters::zeros(SMALL).unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::files::{Checked, Files};
 use super::{Provenance, Step, Stored};
 use crate::hex::hex;
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -156,14 +156,10 @@ impl Entry {
         let path = partial.join("manifest.json");
         let text = serde_json::to_vec_pretty(&sealed).map_err(|e| Error::format(&path, e.to_string()))?;
         fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
-        let synced = [&path, partial].iter().try_for_each(|path| File::open(path)?.sync_all());
-        synced.map_err(|e| Error::io(partial, e))?;
+        atomic::sync(&path).map_err(|e| Error::io(&path, e))?;
         // A damaged result lies there at most.
         remove(&self.result())?;
-        fs::rename(partial, self.result()).map_err(|e| Error::io(partial, e))?;
-        // That the name is there may be lost with the power; then the result is computed again.
-        let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        Ok(())
+        atomic::publish(partial, &self.result()).map_err(|e| Error::io(partial, e))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::hex::hex;
 use crate::model::{Config, Parameters};
 use crate::probe::Features;
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -171,7 +171,7 @@ impl Files {
 
     /// Waits until the file is on the disk, and notes what is in it.
     fn check_in(&mut self, path: &Path) -> Result<()> {
-        File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io(path, e))?;
+        atomic::sync(path).map_err(|e| Error::io(path, e))?;
         let checked = checked(path).map_err(|e| Error::io(path, e))?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         self.checked.insert(name, checked);

@@ -1,7 +1,7 @@
 //! Adam (Kingma and Ba), with the settings of section 3.4; decay and clipping as options.
 
 use crate::engine::optimizer::{self, AdamStep};
-use crate::model::Layout;
+use crate::model::{Layout, finite};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +90,8 @@ impl AdamState {
     /// was before clipping. `step` counts from 0, `layout` says which values decay.
     ///
     /// # Errors
-    /// If values, gradients and moments are not as many as the layout's.
+    /// If values, gradients and moments are not as many as the layout's; [`Error::NotFinite`] if a gradient is not finite.
+    /// Neither values nor moments are changed then.
     pub fn step(
         &mut self,
         settings: &Adam,
@@ -104,7 +105,7 @@ impl AdamState {
         if [values.len(), gradients.len(), self.mean.len(), self.square.len()] != [n; 4] {
             return Err(Error::invalid(format!("Adam got other numbers of values than the network's {n}")));
         }
-        let norm = optimizer::norm(gradients);
+        let norm = finite::norm(optimizer::norm(gradients))?;
         let scale = settings.clip.map_or(1.0, |clip| optimizer::clip_scale(norm, clip));
         let all = AdamStep { scale, ..settings.at(step, rate) };
         for (range, decays) in optimizer::decays(layout) {
@@ -213,6 +214,27 @@ mod tests {
         assert!((norm - 2.0 * (values.len() as f64).sqrt()).abs() < 1e-9);
         let error = AdamState::new(3).step(&settings, &layout, 0, 0.1, &mut values, &gradients).unwrap_err();
         assert!(error.to_string().contains("other numbers of values"), "{error}");
+    }
+
+    #[test]
+    fn gradients_that_are_not_finite_change_nothing() {
+        let layout = Layout::new(CONFIG).unwrap();
+        let clipped = Adam { clip: Some(0.5), ..Adam::default() };
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for settings in [Adam::default(), clipped] {
+                let (mut values, mut state) = run(&settings, 1);
+                let before = (values.clone(), state.clone());
+                let mut gradients = random(9);
+                gradients[layout.len() - 3] = bad;
+                let error = state.step(&settings, &layout, 1, 0.01, &mut values, &gradients).unwrap_err();
+                assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+                assert!((values.clone(), state.clone()) == before);
+                // The good twin, as large as f32 goes.
+                gradients[layout.len() - 3] = f32::MAX;
+                state.step(&settings, &layout, 1, 0.01, &mut values, &gradients).unwrap();
+                assert!(values != before.0);
+            }
+        }
     }
 
     #[test]

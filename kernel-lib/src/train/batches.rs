@@ -1,7 +1,7 @@
 //! Which pictures a step sees.
 
 use crate::rng::Rng;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 
 /// The order of pictures: all of them once in each epoch, each epoch in another order. What a step sees is a function
 /// of the seed and the step alone, so that a run can be continued anywhere.
@@ -21,11 +21,12 @@ impl Batches {
     /// Batches of `batch` of so many `pictures`.
     ///
     /// # Errors
-    /// If there are no pictures or a batch is to have none.
+    /// If there are no pictures or a batch is to have none, or more than the machine has memory for.
     pub fn new(pictures: usize, batch: usize, seed: u64) -> Result<Self> {
         if pictures == 0 || batch == 0 {
             return Err(Error::invalid(format!("{pictures} pictures cannot be had in batches of {batch}")));
         }
+        memory::check(&format!("a batch of {batch} pictures"), &[batch, size_of::<usize>()])?;
         Ok(Self { pictures, batch, seed, at_hand: None })
     }
 
@@ -85,5 +86,10 @@ mod tests {
         // More in a batch than there are.
         assert_eq!(Batches::new(2, 5, 1).unwrap().of(0).len(), 5);
         assert!(Batches::new(0, 5, 1).is_err());
+        for batch in [usize::MAX, 1 << 50] {
+            let error = Batches::new(7, batch, 5).unwrap_err();
+            assert!(matches!(error, Error::Memory { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("a batch of {batch} pictures")), "{error}");
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! Checkpoints: all that a run needs to go on to the bit-identical result, in one file.
 
 use super::{AdamState, Curve, Training};
+use crate::hex::hex;
 use crate::model::{Config, Parameters};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The key of our metadata in the file's header.
@@ -33,6 +34,7 @@ impl Identity {
         let mut value = serde_json::to_value(self).map_err(|e| Error::invalid(e.to_string()))?;
         if let Some(settings) = value.get_mut("settings").and_then(Value::as_object_mut) {
             settings.shift_remove("checkpoint_every");
+            settings.shift_remove("activation_checkpointing");
         }
         Ok(value)
     }
@@ -101,6 +103,7 @@ impl Checkpoints {
     /// Writes a checkpoint; the last one becomes the previous one.
     pub(super) fn save(&self, identity: &Identity, checkpoint: &Checkpoint) -> Result<()> {
         let bytes = to_bytes(identity, checkpoint)?;
+        // Always the same name: what a crash leaves there is overwritten, and does not fill the disk.
         let partial = self.folder.join("checkpoint.partial");
         let failed = |e: io::Error| {
             let what = format!(
@@ -110,32 +113,35 @@ impl Checkpoints {
             );
             Error::io(&partial, io::Error::new(e.kind(), what))
         };
-        if let Err(e) = write_to_disk(&partial, &bytes) {
+        if let Err(e) = fs::write(&partial, &bytes).and_then(|()| atomic::sync(&partial)) {
             // Best effort: it may be what fills the disk.
             let _ = fs::remove_file(&partial);
             return Err(failed(e));
         }
         if self.last().exists() {
-            fs::rename(self.last(), self.previous()).map_err(failed)?;
+            atomic::rename(&self.last(), &self.previous()).map_err(failed)?;
         }
-        fs::rename(&partial, self.last()).map_err(failed)?;
-        // The new names, too.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        atomic::rename(&partial, &self.last()).map_err(failed)
     }
 
-    /// The last checkpoint of this run, if there is one. Where a crash came between two renames it is the previous one.
+    /// Makes `now`, which is of this run, the last checkpoint, if there is one, and says whether there is. Where a crash came
+    /// between two renames it is the previous one. What `now` has is overwritten in its place: beside it there is but the
+    /// file in memory.
     ///
     /// # Errors
-    /// If the file is damaged, or of another run.
-    pub(super) fn load(&self, identity: &Identity) -> Result<Option<Checkpoint>> {
+    /// If the file is damaged, or of another run; `now` is as it was then.
+    pub(super) fn load_into(&self, identity: &Identity, now: &mut Checkpoint) -> Result<bool> {
         for path in [self.last(), self.previous()] {
             match fs::read(&path) {
-                Ok(bytes) => return from_bytes(&bytes, identity, &path, self.cure(&path)).map(Some),
+                Ok(bytes) => {
+                    from_bytes(&bytes, identity, &path, self.cure(&path), now)?;
+                    return Ok(true);
+                }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io(path, e)),
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// What to do about a damaged file.
@@ -146,13 +152,6 @@ impl Checkpoints {
             "delete it, and the run begins anew"
         }
     }
-}
-
-/// Writes a file and waits until it is on the disk.
-fn write_to_disk(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// Tensors of a checkpoint by their names.
@@ -166,10 +165,10 @@ fn tensors(checkpoint: &Checkpoint) -> Vec<(&str, Vec<usize>, &[f32])> {
     of_network.chain(moments.map(|(name, values)| (name, vec![values.len()], values.as_slice()))).collect()
 }
 
-fn sha256(parts: &[Vec<u8>]) -> String {
+fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    parts.into_iter().for_each(|part| hash.update(part));
+    hex(&hash.finalize())
 }
 
 fn to_bytes(identity: &Identity, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
@@ -182,9 +181,9 @@ fn to_bytes(identity: &Identity, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let header = Header {
         step: checkpoint.step,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        run_sha256: sha256(&[run.to_string().into_bytes()]),
+        run_sha256: sha256([run.to_string().as_bytes()]),
         run,
-        tensors_sha256: sha256(&bytes),
+        tensors_sha256: sha256(bytes.iter().map(Vec::as_slice)),
         curve: checkpoint.curve.clone(),
         since: checkpoint.since,
     };
@@ -197,7 +196,13 @@ fn to_bytes(identity: &Identity, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(metadata)).map_err(|e| impossible(&e))
 }
 
-fn from_bytes(bytes: &[u8], identity: &Identity, path: &Path, cure: &str) -> Result<Checkpoint> {
+fn from_bytes(
+    bytes: &[u8],
+    identity: &Identity,
+    path: &Path,
+    cure: &str,
+    now: &mut Checkpoint,
+) -> Result<()> {
     let damaged = |what: &dyn std::fmt::Display| {
         Error::format(path, format!("the checkpoint is damaged ({what}): {cure}"))
     };
@@ -220,15 +225,9 @@ fn from_bytes(bytes: &[u8], identity: &Identity, path: &Path, cure: &str) -> Res
         ));
     }
 
-    let mut checkpoint = Checkpoint {
-        step: header.step,
-        parameters: Parameters::zeros(identity.network)?,
-        adam: AdamState::new(identity.network.parameters()),
-        curve: header.curve,
-        since: header.since,
-    };
+    // All is looked at before anything is changed.
     let mut read = Vec::new();
-    for (name, shape, _) in tensors(&checkpoint) {
+    for (name, shape, _) in tensors(now) {
         let tensor = file.tensor(name).map_err(|e| damaged(&e))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
             return Err(damaged(&format!(
@@ -237,19 +236,20 @@ fn from_bytes(bytes: &[u8], identity: &Identity, path: &Path, cure: &str) -> Res
                 tensor.shape()
             )));
         }
-        read.push(tensor.data().to_vec());
+        read.push(tensor.data());
     }
-    if sha256(&read) != header.tensors_sha256 {
+    if sha256(read.iter().copied()) != header.tensors_sha256 {
         return Err(damaged(&"its checksum is another"));
     }
     let mut values = read.iter().flat_map(|bytes| {
         bytes.chunks_exact(4).map(|bytes| bytes.try_into().map_or(0.0, f32::from_le_bytes))
     });
-    let Checkpoint { parameters, adam, .. } = &mut checkpoint;
+    (now.step, now.curve, now.since) = (header.step, header.curve, header.since);
+    let Checkpoint { parameters, adam, .. } = now;
     for into in [parameters.values_mut(), &mut adam.mean, &mut adam.square] {
         into.iter_mut().zip(values.by_ref()).for_each(|(into, x)| *into = x);
     }
-    Ok(checkpoint)
+    Ok(())
 }
 
 /// Where two JSON values differ: `settings.batch is 32 there and 64 here`.

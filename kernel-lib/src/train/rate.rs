@@ -30,7 +30,10 @@ pub fn choose_learning_rate(
     let mut tried = Vec::new();
     let mut best: Option<(f64, f64)> = None;
     for rate in rates.iter().copied() {
-        let loss = train(rate)?.filter(|loss| loss.is_finite());
+        let loss = match train(rate) {
+            Err(Error::NotFinite { .. }) => None,
+            trained => trained?.filter(|loss| loss.is_finite()),
+        };
         tried.push((rate, loss));
         match (loss, best) {
             (Some(loss), Some((_, smallest))) if loss > smallest => break,
@@ -67,6 +70,13 @@ mod tests {
         assert_eq!(found.tried.len(), 3);
         let found = search(&[(0.03, None), (0.01, Some(f64::NAN)), (0.003, Some(1.5))]).unwrap();
         assert_eq!((found.best, found.tried.len(), found.tried[1].1), (0.003, 3, None));
+        // A loss that is an error is a run that diverged.
+        let diverged = |rate: f64| match rate {
+            0.01 => crate::model::finite::norm(f64::NAN).map(Some),
+            _ => Ok(Some(rate)),
+        };
+        let found = choose_learning_rate(&[0.01, 0.003], &mut |rate| diverged(rate)).unwrap();
+        assert_eq!((found.best, found.tried[0].1), (0.003, None));
     }
 
     #[test]

@@ -40,6 +40,14 @@ pub struct Training {
     /// were before there was a choice.
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: Precision,
+    /// Activation checkpointing: of a block's activations only its input is kept, and the rest is computed again when it
+    /// goes backward. Less memory and a third more work; it changes no result.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub activation_checkpointing: bool,
+    /// How many gigabytes (10⁹ bytes) of its device's memory the training may take; without it most of a GPU's. A GPU then
+    /// computes fewer pictures at a time, which changes how sums are rounded.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device_memory_gb: Option<f64>,
     /// Of the network's start, the order of pictures, and masks.
     #[serde(default)]
     pub seed: u64,
@@ -84,13 +92,59 @@ pub enum Pretext {
     Autoregressive,
     /// Masked tokens from all others.
     Bert {
-        /// Each token is masked with this probability; 0.15 in section 2.1.
+        /// Each token is masked with this probability, 0.0001 or more; 0.15 in section 2.1.
         mask: f64,
     },
 }
 
-fn is_default(precision: &Precision) -> bool {
-    *precision == Precision::default()
+/// The least probability of a mask. A mask that masks nothing is drawn again, and until it masks something it takes about
+/// as many draws as the larger of the number of tokens and one over this.
+const LEAST_MASK: f64 = 1e-4;
+
+impl Pretext {
+    /// Whether each token is predicted from those before it: then the sequence begins with the start vector, no token sees
+    /// a later one, and images can be drawn token by token.
+    pub fn is_causal(&self) -> bool {
+        matches!(self, Self::Autoregressive)
+    }
+
+    /// Checks that a network trained so can draw images, token by token.
+    ///
+    /// # Errors
+    /// If it was trained by BERT's objective.
+    pub fn check_can_draw(&self) -> Result<()> {
+        if self.is_causal() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a network trained by BERT's objective cannot draw images token by token: it never saw the start vector, and \
+             each token it saw together with those after it. Train one with objective = \"autoregressive\" to sample from",
+        ))
+    }
+
+    /// Masks of `images`, `(B, T)`, if the objective has any: each keyed by the seed, what it is for, the step and the
+    /// image's number.
+    pub(crate) fn masks(
+        &self,
+        seed: u64,
+        purpose: &str,
+        step: u64,
+        images: &[usize],
+        context: usize,
+    ) -> Option<Vec<bool>> {
+        let Self::Bert { mask: probability } = *self else { return None };
+        let rng = |image: usize| Rng::keyed(seed, purpose, [step, image as u64]);
+        Some(images.iter().flat_map(|image| mask(context, probability, rng(*image))).collect())
+    }
+
+    /// Masks of these images for their loss, the same each time; see [`Pretext::masks`].
+    pub(crate) fn validation_masks(&self, seed: u64, images: &[usize], context: usize) -> Option<Vec<bool>> {
+        self.masks(seed, "validation mask", 0, images, context)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
+    *setting == T::default()
 }
 
 mod default {
@@ -122,6 +176,8 @@ impl Training {
             adam: Adam::default(),
             objective: Pretext::Autoregressive,
             precision: Precision::F32,
+            activation_checkpointing: false,
+            device_memory_gb: None,
             seed: 0,
             log_every: default::log_every(),
             evaluate_every: default::evaluate_every(),
@@ -162,6 +218,21 @@ impl Training {
     /// # Errors
     /// If a setting makes no sense.
     pub fn validate(&self, pictures: usize) -> Result<()> {
+        self.validate_alone()?;
+        self.schedule(pictures).map(|_| ())
+    }
+
+    /// Checks what can be checked before it is known how many pictures there are to train on: not how long an epoch is.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn validate_alone(&self) -> Result<()> {
+        // The epoch that is kindest to the length: one step for a run of so many steps, and as many as there can be for a
+        // run of so many epochs. What does not go together then never does.
+        let pictures = match self.length {
+            Length::Steps(_) => self.batch,
+            Length::Epochs(_) => usize::MAX >> 32,
+        };
         self.schedule(pictures)?;
         self.adam.validate()?;
         for (name, every) in [
@@ -173,10 +244,20 @@ impl Training {
                 return Err(Error::invalid(format!("{name} = 0: it counts steps from one to the next")));
             }
         }
+        if self.device_memory_gb.is_some_and(|gb| !(gb > 0.0 && gb.is_finite())) {
+            return Err(Error::invalid(format!(
+                "device_memory_gb = {:?} is no positive number of gigabytes; leave it out for no limit",
+                self.device_memory_gb.unwrap_or_default()
+            )));
+        }
         match self.objective {
             Pretext::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
                 Err(Error::invalid(format!("mask = {mask} is no probability above 0")))
             }
+            Pretext::Bert { mask } if mask < LEAST_MASK => Err(Error::invalid(format!(
+                "mask = {mask} would mask hardly a token, and masks that mask none are drawn again until one is: take \
+                 {LEAST_MASK} at least (section 2.1: 0.15)"
+            ))),
             _ => Ok(()),
         }
     }
@@ -217,7 +298,7 @@ impl Training {
 }
 
 /// Which of `context` tokens are masked, each with this probability. A mask that masks nothing is drawn again.
-pub(super) fn mask(context: usize, probability: f64, mut rng: Rng) -> Vec<bool> {
+fn mask(context: usize, probability: f64, mut rng: Rng) -> Vec<bool> {
     loop {
         let mask: Vec<bool> = (0..context).map(|_| rng.uniform() < probability).collect();
         if mask.contains(&true) || context == 0 {
@@ -244,6 +325,8 @@ mod tests {
             adam: Adam { beta_2: 0.999, weight_decay: 0.01, clip: Some(1.0), ..Adam::default() },
             objective: Pretext::Bert { mask: 0.2 },
             precision: Precision::Bf16,
+            activation_checkpointing: true,
+            device_memory_gb: Some(1.5),
             ..paper
         };
         assert_eq!(
@@ -263,7 +346,11 @@ mod tests {
         assert_eq!(toml::from_str::<Training>(&text).unwrap(), other, "{text}");
         assert!(text.contains("precision = \"bf16\""), "{text}");
         // The default is not written: keys of results that were there before are still theirs.
-        assert!(!toml::to_string(&paper).unwrap().contains("precision"));
+        let text = toml::to_string(&paper).unwrap();
+        assert!(
+            ["precision", "checkpointing", "memory"].iter().all(|setting| !text.contains(setting)),
+            "{text}"
+        );
     }
 
     #[test]
@@ -277,6 +364,29 @@ mod tests {
     }
 
     #[test]
+    fn settings_can_be_checked_before_the_number_of_pictures_is_known() {
+        // One epoch of warm-up, whatever that will be: the default.
+        Training::paper(500).validate_alone().unwrap();
+        Training { length: Length::Epochs(1.5), ..Training::paper(1) }.validate_alone().unwrap();
+        Training { length: Length::Epochs(0.5), warm_up: WarmUp::Steps(50), ..Training::paper(1) }
+            .validate_alone()
+            .unwrap();
+        for bad in [
+            Training::paper(1),
+            Training { warm_up: WarmUp::Steps(500), ..Training::paper(500) },
+            Training { length: Length::Epochs(1.0), ..Training::paper(1) },
+            Training { length: Length::Epochs(f64::NAN), ..Training::paper(1) },
+            Training { batch: 0, ..Training::paper(500) },
+        ] {
+            assert!(bad.validate_alone().is_err(), "{bad:?}");
+        }
+        // Known, it is checked: here an epoch is longer than the run.
+        let error = Training::paper(500).validate(128 * 500).unwrap_err().to_string();
+        assert!(error.contains("a warm-up of 500 steps fills a run of 500"), "{error}");
+        Training::paper(500).validate(128 * 499).unwrap();
+    }
+
+    #[test]
     fn settings_that_make_no_sense_are_refused() {
         let good = Training { warm_up: WarmUp::Steps(1), ..Training::paper(10) };
         good.validate(5).unwrap();
@@ -285,7 +395,11 @@ mod tests {
             (Training { length: Length::Epochs(-1.0), ..good }, "Epochs(-1.0) is no length"),
             (Training { length: Length::Steps(0), ..good }, "Steps(0) is no length"),
             (Training { log_every: 0, ..good }, "log_every = 0"),
+            (Training { device_memory_gb: Some(0.0), ..good }, "device_memory_gb = 0"),
+            (Training { device_memory_gb: Some(f64::NAN), ..good }, "device_memory_gb = NaN"),
             (Training { objective: Pretext::Bert { mask: 0.0 }, ..good }, "mask = 0"),
+            (Training { objective: Pretext::Bert { mask: 1e-12 }, ..good }, "hardly a token"),
+            (Training { objective: Pretext::Bert { mask: f64::NAN }, ..good }, "mask = NaN"),
             (Training { learning_rate: 0.0, ..good }, "a learning rate is a positive number, not 0"),
         ] {
             let error = bad.validate(5).unwrap_err().to_string();
@@ -308,5 +422,13 @@ mod tests {
             "{counts}"
         );
         assert!((0..200).all(|i| mask(3, 0.05, rng(i)).contains(&true)));
+        // The least that is allowed ends soon.
+        let least = Training {
+            objective: Pretext::Bert { mask: LEAST_MASK },
+            warm_up: WarmUp::Steps(1),
+            ..Training::paper(10)
+        };
+        least.validate(5).unwrap();
+        assert!((0..20).all(|i| mask(1, LEAST_MASK, rng(i)) == [true]));
     }
 }

@@ -1,15 +1,12 @@
 //! The training loop.
 
 use super::checkpoint::Identity;
-use super::settings::mask;
 use super::{
-    AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Pretext, Progress, Schedule,
-    Training,
+    AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Progress, Schedule, Training,
 };
-use crate::model::{Batch, Network, Objective, Parameters};
-use crate::rng::Rng;
+use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
 use crate::stop;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +28,8 @@ pub struct Trainer {
     checkpoints: Option<Checkpoints>,
     stop: Option<&'static AtomicBool>,
     now: Checkpoint,
-    gradients: Parameters,
+    /// Room for gradients, from the first step on: a network that trains on its device needs none here.
+    gradients: Option<Parameters>,
     /// Time that steps took, and how many, since this process began with the run.
     pace: (Duration, u64),
 }
@@ -47,7 +45,8 @@ pub enum Outcome {
         /// Steps done.
         step: u64,
     },
-    /// The loss is no number any more: the learning rate is too large.
+    /// The loss, or a gradient of it, is not finite any more: the learning rate is too large. The parameters are those of
+    /// before that step.
     Diverged {
         /// The step, from 0, that gave this loss.
         step: u64,
@@ -59,7 +58,8 @@ impl Trainer {
     /// `validation` (which may be empty).
     ///
     /// # Errors
-    /// If the settings make no sense, or the network has not their precision.
+    /// If the settings make no sense, the network has not their precision or cannot keep within the memory that they allow,
+    /// the machine has not the memory, or pictures cannot be had or have not as many tokens as the network reads.
     pub fn new(
         settings: Training,
         mut network: Box<dyn Network>,
@@ -68,7 +68,20 @@ impl Trainer {
     ) -> Result<Self> {
         settings.validate(training.len())?;
         network.set_precision(settings.precision)?;
+        network.set_activation_checkpointing(settings.activation_checkpointing)?;
+        let limit = settings.device_memory_gb.map(|gigabytes| (gigabytes * 1e9) as u64);
+        network.set_memory_limit(limit, settings.batch)?;
         let config = network.config();
+        let Training { batch, .. } = settings;
+        let (of_a_token, of_a_parameter) = (16, 4 * size_of::<f32>());
+        memory::check(&format!("a batch of {batch} pictures"), &[batch, config.context, of_a_token])?;
+        let all = config.parameters();
+        memory::check(&format!("training a network of {all} parameters"), &[all, of_a_parameter])?;
+        // One picture of each says now what would otherwise be found hours later, at the first validation.
+        tokens_of(training.as_ref(), 0, &[0], &config)?;
+        if !validation.is_empty() {
+            tokens_of(validation.as_ref(), 0, &[0], &config)?;
+        }
         let now = Checkpoint {
             step: 0,
             parameters: Parameters::init(config, settings.seed)?,
@@ -92,7 +105,7 @@ impl Trainer {
             checkpoints: None,
             stop: None,
             now,
-            gradients: Parameters::zeros(config)?,
+            gradients: None,
             pace: (Duration::ZERO, 0),
         })
     }
@@ -111,9 +124,7 @@ impl Trainer {
     /// If the folder cannot be made, or its checkpoint is damaged or that of another run.
     pub fn keep_checkpoints(mut self, folder: impl Into<PathBuf>) -> Result<Self> {
         let checkpoints = Checkpoints::new(folder)?;
-        if let Some(checkpoint) = checkpoints.load(&self.identity)? {
-            self.now = checkpoint;
-        }
+        checkpoints.load_into(&self.identity, &mut self.now)?;
         self.checkpoints = Some(checkpoints);
         Ok(self)
     }
@@ -160,9 +171,11 @@ impl Trainer {
             let loss = due(log_every).then(|| self.mean_loss());
             self.now.curve.training.extend(loss.map(|loss| Point { step, loss }));
             let validation = match self.owes_validation() {
-                true => match self.validate()? {
-                    Some(loss) => Some(loss),
-                    None => return self.stopped(),
+                true => match self.validate() {
+                    Ok(Some(loss)) => Some(loss),
+                    Ok(None) => return self.stopped(),
+                    Err(Error::NotFinite { .. }) => return Ok(Outcome::Diverged { step }),
+                    Err(error) => return Err(error),
                 },
                 false => None,
             };
@@ -182,8 +195,9 @@ impl Trainer {
                 return self.stopped();
             }
             match self.take_step() {
-                Ok(loss) if loss.is_finite() => stepped = true,
-                Ok(_) => {
+                Ok(_) => stepped = true,
+                // Nor is this one: it changed nothing.
+                Err(Error::NotFinite { .. }) => {
                     self.settle()?;
                     return Ok(Outcome::Diverged { step });
                 }
@@ -214,12 +228,11 @@ impl Trainer {
         due && step > 0 && !known && !self.validation.is_empty()
     }
 
-    /// Does one step, and returns its loss, that of the network before the step. A loss that is no number changes
-    /// nothing.
+    /// Does one step, and returns its loss, that of the network before the step.
     ///
     /// # Errors
-    /// If pictures cannot be had or the network refuses them; [`Error::Interrupted`] if someone asks to stop meanwhile,
-    /// which changes nothing, either.
+    /// If pictures cannot be had or the network refuses them; [`Error::NotFinite`] if the loss or a gradient is not finite,
+    /// and [`Error::Interrupted`] if someone asks to stop meanwhile: neither changes anything.
     pub fn advance(&mut self) -> Result<f64> {
         let loss = self.take_step()?;
         self.settle()?;
@@ -238,27 +251,29 @@ impl Trainer {
         let settings = self.identity.settings;
         let step = self.now.step;
         let images = self.batches.of(step);
-        let tokens = self.training.tokens(step, &images)?;
-        let masked = self.masks("mask", step, &images);
-        let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
+        let tokens = tokens_of(self.training.as_ref(), step, &images, &self.identity.network)?;
+        let context = self.identity.network.context;
+        let masked = settings.objective.masks(settings.seed, "mask", step, &images, context);
+        let batch = Batch { tokens: &tokens, objective: Objective::of(masked.as_deref()) };
 
         let Checkpoint { parameters, adam, since, .. } = &mut self.now;
         let rate = self.schedule.at(step);
         let loss = match self.network.resident() {
             Some(resident) => resident.step(parameters, adam, &batch, &settings.adam, step, rate)?,
             None => {
-                self.gradients.values_mut().fill(0.0);
-                let loss = self.network.gradients(parameters, &batch, 1.0, &mut self.gradients)?;
-                if loss.is_finite() {
-                    let (layout, gradients) = (self.gradients.layout(), self.gradients.values());
-                    adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
-                }
+                let gradients = match &mut self.gradients {
+                    Some(gradients) => gradients,
+                    none => none.insert(Parameters::zeros(self.identity.network)?),
+                };
+                gradients.values_mut().fill(0.0);
+                let loss = self.network.gradients(parameters, &batch, 1.0, gradients)?;
+                // Networks check this themselves; it is for those that others write.
+                let loss = finite::loss(loss, parameters)?;
+                let (layout, gradients) = (gradients.layout(), gradients.values());
+                adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
                 loss
             }
         };
-        if !loss.is_finite() {
-            return Ok(loss);
-        }
 
         *since = (since.0 + loss, since.1 + 1);
         self.now.step += 1;
@@ -284,9 +299,10 @@ impl Trainer {
             if self.stop_requested() {
                 return Ok(None);
             }
-            let tokens = self.validation.tokens(0, images)?;
-            let masked = self.masks("validation mask", 0, images);
-            let batch = Batch { tokens: &tokens, objective: objective(masked.as_deref()) };
+            let tokens = tokens_of(self.validation.as_ref(), 0, images, &self.identity.network)?;
+            let Training { objective: pretext, seed, .. } = self.identity.settings;
+            let masked = pretext.validation_masks(seed, images, self.identity.network.context);
+            let batch = Batch { tokens: &tokens, objective: Objective::of(masked.as_deref()) };
             match self.network.loss(&self.now.parameters, &batch) {
                 Ok(loss) => sum += images.len() as f64 * loss,
                 Err(Error::Interrupted(_)) => return Ok(None),
@@ -334,14 +350,6 @@ impl Trainer {
         (self.now.parameters, self.now.curve, self.network)
     }
 
-    /// Masks of these pictures, `(B, T)`, if the objective has any. Keyed by step and picture.
-    fn masks(&self, purpose: &str, step: u64, images: &[usize]) -> Option<Vec<bool>> {
-        let Pretext::Bert { mask: probability } = self.identity.settings.objective else { return None };
-        let rng = |image: usize| Rng::keyed(self.identity.settings.seed, purpose, [step, image as u64]);
-        let context = self.identity.network.context;
-        Some(images.iter().flat_map(|image| mask(context, probability, rng(*image))).collect())
-    }
-
     /// The mean loss since it was last asked for.
     fn mean_loss(&mut self) -> f64 {
         let (sum, count) = std::mem::take(&mut self.now.since);
@@ -382,8 +390,20 @@ impl std::fmt::Debug for Trainer {
     }
 }
 
-fn objective(masked: Option<&[bool]>) -> Objective<'_> {
-    masked.map_or(Objective::Autoregressive, Objective::Bert)
+/// Tokens of these pictures, each of as many as the network reads. Where tokens meet a network their number alone does
+/// not show this: four times too many are four pictures, each a strip of one.
+fn tokens_of(examples: &dyn Examples, step: u64, images: &[usize], network: &Config) -> Result<Vec<u16>> {
+    let tokens = examples.tokens(step, images)?;
+    if images.len().checked_mul(network.context) != Some(tokens.len()) {
+        return Err(Error::invalid(format!(
+            "{} pictures have {} tokens together, but the network reads {} of each: resize the pictures \
+             (Augmented::at_side), or give the network their context",
+            images.len(),
+            tokens.len(),
+            network.context
+        )));
+    }
+    Ok(tokens)
 }
 
 #[cfg(test)]

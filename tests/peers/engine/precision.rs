@@ -23,7 +23,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             let mut profile = Profile::current()?;
             profile.training.precision = precision;
             profile.training.length = Length::Steps(*steps);
-            profile.samples.after = [0; 3];
+            profile.samples.after = Vec::new();
             let experiment = Experiment::new(profile, Store::open()?)?.with_seed(*seed);
             let trained =
                 experiment.pretrained(&mut |progress| eprintln!("seed {seed}, {precision:?}: {progress}"))?;

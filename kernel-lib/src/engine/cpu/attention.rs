@@ -31,6 +31,10 @@ use std::marker::PhantomData;
 /// Keys that a tile of queries meets at once: whole blocks of queries, whole panels, whole tiles. Fixed: it is part of
 /// the result's bits.
 const KEYS: usize = 288;
+/// From this scaled score on, e^(score - lse) means nothing in `f32`: its exponent is rounded to a multiple of 64 and more.
+/// Forward there is another way; backward, which has only lse, there is none: lse is NaN, so that gradients are too, and no
+/// one takes them for such.
+const FAR: f64 = (1u64 << 30) as f64;
 /// A row of probabilities in scratch: not a power of two, lest rows meet in one set of the cache.
 const ROW: usize = KEYS + LANES;
 
@@ -188,13 +192,15 @@ unsafe fn queries<V: Lanes, F: Factors>(
         for i in 0..m {
             scale_row::<V>(o.c.add(i * o.c_row), keys.width, V::Scalar::ONE / total[i]);
             let (highest, total) = (highest[i].to_f64() * scale.to_f64(), total[i].to_f64());
-            *lse.add(i) = V::Scalar::from_f64(highest + libm::log(total));
+            let exact = if highest.abs() < FAR { highest + libm::log(total) } else { f64::NAN };
+            *lse.add(i) = V::Scalar::from_f64(exact);
         }
     }
 }
 
 /// s → e^(scale (s - highest)) for the first `seen` numbers of a row, zeros up to `all`; highest and total are brought
-/// up to date. Returns by how much what was made with the former highest is to be multiplied.
+/// up to date. Returns by how much what was made with the former highest is to be multiplied. If a number is NaN or
+/// positively infinite, or all are negatively infinite, total is NaN, as in the reference.
 #[inline(always)]
 unsafe fn softmax_row<V: Lanes>(
     row: *mut V::Scalar,
@@ -213,11 +219,16 @@ unsafe fn softmax_row<V: Lanes>(
             at += LANES;
         }
         *highest = most.largest();
-        let (factor, shift) = (V::splat(scale), V::splat(V::Scalar::ZERO - *highest * scale));
+        let shift = V::Scalar::ZERO - *highest * scale;
+        // Whether the shift's own rounding is small; false for NaN.
+        let near = shift.to_f64().abs() < FAR;
+        let (factor, shift, most) = (V::splat(scale), V::splat(shift), V::splat(*highest));
         let mut sum = V::zero();
         at = 0;
         while at < seen {
-            let p = V::load(row.add(at)).fma(factor, shift).exp().first(seen - at, V::zero());
+            let s = V::load(row.add(at));
+            let exponent = if near { s.fma(factor, shift) } else { s.sub(most).mul(factor) };
+            let p = exponent.exp().first(seen - at, V::zero());
             p.store(row.add(at));
             sum = sum.add(p);
             at += LANES;

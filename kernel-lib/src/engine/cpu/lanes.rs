@@ -81,7 +81,7 @@ pub(crate) trait Scalar:
 {
     const ZERO: Self;
     const ONE: Self;
-    /// No kernel's number is below it.
+    /// No number is below it.
     const LOWEST: Self;
     /// Where the exponential and its reciprocal are still normal numbers: |x| below it.
     const EXP_LIMIT: Self;
@@ -111,7 +111,7 @@ macro_rules! scalar {
         impl Scalar for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
-            const LOWEST: Self = <$type>::MIN;
+            const LOWEST: Self = <$type>::NEG_INFINITY;
             const EXP_LIMIT: Self = $limit;
             const LN_2: [Self; 2] = $ln2;
             const EXP_TERMS: usize = $terms;
@@ -234,7 +234,9 @@ pub(crate) trait Lanes: Copy {
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;
     fn div(self, b: Self) -> Self;
+    /// The larger of both; `b` where one of them is NaN.
     fn max(self, b: Self) -> Self;
+    /// The smaller of both; `b` where one of them is NaN.
     fn min(self, b: Self) -> Self;
     fn sqrt(self) -> Self;
     /// self · b + c, rounded once.
@@ -309,11 +311,12 @@ pub(crate) trait Lanes: Copy {
     }
 
     /// eˣ: 2ⁿ eʳ with x = n ln 2 + r and |r| ≤ ln 2 / 2, by Taylor. Arguments outside ±[`Scalar::EXP_LIMIT`] count as
-    /// that limit.
+    /// that limit; NaN stays NaN.
     #[inline(always)]
     fn exp(self) -> Self {
         let limit = Self::Scalar::EXP_LIMIT;
-        let x = self.max(Self::splat(Self::Scalar::ZERO - limit)).min(Self::splat(limit));
+        // x comes second, so that NaN is not replaced by the limit.
+        let x = Self::splat(limit).min(Self::splat(Self::Scalar::ZERO - limit).max(self));
         let n = x.mul(Self::constant(std::f64::consts::LOG2_E)).round();
         let [high, low] = Self::Scalar::LN_2;
         let r = n.fma(Self::splat(Self::Scalar::ZERO - high), x);

@@ -10,7 +10,7 @@ use crate::engine::plan::{Keep, Plan, Storage, Weights};
 use crate::engine::sample::{Matrices, Places, Step};
 use crate::engine::shards::Shards;
 use crate::engine::{Memory, check_beginnings, check_parameters, check_prefix};
-use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident, finite};
 use crate::train::{Adam, AdamState};
 use crate::{Error, Result, stop};
 use std::ops::Range;
@@ -37,6 +37,8 @@ pub struct GpuEngine {
     machine: Cuda,
     precision: Precision,
     recompute: bool,
+    /// The most bytes of the device's memory to plan with.
+    limit: u64,
     plan: Option<Arc<Plan>>,
     holds: Holds,
     /// Whether the copies in bf16 are those of the parameters.
@@ -87,6 +89,7 @@ impl GpuEngine {
             machine: Cuda::new(device),
             precision: Precision::F32,
             recompute: false,
+            limit: u64::MAX,
             plan: None,
             holds: Holds::default(),
             copied: false,
@@ -145,6 +148,7 @@ impl GpuEngine {
     /// What is planned with beside the parameters, their copies, gradients and moments.
     fn room(&self) -> usize {
         let room = (SHARE * self.machine.device.memory() as f64) as usize;
+        let room = room.min(usize::try_from(self.limit).unwrap_or(usize::MAX));
         room.saturating_sub(18 * self.layout.len())
     }
 
@@ -244,17 +248,18 @@ impl Resident for GpuEngine {
             self.holds.training = Some(step);
         }
         self.clear_gradients()?;
-        let loss = self.gradients_there(batch, 1.0)?;
-        if loss.is_finite() {
-            // If this fails, what the device has is of no step; what was not settled is lost.
-            let before = std::mem::take(&mut self.holds);
-            self.copied = false;
-            self.machine.adam(n, &self.decays, &settings.at(step, rate), settings.clip);
-            self.machine.check()?;
-            // From here on the caller's are out of date.
-            self.holds = Holds { training: Some(step + 1), ahead: true, ..before };
-            self.copied = self.machine.rounded == Element::Bf16;
-        }
+        let loss = finite::loss(self.gradients_there(batch, 1.0)?, parameters)?;
+        let update = settings.at(step, rate);
+        // Before anything is changed: a gradient that is not finite is not applied.
+        finite::norm(self.machine.gradient_norm(n, &update, settings.clip)?)?;
+        // If this fails, what the device has is of no step; what was not settled is lost.
+        let before = std::mem::take(&mut self.holds);
+        self.copied = false;
+        self.machine.adam(n, &self.decays, &update);
+        self.machine.check()?;
+        // From here on the caller's are out of date.
+        self.holds = Holds { training: Some(step + 1), ahead: true, ..before };
+        self.copied = self.machine.rounded == Element::Bf16;
         Ok(loss)
     }
 
@@ -294,6 +299,16 @@ impl Network for GpuEngine {
         Ok(())
     }
 
+    fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
+        self.recompute = on;
+        Ok(())
+    }
+
+    fn set_memory_limit(&mut self, bytes: Option<u64>, batch: usize) -> Result<()> {
+        self.limit = bytes.unwrap_or(u64::MAX);
+        self.memory(batch).check_limit(bytes, self.recompute)
+    }
+
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         Some(self)
     }
@@ -304,7 +319,7 @@ impl Network for GpuEngine {
         let pictures = batch.tokens.len() / self.config.context;
         let loss =
             self.with(Precision::F32, Keep::Nothing, pictures, |mut shards| shards.loss(batch, None))?;
-        loss.ok_or_else(|| stop::interrupted("the loss"))
+        finite::loss(loss.ok_or_else(|| stop::interrupted("the loss"))?, parameters)
     }
 
     fn gradients(
@@ -320,9 +335,10 @@ impl Network for GpuEngine {
         // They are added to what the caller has.
         let at = self.machine.piece(Piece::Gradients, 4 * self.layout.len());
         self.machine.attempt(|device| device.upload(bytes(gradients.values()), at));
-        let loss = self.gradients_there(batch, scale)?;
+        let loss = finite::loss(self.gradients_there(batch, scale)?, parameters)?;
         self.machine.attempt(|device| device.download(at, bytes_mut(gradients.values_mut())));
         self.machine.check()?;
+        finite::gradients(gradients, parameters)?;
         Ok(loss)
     }
 
@@ -332,13 +348,18 @@ impl Network for GpuEngine {
         let pictures = tokens.len() / self.config.context;
         let features =
             self.with(Precision::F32, Keep::Nothing, pictures, |mut shards| shards.features(tokens, causal))?;
-        features.ok_or_else(|| stop::interrupted("the features"))
+        let features = features.ok_or_else(|| stop::interrupted("the features"))?;
+        finite::values("a feature", &features, parameters)?;
+        Ok(features)
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.load(parameters)?;
         check_prefix(&self.config, prefix, count)?;
-        self.with(Precision::F32, Keep::Nothing, count, |mut shards| shards.next_logits(prefix, count))
+        let logits =
+            self.with(Precision::F32, Keep::Nothing, count, |mut shards| shards.next_logits(prefix, count))?;
+        finite::values("a logit", &logits, parameters)?;
+        Ok(logits)
     }
 
     fn complete(
@@ -346,7 +367,7 @@ impl Network for GpuEngine {
         parameters: &Parameters,
         beginnings: &[u16],
         count: usize,
-        draw: &(dyn Fn(&[f32], usize, usize) -> u16 + Sync),
+        draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
     ) -> Result<Vec<u16>> {
         self.load(parameters)?;
         check_beginnings(&self.config, beginnings, count)?;
@@ -369,13 +390,15 @@ impl Network for GpuEngine {
                 weights: &self.weights,
                 matrices: &matrices,
                 places: &places,
+                parameters,
             };
-            let tokens = step
-                .complete(&beginnings[first * given..(first + rows) * given], |logits, place| {
-                    share(rows, |row| draw(&logits[row * v..][..v], first + row, place))
+            let tokens =
+                step.complete(&beginnings[first * given..(first + rows) * given], |logits, place| {
+                    let drawn = share(rows, |row| draw(&logits[row * v..][..v], first + row, place));
+                    drawn.into_iter().collect()
                 });
             self.machine.check()?;
-            completed.extend(tokens.ok_or_else(|| stop::interrupted("sampling"))?);
+            completed.extend(tokens?.ok_or_else(|| stop::interrupted("sampling"))?);
         }
         Ok(completed)
     }

@@ -7,13 +7,14 @@ use super::device::Device;
 use super::emulator::Emulator;
 use super::gpu::Gpu;
 use super::network::GpuEngine;
-use crate::Result;
 use crate::engine::Engine;
+use crate::engine::tests::finite::overflows_backward;
 use crate::engine::tests::{random, random_mask, random_tokens};
 use crate::model::{Batch, Config, Network, Objective, Parameters, Precision, Resident as _};
 use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use crate::train::{Adam, AdamState, Outcome, Tokens, Trainer, Training, WarmUp};
+use crate::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,6 +75,8 @@ on_both! {
     loss_features_logits_and_samples_are_the_cpus:
         super::loss_features_logits_and_samples_are_the_cpus,
     steps_of_adam_are_the_cpus: super::steps_of_adam_are_the_cpus,
+    a_gradient_that_is_not_finite_is_not_applied: super::a_gradient_that_is_not_finite_is_not_applied,
+    results_that_are_not_finite_are_refused: super::results_that_are_not_finite_are_refused,
     a_training_goes_on_on_the_other_device: super::a_training_goes_on_on_the_other_device,
 }
 
@@ -292,6 +295,87 @@ fn small_memory_means_more_shards_and_the_same_gradients() {
     assert!(small.allocated() < large.allocated(), "{} {}", small.allocated(), large.allocated());
     assert!(distance(parts.1.values(), all.1.values()) < 1e-5);
     assert!((parts.0 / all.0 - 1.0).abs() < 1e-6);
+}
+
+/// The limit that a profile sets: less memory, and the same gradients but for rounding.
+#[test]
+fn a_limit_of_memory_is_kept() {
+    let config = CONFIGS[0];
+    let parameters = random(config, 5);
+    let tokens = random_tokens(&config, 7, 5);
+    let batch = Batch::autoregressive(&tokens);
+    let mut large = engine(emulated, config, 0);
+    let all = gradients(&mut large, &parameters, &batch);
+    let mut small = engine(emulated, config, 0);
+    let limit = 900_000;
+    small.set_memory_limit(Some(limit), 7).unwrap();
+    assert!((small.memory(7).total() as u64) < limit && large.memory(7).total() as u64 > limit);
+    let parts = gradients(&mut small, &parameters, &batch);
+    assert!(small.allocated() < large.allocated(), "{} {}", small.allocated(), large.allocated());
+    assert!(distance(parts.1.values(), all.1.values()) < 1e-5);
+    let error = small.set_memory_limit(Some(100_000), 7).unwrap_err().to_string();
+    assert!(error.contains("device_memory_gb"), "{error}");
+}
+
+/// A gradient that is not finite, of a loss that is: nothing is changed on the device, and the training can go on.
+fn a_gradient_that_is_not_finite_is_not_applied(new: New) {
+    let config = CONFIGS[0];
+    let tokens = random_tokens(&config, 2, 4);
+    let batch = Batch::autoregressive(&tokens);
+    for clip in [None, Some(0.5)] {
+        let settings = Adam { clip, ..Adam::default() };
+        let start = random(config, 4);
+        let bad = overflows_backward(config);
+        let mut gpu = engine(new, config, 0);
+        assert!(gpu.loss(&bad, &batch).unwrap().is_finite());
+        let (mut parameters, mut moments) = (bad.clone(), AdamState::new(config.parameters()));
+        let error = gpu.step(&parameters, &moments, &batch, &settings, 0, 0.003).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+        gpu.settle(&mut parameters, &mut moments).unwrap();
+        assert!(parameters == bad && moments == AdamState::new(config.parameters()));
+        // The good twin.
+        let mut parameters = start.clone();
+        gpu.step(&parameters, &moments, &batch, &settings, 0, 0.003).unwrap();
+        gpu.settle(&mut parameters, &mut moments).unwrap();
+        assert!(parameters != start);
+    }
+}
+
+/// What the CPU refuses as not finite, the GPU refuses.
+fn results_that_are_not_finite_are_refused(new: New) {
+    let config = CONFIGS[0];
+    let good = random(config, 6);
+    let tokens = random_tokens(&config, 2, 6);
+    let batch = Batch::autoregressive(&tokens);
+    let not_finite = |gpu: &mut GpuEngine, parameters: &Parameters| -> [bool; 5] {
+        let mut to = Parameters::zeros(config).unwrap();
+        let usual = Sampling::default();
+        [
+            gpu.loss(parameters, &batch).map(|_| ()),
+            gpu.gradients(parameters, &batch, 1.0, &mut to).map(|_| ()),
+            gpu.features(parameters, &tokens, true).map(|_| ()),
+            gpu.next_logits(parameters, &tokens[..6], 2).map(|_| ()),
+            sample(gpu, parameters, &tokens[..6], 2, 0, &usual).map(|_| ()),
+        ]
+        .map(|result| matches!(result, Err(Error::NotFinite { .. })))
+    };
+    let mut gpu = engine(new, config, 0);
+    for precision in [Precision::F32, Precision::Bf16] {
+        gpu.set_precision(precision).unwrap();
+        assert_eq!(not_finite(&mut gpu, &good), [false; 5]);
+        for column in [0, 31, 32, 63] {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut bad = good.clone();
+                let weights = bad.get_mut("h.1.attn.c_attn").unwrap();
+                weights.chunks_mut(3 * config.width).for_each(|row| row[column] = value);
+                assert_eq!(
+                    not_finite(&mut gpu, &bad),
+                    [true; 5],
+                    "{value} in column {column}, {precision:?}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

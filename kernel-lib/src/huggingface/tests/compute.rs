@@ -105,7 +105,7 @@ fn agrees(network: &mut dyn Network, case: &Case) {
 
     let greedy = |logits: &[f32], _: usize, _: usize| {
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
-        best.unwrap() as u16
+        Ok(best.unwrap() as u16)
     };
     let drawn = network.complete(parameters, &[], 1, &greedy).unwrap();
     assert_eq!(drawn, self::tokens(&expected["greedy"]));

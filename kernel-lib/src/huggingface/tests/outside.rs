@@ -40,7 +40,7 @@ fn a_network_comes_through_transformers_unchanged() {
         back.iter().for_each(|back| assert!(*back == checkpoint, "{config:?}"));
 
         let greedy = |logits: &[f32], _: usize, _: usize| {
-            (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u16
+            Ok((0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u16)
         };
         let mut engine = crate::engine::Engine::new(config).unwrap();
         let drawn =

@@ -1,7 +1,7 @@
 //! The reference as a [`Network`]: from flat buffers to candle and back.
 
 use super::ImageGpt;
-use crate::model::{Batch, Config, Network, Objective, Parameters};
+use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
@@ -112,7 +112,7 @@ impl Network for Reference {
             sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             Ok(())
         })?;
-        Ok(sum / pictures as f64)
+        finite::loss(sum / pictures as f64, parameters)
     }
 
     fn gradients(
@@ -145,7 +145,9 @@ impl Network for Reference {
         })?;
         let share = f64::from(scale) / pictures as f64;
         gradients.values_mut().iter_mut().zip(&total).for_each(|(sum, x)| *sum += (share * x) as f32);
-        Ok(sum / pictures as f64)
+        let loss = finite::loss(sum / pictures as f64, parameters)?;
+        finite::gradients(gradients, parameters)?;
+        Ok(loss)
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
@@ -157,6 +159,7 @@ impl Network for Reference {
             let of_part = model.features(&part, causal)?.to_dtype(DType::F32)?; // (b, L + 1, C)
             features.extend(of_part.flatten_all()?.to_vec1::<f32>()?);
         }
+        finite::values("a feature", &features, parameters)?;
         Ok(features)
     }
 
@@ -173,6 +176,8 @@ impl Network for Reference {
         }
         let model = self.build(parameters, false)?;
         let logits = model.next_logits(&self.tokens(prefix, count)?)?; // (B, V)
-        Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        finite::values("a logit", &logits, parameters)?;
+        Ok(logits)
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
-use crate::model::{Config, Reference};
-use crate::train::{Length, Tokens, WarmUp};
+use crate::model::{Config, Reference, Resident};
+use crate::rng::Rng;
+use crate::train::{Adam, Length, Pretext, Tokens, WarmUp};
 use candle_core::DType;
 
 const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
@@ -47,6 +48,39 @@ fn a_few_pictures_are_learnt_by_heart() {
         assert!(last < floor + 0.1, "{objective:?}: {last}");
         assert!(curve.validation.is_empty());
     }
+}
+
+/// The tokens of all pictures are a multiple of the network's in each case: nothing else can find it.
+#[test]
+fn pictures_of_another_size_are_refused() {
+    let of_size = |context: usize, count: usize| -> Arc<Tokens> {
+        Arc::new(Tokens::new(context, vec![1; context * count]).unwrap())
+    };
+    let new = |training: Arc<Tokens>, validation: Arc<Tokens>| {
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        Trainer::new(settings(8), network, training, validation).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let (good, none) = (of_size(9, 10), of_size(9, 0));
+    let error = new(of_size(36, 10), good.clone()).unwrap_err();
+    assert!(error.contains("1 pictures have 36 tokens together, but the network reads 9"), "{error}");
+    let error = new(good.clone(), of_size(3, 9)).unwrap_err();
+    assert!(error.contains("1 pictures have 3 tokens together"), "{error}");
+    new(good.clone(), good.clone()).unwrap();
+    new(good, none).unwrap();
+}
+
+#[test]
+fn a_batch_that_no_machine_can_hold_is_an_error() {
+    for batch in [usize::MAX, 1 << 45, 1 << 36] {
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        let settings = Training { batch, ..settings(8) };
+        let error = Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Memory { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("a batch of {batch} pictures")), "{error}");
+    }
+    // The good twin, larger than the pictures are many.
+    let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+    Trainer::new(Training { batch: 50, ..settings(8) }, network, pictures(10, 1), pictures(5, 2)).unwrap();
 }
 
 #[test]
@@ -194,6 +228,115 @@ fn a_damaged_checkpoint_is_found_and_the_one_before_it_is_there() {
     assert!(error.contains("no checkpoint of a training run"), "{error}");
 }
 
+/// A network may be most of the memory: a checkpoint of it is read into the place that it has.
+#[test]
+fn a_checkpoint_is_read_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    stopped_at_6(folder.path());
+    let fresh = trainer(settings(14));
+    let places = |now: &Checkpoint| {
+        [now.parameters.values().as_ptr(), now.adam.mean.as_ptr(), now.adam.square.as_ptr()]
+    };
+    let before = places(&fresh.now);
+    let loaded = fresh.keep_checkpoints(folder.path()).unwrap();
+    assert_eq!((loaded.step(), places(&loaded.now)), (6, before));
+    // The good twin: it is what was saved.
+    let mut same = trainer(settings(14));
+    (0..6).for_each(|_| _ = same.advance().unwrap());
+    assert!(loaded.now == same.now);
+}
+
+/// A network that keeps what it trains on a device.
+struct OnDevice(Reference);
+
+impl Network for OnDevice {
+    fn config(&self) -> Config {
+        self.0.config()
+    }
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        Some(self)
+    }
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        self.0.loss(parameters, batch)
+    }
+    fn gradients(&mut self, _: &Parameters, _: &Batch<'_>, _: f32, _: &mut Parameters) -> Result<f64> {
+        Err(Error::invalid("the device has the gradients"))
+    }
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        self.0.features(parameters, tokens, causal)
+    }
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        self.0.next_logits(parameters, prefix, count)
+    }
+}
+
+impl Resident for OnDevice {
+    fn step(
+        &mut self,
+        parameters: &Parameters,
+        _: &AdamState,
+        batch: &Batch<'_>,
+        _: &Adam,
+        _: u64,
+        _: f64,
+    ) -> Result<f64> {
+        self.0.loss(parameters, batch)
+    }
+    fn settle(&mut self, _: &mut Parameters, _: &mut AdamState) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn gradients_take_memory_only_where_they_are_computed() {
+    let network = Box::new(OnDevice(Reference::new(TINY, DType::F32).unwrap()));
+    let mut on_device = Trainer::new(settings(8), network, pictures(10, 1), pictures(5, 2)).unwrap();
+    on_device.advance().unwrap();
+    assert!(on_device.gradients.is_none());
+    let mut here = trainer(settings(8));
+    here.advance().unwrap();
+    assert!(here.gradients.is_some());
+}
+
+#[test]
+fn activations_can_be_computed_again_and_memory_be_limited() {
+    use crate::engine::{Engine, memory};
+    let new = |settings: Training| {
+        Trainer::new(settings, Box::new(Engine::new(TINY).unwrap()), pictures(10, 1), pictures(5, 2))
+    };
+    let limited = |gb: usize| Training { device_memory_gb: Some((gb as f64 + 0.5) / 1e9), ..settings(8) };
+    let [all, inputs] = [false, true].map(|recompute| memory(&TINY, 4, recompute).total());
+    assert!(inputs < all);
+    let mut whole = new(limited(all)).unwrap();
+    assert_eq!(quiet(&mut whole), Outcome::Finished);
+    let error = new(limited(inputs)).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("device_memory_gb") && error.contains("activation_checkpointing = true"),
+        "{error}"
+    );
+    // Where the limit is met by computing activations again: the same bits.
+    let again = Training { activation_checkpointing: true, ..limited(inputs) };
+    let mut again = new(again).unwrap();
+    assert_eq!(quiet(&mut again), Outcome::Finished);
+    assert!(again.now == whole.now);
+    assert!(new(Training { activation_checkpointing: true, ..limited(inputs / 2) }).is_err());
+    // The readable reference can do neither, and says so.
+    for settings in [Training { activation_checkpointing: true, ..settings(8) }, limited(usize::MAX >> 1)] {
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        assert!(Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).is_err());
+    }
+    // A run may go on with the other way to keep activations.
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = new(settings(8)).unwrap().keep_checkpoints(folder.path()).unwrap();
+    first.advance().unwrap();
+    first.save().unwrap();
+    let other = Training { activation_checkpointing: true, ..settings(8) };
+    let mut second = new(other).unwrap().keep_checkpoints(folder.path()).unwrap();
+    assert_eq!(second.step(), 1);
+    assert_eq!(quiet(&mut second), Outcome::Finished);
+    assert_eq!(second.parameters(), whole.parameters());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_loses_nothing() {
@@ -236,6 +379,60 @@ fn a_run_that_diverges_says_so() {
     };
     assert!(step > 0);
     assert_eq!(trainer.step(), step);
+}
+
+/// A network whose gradient is infinite at one step, though its loss is not.
+struct Overflows {
+    inner: Reference,
+    at: u64,
+}
+
+impl Network for Overflows {
+    fn config(&self) -> Config {
+        self.inner.config()
+    }
+    fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
+        self.inner.loss(parameters, batch)
+    }
+    fn gradients(
+        &mut self,
+        p: &Parameters,
+        batch: &Batch<'_>,
+        scale: f32,
+        to: &mut Parameters,
+    ) -> Result<f64> {
+        let loss = self.inner.gradients(p, batch, scale, to)?;
+        if self.at == 0 {
+            to.values_mut()[7] = f32::INFINITY;
+        }
+        self.at = self.at.wrapping_sub(1);
+        Ok(loss)
+    }
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+        self.inner.features(parameters, tokens, causal)
+    }
+    fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
+        self.inner.next_logits(parameters, prefix, count)
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_not_applied() {
+    let new = |at: u64| {
+        let network = Overflows { inner: Reference::new(TINY, DType::F32).unwrap(), at };
+        Trainer::new(settings(8), Box::new(network), pictures(10, 1), pictures(5, 2)).unwrap()
+    };
+    let mut broken = new(3);
+    assert_eq!(quiet(&mut broken), Outcome::Diverged { step: 3 });
+    let mut whole = new(u64::MAX);
+    (0..3).for_each(|_| _ = whole.advance().unwrap());
+    assert_eq!((broken.now.step, &broken.now.parameters), (3, &whole.now.parameters));
+    assert_eq!(broken.now.adam, whole.now.adam);
+    let mut broken = new(0);
+    assert!(matches!(broken.advance(), Err(Error::NotFinite { .. })));
+    assert_eq!(broken.parameters(), &Parameters::init(TINY, settings(8).seed).unwrap());
+    // The good twin.
+    assert_eq!(quiet(&mut whole), Outcome::Finished);
 }
 
 #[test]
