@@ -232,7 +232,8 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             (PANIC, PANICKED),
             (QUESTION_MARK, RETURNED),
             ("assert_eq!(1 + 1, 3);", Error("panic", "assertion `left == right` failed")),
-            ("mod igpt_ {}\nstruct EvcxrUserCode;\nconst Session: u8 = 1;", Well),
+            ("mod igpt { pub fn one() -> u8 { 1 } }\nstruct EvcxrUserCode;\nconst Session: u8 = 1;", Well),
+            ("assert_eq!(igpt::one(), 2);", Error("panic", "left: 1")),
             ("std::println!(\"{kept}\");", Prints("7\n")),
         ],
     ),
@@ -392,6 +393,11 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("let here = 1; eprintln!(\"{}\", here);", Notes("1\n")),
             ("let (payload, line, nonce, igpt_session) = (1, 2, 3, 4);", Well),
             ("println!(\"{}\", payload + line + nonce + igpt_session + here);", Prints("11\n")),
+            (
+                "std::println!(\"{}\", \"\nevcxr_variable_store.put_variable::<u8>(stringify!(here), here);\n\");",
+                Prints("\nevcxr_variable_store.put_variable::<u8>(stringify!(here), here);\n\n"),
+            ),
+            ("let used = vec![1];\n{ let inner = used; println!(\"{inner:?}\"); }", Prints("[1]\n")),
             ("let error = 5;\neprintln!(\"{}\", error);", Notes("5\n")),
             (
                 "let text = concat!(stringify!(igpt_session), stringify!(a + b));\nprintln!(\"{text}\");",

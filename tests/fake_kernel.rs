@@ -19,6 +19,10 @@
 //! | `sleep MS` | takes time, ends at an interrupt |
 //! | `hang` | never ends, ignores interrupts |
 //! | `die` | the kernel is gone |
+//! | `error-late NAME VALUE` | an error output, though the reply says `ok` |
+//! | `error-only-status` | the reply says `error` and nothing else |
+//! | `status NAME` | the reply has this status |
+//! | `cell-id` | prints the `cellId` of the request's metadata |
 //! | `env NAME`, `pid`, `spawn`, `cwd` | prints a variable, the process's id, a new child's id, the folder |
 
 use std::{process::Command, time::Duration};
@@ -90,6 +94,8 @@ struct Kernel {
     iopub: PubSocket,
     key: String,
     count: u32,
+    /// Of the request that is answered.
+    metadata: Value,
 }
 
 /// What the end of a cell looks like.
@@ -106,7 +112,7 @@ impl Kernel {
         shell.bind(&info.shell_url()).await.expect("shell can be bound");
         control.bind(&info.control_url()).await.expect("control can be bound");
         iopub.bind(&info.iopub_url()).await.expect("iopub can be bound");
-        Self { shell, control, iopub, key: info.key.clone(), count: 0 }
+        Self { shell, control, iopub, key: info.key.clone(), count: 0, metadata: Value::Null }
     }
 
     async fn serve(&mut self) {
@@ -140,6 +146,7 @@ impl Kernel {
     /// Runs a cell; false when the kernel dies of it.
     async fn execute(&mut self, request: &Request) -> bool {
         self.count += 1;
+        self.metadata = request.metadata.clone();
         let count = self.count;
         let parent = &request.header;
         self.publish("status", json!({"execution_state": "busy"}), parent).await;
@@ -206,7 +213,14 @@ impl Kernel {
                 content["status"] = "error".into();
                 ending.reply = Some(content);
             }
+            "error-late" => self.publish("error", error(), parent).await,
+            "error-only-status" => ending.reply = Some(json!({"status": "error"})),
+            "status" => ending.reply = Some(json!({"status": rest})),
             "abort" => ending.reply = Some(json!({"status": "aborted"})),
+            "cell-id" => {
+                let id = self.metadata["cellId"].as_str().unwrap_or("none").to_owned();
+                self.publish("stream", stream("stdout", &id), parent).await;
+            }
             "late-print" => ending.late.push(("stream", stream("stdout", rest))),
             "late-error" => ending.late.push(("error", error())),
             "foreign" => {
@@ -269,6 +283,7 @@ struct Request {
     raw: RawMessage,
     kind: String,
     header: Value,
+    metadata: Value,
     content: Value,
 }
 
@@ -276,8 +291,9 @@ impl Request {
     fn read(frames: ZmqMessage) -> Option<Self> {
         let raw = RawMessage::from_multipart(frames, &None).ok()?;
         let header: Value = serde_json::from_slice(raw.jparts.first()?).ok()?;
+        let metadata = serde_json::from_slice(raw.jparts.get(2)?).ok()?;
         let content = serde_json::from_slice(raw.jparts.get(3)?).ok()?;
-        Some(Self { kind: header["msg_type"].as_str()?.to_owned(), raw, header, content })
+        Some(Self { kind: header["msg_type"].as_str()?.to_owned(), raw, header, metadata, content })
     }
 }
 

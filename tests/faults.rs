@@ -58,7 +58,9 @@ fn ran() -> &'static Ran {
             "raises",
             &[
                 cell("vec![1, 2][3 - 0 * std::process::id() as usize];").tag("raises-exception"),
-                cell("println!(\"{}\", 1 + 1);").tag("raises-exception"),
+                cell("\"x\".parse::<i32>()?;").tag("raises-exception").tag("raises-exception:error"),
+                cell("std::process::abort();").tag("raises-exception:process-died"),
+                cell("let a: u8 = \"\";").tag("raises-exception:compile-error"),
                 cell("println!(\"after\");"),
             ],
         );
@@ -171,7 +173,9 @@ fn an_expected_error_is_no_failure() {
     let ran = ran();
     let notebook = ran.notebook("raises");
     assert_eq!(notebook.error(1).0, "panic");
-    assert_eq!(notebook.stream(3, "stdout"), "after\n");
+    let names: Vec<_> = (2..=4).map(|number| notebook.error(number).0).collect();
+    assert_eq!(names, ["ParseIntError", "ProcessDied", "CompileError"]);
+    assert_eq!(notebook.stream(5, "stdout"), "after\n");
     assert!(ran.verdict("raises").ends_with("passed"));
 }
 

@@ -11,7 +11,7 @@ use igpt_notebooks::run::{
     client::Client,
     execute::{End, Limits, News, execute},
     notebook::Notebook,
-    outcome::{CellRun, CellStatus},
+    outcome::{Cause, CellRun, CellStatus},
 };
 use igpt_tests::{
     Cell, Executed, cell,
@@ -142,13 +142,97 @@ async fn an_error_in_the_reply_alone_is_a_failure_and_is_shown() {
 
 #[tokio::test]
 async fn expected_errors_do_not_end_the_run() {
-    let ran = run(&[cell("error Panic wanted").tag("raises-exception"), cell("print 2")]).await;
-    assert_eq!(ran.end, End::Finished);
-    assert_eq!(ran.executed.error(1).0, "Panic");
-    assert_eq!(ran.executed.stream(2, "stdout"), "2");
-    // But a death is never expected.
+    for raises in ["error panic wanted", "error-reply panic wanted", "error CompileError wanted"] {
+        let ran = run(&[cell(raises).tag("raises-exception"), cell("print 2")]).await;
+        assert_eq!(ran.end, End::Finished, "{raises}");
+        assert_eq!(ran.executed.error(1).1, "wanted");
+        assert_eq!(ran.executed.stream(2, "stdout"), "2");
+    }
+    // But a dead kernel runs no further cells.
     let ran = run(&[cell("die").tag("raises-exception"), cell("print 2")]).await;
     assert!(ran.failure().1.contains("the kernel died"));
+    let ran = run(&[cell("die").tag("raises-exception:process-died"), cell("print 2")]).await;
+    assert!(ran.failure().1.contains("the kernel died"));
+}
+
+#[tokio::test]
+async fn a_cell_that_has_to_raise_and_does_not_has_failed() {
+    for source in ["print 1", "result 7", "result Err(x)"] {
+        let ran = run(&[cell(source).tag("raises-exception"), cell("print 2")]).await;
+        assert!(
+            ran.failure().1.contains("is tagged `raises-exception` but raised no error"),
+            "{:?}",
+            ran.end
+        );
+        assert!(ran.executed.outputs(2).is_empty());
+        let ran = run(&[cell(source).tag("raises-exception:panic"), cell("print 2")]).await;
+        assert!(ran.failure().1.contains("a panic was expected"), "{:?}", ran.end);
+    }
+    // The twin without the tag.
+    assert_eq!(run(&[cell("print 1"), cell("print 2")]).await.end, End::Finished);
+}
+
+#[tokio::test]
+async fn an_error_that_was_not_meant_is_a_failure() {
+    for name in ["ProcessDied", "EngineDied"] {
+        let died = format!("error {name} the process ended");
+        let ran = run(&[cell(&died).tag("raises-exception"), cell("print 2")]).await;
+        assert!(ran.failure().1.contains("does not accept the death of a process"), "{:?}", ran.end);
+        let End::Failed(1, failure) = &ran.end else { panic!("{:?}", ran.end) };
+        assert!(
+            failure.cause == Cause::Died && failure.headline.contains("the process ended"),
+            "{failure:?}"
+        );
+        // The tag that asks for it.
+        let ran = run(&[cell(died).tag("raises-exception:process-died"), cell("print 2")]).await;
+        assert_eq!(ran.end, End::Finished);
+    }
+    let returned = "error ParseIntError invalid digit";
+    for (tag, good, bad) in [
+        ("raises-exception:panic", "error panic at 3", returned),
+        ("raises-exception:error", returned, "error CompileError mismatched types"),
+        ("raises-exception:error", returned, "error Interrupted by somebody"),
+        ("raises-exception:compile-error", "error CompileError mismatched types", "error panic at 3"),
+    ] {
+        // Other tools need the plain tag, too.
+        let ran = run(&[cell(good).tag(tag).tag("raises-exception"), cell("print 2")]).await;
+        assert_eq!(ran.end, End::Finished, "{tag}");
+        let ran = run(&[cell(bad).tag("raises-exception").tag(tag), cell("print 2")]).await;
+        let (_, text) = ran.failure();
+        assert!(text.contains(&format!("is tagged `{tag}`, which accepts")), "{text}");
+        assert!(text.contains(bad.split(' ').nth(1).expect("a name")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn every_sign_of_an_error_is_one() {
+    for (source, said) in [
+        ("error-only-status", "error without a name"),
+        ("error-late panic though ok", "panic: though ok"),
+        ("error panic cleared\nclear", "panic: cleared"),
+        ("status weird", "has the status \"weird\""),
+        ("status", "has the status \"\""),
+    ] {
+        let ran = run(&[cell(source), cell("print 2")]).await;
+        assert!(ran.failure().1.contains(said), "{source}: {:?}", ran.end);
+        assert!(!ran.executed.outputs(1).is_empty(), "{source}: a reader sees that it failed");
+    }
+    // A tag does not make a broken reply well.
+    for source in ["abort", "status weird", "error panic x\nstatus weird"] {
+        let ran = run(&[cell(source).tag("raises-exception"), cell("print 2")]).await;
+        let End::Failed(1, failure) = &ran.end else { panic!("{source}: {:?}", ran.end) };
+        assert_eq!(failure.cause, Cause::Infrastructure, "{source}");
+    }
+    assert_eq!(run(&[cell("status ok"), cell("print 2\nclear")]).await.end, End::Finished);
+}
+
+#[tokio::test]
+async fn a_kernel_is_told_which_cell_it_is() {
+    let ran = run(&[cell("cell-id"), cell("cell-id").id("mine")]).await;
+    assert_eq!(
+        (ran.executed.stream(1, "stdout"), ran.executed.stream(2, "stdout")),
+        ("cell-0".into(), "mine".into())
+    );
 }
 
 #[tokio::test]
@@ -366,6 +450,19 @@ fn a_good_run_is_told_in_every_form() {
 }
 
 #[test]
+fn a_bar_that_overwrites_itself_is_one_line_of_the_report() {
+    let igpt = Igpt::new();
+    // The fake kernel keeps what stands behind `print `, returns and escapes included.
+    let bar: String = (0..=50).map(|step| format!("\rstep {step} of 50\u{1b}[K")).collect();
+    igpt.write("bar", &[cell(format!("print x{bar}\\n")), cell("print ab\u{8}c")]);
+    assert_eq!(igpt.run(&["bar.ipynb"]).0, 0);
+    let report = igpt.out("report.html");
+    assert!(report.contains("<pre class=\"stdout\">step 50 of 50\n</pre>"), "the last state is shown");
+    assert!(report.contains("<pre class=\"stdout\">ac</pre>"));
+    assert!(igpt.executed("bar").stream(1, "stdout").contains("\rstep 7 of 50"), "the notebook has it all");
+}
+
+#[test]
 fn failures_are_told_in_every_form_and_do_not_stop_other_notebooks() {
     let igpt = Igpt::new();
     igpt.write("bad", &[cell("print 1"), cell("error \u{1b}[31mPanic\u{1b}[0m <oh> & no"), cell("print 3")]);
@@ -390,6 +487,18 @@ fn failures_are_told_in_every_form_and_do_not_stop_other_notebooks() {
     assert!(!junit.contains('\u{1b}'), "control characters are not XML");
     assert!(igpt.executed("bad").outputs(3).is_empty());
     assert!(igpt.out("report.html").contains("What is wrong"));
+}
+
+#[test]
+fn a_tag_that_means_nothing_is_refused_before_anything_runs() {
+    let igpt = Igpt::new();
+    igpt.write("n", &[cell("print 1"), cell("error panic x").tag("raises-exception:painc")]);
+    igpt.write("twin", &[cell("print 1"), cell("error panic x").tag("raises-exception:panic")]);
+    let (code, said) = igpt.run(&["n.ipynb", "twin.ipynb"]);
+    assert_ne!(code, 0, "{said}");
+    assert!(said.contains("cell 2: the tag `raises-exception:painc` names no kind of error"), "{said}");
+    assert!(said.contains("1 of 2 notebooks passed"), "{said}");
+    assert!(igpt.out("junit.xml").contains("raises-exception:painc"));
 }
 
 #[test]

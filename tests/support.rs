@@ -20,17 +20,24 @@ pub struct Cell {
     source: String,
     tags: Vec<&'static str>,
     outputs: Value,
+    id: Option<&'static str>,
 }
 
 /// A code cell.
 pub fn cell(source: impl Into<String>) -> Cell {
-    Cell { source: source.into(), tags: Vec::new(), outputs: json!([]) }
+    Cell { source: source.into(), tags: Vec::new(), outputs: json!([]), id: None }
 }
 
 impl Cell {
     /// With a tag.
     pub fn tag(mut self, tag: &'static str) -> Self {
         self.tags.push(tag);
+        self
+    }
+
+    /// With this id in place of the one of its place.
+    pub fn id(mut self, id: &'static str) -> Self {
+        self.id = Some(id);
         self
     }
 
@@ -45,7 +52,8 @@ impl Cell {
 pub fn notebook_json(cells: &[Cell]) -> String {
     let heading = json!({"cell_type": "markdown", "id": "heading", "metadata": {}, "source": "# A test"});
     let code = cells.iter().enumerate().map(|(i, cell)| {
-        json!({"cell_type": "code", "id": format!("cell-{i}"), "metadata": {"tags": cell.tags},
+        let id = cell.id.map_or_else(|| format!("cell-{i}"), str::to_owned);
+        json!({"cell_type": "code", "id": id, "metadata": {"tags": cell.tags},
                "execution_count": null, "outputs": cell.outputs, "source": cell.source})
     });
     let cells: Vec<Value> = std::iter::once(heading).chain(code).collect();

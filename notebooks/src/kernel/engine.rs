@@ -51,13 +51,13 @@ pub enum Event {
 /// The line with `?` turns evcxr's support for `?` on once and for all, and the variable makes rust-analyzer look at types.
 fn prelude(library: &Path) -> String {
     format!(
-        ":dep igpt = {{ path = {:?} }}\nuse igpt::prelude::*;\nOk::<(), std::fmt::Error>(())?;\n{SESSION}",
+        ":dep igpt = {{ path = {:?} }}\nuse ::igpt::prelude::*;\nOk::<(), ::std::fmt::Error>(())?;\n{SESSION}",
         library.to_string_lossy()
     )
 }
 
 /// Starts the session again after its process died: items and imports survived, variables did not.
-const SESSION: &str = "let __igpt_session = igpt::notebook::Session::start();";
+const SESSION: &str = "let __igpt_session = ::igpt::notebook::Session::start();";
 
 /// A running engine. Dropping it ends it with everything that it started.
 #[derive(Debug)]

@@ -23,6 +23,9 @@ pub fn as_sent(code: &str) -> Cow<'_, str> {
 fn with_display(code: &str) -> Option<String> {
     let block: Block = syn::parse_str(&format!("{{\n{code}\n}}")).ok()?;
     let Some(Stmt::Expr(expression, None)) = block.stmts.last() else { return None };
+    if is_unit(expression) {
+        return insert(code, expression.span().end(), ";");
+    }
     let mut called = expression;
     while let Expr::Try(inner) = called {
         called = &inner.expr;
@@ -30,15 +33,32 @@ fn with_display(code: &str) -> Option<String> {
     if !matches!(called, Expr::MethodCall(_) | Expr::Call(_)) {
         return None;
     }
+    insert(code, expression.span().end(), CALL)
+}
+
+/// Whether an expression has no value to show: a block that ends in a statement, a loop. evcxr would show `()` if it uses up
+/// a variable.
+fn is_unit(expression: &Expr) -> bool {
+    let ends_in_a_statement =
+        |block: &Block| !matches!(block.stmts.last(), Some(Stmt::Expr(_, None) | Stmt::Macro(_)));
+    match expression {
+        Expr::Block(block) => block.label.is_none() && ends_in_a_statement(&block.block),
+        Expr::Unsafe(block) => ends_in_a_statement(&block.block),
+        Expr::ForLoop(_) | Expr::While(_) => true,
+        _ => false,
+    }
+}
+
+/// The code with `text` at a place of it, which was found in the code with one line before.
+fn insert(code: &str, end: proc_macro2::LineColumn, text: &str) -> Option<String> {
     // The first line is the brace before the code; columns are characters.
-    let end = expression.span().end();
     let mut lines = code.split_inclusive('\n');
     let before: usize = lines.by_ref().take(end.line.checked_sub(2)?).map(str::len).sum();
     let line = lines.next()?;
     let at =
         before + line.char_indices().nth(end.column).map_or(line.trim_end_matches('\n').len(), |(at, _)| at);
     let (start, rest) = code.split_at_checked(at)?;
-    Some(format!("{start}{CALL}{rest}"))
+    Some(format!("{start}{text}{rest}"))
 }
 
 #[cfg(test)]
@@ -57,6 +77,26 @@ mod tests {
             ("use a::b;\nfn c() {}\nb(c)", "use a::b;\nfn c() {}\nb(c).evcxr_display();"),
         ] {
             assert_eq!(with_display(code).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_is_a_statement() {
+        for (code, sent) in [
+            ("{ let inner = v; println!(\"a\"); }", "{ let inner = v; println!(\"a\"); };"),
+            ("for x in v { f(x) } // all", "for x in v { f(x) }; // all"),
+            ("while f() {}", "while f() {};"),
+        ] {
+            assert_eq!(with_display(code).as_deref(), Some(sent));
+        }
+        for code in [
+            "{ v }",
+            "'a: { break 'a 1; }",
+            "loop { break 1; }",
+            "if a { 1 } else { 2 }",
+            "{ println!(\"a\") }",
+        ] {
+            assert_eq!(with_display(code), None, "{code}");
         }
     }
 

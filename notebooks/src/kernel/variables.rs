@@ -44,7 +44,8 @@ impl Variables {
 
     /// What a death costs.
     pub fn lost(&self) -> String {
-        const KEPT: &str = "Functions, types and imports are still there";
+        // evcxr takes nothing of a cell whose process ends.
+        const KEPT: &str = "Functions, types and imports of earlier cells are still there";
         match self.0.len() {
             0 => format!("No variable is lost. {KEPT}."),
             _ => {
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(short("alloc::vec::Vec<core::option::Option<u8>>"), "`Vec<Option<u8>>`");
         assert_eq!(
             before.lost(),
-            "Variables are lost: `a`, `b`. Functions, types and imports are still there."
+            "Variables are lost: `a`, `b`. Functions, types and imports of earlier cells are still there."
         );
         assert!(Variables::default().lost().starts_with("No variable is lost."));
     }

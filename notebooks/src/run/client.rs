@@ -10,6 +10,7 @@ use jupyter_protocol::{
 use jupyter_zmq_client::{
     self as zmq, ClientControlConnection, Connection, DealerSendConnection, RawMessage,
 };
+use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -95,7 +96,7 @@ impl Client {
     async fn wait_until_ready(&mut self) -> Result<()> {
         let (mut replied, mut heard) = (false, false);
         while !(replied && heard) {
-            self.send_on_shell(KernelInfoRequest {}).await?;
+            self.send_on_shell(KernelInfoRequest {}, json!({})).await?;
             let ask_again = Instant::now() + Duration::from_millis(500);
             while !(replied && heard) {
                 let left = ask_again.saturating_duration_since(Instant::now());
@@ -111,15 +112,26 @@ impl Client {
         Ok(())
     }
 
-    /// Asks for the execution of a cell; returns the request's id.
-    pub async fn execute(&mut self, code: &str, stop_on_error: bool) -> Result<String> {
+    /// Asks for the execution of a cell; returns the request's id. The cell's own id goes with it as JupyterLab and VS
+    /// Code send it: by it a kernel knows what it has to replace when a cell is edited and executed again.
+    pub async fn execute(
+        &mut self,
+        code: &str,
+        cell_id: Option<&str>,
+        stop_on_error: bool,
+    ) -> Result<String> {
         let request =
             ExecuteRequest { stop_on_error, allow_stdin: false, ..ExecuteRequest::new(code.to_owned()) };
-        self.send_on_shell(request).await
+        let metadata = cell_id.map_or_else(|| json!({}), |id| json!({"cellId": id}));
+        self.send_on_shell(request, metadata).await
     }
 
-    async fn send_on_shell(&mut self, content: impl Into<JupyterMessageContent>) -> Result<String> {
-        let message = JupyterMessage::new(content, None);
+    async fn send_on_shell(
+        &mut self,
+        content: impl Into<JupyterMessageContent>,
+        metadata: serde_json::Value,
+    ) -> Result<String> {
+        let message = JupyterMessage { metadata, ..JupyterMessage::new(content, None) };
         let id = message.header.msg_id.clone();
         self.shell.send(message).await.context("cannot send to the kernel")?;
         Ok(id)

@@ -13,9 +13,10 @@ use tokio::{
 
 use super::{
     client::{Channel, Client, Event},
+    expected::{Expected, Kind},
     message::Message,
     notebook::{CodeCell, Notebook, SKIPPED},
-    outcome::{CellRun, CellStatus, Failure},
+    outcome::{Cause, CellRun, CellStatus, Failure},
     output::OutputArea,
     text::{headline, only_line, strip_ansi},
 };
@@ -142,6 +143,7 @@ enum Waited {
         answered: bool,
     },
     Broken {
+        cause: Cause,
         ename: &'static str,
         why: String,
     },
@@ -162,10 +164,14 @@ struct Session<'a, 'b> {
 
 impl Session<'_, '_> {
     async fn run(&mut self, cell: &CodeCell, stop: &mut watch::Receiver<bool>) -> Ending {
-        let may_raise = cell.has_tag("raises-exception");
+        let expected = match Expected::from_tags(&cell.tags) {
+            Ok(expected) => expected,
+            Err(error) => return Ending::Failed(Failure::new(Cause::Notebook, error.to_string())),
+        };
         self.areas.insert(cell.position, OutputArea::default());
         self.begun = None;
-        let waited = match self.client.execute(&cell.source, !may_raise).await {
+        let sent = self.client.execute(&cell.source, cell.id.as_deref(), !expected.raises()).await;
+        let waited = match sent {
             Ok(id) => {
                 self.requests.insert(id.clone(), cell.position);
                 self.wait(&id, stop).await
@@ -173,18 +179,23 @@ impl Session<'_, '_> {
             // A dead kernel shows as a failed send first; its death is the better explanation.
             Err(error) => match timeout(Duration::from_secs(1), self.death()).await {
                 Ok(how) => dead(how),
-                Err(_) => Waited::Broken { ename: "KernelConnectionError", why: format!("{error:#}") },
+                Err(_) => Waited::Broken {
+                    cause: Cause::Infrastructure,
+                    ename: "KernelConnectionError",
+                    why: format!("{error:#}"),
+                },
             },
         };
         let area = self.areas.entry(cell.position).or_default();
         match waited {
             Waited::Stopped => Ending::Stopped,
-            Waited::Broken { ename, why } => broken(area, ename, why),
+            Waited::Broken { cause, ename, why } => broken(area, cause, ename, why),
             Waited::TimedOut { answered } => {
                 let limit = seconds(self.limits.cell);
                 let then = if answered { "it was interrupted" } else { "it ignored the interrupt" };
                 area.forget_interrupt();
-                broken(area, "CellTimeoutError", format!("the cell did not end within {limit}; {then}"))
+                let why = format!("the cell did not end within {limit}; {then}");
+                broken(area, Cause::TimeLimit, "CellTimeoutError", why)
             }
             Waited::Replied(reply) => {
                 let status = reply["status"].as_str().unwrap_or("missing");
@@ -193,25 +204,27 @@ impl Session<'_, '_> {
                     area.push_error(&reply);
                 }
                 if status == "aborted" {
-                    return broken(
-                        area,
-                        "CellAborted",
-                        "the kernel aborted the cell without running it".into(),
-                    );
+                    let why = "the kernel aborted the cell without running it".into();
+                    return broken(area, Cause::Infrastructure, "CellAborted", why);
+                }
+                if status != "ok" && status != "error" {
+                    let why = format!("the kernel's reply has the status {status:?}");
+                    return broken(area, Cause::Infrastructure, "ProtocolError", why);
                 }
                 let errors: Vec<_> = area.errors().collect();
                 if !errors.is_empty() {
-                    return if may_raise { Ending::Fine } else { Ending::Failed(describe(&errors)) };
+                    let unexpected = expected.unexpected(&errors);
+                    return match unexpected.is_empty() {
+                        true => Ending::Fine,
+                        false => Ending::Failed(expected.explain(describe(&unexpected))),
+                    };
                 }
-                if status != "ok" {
-                    return broken(
-                        area,
-                        "ProtocolError",
-                        format!("the kernel's reply has the status {status:?}"),
-                    );
+                if let Some(failure) = expected.nothing_raised() {
+                    return Ending::Failed(failure);
                 }
                 match area.error_value() {
                     Some(value) if !cell.has_tag("allow-error-value") => Ending::Failed(Failure {
+                        cause: Cause::Cell,
                         headline: headline(value, 300),
                         text: format!(
                             "the cell's value is an error (tag the cell `allow-error-value` if that is meant):\n{value}"
@@ -263,6 +276,7 @@ impl Session<'_, '_> {
                         }
                     }
                     Event::Unreadable(what) => return Waited::Broken {
+                        cause: Cause::Infrastructure,
                         ename: "ProtocolError",
                         why: format!("unreadable message from the kernel: {what}"),
                     },
@@ -274,7 +288,8 @@ impl Session<'_, '_> {
                     }
                     if settling {
                         let missing = if idle { "never replied to the cell" } else { "replied but never became idle" };
-                        return Waited::Broken { ename: "ProtocolError", why: format!("the kernel {missing}") };
+                        let why = format!("the kernel {missing}");
+                        return Waited::Broken { cause: Cause::Infrastructure, ename: "ProtocolError", why };
                     }
                     interrupted = true;
                     deadline = Instant::now() + self.limits.interrupted;
@@ -306,9 +321,11 @@ impl Session<'_, '_> {
 
     /// An error that arrived after its cell had passed.
     fn late_error(&self, cells: &[CodeCell]) -> Option<(usize, Failure)> {
-        cells.iter().filter(|cell| !cell.has_tag("raises-exception")).find_map(|cell| {
+        cells.iter().find_map(|cell| {
             let errors: Vec<_> = self.areas.get(&cell.position)?.errors().collect();
-            (!errors.is_empty()).then(|| (cell.number, describe(&errors)))
+            let expected = Expected::from_tags(&cell.tags).unwrap_or_default();
+            let unexpected = expected.unexpected(&errors);
+            (!unexpected.is_empty()).then(|| (cell.number, expected.explain(describe(&unexpected))))
         })
     }
 
@@ -328,13 +345,14 @@ impl Session<'_, '_> {
 }
 
 /// What went wrong outside the cell's code is shown in the cell, too.
-fn broken(area: &mut OutputArea, ename: &str, why: String) -> Ending {
+fn broken(area: &mut OutputArea, cause: Cause, ename: &str, why: String) -> Ending {
     area.push_error(&json!({"ename": ename, "evalue": why, "traceback": [why]}));
-    Ending::Failed(Failure::new(why))
+    Ending::Failed(Failure::new(cause, why))
 }
 
 fn dead(how: String) -> Waited {
-    Waited::Broken { ename: "DeadKernelError", why: format!("the kernel died while running the cell: {how}") }
+    let why = format!("the kernel died while running the cell: {how}");
+    Waited::Broken { cause: Cause::Died, ename: "DeadKernelError", why }
 }
 
 fn is_state(message: &Message, state: &str) -> bool {
@@ -345,7 +363,14 @@ fn is_state(message: &Message, state: &str) -> bool {
 fn describe(errors: &[&serde_json::Value]) -> Failure {
     let texts: Vec<String> = errors.iter().map(|error| full_text(error)).collect();
     let headline = errors.first().map(|error| headline(&title(error), 300)).unwrap_or_default();
-    Failure { headline, text: texts.join("\n\n") }
+    // A process that died takes the others' cause away.
+    let of = |name: &str| errors.iter().any(|error| error["ename"] == name);
+    let cause = match () {
+        () if errors.iter().any(|error| Kind::of(error) == Some(Kind::ProcessDied)) => Cause::Died,
+        () if of("KernelError") => Cause::Infrastructure,
+        () => Cause::Cell,
+    };
+    Failure { cause, headline, text: texts.join("\n\n") }
 }
 
 /// Name and value of an error.

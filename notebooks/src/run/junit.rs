@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    outcome::{CellStatus, Failure, Outcome, Verdict},
+    outcome::{Cause, CellStatus, Failure, Outcome, Verdict},
     text::{escape, shorten, strip_ansi},
 };
 
@@ -86,7 +86,9 @@ fn suite(outcome: &Outcome) -> Suite {
     // What concerns no cell: an unreadable notebook, a kernel that did not start, nothing to compare with.
     let whole = match &outcome.verdict {
         Verdict::Failed { cell: None, failure } => Some(failure.clone()),
-        Verdict::Differs(all) => all.iter().find(|d| d.cell.is_none()).map(|d| Failure::new(&*d.text)),
+        Verdict::Differs(all) => {
+            all.iter().find(|d| d.cell.is_none()).map(|d| Failure::new(Cause::Cell, &*d.text))
+        }
         _ => None,
     };
     if let Some(text) = whole {
@@ -99,7 +101,7 @@ fn suite(outcome: &Outcome) -> Suite {
         };
         let result = match (&run.status, differs) {
             (CellStatus::Failed(failure), _) => CaseResult::Failed(failure.clone()),
-            (_, Some(difference)) => CaseResult::Failed(Failure::new(&*difference.text)),
+            (_, Some(difference)) => CaseResult::Failed(Failure::new(Cause::Cell, &*difference.text)),
             (CellStatus::Passed, None) => CaseResult::Passed,
             (CellStatus::Skipped | CellStatus::NotRun, None) => CaseResult::Skipped,
         };

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod execute;
+pub mod expected;
 pub mod journal;
 pub mod junit;
 pub mod launch;
@@ -29,10 +30,11 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
     execute::{End, Limits, News, stopped},
+    expected::Expected,
     journal::Journal,
     launch::{Kernel, KernelCommand},
     notebook::Notebook,
-    outcome::{CellRun, CellStatus, Failure, Outcome, Verdict},
+    outcome::{Cause, CellRun, CellStatus, Failure, Outcome, Verdict},
     progress::Progress,
     schedule::Schedule,
 };
@@ -165,7 +167,9 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     }
     let mut outcomes = Vec::new();
     for (place, task) in tasks {
-        let failed = |error: tokio::task::JoinError| jobs[place].failed(format!("internal error: {error}"));
+        let failed = |error: tokio::task::JoinError| {
+            jobs[place].failed(Cause::Infrastructure, format!("internal error: {error}"))
+        };
         outcomes.push((place, task.await.unwrap_or_else(failed)));
     }
     signals.abort();
@@ -236,8 +240,9 @@ impl Job {
         }
     }
 
-    fn failed(&self, error: String) -> Outcome {
-        self.outcome(Vec::new(), Duration::ZERO, Verdict::Failed { cell: None, failure: Failure::new(error) })
+    fn failed(&self, cause: Cause, error: String) -> Outcome {
+        let failure = Failure::new(cause, error);
+        self.outcome(Vec::new(), Duration::ZERO, Verdict::Failed { cell: None, failure })
     }
 }
 
@@ -280,12 +285,18 @@ async fn run_one(
     let _ = fs::remove_file(&job.journal);
     let committed = match Notebook::read(&job.source) {
         Ok(notebook) => notebook,
-        Err(error) => return job.failed(format!("{error:#}")),
+        Err(error) => return job.failed(Cause::Notebook, format!("{error:#}")),
     };
+    // Before anything runs: a tag that means nothing would be found after an hour.
+    for cell in committed.code_cells() {
+        if let Err(error) = Expected::from_tags(&cell.tags) {
+            return job.failed(Cause::Notebook, format!("cell {}: {error:#}", cell.number));
+        }
+    }
     let mut notebook = committed.clone();
     notebook.clear_outputs();
     if let Err(error) = notebook.save(&job.executed) {
-        return job.failed(format!("{error:#}"));
+        return job.failed(Cause::Infrastructure, format!("{error:#}"));
     }
     let not_run = || -> Vec<CellRun> {
         let run = |cell| CellRun { cell, seconds: 0.0, status: CellStatus::NotRun };
@@ -311,7 +322,8 @@ async fn run_one(
     let (kernel, mut client) = match launched {
         Ok(kernel) => kernel,
         Err(error) => {
-            let verdict = Verdict::Failed { cell: None, failure: Failure::new(format!("{error:#}")) };
+            let failure = Failure::new(Cause::Infrastructure, format!("{error:#}"));
+            let verdict = Verdict::Failed { cell: None, failure };
             return job.outcome(not_run(), Duration::ZERO, verdict);
         }
     };
@@ -352,7 +364,8 @@ async fn run_one(
         saved = notebook.save(&job.source);
     }
     if let (Err(error), Verdict::Passed) = (saved, &verdict) {
-        verdict = Verdict::Failed { cell: None, failure: Failure::new(format!("{error:#}")) };
+        let failure = Failure::new(Cause::Infrastructure, format!("{error:#}"));
+        verdict = Verdict::Failed { cell: None, failure };
     }
     let outcome = job.outcome(cells, duration, verdict);
     // Before the next one begins, whose time is estimated from this.

@@ -2,7 +2,7 @@
 //!
 //! The document stays a JSON value, so that fields this program has never heard of survive.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{collections::HashMap, fs, io::Write as _, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -23,6 +23,8 @@ pub struct CodeCell {
     pub position: usize,
     /// 1 for the first code cell that is not blank; this is how messages name a cell.
     pub number: usize,
+    /// The cell's `id`, if it has one that no other cell has.
+    pub id: Option<String>,
     /// The cell's text.
     pub source: String,
     /// `metadata.tags`.
@@ -86,6 +88,12 @@ impl Notebook {
             let source = joined(&cell["source"])?;
             (!source.trim().is_empty()).then_some((position, source, cell))
         });
+        // A kernel takes the cell of an id for an edited version of the one that it knows by this id. A merge can leave
+        // two cells of one id in a notebook, and the second must not replace what the first one defined.
+        let mut ids: HashMap<&str, usize> = HashMap::new();
+        for id in self.cells().iter().filter_map(|cell| cell["id"].as_str()) {
+            *ids.entry(id).or_default() += 1;
+        }
         let tags = |cell: &Value| -> Vec<String> {
             let tags = cell["metadata"]["tags"].as_array();
             tags.into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect()
@@ -95,6 +103,7 @@ impl Notebook {
             .map(|(i, (position, source, cell))| CodeCell {
                 position,
                 number: i + 1,
+                id: cell["id"].as_str().filter(|id| ids.get(id) == Some(&1)).map(str::to_owned),
                 source,
                 tags: tags(cell),
             })
@@ -257,6 +266,16 @@ mod tests {
         let expected = "{\n \"cells\": [\n  {\n   \"cell_type\": \"code\",\n   \"execution_count\": null,\n   \"id\": \"x\",\n   \"metadata\": {\n    \"k\": []\n   },\n   \"new\": 7,\n   \"outputs\": [],\n   \"source\": [\n    \"a\\n\",\n    \"b\"\n   ]\n  }\n ],\n \"future\": {},\n \"metadata\": {\n  \"a\": {\n   \"künftig\": [\n    1,\n    \"ä\"\n   ]\n  },\n  \"z\": 1.5\n },\n \"nbformat\": 4,\n \"nbformat_minor\": 5\n}\n";
         assert_eq!(written, expected);
         assert_eq!(Notebook::parse(&written).unwrap().to_json().unwrap(), expected);
+    }
+
+    #[test]
+    fn an_id_that_two_cells_have_names_none() {
+        let cell = |id: &str| json!({"cell_type": "code", "id": id, "source": "1"});
+        let cells = [cell("a"), cell("b"), cell("a"), json!({"cell_type": "code", "source": "1"})];
+        let text = json!({"nbformat": 4, "nbformat_minor": 5, "cells": cells}).to_string();
+        let ids: Vec<_> =
+            Notebook::parse(&text).unwrap().code_cells().into_iter().map(|cell| cell.id).collect();
+        assert_eq!(ids, [None, Some("b".into()), None, None]);
     }
 
     #[test]

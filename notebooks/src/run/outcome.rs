@@ -8,9 +8,26 @@ use super::{
     text::{headline, strip_ansi},
 };
 
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The cell's own: it raised an error, or did not raise one that it had to.
+    Cell,
+    /// The process that runs the cells, its engine or the kernel ended.
+    Died,
+    /// It took longer than it may.
+    TimeLimit,
+    /// The notebook cannot be run as it is: unreadable, of another language, with a tag that means nothing.
+    Notebook,
+    /// None of the notebook's: no kernel, a kernel that breaks the protocol, a disk that is full.
+    Infrastructure,
+}
+
 /// Why something failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// Whose fault it is.
+    pub cause: Cause,
     /// In one line.
     pub headline: String,
     /// In full, with the escapes of the terminal.
@@ -19,9 +36,9 @@ pub struct Failure {
 
 impl Failure {
     /// A failure whose first line says it all.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(cause: Cause, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { headline: headline(&strip_ansi(&text), 300), text }
+        Self { cause, headline: headline(&strip_ansi(&text), 300), text }
     }
 }
 

@@ -93,8 +93,9 @@ impl OutputArea {
         }
     }
 
+    /// Errors stay: what a thread of a cell clears after the cell failed must not make it look well.
     fn clear(&mut self) {
-        self.outputs.clear();
+        self.outputs.retain(|output| output.value["output_type"] == "error");
         self.clear_before_next = false;
     }
 

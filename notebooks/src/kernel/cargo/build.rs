@@ -94,8 +94,7 @@ fn as_build(arguments: &[OsString]) -> Vec<OsString> {
 pub fn check(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let state = state(Path::new("."), &as_build(arguments), env::vars_os());
     match Record::of_state(state.as_deref()) {
-        // evcxr takes whatever is said for an error.
-        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?, |level| level == "error")?)),
+        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?)?)),
         None => Err(Command::new(cargo).args(arguments).exec()).context("cannot start cargo"),
     }
 }
@@ -230,8 +229,9 @@ impl Record {
         Ok(arguments)
     }
 
-    /// Calls rustc with these arguments, and says on stdout what cargo would say of its messages of these levels.
-    fn run(&self, arguments: &[String], passed: fn(&str) -> bool) -> Result<std::process::ExitStatus> {
+    /// Calls rustc with these arguments, and says on stdout what cargo would say of its errors. Not of its warnings: where
+    /// there is an error, evcxr shows them as errors.
+    fn run(&self, arguments: &[String]) -> Result<std::process::ExitStatus> {
         let program = self.command.first().context("an empty record")?;
         let mut rustc = Command::new(program);
         rustc.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -241,7 +241,7 @@ impl Record {
             let line = line?;
             match serde_json::from_slice::<Value>(&line) {
                 Ok(mut message) if message["$message_type"] == "diagnostic" => {
-                    if passed(message["level"].as_str().unwrap_or_default()) {
+                    if message["level"] == "error" {
                         hide_await(&mut message);
                         writeln!(out, "{}", of_compiler(&message))?;
                     }
@@ -256,7 +256,7 @@ impl Record {
 
     /// Calls rustc as cargo did, and says on stdout what cargo would say. `folder` is where rustc's output goes.
     fn compile(&self, folder: &Path) -> Result<ExitCode> {
-        let status = self.run(self.command.get(1..).unwrap_or_default(), |_| true)?;
+        let status = self.run(self.command.get(1..).unwrap_or_default())?;
         if !status.success() {
             return Ok(code(status));
         }

@@ -191,8 +191,8 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
     lines[body] = lines[body]
         .replace(BODY, &format!("{CELL}::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {{"));
 
-    // In and behind it: variables for later cells.
-    for at in body + 1..lines.len() {
+    // Right before its end, where the user's code is over, and behind it: variables for later cells.
+    for at in (stores_before(&lines, body, last)..last).chain(last + 1..lines.len()) {
         if let Some((line, name)) = without_stringify(&lines[at], true) {
             if at < last {
                 seen.binds.push(name);
@@ -253,6 +253,20 @@ fn absolute(line: &str) -> String {
     line.to_owned()
 }
 
+/// The first of the statements in `lines`, between `body` and `last`, that store variables right before `last`. A type that
+/// was written in several lines makes several of such a statement.
+fn stores_before(lines: &[String], body: usize, last: usize) -> usize {
+    let mut first = last;
+    while without_stringify(&lines[first - 1], true).is_some() {
+        let begins = |at: &usize| lines[*at].starts_with("evcxr_variable_store.put_variable::<");
+        match (body + 1..first).rfind(begins) {
+            Some(start) => first = start,
+            None => break,
+        }
+    }
+    first
+}
+
 /// A line that ends in `>(stringify!(name));`, or if it stores the variable in `>(stringify!(name), name);`: with the name
 /// as a string, and the name.
 fn without_stringify(line: &str, stores: bool) -> Option<(String, String)> {
@@ -302,6 +316,9 @@ match std::panic::catch_unwind(
 let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {
 let s = S { b: 2 };
 let x = stringify!(user's own);
+let text = "
+evcxr_variable_store.put_variable::<S>(stringify!(own), own);
+";
 Ok(())})();
 evcxr_variable_store.put_variable::<S>(stringify!(s), s);
 Ok(())})();

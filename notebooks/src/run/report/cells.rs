@@ -100,7 +100,7 @@ fn output(output: &Value, html: &mut String) {
         Some("stream") => {
             let class = if output["name"] == "stderr" { "stderr" } else { "stdout" };
             let text = joined(&output["text"]).unwrap_or_default();
-            let _ = write!(html, "<pre class=\"{class}\">{}</pre>", ansi::to_html(&cut(&text)));
+            let _ = write!(html, "<pre class=\"{class}\">{}</pre>", ansi::to_html_within(&text, LONGEST));
         }
         Some("error") => {
             let lines: Vec<_> =
@@ -110,7 +110,7 @@ fn output(output: &Value, html: &mut String) {
                 true => format!("{}: {}", field("ename"), field("evalue")),
                 false => lines.join("\n"),
             };
-            let _ = write!(html, "<pre class=\"error\">{}</pre>", ansi::to_html(&cut(&text)));
+            let _ = write!(html, "<pre class=\"error\">{}</pre>", ansi::to_html_within(&text, LONGEST));
         }
         _ => media(&output["data"], html),
     }
@@ -148,7 +148,7 @@ fn media(data: &Value, html: &mut String) {
         let _ =
             write!(html, "<div class=\"formula\">{}</div>", markdown::formula(formula, DisplayMode::Block));
     } else if let Some(plain) = text("text/plain") {
-        let _ = write!(html, "<pre class=\"stdout\">{}</pre>", ansi::to_html(&cut(&plain)));
+        let _ = write!(html, "<pre class=\"stdout\">{}</pre>", ansi::to_html_within(&plain, LONGEST));
     } else if let Some((mime, value)) = data.as_object().and_then(|data| data.iter().next()) {
         let text = format!("{mime}: {value}");
         let _ = write!(html, "<pre class=\"stdout\">{}</pre>", escape(&cut(&text)));
