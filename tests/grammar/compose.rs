@@ -259,7 +259,8 @@ impl Composer {
             Intent::Panic | Intent::Error => after.without_new_variables(&before),
             Intent::Dies => {
                 self.leeway.hook = false;
-                after.without_variables()
+                // evcxr takes nothing of a cell whose process ends.
+                before.without_variables()
             }
             Intent::Refused | Intent::Return => before,
         };
