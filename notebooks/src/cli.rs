@@ -1,15 +1,11 @@
 //! The command line.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{
-    doctor, fetch, kernel, lab, repository,
-    run::{self, RunOptions, launch::KernelCommand, summary},
-    setup, slots,
-};
+use crate::{doctor, fetch, kernel, lab, repository, run, setup, slots};
 
 /// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
 ///
@@ -25,7 +21,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Execute notebooks and report on them; exit 0 only if all is well
-    Run(RunArgs),
+    Run(Box<run::command::Arguments>),
     /// Build and install what the notebooks' kernel needs
     Setup,
     /// Open the notebooks in JupyterLab with this repository's kernel
@@ -92,35 +88,6 @@ impl Profile {
 }
 
 #[derive(Debug, Args)]
-struct RunArgs {
-    /// Notebooks to run, in this order [default: every notebook of the repository]
-    #[arg(value_name = "NOTEBOOK")]
-    notebooks: Vec<PathBuf>,
-    /// How much to compute
-    #[arg(long, value_enum, default_value_t = Profile::Quick)]
-    profile: Profile,
-    /// Compare the new outputs with the committed ones: text, tables and HTML exactly, pictures by their hash.
-    /// Cells tagged `volatile` are not compared
-    #[arg(long)]
-    check: bool,
-    /// Write the new outputs into the notebook itself when every cell passed
-    #[arg(long, conflicts_with = "check")]
-    in_place: bool,
-    /// Time for one cell, for example 90s, 30m, 2h30m
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
-    timeout: Duration,
-    /// How many notebooks run at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: u8,
-    /// Where executed notebooks, logs, report.html and junit.xml go [default: target/notebooks]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Another kernel, for tests
-    #[arg(long, hide = true, value_name = "COMMAND")]
-    kernel_command: Option<String>,
-}
-
-#[derive(Debug, Args)]
 struct LabArgs {
     /// Passed on to JupyterLab
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
@@ -162,7 +129,7 @@ struct ToolArgs {
 pub fn main(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => main_job(),
-        Some(Command::Run(args)) => run_notebooks(&args),
+        Some(Command::Run(args)) => Ok(run::command::run(&args)),
         Some(Command::Setup) => setup::setup(&repository::root()?).map(|()| ExitCode::SUCCESS),
         Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
         Some(Command::Doctor) => {
@@ -192,80 +159,8 @@ fn main_job() -> Result<ExitCode> {
     println!();
     let everything = Cli::try_parse_from(["igpt", "run"])?;
     match everything.command {
-        Some(Command::Run(args)) => run_notebooks(&args),
+        Some(Command::Run(args)) => Ok(run::command::run(&args)),
         _ => bail!("internal error: `igpt run` is not `run`"),
-    }
-}
-
-fn run_notebooks(args: &RunArgs) -> Result<ExitCode> {
-    let root = repository::root();
-    let notebooks = match (&args.notebooks[..], &root) {
-        ([], Ok(root)) => {
-            let folder = root.join("notebooks");
-            let all = run::notebooks_in(&folder)?;
-            if all.is_empty() {
-                bail!("there is no notebook in {}", folder.display());
-            }
-            all
-        }
-        ([], Err(error)) => bail!("{error:#}; name the notebooks to run"),
-        (named, _) => named.to_vec(),
-    };
-    let out = match (&args.out, root) {
-        (Some(out), _) => out.clone(),
-        (None, root) => root?.join("target/notebooks"),
-    };
-    let kernel = match &args.kernel_command {
-        Some(command) => KernelCommand::parse(command)?,
-        None => KernelCommand::own()?,
-    };
-    let options = RunOptions {
-        notebooks,
-        profile: args.profile.name().into(),
-        check: args.check,
-        in_place: args.in_place,
-        timeout: args.timeout,
-        jobs: args.jobs.into(),
-        out,
-        kernel,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let run = runtime.block_on(run::run(options));
-    runtime.shutdown_background();
-    let run = run?;
-    print!("\n{}", summary::summary(&run.outcomes, std::io::stdout().is_terminal()));
-    if let Some(claims) = &run.claims {
-        println!("{claims}");
-    }
-    println!("report: {}", run.report.display());
-    Ok(ExitCode::from(run.exit_code()))
-}
-
-/// `90s`, `30m`, `2h30m`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time like 90s, 30m or 2h30m");
-    let mut total = 0.0;
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let after = &rest[digits..];
-        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        total += number
-            * match &after[..letters] {
-                "" | "s" => 1.0,
-                "m" | "min" => 60.0,
-                "h" => 3600.0,
-                _ => return Err(wrong()),
-            };
-        rest = &after[letters..];
-    }
-    match Duration::try_from_secs_f64(total) {
-        Ok(time) if !time.is_zero() && total < 1e9 => Ok(time),
-        _ => Err(wrong()),
     }
 }
 
@@ -287,15 +182,5 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "fetch", "a/b", "--side", "32", "--label-column", "x"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch"]).is_err());
-    }
-
-    #[test]
-    fn times_are_read() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2h30m"), Ok(Duration::from_secs(9000)));
-        for wrong in ["", "x", "5 parsecs", "-1s", "0", "1e400", "m", "1.2.3s"] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
     }
 }
