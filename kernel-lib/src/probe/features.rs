@@ -27,7 +27,8 @@ impl Features {
     /// Features (N, L, F) in this order, image by image; there may be no image.
     ///
     /// # Errors
-    /// If there is no layer or no feature, the values are not as many as whole images have, or one is not finite.
+    /// If there is no layer or no feature, the values are not as many as whole images have; [`Error::NotFinite`] if one is not
+    /// finite.
     pub fn new(values: Vec<f32>, layers: usize, width: usize) -> Result<Self> {
         let image = layers.saturating_mul(width);
         if image == 0 {
@@ -42,13 +43,11 @@ impl Features {
             )));
         }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::invalid(format!(
-                "feature {} of layer {} of image {} is {}: did training diverge?",
-                at % width,
-                at / width % layers,
-                at / image,
-                values[at]
-            )));
+            let (feature, layer) = (at % width, at / width % layers);
+            return Err(Error::NotFinite {
+                what: format!("feature {feature} of layer {layer} of image {} is {}", at / image, values[at]),
+                cause: "did training diverge?".to_owned(),
+            });
         }
         Ok(Self { values, layers, width })
     }
