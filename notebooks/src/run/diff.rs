@@ -16,13 +16,16 @@ const CONTEXT: usize = 2;
 /// Above this many pairs of lines the middle is taken for wholly different, as an exact answer would take too long.
 const MOST_PAIRS: usize = 4_000_000;
 
+/// Shows an old and a new line, of which the new one replaces the old one if there are both.
+pub type Pair<'a> = dyn Fn(Option<&str>, Option<&str>) -> (String, String) + 'a;
+
 /// A unified diff without its two heading lines, and the number of the first old line that is not as it was. `same`
-/// decides which lines are the same; `pair` shows two lines of which one replaces the other.
+/// decides which lines are the same.
 pub fn unified(
     old: &str,
     new: &str,
     same: &dyn Fn(&str, &str) -> bool,
-    pair: &dyn Fn(Option<&str>, Option<&str>) -> (String, String),
+    pair: &Pair<'_>,
 ) -> (usize, Vec<String>) {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.split('\n').collect(), new.split('\n').collect());
     let edits = edits(&old, &new, same);
@@ -67,13 +70,7 @@ fn heading(edits: &[Edit], from: usize, to: usize) -> String {
     format!("@@ -{} +{} @@", part(true), part(false))
 }
 
-fn hunk(
-    edits: &[Edit],
-    old: &[&str],
-    new: &[&str],
-    pair: &dyn Fn(Option<&str>, Option<&str>) -> (String, String),
-    lines: &mut Vec<String>,
-) {
+fn hunk(edits: &[Edit], old: &[&str], new: &[&str], pair: &Pair<'_>, lines: &mut Vec<String>) {
     let mut at = 0;
     while at < edits.len() {
         if let Edit::Same(_, line) = edits[at] {
