@@ -1,5 +1,8 @@
 //! A Jupyter kernel that does what each line of a cell tells it to do, misbehaviour included.
 //!
+//! In each line `${NAME}` is the value of an environment variable, `${NAME:2:5}` a part of it, and `${NAME|base64}` the header
+//! "Bearer VALUE" and a line end in base64.
+//!
 //! | line | effect |
 //! |---|---|
 //! | `print TEXT`, `eprint TEXT` | a stream output; `\n` in TEXT is a line end |
@@ -23,6 +26,9 @@
 //! | `error-only-status` | the reply says `error` and nothing else |
 //! | `status NAME` | the reply has this status |
 //! | `cell-id` | prints the `cellId` of the request's metadata |
+//! | `log TEXT` | TEXT goes to the process's own standard output, without a line end |
+//! | `work MS`, `hold MB` | takes processor time; takes memory |
+//! | `error-at LINE` | a panic whose traceback names this line of the cell |
 //! | `env NAME`, `pid`, `spawn`, `cwd` | prints a variable, the process's id, a new child's id, the folder |
 
 use std::{process::Command, time::Duration};
@@ -96,6 +102,7 @@ struct Kernel {
     count: u32,
     /// Of the request that is answered.
     metadata: Value,
+    held: Vec<u8>,
 }
 
 /// What the end of a cell looks like.
@@ -112,7 +119,15 @@ impl Kernel {
         shell.bind(&info.shell_url()).await.expect("shell can be bound");
         control.bind(&info.control_url()).await.expect("control can be bound");
         iopub.bind(&info.iopub_url()).await.expect("iopub can be bound");
-        Self { shell, control, iopub, key: info.key.clone(), count: 0, metadata: Value::Null }
+        Self {
+            shell,
+            control,
+            iopub,
+            key: info.key.clone(),
+            count: 0,
+            metadata: Value::Null,
+            held: Vec::new(),
+        }
     }
 
     async fn serve(&mut self) {
@@ -159,7 +174,8 @@ impl Kernel {
         let ok = json!({"status": "ok", "execution_count": count});
         let mut ending = Ending { reply: Some(ok), idle: true, late: Vec::new() };
         let code = request.content["code"].as_str().unwrap_or_default().to_owned();
-        for line in code.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for line in code.lines().map(str::trim).filter(|line| !line.is_empty()).map(expanded) {
+            let line = line.as_str();
             let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
             if command == "die" {
                 // What was said must have left before the sockets go.
@@ -249,6 +265,31 @@ impl Kernel {
                     ending.reply = Some(json!({"status": "error", "ename": "Interrupted", "evalue": ""}));
                 }
             }
+            "log" => {
+                use std::io::Write as _;
+                let mut out = std::io::stdout().lock();
+                out.write_all(rest.replace("\\n", "\n").as_bytes())
+                    .and_then(|()| out.flush())
+                    .expect("a log");
+            }
+            "work" => {
+                let end = std::time::Instant::now() + Duration::from_millis(number() as u64);
+                while std::time::Instant::now() < end {
+                    std::hint::black_box(0);
+                }
+            }
+            "hold" => {
+                self.held.resize(number() * 1_000_000, 1);
+                // Long enough to be seen.
+                sleep(Duration::from_millis(700)).await;
+            }
+            "error-at" => {
+                let lines = ["panic: here".to_owned(), format!("  at cell [{}], line {rest}", self.count)];
+                let mut content = json!({"ename": "panic", "evalue": "here", "traceback": lines});
+                self.publish("error", content.clone(), parent).await;
+                content["status"] = "error".into();
+                ending.reply = Some(content);
+            }
             "env" => {
                 let value = std::env::var(rest).unwrap_or_else(|_| "unset".into());
                 self.publish("stream", stream("stdout", &format!("{rest}={value}\n")), parent).await;
@@ -277,6 +318,27 @@ impl Kernel {
             request.raw.zmq_identities.iter().map(|identity| identity.to_vec()).collect();
         self.shell.send(message(&self.key, &identities, frames)).await.expect("shell takes a message");
     }
+}
+
+/// The line with the values of environment variables.
+fn expanded(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (what, after) = after.split_once('}').expect("a `}`");
+        let (name, how) = what.split_once([':', '|']).unwrap_or((what, ""));
+        let value = std::env::var(name).expect("a variable");
+        text.push_str(before);
+        text.push_str(&match how.split_once(':') {
+            Some((from, to)) => {
+                value[from.parse().expect("a number")..to.parse().expect("a number")].to_owned()
+            }
+            None if how == "base64" => crate::base64(format!("Bearer {value}\n").as_bytes()),
+            None => value,
+        });
+        rest = after;
+    }
+    text + rest
 }
 
 struct Request {

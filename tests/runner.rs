@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,14 +12,15 @@ use igpt_notebooks::run::{
     execute::{End, Limits, News, execute},
     notebook::Notebook,
     outcome::{Cause, CellRun, CellStatus},
+    secrets::Secrets,
 };
 use igpt_tests::{
     Cell, Executed, cell,
-    fake_kernel::{self, FakeKernel},
+    fake_kernel::FakeKernel,
+    fake_run::{self, Igpt, said},
     is_alive, notebook_json, write_notebook,
 };
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::sync::watch;
 
 const LIMITS: Limits = Limits {
@@ -27,6 +28,8 @@ const LIMITS: Limits = Limits {
     cell: Duration::from_millis(1500),
     interrupted: Duration::from_secs(1),
     settle: Duration::from_millis(500),
+    notebook: None,
+    output: usize::MAX,
 };
 
 struct Ran {
@@ -55,7 +58,8 @@ async fn run_with(cells: &[Cell], limits: Limits) -> Ran {
     let client = Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await;
     let mut client = client.expect("the client connects");
     let mut notebook = Notebook::parse(&notebook_json(cells)).expect("a valid notebook");
-    let (cells, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_| {}).await;
+    let (cells, end) =
+        execute(&mut client, &mut notebook, limits, &Secrets::default(), &mut stop, &mut |_| {}).await;
     let text = notebook.to_json().expect("a notebook can be written");
     nbformat::parse_notebook(&text).expect("the saved notebook is valid nbformat");
     Ran { executed: Executed { root: serde_json::from_str(&text).expect("JSON") }, cells, end }
@@ -108,7 +112,8 @@ async fn how_far_a_cell_is_is_told_while_it_runs() {
             News::Through(run, _) => format!("cell {} is through", run.cell.number),
         });
     };
-    let (_, end) = execute(&mut client, &mut notebook, LIMITS, &mut stop, &mut observer).await;
+    let (_, end) =
+        execute(&mut client, &mut notebook, LIMITS, &Secrets::default(), &mut stop, &mut observer).await;
     assert_eq!(end, End::Finished);
     let expected =
         ["training: 0 %", "training: 50 %", "training: 500 steps", "cell 1 is through", "cell 2 is through"];
@@ -177,7 +182,7 @@ async fn an_error_that_was_not_meant_is_a_failure() {
     for name in ["ProcessDied", "EngineDied"] {
         let died = format!("error {name} the process ended");
         let ran = run(&[cell(&died).tag("raises-exception"), cell("print 2")]).await;
-        assert!(ran.failure().1.contains("does not accept the death of a process"), "{:?}", ran.end);
+        assert!(ran.failure().1.contains("not the death of its process"), "{:?}", ran.end);
         let End::Failed(1, failure) = &ran.end else { panic!("{:?}", ran.end) };
         assert!(
             failure.cause == Cause::Died && failure.headline.contains("the process ended"),
@@ -330,7 +335,8 @@ async fn a_run_can_be_stopped() {
         std::future::pending::<()>().await;
     });
     let limits = Limits::per_cell(Duration::from_secs(60));
-    let (runs, end) = execute(&mut client, &mut notebook, limits, &mut stop, &mut |_| {}).await;
+    let (runs, end) =
+        execute(&mut client, &mut notebook, limits, &Secrets::default(), &mut stop, &mut |_| {}).await;
     assert_eq!(end, End::Stopped);
     assert_eq!(runs[0].status, CellStatus::Passed);
     let executed = Executed { root: serde_json::from_str(&notebook.to_json().expect("JSON")).expect("JSON") };
@@ -355,70 +361,7 @@ async fn a_kernel_that_does_not_speak_our_language_is_refused() {
 /// The kernel process of the tests below: this very test, started by `--kernel-command`.
 #[test]
 fn fake_kernel_process() {
-    if std::env::var_os("IGPT_FAKE_KERNEL").is_some() {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let trace = |what: &str| {
-            if let Some(folder) = std::env::var_os("IGPT_TEST_TRACE") {
-                let time = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .expect("a date after 1970");
-                let file = Path::new(&folder).join(format!("{}-{what}", std::process::id()));
-                fs::write(file, time.as_millis().to_string()).expect("a trace can be written");
-            }
-        };
-        trace("start");
-        runtime.block_on(fake_kernel::serve_connection_file());
-        trace("end");
-    }
-}
-
-/// `igpt run` with the fake kernel as a process.
-struct Igpt {
-    folder: TempDir,
-}
-
-impl Igpt {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
-    }
-
-    fn write(&self, name: &str, cells: &[Cell]) {
-        write_notebook(self.folder.path(), name, cells);
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let this = std::env::current_exe().expect("this test's file");
-        let kernel =
-            format!("{} --exact fake_kernel_process --nocapture {{connection_file}}", this.display());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_igpt"));
-        command
-            .args(["run", "--out", "out", "--kernel-command", &kernel])
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("IGPT_FAKE_KERNEL", "1")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.command(arguments).output().expect("igpt can be started");
-        said(&output)
-    }
-
-    fn executed(&self, name: &str) -> Executed {
-        Executed::read(&self.folder.path().join(format!("out/{name}.ipynb")))
-    }
-
-    fn out(&self, file: &str) -> String {
-        fs::read_to_string(self.folder.path().join("out").join(file))
-            .unwrap_or_else(|e| panic!("{file}: {e}"))
-    }
-}
-
-fn said(output: &Output) -> (i32, String) {
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap_or(-1), text)
+    fake_run::be_the_kernel();
 }
 
 #[test]
@@ -495,7 +438,7 @@ fn a_tag_that_means_nothing_is_refused_before_anything_runs() {
     igpt.write("n", &[cell("print 1"), cell("error panic x").tag("raises-exception:painc")]);
     igpt.write("twin", &[cell("print 1"), cell("error panic x").tag("raises-exception:panic")]);
     let (code, said) = igpt.run(&["n.ipynb", "twin.ipynb"]);
-    assert_ne!(code, 0, "{said}");
+    assert_eq!(code, 2, "{said}");
     assert!(said.contains("cell 2: the tag `raises-exception:painc` names no kind of error"), "{said}");
     assert!(said.contains("1 of 2 notebooks passed"), "{said}");
     assert!(igpt.out("junit.xml").contains("raises-exception:painc"));
@@ -594,19 +537,19 @@ fn a_kernel_that_does_not_start_is_explained() {
         said(&command.output().expect("igpt can be started"))
     };
     let (code, said) = run("ls --no-such-option {connection_file}");
-    assert_eq!(code, 1);
+    assert_eq!(code, 6);
     assert!(said.contains("the kernel died at start") && said.contains("no-such-option"), "{said}");
     let (code, said) = run("/no/such/program {connection_file}");
-    assert_eq!(code, 1);
+    assert_eq!(code, 6);
     assert!(said.contains("cannot start the kernel /no/such/program"), "{said}");
 }
 
 #[test]
-fn check_accepts_the_same_outputs_and_shows_the_first_difference() {
+fn check_accepts_the_same_outputs_and_shows_what_differs() {
     let igpt = Igpt::new();
     igpt.write("n", &[cell("print a\\nb\\n"), cell("pid").tag("volatile"), cell("result 7")]);
     let (code, said) = igpt.run(&["n.ipynb", "--check"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 5);
     assert!(said.contains("no committed outputs"), "{said}");
     let (code, said) = igpt.run(&["n.ipynb", "--in-place"]);
     assert_eq!(code, 0, "{said}");
@@ -616,9 +559,9 @@ fn check_accepts_the_same_outputs_and_shows_the_first_difference() {
     let text = fs::read_to_string(&file).expect("the notebook is there");
     fs::write(&file, text.replace("\"b\\n\"", "\"B\\n\"")).expect("the notebook can be written");
     let (code, said) = igpt.run(&["n.ipynb", "--check"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 5);
     assert!(said.contains("n, cell 1 `print a") && said.contains("line 2:"), "{said}");
-    assert!(said.contains("committed: B") && said.contains("now:       b"), "{said}");
+    assert!(said.contains("    -B\n    +b"), "{said}");
 }
 
 #[test]
@@ -628,7 +571,7 @@ fn a_source_is_never_overwritten_by_accident() {
     write_notebook(&igpt.folder.path().join("out"), "n", &[cell("print 1")]);
     let before = igpt.out("n.ipynb");
     let (code, said) = igpt.run(&["out/n.ipynb"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(said.contains("would overwrite"), "{said}");
     assert_eq!(igpt.out("n.ipynb"), before);
     // The same name in two folders is two notebooks.

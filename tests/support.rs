@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod fake_kernel;
+pub mod fake_run;
 pub mod stub_hub;
 
 use std::{
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub struct Cell {
     source: String,
-    tags: Vec<&'static str>,
+    tags: Vec<String>,
     outputs: Value,
     id: Option<&'static str>,
 }
@@ -30,8 +31,8 @@ pub fn cell(source: impl Into<String>) -> Cell {
 
 impl Cell {
     /// With a tag.
-    pub fn tag(mut self, tag: &'static str) -> Self {
-        self.tags.push(tag);
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
         self
     }
 
@@ -58,8 +59,9 @@ pub fn notebook_json(cells: &[Cell]) -> String {
     });
     let cells: Vec<Value> = std::iter::once(heading).chain(code).collect();
     let kernelspec = json!({"name": "igpt", "display_name": "Rust (igpt)", "language": "rust"});
-    json!({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": cells})
-        .to_string()
+    let metadata = json!({"kernelspec": kernelspec});
+    let root = json!({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells});
+    serde_json::to_string_pretty(&root).expect("JSON")
 }
 
 /// Writes a notebook and returns its path.
@@ -174,4 +176,19 @@ pub fn jupyter() -> Option<PathBuf> {
         println!("skipped: Jupyter with nbconvert is not installed (see tests/jupyter/requirements.txt)");
     }
     found
+}
+
+/// As a cell could encode something.
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..=chunk.len() {
+            text.push(char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]));
+        }
+        text.push_str(&"==="[..3 - chunk.len()]);
+    }
+    text
 }

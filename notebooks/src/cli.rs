@@ -1,21 +1,15 @@
 //! The command line.
 
 use std::{
-    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use igpt_common::fetch_arguments::Arguments;
 
-use crate::{
-    doctor, fetch, kernel, lab, on_path, profiles, repository,
-    run::{self, RunOptions, launch::KernelCommand, summary},
-    setup, slots,
-};
+use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slots};
 
 /// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
 ///
@@ -31,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Execute notebooks and report on them; exit 0 only if all is well
-    Run(RunArgs),
+    Run(Box<run::command::Arguments>),
     /// Build and install what the notebooks' kernel needs
     Setup,
     /// Open the notebooks in JupyterLab with this repository's kernel
@@ -72,35 +66,6 @@ enum Command {
     /// Be the rustc of notebooks
     #[command(hide = true)]
     Rustc(ToolArgs),
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// Notebooks to run, in this order [default: every notebook of the repository, first those that take the shortest time]
-    #[arg(value_name = "NOTEBOOK")]
-    notebooks: Vec<PathBuf>,
-    /// How much to compute
-    #[arg(long, value_name = "NAME", default_value = profiles::USUAL, value_parser = profiles::parser())]
-    profile: String,
-    /// Compare the new outputs with the committed ones: text, tables and HTML exactly, pictures by their hash.
-    /// Cells tagged `volatile` are not compared
-    #[arg(long)]
-    check: bool,
-    /// Write the new outputs into the notebook itself when every cell passed
-    #[arg(long, conflicts_with = "check")]
-    in_place: bool,
-    /// Time for one cell, for example 90s, 30m, 2h30m
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
-    timeout: Duration,
-    /// How many notebooks run at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: u8,
-    /// Where executed notebooks, logs, report.html and junit.xml go [default: target/notebooks]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Another kernel, for tests
-    #[arg(long, hide = true, value_name = "COMMAND")]
-    kernel_command: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -145,7 +110,7 @@ struct ToolArgs {
 pub fn main(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => main_job(),
-        Some(Command::Run(args)) => run_notebooks(&args),
+        Some(Command::Run(args)) => Ok(run::command::run(&args)),
         Some(Command::Setup) => set_up(&repository::root()?).map(|()| ExitCode::SUCCESS),
         Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
         Some(Command::Doctor) => {
@@ -184,87 +149,15 @@ fn main_job() -> Result<ExitCode> {
     println!();
     let everything = Cli::try_parse_from(["igpt", "run"])?;
     match everything.command {
-        Some(Command::Run(args)) => run_notebooks(&args),
+        Some(Command::Run(args)) => Ok(run::command::run(&args)),
         _ => bail!("internal error: `igpt run` is not `run`"),
-    }
-}
-
-fn run_notebooks(args: &RunArgs) -> Result<ExitCode> {
-    let root = repository::root();
-    let notebooks = match (&args.notebooks[..], &root) {
-        ([], Ok(root)) => {
-            let folder = root.join("notebooks");
-            let all = run::notebooks_in(&folder)?;
-            if all.is_empty() {
-                bail!("there is no notebook in {}", folder.display());
-            }
-            all
-        }
-        ([], Err(error)) => bail!("{error:#}; name the notebooks to run"),
-        (named, _) => named.to_vec(),
-    };
-    let out = match (&args.out, root) {
-        (Some(out), _) => out.clone(),
-        (None, root) => root?.join("target/notebooks"),
-    };
-    let kernel = match &args.kernel_command {
-        Some(command) => KernelCommand::parse(command)?,
-        None => KernelCommand::own()?,
-    };
-    let options = RunOptions {
-        notebooks,
-        cheapest_first: args.notebooks.is_empty(),
-        profile: args.profile.clone(),
-        check: args.check,
-        in_place: args.in_place,
-        timeout: args.timeout,
-        jobs: args.jobs.into(),
-        out,
-        kernel,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let run = runtime.block_on(run::run(options));
-    runtime.shutdown_background();
-    let run = run?;
-    print!("\n{}", summary::summary(&run.outcomes, std::io::stdout().is_terminal()));
-    if let Some(claims) = &run.claims {
-        println!("{claims}");
-    }
-    println!("report: {}", run.report.display());
-    Ok(ExitCode::from(run.exit_code()))
-}
-
-/// `90s`, `30m`, `2h30m`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time like 90s, 30m or 2h30m");
-    let mut total = 0.0;
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let after = &rest[digits..];
-        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        total += number
-            * match &after[..letters] {
-                "" | "s" => 1.0,
-                "m" | "min" => 60.0,
-                "h" => 3600.0,
-                _ => return Err(wrong()),
-            };
-        rest = &after[letters..];
-    }
-    match Duration::try_from_secs_f64(total) {
-        Ok(time) if !time.is_zero() && total < 1e9 => Ok(time),
-        _ => Err(wrong()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profiles;
     use clap::CommandFactory as _;
 
     #[test]
@@ -298,15 +191,5 @@ mod tests {
             all.iter().all(|profile| error.contains(&profile.name)) && error.contains("quick"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn times_are_read() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2h30m"), Ok(Duration::from_secs(9000)));
-        for wrong in ["", "x", "5 parsecs", "-1s", "0", "1e400", "m", "1.2.3s"] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
     }
 }

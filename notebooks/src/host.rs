@@ -9,6 +9,13 @@ pub fn processor() -> String {
     model.map_or(std::env::consts::ARCH, |(_, model)| model.trim()).to_owned()
 }
 
+/// How many bytes of memory programs may still take.
+pub fn available_memory() -> Option<u64> {
+    let about = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = about.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
 /// The numbers of all processes.
 pub fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -63,5 +70,6 @@ mod tests {
         while ticks(own) == before {
             std::hint::black_box((0..100_000).sum::<u64>());
         }
+        assert!(available_memory().is_some_and(|bytes| bytes > 1_000_000));
     }
 }

@@ -1,10 +1,13 @@
 //! `--check`: are the new outputs the committed ones?
 
+use anyhow::{Context as _, Result, bail};
 use data_encoding::BASE64_MIME_PERMISSIVE as BASE64;
+use regex::Regex;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    diff,
     notebook::{CodeCell, Notebook, joined},
     outcome::Difference,
     text::{count, shorten, strip_ansi},
@@ -12,27 +15,167 @@ use super::{
 
 /// Cells with this tag are executed but not compared.
 pub const VOLATILE: &str = "volatile";
+/// The tag with a relative tolerance for numbers: `check-tolerance:1e-3`.
+const TOLERANCE: &str = "check-tolerance:";
+/// The tag with a regular expression of what is not compared: `check-ignore:\\d+ ms`.
+const IGNORE: &str = "check-ignore:";
+
+/// How a cell's outputs are compared.
+#[derive(Debug, Clone, Default)]
+pub struct Comparison {
+    /// Not at all.
+    volatile: bool,
+    /// Numbers may differ by this part of the larger one.
+    tolerance: Option<f64>,
+    /// What they match is taken for the same.
+    ignored: Vec<Regex>,
+}
+
+impl Comparison {
+    /// Reads a cell's tags, and `tolerance` and `ignore` of its metadata's `igpt.check`.
+    ///
+    /// # Errors
+    /// A tolerance that is no number from 0 to 1, a regular expression that is none, an unknown word.
+    pub fn of(cell: &CodeCell) -> Result<Self> {
+        let mut comparison = Self { volatile: cell.has_tag(VOLATILE), ..Self::default() };
+        for tag in &cell.tags {
+            if let Some(text) = tag.strip_prefix(TOLERANCE) {
+                comparison
+                    .set_tolerance(text.trim().parse().ok())
+                    .with_context(|| format!("the tag `{tag}`"))?;
+            } else if let Some(text) = tag.strip_prefix(IGNORE) {
+                comparison.ignored.push(Regex::new(text).with_context(|| format!("the tag `{tag}`"))?);
+            }
+        }
+        let known = cell.check.as_object().into_iter().flatten();
+        for (name, value) in known {
+            let place = || format!("the cell's metadata, igpt.check.{name}");
+            match name.as_str() {
+                "tolerance" => comparison.set_tolerance(value.as_f64()).with_context(place)?,
+                "ignore" => {
+                    let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+                    for text in all {
+                        let text = text.as_str().context("not a regular expression").with_context(place)?;
+                        comparison.ignored.push(Regex::new(text).with_context(place)?);
+                    }
+                }
+                _ => bail!("{}: there are `tolerance` and `ignore`", place()),
+            }
+        }
+        Ok(comparison)
+    }
+
+    fn set_tolerance(&mut self, number: Option<f64>) -> Result<()> {
+        let number = number.filter(|number| (0.0..1.0).contains(number));
+        self.tolerance = Some(number.context("a tolerance is a number from 0 to below 1, such as 1e-3")?);
+        Ok(())
+    }
+
+    fn without_ignored(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for ignored in &self.ignored {
+            text = ignored.replace_all(&text, "…").into_owned();
+        }
+        text
+    }
+
+    /// Whether two lines are the same but for numbers within the tolerance.
+    fn same(&self, old: &str, new: &str) -> bool {
+        let Some(tolerance) = self.tolerance.filter(|_| old != new) else { return old == new };
+        let (old, new) = (pieces(old), pieces(new));
+        old.len() == new.len()
+            && old.iter().zip(&new).all(|(old, new)| match (old, new) {
+                (Piece::Number(a, _), Piece::Number(b, _)) => {
+                    (a - b).abs() <= tolerance * a.abs().max(b.abs())
+                }
+                (Piece::Text(a), Piece::Text(b)) => a == b,
+                _ => false,
+            })
+    }
+}
+
+/// A part of a line.
+#[derive(Debug, PartialEq)]
+enum Piece<'a> {
+    Text(&'a str),
+    /// Its value, and how it is written.
+    Number(f64, &'a str),
+}
+
+/// A line's numbers and what stands between them. What touches a letter is no number but part of a word or a hash.
+fn pieces(line: &str) -> Vec<Piece<'_>> {
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut pieces = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while at < line.len() {
+        let rest = &line[at..];
+        let before = line[..at].chars().next_back();
+        let length = if before.is_some_and(|c| in_word(c) || c == '.') { 0 } else { number_at(rest) };
+        let number = rest[..length].parse::<f64>().ok();
+        match number.filter(|_| length > 0 && !rest[length..].starts_with(in_word)) {
+            Some(number) => {
+                if start < at {
+                    pieces.push(Piece::Text(&line[start..at]));
+                }
+                pieces.push(Piece::Number(number, &rest[..length]));
+                at += length;
+                start = at;
+            }
+            None => at += rest.chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    if start < line.len() {
+        pieces.push(Piece::Text(&line[start..]));
+    }
+    pieces
+}
+
+/// How many bytes at the begin are a number such as `-12.5e-3`.
+fn number_at(text: &str) -> usize {
+    let digits = |from: usize| text[from..].bytes().take_while(u8::is_ascii_digit).count();
+    let sign = usize::from(text.starts_with(['-', '+']));
+    let whole = digits(sign);
+    let mut end = sign + whole;
+    let mut fraction = 0;
+    if text[end..].starts_with('.') {
+        fraction = digits(end + 1);
+        end += if fraction > 0 { fraction + 1 } else { 0 };
+    }
+    if whole + fraction == 0 {
+        return 0;
+    }
+    if text[end..].starts_with(['e', 'E']) {
+        let sign = usize::from(text[end + 1..].starts_with(['-', '+']));
+        let exponent = digits(end + 1 + sign);
+        end += if exponent > 0 { 1 + sign + exponent } else { 0 };
+    }
+    end
+}
 
 /// Compares the outputs of every cell that is not tagged volatile.
-pub fn compare(committed: &Notebook, executed: &Notebook) -> Vec<Difference> {
+///
+/// # Errors
+/// A cell whose tags or metadata say nothing sensible about its comparison.
+pub fn compare(committed: &Notebook, executed: &Notebook) -> Result<Vec<Difference>> {
     let cells = committed.code_cells();
     if !cells.is_empty() && cells.iter().all(|cell| committed.outputs(cell.position).is_empty()) {
         let text = "the notebook has code cells but no committed outputs: there is nothing to check against; \
                     run it with --in-place and commit the result";
-        return vec![Difference { cell: None, text: text.into() }];
+        return Ok(vec![Difference { cell: None, text: text.into() }]);
     }
-    let compared = cells.iter().filter(|cell| !cell.has_tag(VOLATILE));
-    compared
-        .filter_map(|cell| {
-            let old = facts(committed.outputs(cell.position));
-            let new = facts(executed.outputs(cell.position));
-            first_difference(&old, &new).map(|text| describe(cell, text))
-        })
-        .collect()
-}
-
-fn describe(cell: &CodeCell, text: String) -> Difference {
-    Difference { cell: Some(cell.number), text }
+    let mut all = Vec::new();
+    for cell in &cells {
+        let how = Comparison::of(cell).with_context(|| format!("cell {}", cell.number))?;
+        if how.volatile {
+            continue;
+        }
+        let old = facts(committed.outputs(cell.position));
+        let new = facts(executed.outputs(cell.position));
+        if let Some(text) = differences(&old, &new, &how) {
+            all.push(Difference { cell: Some(cell.number), text });
+        }
+    }
+    Ok(all)
 }
 
 /// One thing that an output says: where it says it, and the text.
@@ -42,49 +185,62 @@ struct Fact {
     text: String,
 }
 
-fn first_difference(committed: &[Fact], now: &[Fact]) -> Option<String> {
+/// How many lines are shown of what differs in a cell.
+const MOST_LINES: usize = 60;
+
+fn differences(committed: &[Fact], now: &[Fact], how: &Comparison) -> Option<String> {
+    let mut lines: Vec<String> = Vec::new();
     for (old, new) in committed.iter().zip(now) {
         if old.place != new.place {
-            return Some(format!("committed: {}\nnow:       {}", old.place, new.place));
+            lines.extend([format!("committed: {}", old.place), format!("now:       {}", new.place)]);
+            return Some(lines.join("\n"));
         }
-        if old.text != new.text {
-            return Some(format!("{}, {}", old.place, line_difference(&old.text, &new.text)));
+        if old.text == new.text {
+            continue;
+        }
+        let (a, b) = (how.without_ignored(&old.text), how.without_ignored(&new.text));
+        let (first, diff) = diff::unified(&a, &b, &|a, b| how.same(a, b), &shown);
+        if !diff.is_empty() {
+            lines.push(format!("{}, line {first}:\n--- committed\n+++ now", old.place));
+            lines.extend(diff);
         }
     }
-    let (more, whose, than) = match committed.len().cmp(&now.len()) {
-        std::cmp::Ordering::Equal => return None,
-        std::cmp::Ordering::Greater => (&committed[now.len()], "committed", now.len()),
-        std::cmp::Ordering::Less => (&now[committed.len()], "new", committed.len()),
-    };
-    let text = shorten(more.text.lines().next().unwrap_or_default(), WIDTH);
-    Some(format!("only the {whose} outputs go on after {}: {}: {text}", count(than, "part"), more.place))
+    if committed.len() != now.len() {
+        let (more, whose, than) = match committed.len() > now.len() {
+            true => (&committed[now.len()], "committed", now.len()),
+            false => (&now[committed.len()], "new", committed.len()),
+        };
+        let text = shorten(more.text.lines().next().unwrap_or_default(), WIDTH);
+        lines.push(format!(
+            "only the {whose} outputs go on after {}: {}: {text}",
+            count(than, "part"),
+            more.place
+        ));
+    }
+    if lines.len() > MOST_LINES {
+        let hidden = lines.len() - MOST_LINES;
+        lines.truncate(MOST_LINES);
+        lines.push(format!("… {hidden} more lines"));
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// How much of a long line is shown.
 const WIDTH: usize = 160;
 
-fn line_difference(old: &str, new: &str) -> String {
-    let (mut old_lines, mut new_lines) = (old.split('\n'), new.split('\n'));
-    let mut number = 1;
-    loop {
-        match (old_lines.next(), new_lines.next()) {
-            (Some(a), Some(b)) if a == b => number += 1,
-            (None, None) => return "the texts differ".into(),
-            (a, b) => {
-                let (a, b) = around_first_difference(a, b);
-                return format!("line {number}:\ncommitted: {a}\nnow:       {b}");
-            }
+/// A line of each text, of which the new one replaces the old one, if there are both.
+fn shown(old: Option<&str>, new: Option<&str>) -> (String, String) {
+    match (old, new) {
+        (Some(old), Some(new)) => around_first_difference(old, new),
+        (old, new) => {
+            let plain = |line: Option<&str>| shorten(&strip_ansi(line.unwrap_or_default()), WIDTH);
+            (plain(old), plain(new))
         }
     }
 }
 
 /// Both lines, cut to the part where they begin to differ; escapes are made visible when they are the difference.
-fn around_first_difference(old: Option<&str>, new: Option<&str>) -> (String, String) {
-    let (Some(a), Some(b)) = (old, new) else {
-        let shown =
-            |line: Option<&str>| line.map_or("(ends here)".into(), |line| shorten(&strip_ansi(line), WIDTH));
-        return (shown(old), shown(new));
-    };
+fn around_first_difference(a: &str, b: &str) -> (String, String) {
     let (plain_a, plain_b) = (strip_ansi(a), strip_ansi(b));
     let (a, b) = if plain_a == plain_b || plain_a.trim() == plain_b.trim() {
         (format!("{a:?}"), format!("{b:?}"))
@@ -210,7 +366,11 @@ mod tests {
     use serde_json::json;
 
     fn notebook(tags: &[&str], outputs: Value) -> Notebook {
-        let cell = json!({"cell_type": "code", "source": "show()", "metadata": {"tags": tags},
+        with_metadata(json!({"tags": tags}), outputs)
+    }
+
+    fn with_metadata(metadata: Value, outputs: Value) -> Notebook {
+        let cell = json!({"cell_type": "code", "source": "show()", "metadata": metadata,
                           "execution_count": 1, "outputs": outputs});
         let text = json!({"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [cell]}).to_string();
         Notebook::parse(&text).unwrap()
@@ -221,7 +381,11 @@ mod tests {
     }
 
     fn difference(old: Value, new: Value) -> Option<String> {
-        compare(&notebook(&[], old), &notebook(&[], new)).pop().map(|d| d.text)
+        tagged(&[], old, new)
+    }
+
+    fn tagged(tags: &[&str], old: Value, new: Value) -> Option<String> {
+        compare(&notebook(tags, old), &notebook(tags, new)).unwrap().pop().map(|d| d.text)
     }
 
     #[test]
@@ -235,10 +399,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_differing_line_is_shown() {
+    fn differing_lines_are_shown() {
         let text =
             difference(display("text/plain", json!("a\nb\nc")), display("text/plain", json!("a\nB\nc")));
-        assert_eq!(text.unwrap(), "output 1 (text/plain), line 2:\ncommitted: b\nnow:       B");
+        assert_eq!(
+            text.unwrap(),
+            "output 1 (text/plain), line 2:\n--- committed\n+++ now\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c"
+        );
         let colours =
             difference(display("text/plain", json!("\x1b[31ma")), display("text/plain", json!("a")));
         assert!(colours.unwrap().contains(r"\u{1b}[31ma"));
@@ -247,7 +414,8 @@ mod tests {
             display("text/html", json!(format!("{long}1"))),
             display("text/html", json!(format!("{long}2"))),
         );
-        assert!(cut.unwrap().len() < 200);
+        let cut = cut.unwrap();
+        assert!(cut.len() < 250 && cut.contains("x1\n") && cut.contains("x2"), "{cut}");
     }
 
     #[test]
@@ -280,12 +448,92 @@ mod tests {
     #[test]
     fn volatile_cells_are_not_compared() {
         let (old, new) = (display("text/plain", json!("1")), display("text/plain", json!("2")));
-        assert!(compare(&notebook(&["volatile"], old), &notebook(&["volatile"], new)).is_empty());
+        assert_eq!(tagged(&["volatile"], old, new), None);
     }
 
     #[test]
     fn a_notebook_without_outputs_cannot_be_checked() {
-        let differences = compare(&notebook(&[], json!([])), &notebook(&[], json!([])));
+        let differences = compare(&notebook(&[], json!([])), &notebook(&[], json!([]))).unwrap();
         assert!(differences[0].text.contains("no committed outputs"));
+    }
+
+    fn printed(text: &str) -> Value {
+        json!([{"output_type": "stream", "name": "stdout", "text": text}])
+    }
+
+    #[test]
+    fn all_that_differs_in_a_cell_is_shown() {
+        let two = |a: &str, b: &str| {
+            let value = |text: &str| json!({"output_type": "display_data", "data": {"text/plain": text}, "metadata": {}});
+            json!([value(a), value(b)])
+        };
+        let text = difference(two("a", "b"), two("A", "B")).unwrap();
+        assert!(text.contains("-a\n+A") && text.contains("-b\n+B"), "{text}");
+        let many = |what: &str| printed(&(0..500).map(|n| format!("{what}{n}\n")).collect::<String>());
+        let text = difference(many("a"), many("b")).unwrap();
+        assert!(text.lines().count() < 70 && text.ends_with("more lines"), "{text}");
+    }
+
+    #[test]
+    fn numbers_may_differ_within_a_tolerance() {
+        let tolerance = &["check-tolerance:1e-2"];
+        for (old, new, same) in [
+            ("loss 1.000\nend", "loss 1.009\nend", true),
+            ("loss 1.000", "loss 1.020", false),
+            ("-5e-3, 7", "-5.01e-3, 7", true),
+            ("-5e-3", "5e-3", false),
+            ("0", "0.0", true),
+            ("0", "1e-9", false),
+            ("loss 1.0", "lose 1.0", false),
+            ("a 1 b", "a 1", false),
+            // No numbers: words, hashes, versions.
+            ("layer100", "layer101", false),
+            ("100a", "101a", false),
+            ("v_100", "v_101", false),
+            ("1.2.300", "1.2.301", false),
+            ("56.5% of 1000", "56.6% of 1001", true),
+        ] {
+            assert_eq!(tagged(tolerance, printed(old), printed(new)).is_none(), same, "{old} {new}");
+            assert_eq!(difference(printed(old), printed(new)), tagged(&[], printed(old), printed(new)));
+        }
+        let text = tagged(tolerance, printed("1.00\n2.00"), printed("1.001\n3.00")).unwrap();
+        assert!(
+            text.contains("line 2:") && text.contains("-2.00\n+3.00") && !text.contains("-1.00"),
+            "{text}"
+        );
+        // A picture is its hash, whatever the tolerance.
+        assert!(
+            tagged(tolerance, display("image/png", json!("AAAA")), display("image/png", json!("AAAB")))
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn what_is_ignored_may_differ_and_nothing_else() {
+        let tag = &["check-ignore:took \\d+ ms"];
+        assert_eq!(tagged(tag, printed("a\ntook 5 ms"), printed("a\ntook 1234 ms")), None);
+        assert!(tagged(tag, printed("a\ntook 5 ms"), printed("b\ntook 5 ms")).is_some());
+        assert!(tagged(tag, printed("took 5 ms"), printed("took five ms")).is_some());
+        let metadata = json!({"igpt": {"check": {"ignore": ["x+", "y+"], "tolerance": 0.5}}});
+        let compared = |old: &str, new: &str| {
+            compare(
+                &with_metadata(metadata.clone(), printed(old)),
+                &with_metadata(metadata.clone(), printed(new)),
+            )
+        };
+        assert!(compared("xx y 1.0 z", "x yyy 1.4 z").unwrap().is_empty());
+        assert!(!compared("xx y 1.0 z", "x yyy 2.4 z").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_comparison_that_means_nothing_is_refused() {
+        let refused = |metadata: Value| {
+            let notebook = with_metadata(metadata, printed("x"));
+            format!("{:#}", compare(&notebook, &notebook).unwrap_err())
+        };
+        assert!(refused(json!({"tags": ["check-tolerance:much"]})).contains("check-tolerance:much"));
+        assert!(refused(json!({"tags": ["check-tolerance:2"]})).contains("from 0 to below 1"));
+        assert!(refused(json!({"tags": ["check-ignore:("]})).contains("check-ignore:("));
+        assert!(refused(json!({"igpt": {"check": {"tolerence": 1}}})).contains("igpt.check.tolerence"));
     }
 }

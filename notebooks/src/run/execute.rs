@@ -13,11 +13,14 @@ use tokio::{
 
 use super::{
     client::{Channel, Client, Event},
-    expected::{Expected, Kind},
+    expected::{END_NOT_SEEN, Expected, KERNEL_ERROR, Kind},
     message::Message,
     notebook::{CodeCell, Notebook, SKIPPED},
     outcome::{Cause, CellRun, CellStatus, Failure},
     output::OutputArea,
+    place,
+    secrets::Secrets,
+    settings::Settings,
     text::{headline, only_line, strip_ansi},
 };
 
@@ -32,13 +35,18 @@ pub struct Limits {
     pub interrupted: Duration,
     /// Between `idle` and the reply, whichever comes first.
     pub settle: Duration,
+    /// All cells together, if they have a limit: how long, counted from the kernel's start, and until when.
+    pub notebook: Option<(Duration, Instant)>,
+    /// How many bytes of each cell's output are kept.
+    pub output: usize,
 }
 
 impl Limits {
     /// The usual limits with this time per cell.
     pub fn per_cell(cell: Duration) -> Self {
         let start = Duration::from_secs(20 * 60);
-        Self { start, cell, interrupted: Duration::from_secs(20), settle: Duration::from_secs(10) }
+        let (interrupted, settle) = (Duration::from_secs(20), Duration::from_secs(10));
+        Self { start, cell, interrupted, settle, notebook: None, output: usize::MAX }
     }
 }
 
@@ -70,25 +78,36 @@ pub async fn execute(
     client: &mut Client,
     notebook: &mut Notebook,
     limits: Limits,
+    secrets: &Secrets,
     stop: &mut watch::Receiver<bool>,
     observer: &mut Observer<'_>,
 ) -> (Vec<CellRun>, End) {
     let cells = notebook.code_cells();
     notebook.clear_outputs();
-    let mut session =
-        Session { client, limits, observer, requests: HashMap::new(), areas: HashMap::new(), begun: None };
+    let mut session = Session {
+        client,
+        limits,
+        secrets,
+        observer,
+        requests: HashMap::new(),
+        areas: HashMap::new(),
+        begun: None,
+    };
     let mut runs = Vec::new();
     let mut end = End::Finished;
     for cell in &cells {
+        let shown = cell.masked(secrets);
         if end != End::Finished || *stop.borrow() {
             if end == End::Finished {
                 end = End::Stopped;
             }
-            runs.push(CellRun { cell: cell.clone(), seconds: 0.0, status: CellStatus::NotRun });
+            runs.push(CellRun::untouched(shown, CellStatus::NotRun));
             continue;
         }
         if cell.has_tag(SKIPPED) {
-            runs.push(CellRun { cell: cell.clone(), seconds: 0.0, status: CellStatus::Skipped });
+            let run = CellRun::untouched(shown, CellStatus::Skipped);
+            (session.observer)(News::Through(&run, notebook));
+            runs.push(run);
             continue;
         }
         let started = Instant::now();
@@ -106,7 +125,12 @@ pub async fn execute(
             }
         };
         let seconds = session.begun.unwrap_or(started).elapsed().as_secs_f64();
-        let run = CellRun { cell: cell.clone(), seconds, status };
+        let left_out = session.areas.get(&cell.position).map_or(0, OutputArea::left_out);
+        let error_line = session.areas.get(&cell.position).and_then(|area| {
+            let errors: Vec<_> = area.errors().cloned().collect();
+            place::line_of_error(&errors, area.execution_count)
+        });
+        let run = CellRun { cell: shown, seconds, left_out, error_line, status };
         (session.observer)(News::Through(&run, notebook));
         runs.push(run);
         // A cell that looked fine may turn out bad when its error comes after its `idle`.
@@ -140,6 +164,7 @@ enum Waited {
     /// Reply and `idle` are in; the reply's content.
     Replied(serde_json::Value),
     TimedOut {
+        limit: Limit,
         answered: bool,
     },
     Broken {
@@ -150,9 +175,33 @@ enum Waited {
     Stopped,
 }
 
+/// The limit that a cell ran into.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// Its own.
+    Cell(Duration),
+    /// That of the notebook.
+    Notebook(Duration),
+    /// It never began.
+    Start(Duration),
+}
+
+impl Limit {
+    fn in_words(self) -> String {
+        match self {
+            Self::Cell(limit) => format!("the cell did not end within {}", seconds(limit)),
+            Self::Notebook(limit) => {
+                format!("the notebook did not end within {}, its kernel's start included", seconds(limit))
+            }
+            Self::Start(limit) => format!("the kernel did not begin with the cell within {}", seconds(limit)),
+        }
+    }
+}
+
 struct Session<'a, 'b> {
     client: &'a mut Client,
     limits: Limits,
+    secrets: &'a Secrets,
     observer: &'a mut Observer<'b>,
     /// Position of the cell that made each request.
     requests: HashMap<String, usize>,
@@ -164,17 +213,26 @@ struct Session<'a, 'b> {
 
 impl Session<'_, '_> {
     async fn run(&mut self, cell: &CodeCell, stop: &mut watch::Receiver<bool>) -> Ending {
-        let expected = match Expected::from_tags(&cell.tags) {
-            Ok(expected) => expected,
-            Err(error) => return Ending::Failed(Failure::new(Cause::Notebook, error.to_string())),
+        let Settings { expected, timeout: own_timeout, output_limit, .. } = match Settings::of(cell) {
+            Ok(settings) => settings,
+            Err(error) => return Ending::Failed(Failure::new(Cause::Notebook, format!("{error:#}"))),
         };
-        self.areas.insert(cell.position, OutputArea::default());
+        let output_limit = output_limit.unwrap_or(self.limits.output);
+        self.areas.insert(cell.position, OutputArea::new(output_limit));
         self.begun = None;
+        let timeout_of_cell = own_timeout.unwrap_or(self.limits.cell);
+        if let Some((limit, until)) = self.limits.notebook
+            && until <= Instant::now()
+        {
+            let why = format!("{}; the cell was not started", Limit::Notebook(limit).in_words());
+            let area = self.areas.entry(cell.position).or_insert_with(|| OutputArea::new(output_limit));
+            return broken(area, Cause::TimeLimit, "NotebookTimeoutError", why);
+        }
         let sent = self.client.execute(&cell.source, cell.id.as_deref(), !expected.raises()).await;
         let waited = match sent {
             Ok(id) => {
                 self.requests.insert(id.clone(), cell.position);
-                self.wait(&id, stop).await
+                self.wait(&id, timeout_of_cell, stop).await
             }
             // A dead kernel shows as a failed send first; its death is the better explanation.
             Err(error) => match timeout(Duration::from_secs(1), self.death()).await {
@@ -186,18 +244,21 @@ impl Session<'_, '_> {
                 },
             },
         };
-        let area = self.areas.entry(cell.position).or_default();
+        let area = self.areas.entry(cell.position).or_insert_with(|| OutputArea::new(output_limit));
         match waited {
             Waited::Stopped => Ending::Stopped,
             Waited::Broken { cause, ename, why } => broken(area, cause, ename, why),
-            Waited::TimedOut { answered } => {
-                let limit = seconds(self.limits.cell);
+            Waited::TimedOut { limit, answered } => {
                 let then = if answered { "it was interrupted" } else { "it ignored the interrupt" };
                 area.forget_interrupt();
-                let why = format!("the cell did not end within {limit}; {then}");
-                broken(area, Cause::TimeLimit, "CellTimeoutError", why)
+                let ename = match limit {
+                    Limit::Cell(_) | Limit::Start(_) => "CellTimeoutError",
+                    Limit::Notebook(_) => "NotebookTimeoutError",
+                };
+                broken(area, Cause::TimeLimit, ename, format!("{}; {then}", limit.in_words()))
             }
-            Waited::Replied(reply) => {
+            Waited::Replied(mut reply) => {
+                self.secrets.mask_value(&mut reply);
                 let status = reply["status"].as_str().unwrap_or("missing");
                 if status == "error" && area.errors().next().is_none() {
                     // The error is in the reply only: show it where a reader looks.
@@ -236,14 +297,21 @@ impl Session<'_, '_> {
         }
     }
 
-    async fn wait(&mut self, id: &str, stop: &mut watch::Receiver<bool>) -> Waited {
+    async fn wait(&mut self, id: &str, of_cell: Duration, stop: &mut watch::Receiver<bool>) -> Waited {
         let (mut reply, mut idle) = (None, false);
-        let mut deadline = Instant::now() + self.limits.start + self.limits.cell;
+        // The nearer of the cell's own limit and the notebook's.
+        let notebook = self.limits.notebook;
+        let nearer = |limit: Limit, deadline: Instant| match notebook {
+            Some((notebook, until)) if until < deadline => (Limit::Notebook(notebook), until),
+            _ => (limit, deadline),
+        };
+        let start = self.limits.start + of_cell;
+        let (mut limit, mut deadline) = nearer(Limit::Start(start), Instant::now() + start);
         let (mut interrupted, mut settling) = (false, false);
         loop {
             if idle && let Some(reply) = reply.take() {
                 return if interrupted {
-                    Waited::TimedOut { answered: true }
+                    Waited::TimedOut { limit, answered: true }
                 } else {
                     Waited::Replied(reply)
                 };
@@ -268,10 +336,10 @@ impl Session<'_, '_> {
                             Channel::Iopub if ours && self.begun.is_none() && is_state(&message, "busy") => {
                                 self.begun = Some(Instant::now());
                                 if !interrupted && !settling {
-                                    deadline = Instant::now() + self.limits.cell;
+                                    (limit, deadline) = nearer(Limit::Cell(of_cell), Instant::now() + of_cell);
                                 }
                             }
-                            Channel::Iopub => self.take(&message),
+                            Channel::Iopub => self.take(message),
                             Channel::Shell => {}
                         }
                     }
@@ -284,7 +352,7 @@ impl Session<'_, '_> {
                 },
                 _ = sleep_until(deadline.into()) => {
                     if interrupted {
-                        return Waited::TimedOut { answered: false };
+                        return Waited::TimedOut { limit, answered: false };
                     }
                     if settling {
                         let missing = if idle { "never replied to the cell" } else { "replied but never became idle" };
@@ -294,7 +362,7 @@ impl Session<'_, '_> {
                     interrupted = true;
                     deadline = Instant::now() + self.limits.interrupted;
                     if self.client.interrupt().await.is_err() {
-                        return Waited::TimedOut { answered: false };
+                        return Waited::TimedOut { limit, answered: false };
                     }
                 }
                 () = stopped(stop) => return Waited::Stopped,
@@ -303,7 +371,12 @@ impl Session<'_, '_> {
     }
 
     /// Puts an output where it belongs: to the cell whose request it answers, be it an earlier one.
-    fn take(&mut self, message: &Message) {
+    fn take(&mut self, mut message: Message) {
+        // Of a stream the whole text is searched through, when it is saved.
+        if message.kind != "stream" {
+            self.secrets.mask_value(&mut message.content);
+        }
+        let message = &message;
         let content = &message.content;
         if let Some(id) = content["transient"]["display_id"].as_str()
             && matches!(message.kind.as_str(), "update_display_data" | "display_data" | "execute_result")
@@ -339,7 +412,7 @@ impl Session<'_, '_> {
 
     fn save_into(&self, notebook: &mut Notebook) {
         for (position, area) in &self.areas {
-            notebook.set_outputs(*position, area.to_outputs(), area.execution_count);
+            notebook.set_outputs(*position, area.to_outputs(self.secrets), area.execution_count);
         }
     }
 }
@@ -367,7 +440,8 @@ fn describe(errors: &[&serde_json::Value]) -> Failure {
     let of = |name: &str| errors.iter().any(|error| error["ename"] == name);
     let cause = match () {
         () if errors.iter().any(|error| Kind::of(error) == Some(Kind::ProcessDied)) => Cause::Died,
-        () if of("KernelError") => Cause::Infrastructure,
+        () if of(END_NOT_SEEN) => Cause::Died,
+        () if of(KERNEL_ERROR) => Cause::Infrastructure,
         () => Cause::Cell,
     };
     Failure { cause, headline, text: texts.join("\n\n") }

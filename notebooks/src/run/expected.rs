@@ -15,6 +15,11 @@ use super::{
 /// The tag of a cell that has to raise an error.
 pub const RAISES: &str = "raises-exception";
 
+/// The kernel could do nothing with a cell.
+pub const KERNEL_ERROR: &str = "KernelError";
+/// The kernel does not know how a cell ended, and ended its process.
+pub const END_NOT_SEEN: &str = "EndNotSeen";
+
 /// A way in which a cell raises an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -58,7 +63,7 @@ impl Kind {
             "panic" => Some(Self::Panic),
             "CompileError" => Some(Self::CompileError),
             "ProcessDied" | "EngineDied" | "DeadKernelError" => Some(Self::ProcessDied),
-            "" | "Interrupted" | "KeyboardInterrupt" | "StdinNotAllowed" => None,
+            "" | "Interrupted" | "KeyboardInterrupt" | "StdinNotAllowed" | END_NOT_SEEN => None,
             // The engine's refusals and the kernel's own troubles have these names, and so have the error types of many
             // crates. An early return knows its place in a cell.
             name if name == "Error" || name.starts_with("Kernel") || name.starts_with("Engine") => {
@@ -112,7 +117,10 @@ impl Expected {
     fn accepts(&self, error: &Value) -> bool {
         match (self, Kind::of(error)) {
             (Self::Success, _) => false,
-            (Self::AnyError, kind) => kind != Some(Kind::ProcessDied) && error["ename"] != "KernelError",
+            (Self::AnyError, kind) => {
+                let unknown = [KERNEL_ERROR, END_NOT_SEEN].iter().any(|name| error["ename"] == *name);
+                kind != Some(Kind::ProcessDied) && !unknown
+            }
             (Self::Kinds(kinds), kind) => kind.is_some_and(|kind| kinds.contains(&kind)),
         }
     }
@@ -143,7 +151,8 @@ impl Expected {
         let why = match self {
             Self::Success => return failure,
             Self::AnyError => format!(
-                "the tag `{RAISES}` does not accept the death of a process (`{RAISES}:process-died` does)"
+                "the tag `{RAISES}` accepts an error of the cell, and not the death of its process \
+                 (`{RAISES}:process-died` does)"
             ),
             Self::Kinds(kinds) => format!(
                 "the cell is tagged `{RAISES}:{}`, which accepts {} alone",
@@ -192,6 +201,12 @@ mod tests {
         assert!(expected(&["raises-exception:panic", "raises-exception:error"]).accepts(&errors[1].1));
         assert!(!expected(&["raises-exception:process-died"]).accepts(&error("Interrupted", &[])));
         assert!(expected(&["raises-exception:process-died"]).accepts(&error("EngineDied", &[])));
+        // Nobody knows whether the cell did what it had to.
+        for name in [KERNEL_ERROR, END_NOT_SEEN] {
+            for tag in [RAISES, "raises-exception:error", "raises-exception:process-died"] {
+                assert!(!expected(&[tag]).accepts(&error(name, &["x: why"])), "{name} {tag}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::File,
+    io::{PipeReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use tokio::{sync::watch, time::timeout};
 
-use super::client::Client;
+use super::{client::Client, secrets::Secrets};
 use crate::environment;
 
 /// How to start a kernel: a program and its arguments, with `{connection_file}` where that file's path belongs.
@@ -48,11 +49,28 @@ impl KernelCommand {
     }
 }
 
+/// Where a kernel runs, and what it gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Its working directory.
+    pub folder: &'a Path,
+    /// The file for what it writes itself.
+    pub log: &'a Path,
+    /// Environment variables beside our own.
+    pub variables: &'a [(&'a str, &'a OsStr)],
+    /// Variables of ours that it does not get.
+    pub withheld: &'a [&'a str],
+    /// What must not be in its log.
+    pub secrets: &'a Secrets,
+}
+
 /// A running kernel process.
 pub struct Kernel {
     group: Pid,
     death: watch::Receiver<Option<String>>,
     log: PathBuf,
+    /// True when the log is complete.
+    logged: watch::Receiver<bool>,
     // Holds the connection file and the sockets; removed with the kernel.
     _folder: TempDir,
 }
@@ -61,16 +79,15 @@ pub struct Kernel {
 const START: Duration = Duration::from_secs(60);
 
 impl Kernel {
-    /// Starts a kernel in `folder`, with these environment variables, and connects to it. What it writes itself goes to
-    /// `log`.
-    pub async fn launch(
-        command: &KernelCommand,
-        folder: &Path,
-        log: &Path,
-        variables: &[(&str, &OsStr)],
-    ) -> Result<(Self, Client)> {
+    /// Starts a kernel and connects to it.
+    ///
+    /// # Errors
+    /// The kernel cannot be started, ends at once, or does not answer.
+    pub async fn launch(command: &KernelCommand, around: Surroundings<'_>) -> Result<(Self, Client)> {
+        let Surroundings { folder, log, variables, withheld, secrets } = around;
         let (scratch, info, connection_file) = connection()?;
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let (logged, (stdout, stderr)) = log_without_secrets(output, secrets)?;
         let mut process = command.command(&connection_file);
         environment::scrub(&mut process);
         process
@@ -80,8 +97,11 @@ impl Kernel {
             // By this kernels notice that their client is gone.
             .env("JPY_PARENT_PID", std::process::id().to_string())
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+            .stdout(stdout)
+            .stderr(stderr);
+        for name in withheld {
+            process.env_remove(name);
+        }
         // A group of its own: Ctrl-C in the terminal is for us to handle, and one signal reaches all its children.
         std::os::unix::process::CommandExt::process_group(&mut process, 0);
         let program = process.get_program().to_string_lossy().into_owned();
@@ -99,11 +119,12 @@ impl Kernel {
             };
             let _ = sender.send(Some(how));
         });
-        let kernel = Self { group, death: death.clone(), log: log.to_owned(), _folder: scratch };
+        let mut kernel = Self { group, death: death.clone(), log: log.to_owned(), logged, _folder: scratch };
         match Client::connect(&info, death, START).await {
             Ok(client) => Ok((kernel, client)),
             Err(error) => {
                 kernel.kill();
+                kernel.wait_for_log().await;
                 Err(error.context(kernel.last_words()))
             }
         }
@@ -120,6 +141,17 @@ impl Kernel {
         self.kill();
         // The connection's folder must outlive the process.
         let _ = timeout(Duration::from_secs(5), self.death.wait_for(Option::is_some)).await;
+        self.wait_for_log().await;
+    }
+
+    /// The kernel's process, which leads a group of its own.
+    pub fn process(&self) -> i32 {
+        self.group.as_raw_nonzero().get()
+    }
+
+    /// Somebody who was not swept up may hold the log open.
+    async fn wait_for_log(&mut self) {
+        let _ = timeout(Duration::from_secs(2), self.logged.wait_for(|logged| *logged)).await;
     }
 
     fn kill(&self) {
@@ -135,6 +167,39 @@ impl Kernel {
             last => {
                 format!("the kernel did not start; its log {} ends:\n{}", self.log.display(), last.join("\n"))
             }
+        }
+    }
+}
+
+/// Two ends for a process to write to, and news of the end of all writing. Without secrets the process writes to the
+/// file itself; else what it writes passes through us.
+fn log_without_secrets(mut file: File, secrets: &Secrets) -> Result<(watch::Receiver<bool>, (Stdio, Stdio))> {
+    let (sender, logged) = watch::channel(false);
+    if secrets.is_empty() {
+        sender.send_replace(true);
+        return Ok((logged, (file.try_clone()?.into(), file.into())));
+    }
+    let (mut reader, writer) = std::io::pipe().context("cannot make a pipe for the kernel's log")?;
+    let ends = (writer.try_clone()?.into(), writer.into());
+    let secrets = secrets.clone();
+    std::thread::spawn(move || {
+        // The kernel must not block because its log cannot be written: what comes then is read and lost.
+        let _ = copy_without_secrets(&mut reader, &mut file, &secrets);
+        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        sender.send_replace(true);
+    });
+    Ok((logged, ends))
+}
+
+fn copy_without_secrets(reader: &mut PipeReader, file: &mut File, secrets: &Secrets) -> std::io::Result<()> {
+    let mut masking = secrets.writer(file);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return masking.finish(),
+            Ok(length) => masking.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -2,8 +2,13 @@
 
 pub mod check;
 pub mod client;
+pub mod command;
+pub mod diff;
+pub mod events;
 pub mod execute;
+pub mod exit;
 pub mod expected;
+pub mod github;
 pub mod journal;
 pub mod junit;
 pub mod launch;
@@ -11,11 +16,19 @@ pub mod message;
 pub mod notebook;
 pub mod outcome;
 pub mod output;
+pub mod parameters;
+pub mod place;
 pub mod progress;
+pub mod record;
 pub mod report;
+pub mod resources;
 pub mod schedule;
+pub mod secrets;
+pub mod select;
+pub mod settings;
 pub mod summary;
 pub mod text;
+pub mod times;
 
 use std::{
     collections::HashSet,
@@ -29,14 +42,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
+    events::Events,
     execute::{End, Limits, News, stopped},
-    expected::Expected,
+    exit::Exit,
     journal::Journal,
-    launch::{Kernel, KernelCommand},
+    launch::{Kernel, KernelCommand, Surroundings},
     notebook::Notebook,
     outcome::{Cause, CellRun, CellStatus, Failure, Outcome, Verdict},
+    parameters::Parameter,
     progress::Progress,
+    record::Record,
     schedule::Schedule,
+    secrets::Secrets,
+    settings::Settings,
 };
 
 /// What to run and how.
@@ -52,14 +70,28 @@ pub struct RunOptions {
     pub check: bool,
     /// Write the executed notebook over its source when every cell passed.
     pub in_place: bool,
+    /// Values for the cells that are tagged `parameters`.
+    pub parameters: Vec<Parameter>,
     /// For each cell.
     pub timeout: Duration,
+    /// For each notebook, its kernel's start included.
+    pub notebook_timeout: Option<Duration>,
+    /// How many bytes of each cell's output are kept.
+    pub output_limit: usize,
     /// How many notebooks run at the same time.
     pub jobs: usize,
+    /// How often a notebook is run again after a fault of the machine.
+    pub retries: u32,
+    /// What must not appear in anything that the run leaves behind.
+    pub secrets: Secrets,
+    /// Environment variables that kernels do not get.
+    pub withheld: Vec<&'static str>,
     /// Where executed notebooks, logs and reports go.
     pub out: PathBuf,
     /// The kernel to run them with.
     pub kernel: KernelCommand,
+    /// What a program is told while notebooks run.
+    pub events: Events,
 }
 
 /// What came of a run.
@@ -91,39 +123,23 @@ impl Run {
         }
     }
 
-    /// 0 only if all is well, 130 after Ctrl-C, else 1.
-    pub fn exit_code(&self) -> u8 {
-        match (self.interrupted, self.outcomes.iter().all(Outcome::is_well)) {
-            (true, _) => 130,
-            (false, true) => 0,
-            (false, false) => 1,
-        }
+    /// How the run ended.
+    pub fn exit(&self) -> Exit {
+        Exit::of_run(&self.outcomes, self.interrupted)
     }
-}
-
-/// The notebooks of a folder, by name.
-pub fn notebooks_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|ending| ending == "ipynb") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Runs the notebooks, saves them, writes the reports.
+///
+/// # Errors
+/// [`Misused`] where what was asked for cannot be done, and anything else where the output folder cannot be written.
 pub async fn run(options: RunOptions) -> Result<Run> {
-    ensure!(!options.notebooks.is_empty(), "there is no notebook to run");
+    ensure!(!options.notebooks.is_empty(), Misused("there is no notebook to run".into()));
+    let jobs = jobs(&options).map_err(|error| Misused(format!("{error:#}")))?;
     let logs = options.out.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
-    let jobs = jobs(&options)?;
     let (stop_sender, stop) = watch::channel(false);
-    let progress = Progress::new();
+    let progress = Progress::new(options.events.clone());
     let signals = tokio::spawn(stop_on_signals(stop_sender, progress.clone()));
 
     let named: Vec<_> = jobs.iter().map(|job| (job.source.clone(), job.name.clone())).collect();
@@ -137,8 +153,8 @@ pub async fn run(options: RunOptions) -> Result<Run> {
         let (place, job) = (*place, jobs[*place].clone());
         // One kernel more than notebooks that run: the next one wakes while the current one works.
         let permit = Arc::clone(&alive).acquire_owned().await?;
-        // It stands in the queue from now on, so that notebooks run in the order in which they were named, whichever
-        // kernel starts first.
+        // It stands in the queue from now on, so that notebooks run in the order of the schedule, whichever kernel
+        // starts first.
         let mut turn = Box::pin(Arc::clone(&running).acquire_owned());
         let at_once = tokio::select! {
             biased;
@@ -156,10 +172,17 @@ pub async fn run(options: RunOptions) -> Result<Run> {
         tasks.push((
             place,
             tokio::spawn(async move {
-                let outcome = run_one(job, &options, turn, stop, (&progress, schedule.as_ref())).await;
-                drop(permit);
+                let mut running = None;
+                let outcome =
+                    run_one(job, &options, (turn, &mut running), stop, (&progress, schedule.as_ref())).await;
+                // Before the next one begins, whose time is estimated from this. With other parameters a notebook takes
+                // another time than the one that is known, and than the one it takes the next time.
+                if options.parameters.is_empty() {
+                    schedule.ended(&outcome);
+                }
                 progress.finished(&outcome);
                 schedule.through(&outcome.name);
+                drop((running, permit));
                 so_far.ended(place, &outcome, &options);
                 outcome
             }),
@@ -177,10 +200,25 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
 
     let run = Run::of(outcomes, Vec::new(), *stop.borrow(), &options);
-    notebook::write_atomically(&run.junit, junit::junit(&run.outcomes).as_bytes())?;
-    notebook::write_atomically(&run.report, report::report(&run, &options).as_bytes())?;
+    let write =
+        |file: &Path, text: String| notebook::write_atomically(file, options.secrets.mask(&text).as_bytes());
+    write(&run.junit, junit::junit(&run.outcomes))?;
+    write(&run.report, report::report(&run, &options))?;
+    Record::update(&options.out, &run.outcomes)?;
     Ok(run)
 }
+
+/// What was asked for cannot be done.
+#[derive(Debug)]
+pub struct Misused(String);
+
+impl std::fmt::Display for Misused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misused {}
 
 /// What a run has done until now, by the places of its notebooks.
 struct SoFar {
@@ -204,7 +242,8 @@ impl SoFar {
         let to_come =
             with_names.filter(|(_, outcome)| outcome.is_none()).map(|(name, _)| name.clone()).collect();
         let run = Run::of(outcomes.iter().flatten().cloned().collect(), to_come, false, options);
-        let _ = notebook::write_atomically(&run.report, report::report(&run, options).as_bytes());
+        let report = report::report(&run, options);
+        let _ = notebook::write_atomically(&run.report, options.secrets.mask(&report).as_bytes());
     }
 }
 
@@ -236,6 +275,9 @@ impl Job {
             cells,
             journal: Journal::read(&self.journal),
             duration,
+            resources: None,
+            retries: Vec::new(),
+            lines: Vec::new(),
             verdict,
         }
     }
@@ -273,58 +315,164 @@ fn jobs(options: &RunOptions) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
+/// A notebook that is ready to be run.
+struct Prepared {
+    /// As it is in its file.
+    committed: Notebook,
+    /// With the parameters of this run, and without outputs.
+    notebook: Notebook,
+    /// Of the whole notebook.
+    timeout: Option<Duration>,
+    /// The file's line of each line of each cell of `notebook`.
+    lines: Vec<Vec<usize>>,
+}
+
+/// Reads a notebook and all that its tags say: what means nothing would otherwise be found after an hour.
+fn prepare(job: &Job, options: &RunOptions) -> Result<Prepared> {
+    let text =
+        fs::read_to_string(&job.source).with_context(|| format!("cannot read {}", job.source.display()))?;
+    let named = || format!("{} is not a notebook", job.source.display());
+    let committed = Notebook::parse(&text).with_context(named)?;
+    if let Some(other) = committed.other_language() {
+        bail!("{other}");
+    }
+    for cell in committed.code_cells() {
+        Settings::of(&cell).with_context(|| format!("cell {}", cell.number))?;
+    }
+    let timeout = settings::notebook_timeout(&committed)?.or(options.notebook_timeout);
+    let (mut notebook, mut lines) = (committed.clone(), place::lines(&text));
+    if !options.parameters.is_empty() {
+        let places = parameters::inject(&mut notebook, &options.parameters)?;
+        let of = |place: Option<usize>| place.and_then(|place| lines.get(place).cloned()).unwrap_or_default();
+        lines = places.into_iter().map(of).collect();
+    }
+    notebook.clear_outputs();
+    Ok(Prepared { committed, notebook, timeout, lines })
+}
+
 async fn run_one(
     job: Job,
     options: &RunOptions,
-    turn: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
+    (turn, permit): (
+        impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
+        &mut Option<OwnedSemaphorePermit>,
+    ),
     mut stop: watch::Receiver<bool>,
     (progress, schedule): (&Progress, &Schedule),
 ) -> Outcome {
     // A stale file of an earlier run would look like this run's.
     let _ = fs::remove_file(&job.executed);
     let _ = fs::remove_file(&job.journal);
-    let committed = match Notebook::read(&job.source) {
-        Ok(notebook) => notebook,
-        Err(error) => return job.failed(Cause::Notebook, format!("{error:#}")),
-    };
-    // Before anything runs: a tag that means nothing would be found after an hour.
-    for cell in committed.code_cells() {
-        if let Err(error) = Expected::from_tags(&cell.tags) {
-            return job.failed(Cause::Notebook, format!("cell {}: {error:#}", cell.number));
+    let prepared = match prepare(&job, options) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let text = format!("{error:#}");
+            return job.failed(Cause::Notebook, options.secrets.mask(&text).into_owned());
         }
-    }
-    let mut notebook = committed.clone();
-    notebook.clear_outputs();
-    if let Err(error) = notebook.save(&job.executed) {
-        return job.failed(Cause::Infrastructure, format!("{error:#}"));
-    }
-    let not_run = || -> Vec<CellRun> {
-        let run = |cell| CellRun { cell, seconds: 0.0, status: CellStatus::NotRun };
-        committed.code_cells().into_iter().map(run).collect()
     };
+    let mut turn = Box::pin(turn);
+    let mut retries = Vec::new();
+    loop {
+        let mut outcome =
+            attempt(&job, options, &prepared, (&mut turn, &mut *permit), &mut stop, (progress, schedule))
+                .await;
+        let fault = match &outcome.verdict {
+            Verdict::Failed { failure, .. } if failure.cause == Cause::Infrastructure => failure.clone(),
+            _ => {
+                outcome.retries = retries;
+                return outcome;
+            }
+        };
+        if retries.len() >= options.retries as usize || *stop.borrow() {
+            outcome.retries = retries;
+            return outcome;
+        }
+        // What the failed try said is kept beside what the next one will say.
+        let number = retries.len() + 1;
+        let _ = fs::rename(&job.log, job.log.with_extension(format!("try-{number}.log")));
+        progress.retry(&job.source, &job.name, number, options.retries, &fault);
+        retries.push(fault);
+    }
+}
+
+/// A notebook's turn among all of the run, and the permit that it gives.
+type Turn<'a, T> = (&'a mut std::pin::Pin<Box<T>>, &'a mut Option<OwnedSemaphorePermit>);
+
+async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>(
+    job: &Job,
+    options: &RunOptions,
+    prepared: &Prepared,
+    (turn, permit): Turn<'_, T>,
+    stop: &mut watch::Receiver<bool>,
+    (progress, schedule): (&Progress, &Schedule),
+) -> Outcome {
+    let Prepared { committed, timeout, lines, .. } = prepared;
+    let mut notebook = prepared.notebook.clone();
+    let _ = fs::remove_file(&job.journal);
+    let outcome = |cells, duration, verdict| {
+        let outcome = job.outcome(cells, duration, verdict);
+        Outcome { lines: lines.clone(), ..outcome }
+    };
+    let infrastructure = |error: &anyhow::Error| Verdict::Failed {
+        cell: None,
+        failure: Failure::new(Cause::Infrastructure, format!("{error:#}")),
+    };
+    let not_run = || -> Vec<CellRun> {
+        let cells = prepared.notebook.code_cells().into_iter();
+        cells.map(|cell| CellRun::untouched(cell.masked(&options.secrets), CellStatus::NotRun)).collect()
+    };
+    let save = |notebook: &Notebook| {
+        if options.secrets.is_empty() {
+            return notebook.save(&job.executed);
+        }
+        let mut notebook = notebook.clone();
+        notebook.mask(&options.secrets);
+        notebook.save(&job.executed)
+    };
+    if let Err(error) = save(&notebook) {
+        return outcome(not_run(), Duration::ZERO, infrastructure(&error));
+    }
     if not_run().is_empty() {
-        return job.outcome(Vec::new(), Duration::ZERO, Verdict::Passed);
+        return outcome(Vec::new(), Duration::ZERO, Verdict::Passed);
     }
     if *stop.borrow() {
-        return job.outcome(not_run(), Duration::ZERO, Verdict::Interrupted);
+        return outcome(not_run(), Duration::ZERO, Verdict::Interrupted);
     }
-    let folder = job.source.parent().unwrap_or(Path::new("."));
-    let start = async {
-        let variables =
-            [("IGPT_PROFILE", options.profile.as_ref()), (journal::VARIABLE, job.journal.as_os_str())];
-        let launched = Kernel::launch(&options.kernel, folder, &job.log, &variables);
-        tokio::join!(launched, turn)
+    let variables =
+        [("IGPT_PROFILE", options.profile.as_ref()), (journal::VARIABLE, job.journal.as_os_str())];
+    let around = Surroundings {
+        folder: job.source.parent().unwrap_or(Path::new(".")),
+        log: &job.log,
+        variables: &variables,
+        withheld: &options.withheld,
+        secrets: &options.secrets,
     };
-    let (launched, _permit) = tokio::select! {
-        started = start => started,
-        () = stopped(&mut stop) => return job.outcome(not_run(), Duration::ZERO, Verdict::Interrupted),
+    let launch = async {
+        let began = Instant::now();
+        let launched = Kernel::launch(&options.kernel, around);
+        let launched = match timeout {
+            None => Some(launched.await),
+            Some(limit) => tokio::time::timeout(*limit, launched).await.ok(),
+        };
+        (launched, began.elapsed())
+    };
+    let queue = async {
+        if permit.is_none() {
+            *permit = turn.await.ok();
+        }
+    };
+    let ((launched, start), ()) = tokio::select! {
+        started = async { tokio::join!(launch, queue) } => started,
+        () = stopped(stop) => return outcome(not_run(), Duration::ZERO, Verdict::Interrupted),
     };
     let (kernel, mut client) = match launched {
-        Ok(kernel) => kernel,
-        Err(error) => {
-            let failure = Failure::new(Cause::Infrastructure, format!("{error:#}"));
-            let verdict = Verdict::Failed { cell: None, failure };
-            return job.outcome(not_run(), Duration::ZERO, verdict);
+        Some(Ok(kernel)) => kernel,
+        Some(Err(error)) => return outcome(not_run(), Duration::ZERO, infrastructure(&error)),
+        None => {
+            let limit = timeout.unwrap_or_default().as_secs_f64();
+            let why = format!("the kernel did not start within {limit} s, the notebook's limit");
+            let failure = Failure::new(Cause::TimeLimit, why);
+            return outcome(not_run(), start, Verdict::Failed { cell: None, failure });
         }
     };
 
@@ -332,19 +480,27 @@ async fn run_one(
         progress.say(&line);
     }
     let started = Instant::now();
-    let mut bar = progress.notebook(&job.name, committed.code_cells().len());
+    let watch = resources::Watch::begin(kernel.process());
+    let mut bar = progress.notebook(&job.source, &job.name, notebook.code_cells().len());
     // Saved after every cell: even a killed run leaves what it did.
     let mut saved = Ok(());
     let mut observer = |news: News<'_>| match news {
         News::Status(line) => bar.status(line),
         News::Through(run, notebook) => {
             bar.cell(run);
-            saved = notebook.save(&job.executed);
+            saved = save(notebook);
         }
     };
-    let limits = Limits::per_cell(options.timeout);
-    let (cells, end) = execute::execute(&mut client, &mut notebook, limits, &mut stop, &mut observer).await;
+    let limits = Limits {
+        // A kernel wakes while it waits for its turn; that waiting is not its own.
+        notebook: timeout.map(|limit| (limit, started + limit.saturating_sub(start))),
+        output: options.output_limit,
+        ..Limits::per_cell(options.timeout)
+    };
+    let (cells, end) =
+        execute::execute(&mut client, &mut notebook, limits, &options.secrets, stop, &mut observer).await;
     let duration = started.elapsed();
+    let resources = watch.end();
     let patience = if end == End::Stopped { Duration::from_secs(2) } else { Duration::from_secs(5) };
     kernel.shut_down(&mut client, patience).await;
     drop(bar);
@@ -355,22 +511,35 @@ async fn run_one(
         End::Stopped => Verdict::Interrupted,
     };
     if verdict == Verdict::Passed && options.check {
-        let differences = check::compare(&committed, &notebook);
-        if !differences.is_empty() {
-            verdict = Verdict::Differs(differences);
+        match check::compare(committed, &notebook) {
+            Ok(differences) if differences.is_empty() => {}
+            Ok(differences) => verdict = Verdict::Differs(differences),
+            Err(error) => {
+                let failure = Failure::new(Cause::Notebook, format!("{error:#}"));
+                verdict = Verdict::Failed { cell: None, failure };
+            }
         }
     }
     if saved.is_ok() && verdict == Verdict::Passed && options.in_place {
         saved = notebook.save(&job.source);
     }
     if let (Err(error), Verdict::Passed) = (saved, &verdict) {
-        let failure = Failure::new(Cause::Infrastructure, format!("{error:#}"));
-        verdict = Verdict::Failed { cell: None, failure };
+        verdict = infrastructure(&error);
     }
-    let outcome = job.outcome(cells, duration, verdict);
-    // Before the next one begins, whose time is estimated from this.
-    schedule.ended(&outcome);
-    outcome
+    mask_file(&job.journal, &options.secrets);
+    Outcome { resources: Some(resources), ..outcome(cells, duration, verdict) }
+}
+
+/// Blanks secrets in a file that the library wrote.
+fn mask_file(file: &Path, secrets: &Secrets) {
+    if secrets.is_empty() {
+        return;
+    }
+    if let Ok(text) = fs::read_to_string(file)
+        && let std::borrow::Cow::Owned(masked) = secrets.mask(&text)
+    {
+        let _ = notebook::write_atomically(file, masked.as_bytes());
+    }
 }
 
 /// The first signal ends the run in order; a second one ends it at once.

@@ -7,6 +7,8 @@ use std::{collections::HashMap, fs, io::Write as _, path::Path};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
+use super::secrets::Secrets;
+
 /// The tag of cells that a run leaves out.
 pub const SKIPPED: &str = "skip-execution";
 
@@ -29,12 +31,19 @@ pub struct CodeCell {
     pub source: String,
     /// `metadata.tags`.
     pub tags: Vec<String>,
+    /// `metadata.igpt.check`: how the outputs are compared with the committed ones.
+    pub check: Value,
 }
 
 impl CodeCell {
     /// Whether the cell carries this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.tags.iter().any(|t| t == tag)
+    }
+
+    /// The cell as others may see it.
+    pub fn masked(&self, secrets: &Secrets) -> Self {
+        Self { source: secrets.mask(&self.source).into_owned(), ..self.clone() }
     }
 
     /// The first line that says something, to recognise the cell by.
@@ -76,6 +85,24 @@ impl Notebook {
         Ok(Self { root })
     }
 
+    /// A sentence on a notebook that is written in another language than Rust; one that does not say its language is
+    /// taken for Rust.
+    pub fn other_language(&self) -> Option<String> {
+        let metadata = &self.root["metadata"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let kernel = &metadata["kernelspec"];
+        let language = text(&kernel["language"]).or_else(|| text(&metadata["language_info"]["name"]))?;
+        if language.eq_ignore_ascii_case("rust") {
+            return None;
+        }
+        let kernel =
+            text(&kernel["display_name"]).or_else(|| text(&kernel["name"])).unwrap_or(language.clone());
+        Some(format!(
+            "the notebook is written in {language} (its kernel is {kernel}): igpt runs notebooks in Rust alone; \
+             leave it out, or run it with `jupyter nbconvert --execute`"
+        ))
+    }
+
     /// All cells, of every type, in order.
     pub fn cells(&self) -> &[Value] {
         self.root["cells"].as_array().map_or(&[], Vec::as_slice)
@@ -94,10 +121,6 @@ impl Notebook {
         for id in self.cells().iter().filter_map(|cell| cell["id"].as_str()) {
             *ids.entry(id).or_default() += 1;
         }
-        let tags = |cell: &Value| -> Vec<String> {
-            let tags = cell["metadata"]["tags"].as_array();
-            tags.into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect()
-        };
         sources
             .enumerate()
             .map(|(i, (position, source, cell))| CodeCell {
@@ -106,6 +129,7 @@ impl Notebook {
                 id: cell["id"].as_str().filter(|id| ids.get(id) == Some(&1)).map(str::to_owned),
                 source,
                 tags: tags(cell),
+                check: cell["metadata"]["igpt"]["check"].clone(),
             })
             .collect()
     }
@@ -124,6 +148,31 @@ impl Notebook {
                 self.set_outputs(position, Vec::new(), None);
             }
         }
+    }
+
+    /// Puts a code cell at this position. It gets an id where the format has ids.
+    pub fn insert_cell(&mut self, position: usize, mut cell: Value) {
+        let minor = self.root["nbformat_minor"].as_i64().unwrap_or(0);
+        if minor >= 5 && cell["id"].is_null() {
+            let taken = |id: &str| self.cells().iter().any(|cell| cell["id"] == id);
+            let id = (1..).map(|n| format!("igpt-{n}")).find(|id| !taken(id));
+            cell["id"] = json!(id);
+        }
+        if let Some(cells) = self.root["cells"].as_array_mut() {
+            cells.insert(position.min(cells.len()), cell);
+        }
+    }
+
+    /// Takes cells out.
+    pub fn remove_cells(&mut self, which: impl Fn(&Value) -> bool) {
+        if let Some(cells) = self.root["cells"].as_array_mut() {
+            cells.retain(|cell| !which(cell));
+        }
+    }
+
+    /// Blanks secrets in every text of the document.
+    pub fn mask(&mut self, secrets: &Secrets) {
+        secrets.mask_value(&mut self.root);
     }
 
     /// Replaces what a code cell produced.
@@ -184,6 +233,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A cell's tags.
+pub fn tags(cell: &Value) -> Vec<String> {
+    let tags = cell["metadata"]["tags"].as_array();
+    tags.into_iter().flatten().filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
 }
 
 /// A text that may be stored as one string or as a list of lines.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     journal::Journal,
     notebook::CodeCell,
+    resources::Resources,
     text::{headline, strip_ansi},
 };
 
@@ -62,8 +63,19 @@ pub struct CellRun {
     pub cell: CodeCell,
     /// How long it took.
     pub seconds: f64,
+    /// How many bytes of its output were above the limit, and are not kept.
+    pub left_out: usize,
+    /// The line of its code at which it raised an error, from 1, if the kernel says it.
+    pub error_line: Option<usize>,
     /// How it ended.
     pub status: CellStatus,
+}
+
+impl CellRun {
+    /// A cell that was not executed.
+    pub fn untouched(cell: CodeCell, status: CellStatus) -> Self {
+        Self { cell, seconds: 0.0, left_out: 0, error_line: None, status }
+    }
 }
 
 /// The judgement on a notebook.
@@ -110,6 +122,12 @@ pub struct Outcome {
     pub journal: Journal,
     /// From the first cell's start to the last one's end.
     pub duration: Duration,
+    /// What it took of the machine, if it ran.
+    pub resources: Option<Resources>,
+    /// Faults of the machine after which it was run again.
+    pub retries: Vec<Failure>,
+    /// The file's line of each line of each cell, by the cell's position.
+    pub lines: Vec<Vec<usize>>,
     /// The judgement.
     pub verdict: Verdict,
 }
@@ -124,6 +142,13 @@ impl Outcome {
     /// Whether nothing is wrong.
     pub fn is_well(&self) -> bool {
         self.verdict == Verdict::Passed
+    }
+
+    /// The line of the notebook's file at which a cell failed, else at which the cell begins.
+    pub fn line(&self, run: &CellRun) -> Option<usize> {
+        let lines = self.lines.get(run.cell.position)?;
+        let failed = run.error_line.and_then(|line| lines.get(line.checked_sub(1)?));
+        failed.or_else(|| lines.first()).copied()
     }
 
     /// The cell that the verdict names.

@@ -2,12 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::message::Message;
+use super::{message::Message, secrets::Secrets};
 
 /// The outputs of one cell while its messages arrive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OutputArea {
     outputs: Vec<Output>,
+    /// How many bytes of output are kept.
+    limit: usize,
+    /// How many bytes came above that, and were left out.
+    left_out: usize,
     /// `clear_output(wait=true)` came: the next output replaces what is here.
     clear_before_next: bool,
     /// The execution count as the kernel says it.
@@ -18,9 +22,26 @@ pub struct OutputArea {
 struct Output {
     value: Value,
     display_id: Option<String>,
+    /// Of its texts and pictures.
+    bytes: usize,
 }
 
 impl OutputArea {
+    /// An area that keeps so many bytes. Errors are always kept.
+    pub fn new(limit: usize) -> Self {
+        Self { outputs: Vec::new(), limit, left_out: 0, clear_before_next: false, execution_count: None }
+    }
+
+    /// How many bytes there were above the limit.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// How many bytes there is room for.
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.outputs.iter().map(|output| output.bytes).sum())
+    }
+
     /// Takes one iopub message that belongs to this cell. `update_display_data` is not meant for one cell:
     /// see [`OutputArea::update_display`].
     pub fn apply(&mut self, message: &Message) {
@@ -53,7 +74,15 @@ impl OutputArea {
 
     /// Shows new data wherever this display id stands.
     pub fn update_display(&mut self, display_id: &str, content: &Value) {
+        let bytes = size(&content["data"]);
+        let mut room = self.room();
         for output in self.outputs.iter_mut().filter(|o| o.display_id.as_deref() == Some(display_id)) {
+            if bytes > room + output.bytes {
+                self.left_out += bytes;
+                continue;
+            }
+            room = room + output.bytes - bytes;
+            output.bytes = bytes;
             output.value["data"] = object(&content["data"]);
             output.value["metadata"] = object(&content["metadata"]);
         }
@@ -65,26 +94,38 @@ impl OutputArea {
         let traceback: Vec<&str> =
             content["traceback"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let (ename, evalue) = (text("ename"), text("evalue"));
-        self.push(
-            json!({"output_type": "error", "ename": ename, "evalue": evalue, "traceback": traceback}),
-            None,
-        );
+        let value = json!({"output_type": "error", "ename": ename, "evalue": evalue, "traceback": traceback});
+        self.clear_if_due();
+        self.outputs.push(Output { value, display_id: None, bytes: 0 });
     }
 
     fn push_stream(&mut self, name: &str, text: &str) {
         self.clear_if_due();
+        let room = self.room().min(text.len());
+        let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        self.left_out += text.len() - end;
+        let text = &text[..end];
+        if text.is_empty() {
+            return;
+        }
         if let Some(last) = self.outputs.last_mut().filter(|o| is_stream(&o.value, name))
             && let Value::String(so_far) = &mut last.value["text"]
         {
+            last.bytes += text.len();
             return so_far.push_str(text);
         }
         let value = json!({"output_type": "stream", "name": name, "text": text});
-        self.outputs.push(Output { value, display_id: None });
+        self.outputs.push(Output { value, display_id: None, bytes: text.len() });
     }
 
     fn push(&mut self, value: Value, display_id: Option<String>) {
         self.clear_if_due();
-        self.outputs.push(Output { value, display_id });
+        let bytes = size(&value["data"]);
+        if bytes > self.room() {
+            self.left_out += bytes;
+            return;
+        }
+        self.outputs.push(Output { value, display_id, bytes });
     }
 
     fn clear_if_due(&mut self) {
@@ -96,6 +137,7 @@ impl OutputArea {
     /// Errors stay: what a thread of a cell clears after the cell failed must not make it look well.
     fn clear(&mut self) {
         self.outputs.retain(|output| output.value["output_type"] == "error");
+        self.left_out = 0;
         self.clear_before_next = false;
     }
 
@@ -118,10 +160,48 @@ impl OutputArea {
             .find(|t| t.trim_start().starts_with("Err("))
     }
 
-    /// The outputs for the document. Two pipes have no common order, so neighbouring streams are saved
+    /// The outputs for the document, without secrets. Two pipes have no common order, so neighbouring streams are saved
     /// stdout first: a rerun gives the same file.
-    pub fn to_outputs(&self) -> Vec<Value> {
-        merge_streams(self.outputs.iter().map(|o| &o.value))
+    pub fn to_outputs(&self, secrets: &Secrets) -> Vec<Value> {
+        let mut outputs = merge_streams(self.outputs.iter().map(|o| &o.value));
+        if !secrets.is_empty() {
+            for name in ["stdout", "stderr"] {
+                mask_stream(&mut outputs, name, secrets);
+            }
+            outputs.iter_mut().for_each(|output| secrets.mask_value(output));
+            // The rest of a secret that began before.
+            outputs.retain(|output| output["output_type"] != "stream" || output["text"] != "");
+        }
+        if self.left_out > 0 {
+            let (left_out, limit) = (self.left_out, self.limit);
+            let text = format!(
+                "[igpt: {left_out} bytes of output are left out here: a cell may have {limit} (--output-limit)]\n"
+            );
+            outputs.push(json!({"output_type": "stream", "name": "stderr", "text": text}));
+        }
+        outputs
+    }
+}
+
+/// A secret may be printed in parts before and after something else.
+fn mask_stream(outputs: &mut [Value], name: &str, secrets: &Secrets) {
+    let of_stream = |output: &&mut Value| is_stream(output, name);
+    let streams: Vec<&mut Value> = outputs.iter_mut().filter(of_stream).collect();
+    let pieces: Vec<&str> =
+        streams.iter().map(|output| output["text"].as_str().unwrap_or_default()).collect();
+    let masked = secrets.mask_pieces(&pieces);
+    for (output, text) in streams.into_iter().zip(masked) {
+        output["text"] = text.into();
+    }
+}
+
+/// The bytes of texts and pictures.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(map) => map.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }
 
@@ -180,52 +260,110 @@ mod tests {
 
     #[test]
     fn neighbouring_streams_become_one() {
-        let mut area = OutputArea::default();
+        let mut area = OutputArea::new(usize::MAX);
         for m in
             [stream("stdout", "a"), stream("stdout", "b\n"), stream("stderr", "e"), stream("stdout", "c")]
         {
             area.apply(&m);
         }
-        let texts: Vec<_> = area.to_outputs().iter().map(|o| o["text"].clone()).collect();
+        let texts: Vec<_> = area.to_outputs(&Secrets::default()).iter().map(|o| o["text"].clone()).collect();
         assert_eq!(texts, ["ab\nc", "e"]);
     }
 
     #[test]
     fn clear_waits_for_the_next_output() {
-        let mut area = OutputArea::default();
+        let mut area = OutputArea::new(usize::MAX);
         area.apply(&stream("stdout", "1"));
         area.apply(&message("clear_output", json!({"wait": true})));
-        assert_eq!(area.to_outputs().len(), 1);
+        assert_eq!(area.to_outputs(&Secrets::default()).len(), 1);
         area.apply(&stream("stdout", "2"));
-        assert_eq!(area.to_outputs(), [json!({"output_type": "stream", "name": "stdout", "text": "2"})]);
+        assert_eq!(
+            area.to_outputs(&Secrets::default()),
+            [json!({"output_type": "stream", "name": "stdout", "text": "2"})]
+        );
         area.apply(&message("clear_output", json!({"wait": false})));
-        assert!(area.to_outputs().is_empty());
+        assert!(area.to_outputs(&Secrets::default()).is_empty());
     }
 
     #[test]
     fn an_update_reaches_every_output_of_that_display_and_no_other() {
-        let mut area = OutputArea::default();
+        let mut area = OutputArea::new(usize::MAX);
         for m in [display("a", "1"), display("b", "1"), display("a", "1")] {
             area.apply(&m);
         }
         area.update_display("a", &json!({"data": {"text/plain": "2"}}));
-        let shown: Vec<_> = area.to_outputs().iter().map(|o| o["data"]["text/plain"].clone()).collect();
+        let shown: Vec<_> =
+            area.to_outputs(&Secrets::default()).iter().map(|o| o["data"]["text/plain"].clone()).collect();
         assert_eq!(shown, ["2", "1", "2"]);
     }
 
     #[test]
     fn incomplete_messages_still_make_a_valid_document() {
-        let mut area = OutputArea::default();
+        let mut area = OutputArea::new(usize::MAX);
         area.apply(&message("error", json!({"evalue": 7})));
         area.apply(&message("execute_result", json!({})));
         area.apply(&message("display_data", json!(null)));
         assert_eq!(
-            area.to_outputs(),
+            area.to_outputs(&Secrets::default()),
             [
                 json!({"output_type": "error", "ename": "", "evalue": "", "traceback": []}),
                 json!({"output_type": "execute_result", "execution_count": null, "data": {}, "metadata": {}}),
                 json!({"output_type": "display_data", "data": {}, "metadata": {}}),
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_above_the_limit_is_left_out_and_said() {
+        let mut area = OutputArea::new(10);
+        area.apply(&stream("stdout", "12345"));
+        area.apply(&stream("stderr", "678ää"));
+        area.apply(&message("display_data", json!({"data": {"text/plain": "x"}})));
+        area.apply(&message("error", json!({"ename": "panic", "evalue": "a long story"})));
+        assert_eq!(area.left_out(), 2 + "text/plainx".len());
+        let outputs = area.to_outputs(&Secrets::default());
+        assert_eq!((&outputs[0]["text"], &outputs[1]["text"]), (&json!("12345"), &json!("678ä")));
+        assert_eq!((&outputs[2]["ename"], outputs.len()), (&json!("panic"), 4));
+        assert!(outputs[3]["text"].as_str().unwrap().contains("13 bytes of output are left out"));
+        // What was cleared makes room.
+        area.apply(&message("clear_output", json!({"wait": false})));
+        area.apply(&stream("stdout", "1234567890"));
+        assert_eq!(
+            (area.left_out(), &area.to_outputs(&Secrets::default())[1]["text"]),
+            (0, &json!("1234567890"))
+        );
+    }
+
+    #[test]
+    fn updates_keep_within_the_limit() {
+        let mut area = OutputArea::new(20);
+        let display = |text: &str| json!({"data": {"text/plain": text}, "transient": {"display_id": "d"}});
+        area.apply(&message("display_data", display("1234567890")));
+        area.update_display("d", &display("12345678901"));
+        assert_eq!(
+            (area.left_out(), &area.to_outputs(&Secrets::default())[0]["data"]["text/plain"]),
+            (21, &json!("1234567890"))
+        );
+        area.update_display("d", &display("abcdefghij"));
+        assert_eq!(area.to_outputs(&Secrets::default())[0]["data"]["text/plain"], "abcdefghij");
+    }
+
+    #[test]
+    fn a_secret_is_blanked_though_something_is_shown_in_its_middle() {
+        let secrets = Secrets::of(["hf_0123456789"].into_iter());
+        let mut area = OutputArea::new(usize::MAX);
+        area.apply(&stream("stdout", "a hf_01"));
+        area.apply(&stream("stdout", "23"));
+        area.apply(&message("display_data", json!({"data": {"text/html": ["<b>hf_0123", "456789</b>"]}})));
+        area.apply(&stream("stdout", "456789 b"));
+        area.apply(&message(
+            "error",
+            json!({"ename": "panic", "evalue": "hf_0123456789", "traceback": ["x hf_0123456789"]}),
+        ));
+        let text = json!(area.to_outputs(&secrets)).to_string();
+        assert!(
+            !text.contains("0123") && !text.contains("6789") && text.contains("a ***") && text.contains(" b"),
+            "{text}"
         );
     }
 }

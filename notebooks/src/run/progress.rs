@@ -2,13 +2,15 @@
 
 use std::{
     io::IsTerminal as _,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{
-    outcome::{CellRun, CellStatus, Outcome},
+    events::Events,
+    outcome::{CellRun, CellStatus, Failure, Outcome},
     summary::verdict_line,
     text::shorten,
 };
@@ -20,16 +22,19 @@ const EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Progress {
     bars: Option<MultiProgress>,
+    events: Events,
 }
 
 impl Progress {
-    /// Bars when standard error is a terminal, lines on standard output otherwise.
-    pub fn new() -> Self {
-        Self { bars: std::io::stderr().is_terminal().then(MultiProgress::new) }
+    /// Bars when standard error is a terminal, lines on standard output otherwise; events on standard output take its
+    /// place, and the lines go to standard error.
+    pub fn new(events: Events) -> Self {
+        Self { bars: std::io::stderr().is_terminal().then(MultiProgress::new), events }
     }
 
     /// A notebook begins.
-    pub fn notebook(&self, name: &str, cells: usize) -> NotebookProgress {
+    pub fn notebook(&self, source: &Path, name: &str, cells: usize) -> NotebookProgress {
+        self.events.notebook(source, cells);
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new(cells as u64));
             if let Ok(style) =
@@ -41,11 +46,29 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        NotebookProgress { bar, name: name.to_owned(), cells, through: 0, said: Instant::now() }
+        NotebookProgress {
+            bar,
+            events: self.events.clone(),
+            source: source.to_owned(),
+            name: name.to_owned(),
+            cells,
+            through: 0,
+            said: Instant::now(),
+        }
+    }
+
+    /// A notebook is run again.
+    pub fn retry(&self, source: &Path, name: &str, number: usize, of: u32, fault: &Failure) {
+        self.events.retry(source, number, fault);
+        self.say(&format!(
+            "{name}: run again ({number} of at most {of}) after a fault of the machine: {}",
+            fault.headline
+        ));
     }
 
     /// A notebook is through.
     pub fn finished(&self, outcome: &Outcome) {
+        self.events.finished(outcome);
         let ran = format!("{}/{} cells", outcome.cells_run(), outcome.cells.len());
         let seconds = outcome.duration.as_secs_f64();
         self.say(&format!("{}: {ran}, {seconds:.1} s, {}", outcome.name, verdict_line(outcome, 100)));
@@ -55,20 +78,25 @@ impl Progress {
     pub fn say(&self, line: &str) {
         match &self.bars {
             Some(bars) => drop(bars.println(line)),
-            None => println!("{line}"),
+            None => line_out(&self.events, line),
         }
     }
 }
 
-impl Default for Progress {
-    fn default() -> Self {
-        Self::new()
+/// A line for people, where it disturbs no program.
+fn line_out(events: &Events, line: &str) {
+    if events.are_on() {
+        eprintln!("{line}");
+    } else {
+        println!("{line}");
     }
 }
 
 /// Progress of one notebook; its bar disappears with it.
 pub struct NotebookProgress {
     bar: Option<ProgressBar>,
+    events: Events,
+    source: PathBuf,
     name: String,
     cells: usize,
     /// The number of the last cell that is through.
@@ -85,7 +113,7 @@ impl NotebookProgress {
             None if self.said.elapsed() >= EVERY => {
                 self.said = Instant::now();
                 let (number, line) = (self.through + 1, shorten(line, 100));
-                println!("{}  cell {number}/{}  {line}", self.name, self.cells);
+                line_out(&self.events, &format!("{}  cell {number}/{}  {line}", self.name, self.cells));
             }
             None => {}
         }
@@ -93,6 +121,7 @@ impl NotebookProgress {
 
     /// A cell is through.
     pub fn cell(&mut self, run: &CellRun) {
+        self.events.cell(&self.source, run);
         (self.through, self.said) = (run.cell.number, Instant::now());
         match &self.bar {
             Some(bar) => {
@@ -103,11 +132,13 @@ impl NotebookProgress {
                 let verdict = match run.status {
                     CellStatus::Passed => "ok",
                     CellStatus::Failed(_) => "FAILED",
-                    CellStatus::Skipped | CellStatus::NotRun => "stopped",
+                    CellStatus::Skipped => "skipped",
+                    CellStatus::NotRun => "stopped",
                 };
                 let line = shorten(run.cell.first_line(), 60);
                 let (number, seconds) = (run.cell.number, run.seconds);
-                println!("{}  cell {number}/{}  {seconds:.1} s  {verdict}  {line}", self.name, self.cells);
+                let place = format!("{}  cell {number}/{}", self.name, self.cells);
+                line_out(&self.events, &format!("{place}  {seconds:.1} s  {verdict}  {line}"));
             }
         }
     }

@@ -89,10 +89,11 @@ impl Schedule {
     }
 
     /// What to say when a notebook begins: how long it will take, and those that come after it; nothing if that is not known
-    /// and there is only one.
+    /// and there is only one, and nothing if it began before: it is run again after a fault of the machine.
     pub fn begins(&self, name: &str) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.waiting.retain(|other| other != name);
+        let place = state.waiting.iter().position(|other| other == name)?;
+        state.waiting.remove(place);
         let begin = match self.estimate(&state, name) {
             Some(seconds) => format!("next: {name}, about {} on this machine", duration(seconds)),
             None if state.waiting.is_empty() => return None,
@@ -219,15 +220,25 @@ mod tests {
             "{{\"kind\":\"result\",\"step\":\"s\",\"key\":\"k\",\"reused\":false,\"wall_ms\":{results}000}}"
         );
         fs::write(&journal, if results > 0 { line } else { String::new() }).unwrap();
-        let cell = CodeCell { position: 0, number: 1, source: "1".into(), tags: Vec::new() };
+        let cell = CodeCell {
+            position: 0,
+            number: 1,
+            id: None,
+            source: "1".into(),
+            tags: Vec::new(),
+            check: serde_json::Value::Null,
+        };
         Outcome {
             source: PathBuf::new(),
             name: name.into(),
             executed: PathBuf::new(),
             log: PathBuf::new(),
-            cells: vec![CellRun { cell, seconds: 1., status: CellStatus::Passed }],
+            cells: vec![CellRun::untouched(cell, CellStatus::Passed)],
             journal: Journal::read(&journal),
             duration: Duration::from_secs(seconds),
+            resources: None,
+            retries: Vec::new(),
+            lines: Vec::new(),
             verdict: Verdict::Passed,
         }
     }
@@ -243,6 +254,7 @@ mod tests {
         let schedule = Schedule::new(&elsewhere, "quick", true);
         assert_eq!(schedule.order(), [0, 1]);
         assert_eq!(schedule.begins("b").unwrap(), "next: b; then 1 more");
+        assert_eq!(schedule.begins("b"), None, "it is run again");
         assert_eq!(schedule.begins("a"), None);
     }
 
@@ -291,7 +303,8 @@ mod tests {
     fn committed_times_are_of_notebooks_that_are_there() {
         let root = repository::root().unwrap();
         let times = read(&root.join(COMMITTED));
-        let there = crate::run::notebooks_in(&root.join("notebooks")).unwrap();
+        let there = crate::run::select::notebooks_in(&root.join("notebooks"), &root.join("target/notebooks"))
+            .unwrap();
         let there: Vec<_> = there.iter().map(|file| file.file_stem().unwrap().to_str().unwrap()).collect();
         assert!(times["quick"].len() >= 6, "{times:?}");
         for (name, cost) in &times["quick"] {

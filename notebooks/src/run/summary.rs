@@ -1,6 +1,9 @@
 //! The end of a run in words: a table, and a paragraph for everything that is wrong.
 
+use std::collections::BTreeMap;
+
 use super::{
+    exit::Exit,
     journal,
     outcome::{Outcome, Verdict},
     text::{count, shorten, strip_ansi},
@@ -39,20 +42,24 @@ pub fn summary(outcomes: &[Outcome], colours: bool) -> String {
             outcome.name.clone(),
             cells,
             format!("{:.1}", outcome.duration.as_secs_f64()),
+            outcome.resources.map_or(String::new(), |r| format!("{:.1}", r.processor_seconds)),
+            outcome.resources.map_or(String::new(), |r| megabytes(r.peak_memory)),
             outcome.journal.counts(),
             verdict_line(outcome, 90),
         ]
     });
     // What the experiment store gave, if any notebook used it.
     let results = if outcomes.iter().all(|outcome| outcome.journal.uses.is_empty()) { "" } else { "results" };
-    let header = ["notebook", "cells", "seconds", results, "verdict"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = std::iter::once(header).chain(rows).collect();
+    let header =
+        ["notebook", "cells", "seconds", "processor s", "peak MB", results, "verdict"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (name, cells, seconds) = (width(0), width(1), width(2));
-    let results = if results.is_empty() { 0 } else { width(3) + 2 };
+    let (name, cells, seconds, processor, memory) = (width(0), width(1), width(2), width(3), width(4));
+    let results = if results.is_empty() { 0 } else { width(5) + 2 };
     let mut text = String::new();
-    for [a, b, c, d, e] in &rows {
-        text.push_str(format!("{a:<name$}  {b:>cells$}  {c:>seconds$}  {d:<results$}{e}").trim_end());
+    for [a, b, c, p, m, d, e] in &rows {
+        let numbers = format!("{b:>cells$}  {c:>seconds$}  {p:>processor$}  {m:>memory$}");
+        text.push_str(format!("{a:<name$}  {numbers}  {d:<results$}{e}").trim_end());
         text.push('\n');
     }
     if let Some(reused) = journal::reused(outcomes.iter().map(|outcome| &outcome.journal)) {
@@ -66,9 +73,46 @@ pub fn summary(outcomes: &[Outcome], colours: bool) -> String {
             text.push('\n');
         }
     }
-    let well = outcomes.iter().filter(|o| o.is_well()).count();
-    text.push_str(&format!("\n{} of {} passed\n", well, count(outcomes.len(), "notebook")));
+    for note in outcomes.iter().flat_map(notes) {
+        text.push_str(&format!("\n{note}"));
+    }
+    text.push_str(&format!("\n{}\n", counts(outcomes)));
     text
+}
+
+/// "4 of 5 notebooks passed", and what became of the others.
+pub fn counts(outcomes: &[Outcome]) -> String {
+    let well = outcomes.iter().filter(|o| o.is_well()).count();
+    let mut text = format!("{} of {} passed", well, count(outcomes.len(), "notebook"));
+    let mut ends: BTreeMap<Exit, usize> = BTreeMap::new();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.is_well()) {
+        *ends.entry(Exit::of(&outcome.verdict)).or_default() += 1;
+    }
+    let ends: Vec<String> = ends.iter().map(|(exit, n)| format!("{n} {}", exit.name())).collect();
+    if !ends.is_empty() {
+        text.push_str(&format!(" ({})", ends.join(", ")));
+    }
+    text
+}
+
+/// What a reader has to know though nothing is wrong.
+pub fn notes(outcome: &Outcome) -> Vec<String> {
+    let name = &outcome.name;
+    let retries = outcome.retries.iter().enumerate().map(|(number, fault)| {
+        format!("{name}: try {} ended by a fault of the machine: {}", number + 1, fault.headline)
+    });
+    let cut = outcome.cells.iter().filter(|run| run.left_out > 0).map(|run| {
+        format!(
+            "{name}, cell {}: {} bytes of output are left out (--output-limit)",
+            run.cell.number, run.left_out
+        )
+    });
+    retries.chain(cut).collect()
+}
+
+/// Millions of bytes.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.0}", bytes as f64 / 1e6)
 }
 
 /// What is wrong with a notebook, one text for each thing.

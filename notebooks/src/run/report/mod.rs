@@ -11,7 +11,7 @@ use super::{
     Run, RunOptions, journal,
     notebook::Notebook,
     outcome::{Outcome, Verdict},
-    summary::{paragraphs, verdict_line},
+    summary::{megabytes, notes, paragraphs, verdict_line},
     text::{count, escape},
 };
 use crate::host;
@@ -114,22 +114,27 @@ fn summary(run: &Run, ids: &[String]) -> String {
         let _ = writeln!(
             rows,
             "<tr><td><a href=\"#{id}\">{}</a></td><td class=\"number\">{}/{}</td><td class=\"number\">{:.1}</td>\
-             <td>{}</td><td><span class=\"verdict {}\">{}</span></td></tr>",
+             <td class=\"number\">{:.1}</td><td class=\"number\">{}</td><td>{}</td><td><span class=\"verdict {}\">{}</span></td></tr>",
             escape(&outcome.name),
             outcome.cells_run(),
             outcome.cells.len(),
             outcome.duration.as_secs_f64(),
+            outcome.resources.unwrap_or_default().processor_seconds,
+            megabytes(outcome.resources.unwrap_or_default().peak_memory),
             escape(&outcome.journal.counts()),
             class(outcome),
             escape(&verdict_line(outcome, 100)),
         );
     }
     let reused = journal::reused(outcomes.iter().map(|outcome| &outcome.journal));
-    let sentences = run.claims.iter().chain(&reused).map(|text| format!("<p>{}</p>\n", escape(text)));
+    let notes: Vec<String> = outcomes.iter().flat_map(notes).collect();
+    let sentences =
+        run.claims.iter().chain(&reused).chain(&notes).map(|text| format!("<p>{}</p>\n", escape(text)));
     let sentences: String = sentences.collect();
     format!(
         "<section id=\"summary\"><h2>Summary</h2><table class=\"summary\"><thead><tr><th>notebook</th>\
-         <th class=\"number\">cells</th><th class=\"number\">seconds</th><th>results</th><th>verdict</th></tr></thead>\
+         <th class=\"number\">cells</th><th class=\"number\">seconds</th>\
+         <th class=\"number\">processor s</th><th class=\"number\">peak MB</th><th>results</th><th>verdict</th></tr></thead>\
          <tbody>\n{rows}</tbody></table>\n{sentences}</section>\n"
     )
 }
