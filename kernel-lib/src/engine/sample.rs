@@ -101,7 +101,7 @@ pub(super) fn complete(
     parameters: &Parameters,
     beginnings: &[u16],
     count: usize,
-    draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
+    draw: &crate::model::Draw<'_>,
 ) -> Result<Option<Vec<u16>>> {
     let (t, given) = (config.context, beginnings.len() / count);
     let (matrices, packed) = Matrices::packed(config, isa, weights, parameters.values());

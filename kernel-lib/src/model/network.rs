@@ -116,6 +116,9 @@ pub trait Resident {
     fn settle(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()>;
 }
 
+/// Draws a token from logits (V): of which image, and at which position.
+pub type Draw<'a> = dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync + 'a;
+
 /// An image GPT that computes with given parameters. Sizes: `B` pictures, `T` tokens each, `C` channels, `L` blocks,
 /// `V` colours.
 pub trait Network: Send {
@@ -213,7 +216,7 @@ pub trait Network: Send {
         parameters: &Parameters,
         beginnings: &[u16],
         count: usize,
-        draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
+        draw: &Draw<'_>,
     ) -> Result<Vec<u16>> {
         let Config { context, vocabulary, .. } = self.config();
         if count == 0 || !beginnings.len().is_multiple_of(count) || beginnings.len() / count > context {

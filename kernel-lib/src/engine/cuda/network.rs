@@ -367,7 +367,7 @@ impl Network for GpuEngine {
         parameters: &Parameters,
         beginnings: &[u16],
         count: usize,
-        draw: &(dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync),
+        draw: &crate::model::Draw<'_>,
     ) -> Result<Vec<u16>> {
         self.load(parameters)?;
         check_beginnings(&self.config, beginnings, count)?;
