@@ -4,6 +4,7 @@
 //!     cargo test --test clients -- --ignored --nocapture       # with CLIENTS_ONLY=panic,exit only these notebooks
 
 use std::{
+    collections::HashMap,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -163,18 +164,21 @@ fn four_clients_agree() {
             });
         }
     });
-    let mut verdicts = verdicts.into_inner().expect("no verdict panicked");
-    verdicts.sort_by_key(|(number, _)| *number);
-    let mut verdicts = tasks.iter().zip(verdicts).peekable();
+    let verdicts: HashMap<(&str, &str), Verdict> = verdicts
+        .into_inner()
+        .expect("no verdict panicked")
+        .into_iter()
+        .map(|(number, verdict): (usize, Verdict)| {
+            let ((notebook, _), client) = tasks[number];
+            ((notebook.as_str(), client.name), verdict)
+        })
+        .collect();
 
     let (mut table, mut wrong) = (String::new(), String::new());
     for (name, wanted) in &notebooks {
         let _ = write!(table, "| {:25} |", name.trim_end_matches(".ipynb"));
         for client in &CLIENTS {
-            let of_this = |((notebook, by), _): &(&(&(String, Wanted), &Client), (usize, Verdict))| {
-                notebook.0 == *name && by.name == client.name
-            };
-            let Some((_, (_, verdict))) = verdicts.next_if(of_this) else {
+            let Some(verdict) = verdicts.get(&(name.as_str(), client.name)) else {
                 let _ = write!(table, " {:9} |", "elsewhere");
                 continue;
             };

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_number_is_looked_at() {
-        let good: Vec<f32> = vec![0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, 1.0].repeat(1500);
+        let good: Vec<f32> = [0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45, 1.0].repeat(1500);
         assert!(all(&good) && all(&[]));
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 4095, 4096, good.len() - 1] {
