@@ -39,8 +39,11 @@ fn with_display(code: &str) -> Option<String> {
 /// Whether an expression has no value to show: a block that ends in a statement, a loop. evcxr would show `()` if it uses up
 /// a variable.
 fn is_unit(expression: &Expr) -> bool {
-    let ends_in_a_statement =
-        |block: &Block| !matches!(block.stmts.last(), Some(Stmt::Expr(_, None) | Stmt::Macro(_)));
+    let ends_in_a_statement = |block: &Block| match block.stmts.last() {
+        Some(Stmt::Expr(_, None)) => false,
+        Some(Stmt::Macro(call)) => call.semi_token.is_some(),
+        _ => true,
+    };
     match expression {
         Expr::Block(block) => block.label.is_none() && ends_in_a_statement(&block.block),
         Expr::Unsafe(block) => ends_in_a_statement(&block.block),
