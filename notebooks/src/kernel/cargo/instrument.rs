@@ -106,6 +106,7 @@ pub fn instrument(folder: &Path) -> Result<Option<String>> {
 
 /// Lines that evcxr writes once at most, and what stands in their place. In order.
 const TRAIT: &str = "            struct EvcxrUserCodeError {}";
+const PRELUDE: &str = "use igpt::prelude::*;";
 const FUNCTION: &str = "pub extern \"C\" fn run_user_code_";
 const CATCH: &str = "match std::panic::catch_unwind(";
 const BODY: &str = "let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {";
@@ -125,6 +126,10 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen)
         .filter(|at| lines[*at].starts_with(FUNCTION) && lines[at - 1] == "#[unsafe(no_mangle)]")
         .collect();
     let [function] = functions[..] else { return Err(format!("not one `{FUNCTION}`")) };
+    // evcxr leaves the colons out, and then a `mod igpt` of the user's is meant.
+    for line in lines[..function].iter_mut().filter(|line| *line == PRELUDE) {
+        *line = PRELUDE.replace("use ", "use ::");
+    }
     let header = lines.get(function + 1).cloned().unwrap_or_default();
     if header.starts_with("mut x: *mut std::os::raw::c_void)") {
         // Nothing but items: it runs nothing, and so it ends well.
@@ -282,6 +287,7 @@ mod tests {
 
     /// As evcxr 0.22.0 writes it.
     const GENERATED: &str = r#"#![allow(unused_imports, unused_mut, dead_code)]
+use igpt::prelude::*;
 fn println() {}
 fn f() { std::println!("EVCXR_PANIC_NOTIFICATION"); }
 
@@ -344,6 +350,7 @@ evcxr_variable_store
         let changed: Vec<&str> =
             code.lines().zip(GENERATED.lines()).filter(|(new, old)| new != old).map(|(new, _)| new).collect();
         let expected = [
+            "use ::igpt::prelude::*;",
             "            impl<T: ::std::fmt::Display> ::std::convert::From<T> for EvcxrUserCodeError {",
             "::igpt::notebook::cell::question_mark(::std::line!(), &::std::format!(\"{}\", error), ::std::any::type_name::<T>());",
             "",
