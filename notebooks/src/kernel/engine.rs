@@ -56,8 +56,10 @@ fn prelude(library: &Path) -> String {
     )
 }
 
-/// Starts the session again after its process died: items and imports survived, variables did not.
-const SESSION: &str = "let __igpt_session = ::igpt::notebook::Session::start();";
+/// Starts the session again after its process died: items and imports survived, variables did not. The variable's type is
+/// a number's, for evcxr writes it into each cell, where `igpt` may be a module of the user's.
+const SESSION: &str =
+    "let __igpt_session = { let _ = ::igpt::notebook::Session::start(); ::std::process::id() };";
 
 /// A running engine. Dropping it ends it with everything that it started.
 #[derive(Debug)]
