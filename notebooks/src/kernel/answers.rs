@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::wire::PROTOCOL_VERSION;
+use super::{code::Rust, wire::PROTOCOL_VERSION};
 use crate::dirs;
 
 /// What `kernel_info_request` asks for.
@@ -28,10 +28,9 @@ pub fn kernel_info() -> Value {
 
 /// Whether code is whole; for consoles, which send a line at a time.
 pub fn is_complete(code: &str) -> Value {
-    let is_rust = !code.trim_start().starts_with([':', '!']);
-    let parses = || syn::parse_str::<syn::Block>(&format!("{{{code}\n}}")).is_ok();
+    let parses = Rust::of(code).is_none_or(|rust| rust.parse().is_ok());
     let status = match brackets(code) {
-        _ if !is_rust || parses() => "complete",
+        _ if parses => "complete",
         Brackets::Open => "incomplete",
         // `let a =`, `1 +`, `a.`: more must follow.
         Brackets::Closed if code.trim_end().ends_with(['=', '+', '-', '*', '/', '.', ',', '&', '|']) => {

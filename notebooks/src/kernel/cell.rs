@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{engine::Event, wire::Message};
+use super::{code::Rust, engine::Event, wire::Message};
 
 /// The first character of a line for the kernel; see `igpt::notebook`.
 const MARK: char = '\u{1}';
@@ -157,7 +157,11 @@ const LAST_WORDS: Duration = Duration::from_millis(150);
 impl Cell {
     /// A user's cell with the code `code`, which is the engine's request `id` and has this nonce.
     pub fn new(id: &str, nonce: &str, code: &str) -> Self {
-        Self { runs: has_rust(code), nonce: Some(nonce.into()), ..Self::unmarked(id) }
+        Self {
+            runs: Rust::of(code).is_some_and(|rust| rust.runs()),
+            nonce: Some(nonce.into()),
+            ..Self::unmarked(id)
+        }
     }
 
     /// Code of the kernel's own: it starts the session, or is a command.
@@ -426,83 +430,6 @@ impl std::fmt::Display for Panic {
     }
 }
 
-/// A line of a cell as evcxr reads it, before the first line of Rust code.
-#[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
-    /// One of evcxr's own commands, by its name: `:dep`.
-    Command(&'a str),
-    /// A line for the shell.
-    Shell,
-    /// Blank, or a comment.
-    Nothing,
-    /// Rust, as is all that follows.
-    Rust,
-}
-
-fn line_of(line: &str) -> Line<'_> {
-    let name = line.trim_start_matches(' ').split(' ').next().unwrap_or_default();
-    match line {
-        _ if line.starts_with('!') => Line::Shell,
-        _ if name.starts_with(':') => Line::Command(name),
-        _ if line.starts_with("//") || line.trim().is_empty() => Line::Nothing,
-        _ => Line::Rust,
-    }
-}
-
-/// The lines before the first one of Rust code.
-fn head(code: &str) -> impl Iterator<Item = Line<'_>> {
-    code.lines().map(line_of).take_while(|line| *line != Line::Rust)
-}
-
-/// The names of evcxr's commands in the code, wherever evcxr takes them: `:dep`, `:clear`.
-pub fn commands(code: &str) -> impl Iterator<Item = &str> {
-    head(code).filter_map(|line| if let Line::Command(name) = line { Some(name) } else { None })
-}
-
-/// What of a session evcxr throws away at a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Loss {
-    /// At `:restart`: the process that runs the cells, with all variables.
-    Variables,
-    /// At `:clear`: items and dependencies, too.
-    Everything,
-}
-
-/// The code in two parts, if evcxr throws something away in it: the lines up to the last such command, and the rest, on
-/// the same lines as before.
-pub fn split_at_loss(code: &str) -> Option<(Loss, String, String)> {
-    let loss = |line: Line<'_>| match line {
-        Line::Command(":clear") => Some(Loss::Everything),
-        Line::Command(":restart") => Some(Loss::Variables),
-        _ => None,
-    };
-    let losses: Vec<(usize, Loss)> =
-        head(code).enumerate().filter_map(|(number, line)| Some((number, loss(line)?))).collect();
-    let (last, most) = (losses.last()?.0, losses.iter().map(|(_, loss)| *loss).max()?);
-    let lines: Vec<&str> = code.split_inclusive('\n').collect();
-    let (first, rest) = lines.split_at(last + 1);
-    Some((most, first.concat(), "\n".repeat(last + 1) + &rest.concat()))
-}
-
-/// Where the Rust code begins: the number of lines before it, and its first byte. None if there is no Rust code.
-pub fn start_of_rust(code: &str) -> Option<(usize, usize)> {
-    let lines = head(code).count();
-    let before: usize = code.split_inclusive('\n').take(lines).map(str::len).sum();
-    (before < code.len()).then_some((lines, before))
-}
-
-/// Whether there is Rust code that evcxr compiles and runs. Comments alone it does not.
-pub fn has_rust(code: &str) -> bool {
-    let Some((_, at)) = start_of_rust(code) else { return false };
-    let block = syn::parse_str::<syn::Block>(&format!("{{\n{}\n}}", &code[at..]));
-    !block.is_ok_and(|block| block.stmts.iter().all(is_nothing))
-}
-
-/// A semicolon alone.
-fn is_nothing(statement: &syn::Stmt) -> bool {
-    matches!(statement, syn::Stmt::Expr(syn::Expr::Verbatim(tokens), Some(_)) if tokens.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -663,44 +590,10 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_where_evcxr_takes_them() {
-        let found = |code| commands(code).collect::<Vec<_>>();
-        assert_eq!(found("  :clear all\n\n:dep x\nlet a = 1;\n:restart"), [":clear", ":dep"]);
-        assert_eq!(found("// fresh\n!ls\n:clear\npanic!()"), [":clear"]);
-        assert_eq!(found("let a = \"\n:clear\n\";"), [""; 0]);
-        assert_eq!(found("  // indented, so Rust\n:clear"), [""; 0]);
-        assert_eq!(found("\t:clear"), [""; 0]);
-    }
-
-    #[test]
-    fn what_follows_a_loss_is_a_part_of_its_own() {
-        let split = |code| split_at_loss(code).map(|(loss, first, rest)| format!("{loss:?} {first}|{rest}"));
-        assert_eq!(split(":clear\npanic!()").as_deref(), Some("Everything :clear\n|\npanic!()"));
-        assert_eq!(
-            split("// a\n :clear x\n:restart\n:dep b\nf()").as_deref(),
-            Some("Everything // a\n :clear x\n:restart\n|\n\n\n:dep b\nf()")
-        );
-        assert_eq!(split(":restart").as_deref(), Some("Variables :restart|\n"));
-        assert_eq!(split(":vars\nlet a = 1;\n:clear"), None);
-        assert_eq!(split(":clear_cache"), None);
-    }
-
-    #[test]
     fn a_death_may_leave_words_behind() {
         let mut cell = new("f()");
         let evalue = "last words\nSubprocess terminated with status: signal: 9 (SIGKILL)";
         hear(&mut cell, &[iopub("error", json!({"evalue": evalue, "traceback": [evalue]})), reply(), idle()]);
         assert_eq!(cell.ending(), Ending::Died("signal: 9 (SIGKILL)".into()));
-    }
-
-    #[test]
-    fn rust_is_told_from_commands() {
-        for code in ["", ":vars", "!ls", "// c\n\n:dep x", "/* c */", "  // c", ";"] {
-            assert!(!has_rust(code), "{code:?}");
-        }
-        for code in ["1", "fn f() {}", ":dep x\nuse a::b;", "/* */ 1", "#![allow(unused)]", "let"] {
-            assert!(has_rust(code), "{code:?}");
-        }
-        assert_eq!(start_of_rust("// a\n\nlet b = 1;"), Some((2, 6)));
     }
 }

@@ -11,9 +11,9 @@ use std::{
 };
 
 use serde_json::Value;
-use syn::{Block, Expr, Item, spanned::Spanned as _, visit::Visit};
+use syn::{Expr, Item, spanned::Spanned as _, visit::Visit};
 
-use super::cell::start_of_rust;
+use super::code::Rust;
 
 /// Why a cell is not run.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,16 +28,11 @@ pub struct Objection {
 
 /// What is to be said against a cell. `folder` is one in which the engine's compiler runs.
 pub fn object(code: &str, folder: &Path) -> Option<Objection> {
-    let (before, at) = start_of_rust(code)?;
-    let rust = &code[at..];
-    let Ok(block) = syn::parse_str::<Block>(&format!("{{\n{rust}\n}}")) else {
-        return syntax_error(rust, before, folder);
-    };
+    let rust = Rust::of(code)?;
+    let Ok(block) = rust.parse() else { return syntax_error(rust, folder) };
     let mut top_level = TopLevel(None);
     block.stmts.iter().for_each(|statement| top_level.visit_stmt(statement));
     let (kind, span) = top_level.0?;
-    // The code was parsed with one line before it.
-    let place = (before + span.start().line - 1, span.start().column + 1);
     let (message, help) = match kind {
         Kind::Return => (
             "`return` outside of a function: it would end the cell here, and what the cell has bound would be lost",
@@ -49,7 +44,7 @@ pub fn object(code: &str, folder: &Path) -> Option<Objection> {
              [\"full\"] }`, write `tokio::runtime::Runtime::new()?.block_on(async { … })`",
         ),
     };
-    Some(Objection { message: message.into(), place, help: Some(help.into()) })
+    Some(Objection { message: message.into(), place: rust.place(span.start()), help: Some(help.into()) })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +77,8 @@ impl<'a> Visit<'a> for TopLevel {
 /// The compiler's codes for strings, characters and comments without an end.
 const LEFT_OPEN: [&str; 6] = ["E0748", "E0758", "E0762", "E0763", "E0765", "E0766"];
 
-/// What the compiler finds wrong with the syntax. `before` lines of the cell stand before `rust`. None if it understands
-/// the code, though we do not.
-fn syntax_error(rust: &str, before: usize, folder: &Path) -> Option<Objection> {
+/// What the compiler finds wrong with the syntax. None if it understands the code, though we do not.
+fn syntax_error(rust: Rust<'_>, folder: &Path) -> Option<Objection> {
     let mut rustc = Command::new("rustc")
         .args([
             "--edition=2024",
@@ -105,7 +99,7 @@ fn syntax_error(rust: &str, before: usize, folder: &Path) -> Option<Objection> {
         .spawn()
         .ok()?;
     // No line of the cell's begins later than in the cell.
-    let sent = rustc.stdin.take()?.write_all(format!("fn cell() {{\n{rust}\n}}").as_bytes());
+    let sent = rustc.stdin.take()?.write_all(format!("fn cell() {{\n{}\n}}", rust.text).as_bytes());
     let output = rustc.wait_with_output().ok().filter(|_| sent.is_ok())?;
     let mut objections = String::from_utf8(output.stderr)
         .ok()?
@@ -117,12 +111,12 @@ fn syntax_error(rust: &str, before: usize, folder: &Path) -> Option<Objection> {
             let is_syntax = message["level"] == "error" && (message["code"].is_null() || open);
             let span = message["spans"].as_array()?.iter().find(|span| span["is_primary"] == true)?;
             let number = |key: &str| span[key].as_u64().and_then(|number| usize::try_from(number).ok());
-            let lines = rust.lines().count().max(1);
+            let lines = rust.text.lines().count().max(1);
             let line = number("line_start")?.saturating_sub(1).clamp(1, lines);
             let label = span["label"].as_str().map(str::to_owned);
             is_syntax.then(|| Objection {
                 message: message["message"].as_str().unwrap_or("a syntax error").to_owned(),
-                place: (before + line, number("column_start").unwrap_or(1)),
+                place: (rust.before + line, number("column_start").unwrap_or(1)),
                 help: label.filter(|label| !label.is_empty()),
             })
         })

@@ -1,9 +1,10 @@
 //! What to write instead, in the user's own words: for the commonest errors of a notebook that no other Rust program has,
 //! since variables must outlive their cell.
 
-use syn::{Block, Expr, ExprClosure, Local, Pat, Stmt, spanned::Spanned as _};
+use proc_macro2::Span;
+use syn::{Expr, ExprClosure, Local, Pat, Stmt, spanned::Spanned as _};
 
-use super::cell::{Refusal, start_of_rust};
+use super::{cell::Refusal, code::Rust};
 
 /// Hints at these errors of the cell `code`, each once.
 pub fn hints(errors: &[&Refusal], code: &str) -> Vec<String> {
@@ -38,10 +39,10 @@ fn hint(error: &str, code: &str) -> Option<String> {
     None
 }
 
-/// The `let` of a variable, with the code in which its places are.
-fn binding(variable: &str, code: &str) -> Option<(Local, String)> {
-    let rust = format!("{{\n{}\n}}", &code[start_of_rust(code)?.1..]);
-    let block: Block = syn::parse_str(&rust).ok()?;
+/// The `let` of a variable, with the Rust in which it stands.
+fn binding<'a>(variable: &str, code: &'a str) -> Option<(Local, Rust<'a>)> {
+    let rust = Rust::of(code)?;
+    let block = rust.parse().ok()?;
     let binds = |pattern: &Pat| match pattern {
         Pat::Ident(name) => name.ident == variable,
         Pat::Type(typed) => matches!(&*typed.pat, Pat::Ident(name) if name.ident == variable),
@@ -54,13 +55,9 @@ fn binding(variable: &str, code: &str) -> Option<(Local, String)> {
     Some((found, rust))
 }
 
-/// The text of a place.
-fn text(rust: &str, span: proc_macro2::Span) -> Option<String> {
-    let lines: Vec<&str> = rust.lines().collect();
-    let (from, to) = (span.start(), span.end());
-    let line = lines.get(from.line.checked_sub(1)?)?;
-    // What goes over several lines would be a riddle in a hint.
-    (from.line == to.line).then(|| line.chars().skip(from.column).take(to.column - from.column).collect())
+/// The text of a place, if it is on one line: what goes over several would be a riddle in a hint.
+fn text(rust: Rust<'_>, span: Span) -> Option<String> {
+    (span.start().line == span.end().line).then(|| rust.text_at(span))
 }
 
 fn of_closure(variable: &str, code: &str) -> Option<String> {
@@ -73,10 +70,10 @@ fn of_closure(variable: &str, code: &str) -> Option<String> {
         Some(Expr::Closure(closure)) => closure,
         _ => return Some(general),
     };
-    Some(as_function(variable, closure, &rust).unwrap_or(general))
+    Some(as_function(variable, closure, rust).unwrap_or(general))
 }
 
-fn as_function(variable: &str, closure: &ExprClosure, rust: &str) -> Option<String> {
+fn as_function(variable: &str, closure: &ExprClosure, rust: Rust<'_>) -> Option<String> {
     let parameters: Option<Vec<String>> = closure
         .inputs
         .iter()
@@ -104,14 +101,14 @@ fn of_reference(variable: &str, code: &str) -> Option<String> {
     let owned = match value {
         Expr::Reference(reference) => match &*reference.expr {
             Expr::Index(index) if matches!(&*index.index, Expr::Range(_)) => {
-                format!("{}.to_owned()", text(&rust, index.span())?)
+                format!("{}.to_owned()", text(rust, index.span())?)
             }
-            other => format!("{}.clone()", text(&rust, other.span())?),
+            other => format!("{}.clone()", text(rust, other.span())?),
         },
         Expr::MethodCall(call) if call.method == "iter" => {
-            format!("{}.clone().into_iter()", text(&rust, call.receiver.span())?)
+            format!("{}.clone().into_iter()", text(rust, call.receiver.span())?)
         }
-        other => format!("{}.to_owned()", text(&rust, other.span())?),
+        other => format!("{}.to_owned()", text(rust, other.span())?),
     };
     Some(format!(
         "a variable outlives its cell, and so must what it refers to: `let {variable} = {owned};` owns its data"

@@ -14,11 +14,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proc_macro2::Span;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use syn::{Block, ImplItem, Item, Stmt, UseTree, spanned::Spanned as _};
+use syn::{ImplItem, Item, Stmt, UseTree, spanned::Spanned as _};
 
-use super::cell::start_of_rust;
+use super::code::Rust;
 use crate::hex::hex;
 
 /// The items of a session, by evcxr's name.
@@ -78,10 +79,12 @@ impl Items {
     /// How the cell `id` with this code is to be run. With `keep`, nothing is taken away but what is defined anew.
     pub fn plan(&self, id: Option<&str>, code: &str, keep: bool) -> Plan {
         let plain = || Plan { code: code.to_owned(), ..Plan::default() };
-        let (before, at) = start_of_rust(code).unwrap_or((code.lines().count(), code.len()));
-        let (start, rust) = code.split_at(at);
+        let rust = Rust::of(code).unwrap_or(Rust { before: code.lines().count(), start: code, text: "" });
         // Attributes of the whole crate come first. What is not understood does not compile, most likely.
-        let Some(found) = Found::parse(rust).filter(|_| !rust.starts_with("#![")) else { return plain() };
+        let Some(found) = Found::parse(rust).filter(|_| !rust.text.starts_with("#![")) else {
+            return plain();
+        };
+        let Rust { before, start, text } = rust;
 
         let cell = id.map(str::to_owned);
         let mut lines: Vec<String> = Vec::new();
@@ -120,7 +123,7 @@ impl Items {
         let inserted = Inserted { before, lines: lines.len() };
         let separator = if start.is_empty() || start.ends_with('\n') || lines.is_empty() { "" } else { "\n" };
         let ours: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        Plan { code: format!("{start}{separator}{ours}{rust}"), inserted, defined, gone, removed }
+        Plan { code: format!("{start}{separator}{ours}{text}"), inserted, defined, gone, removed }
     }
 
     /// The cell has run, well or not: it was compiled, so evcxr has taken its items.
@@ -183,8 +186,8 @@ struct Found {
 }
 
 impl Found {
-    fn parse(rust: &str) -> Option<Self> {
-        let block: Block = syn::parse_str(&format!("{{\n{rust}\n}}")).ok()?;
+    fn parse(rust: Rust<'_>) -> Option<Self> {
+        let block = rust.parse().ok()?;
         let mut found = Self::default();
         for statement in &block.stmts {
             let Stmt::Item(item) = statement else { continue };
@@ -228,8 +231,8 @@ fn name_of(item: &Item) -> Option<String> {
 }
 
 /// What an item without a name defines.
-fn implemented(item: &Item, rust: &str) -> Vec<String> {
-    let text = |span: proc_macro2::Span| words(&source(rust, span));
+fn implemented(item: &Item, rust: Rust<'_>) -> Vec<String> {
+    let text = |span: Span| words(&rust.text_at(span));
     let Item::Impl(block) = item else { return vec![text(item.span())] };
     let of = text(block.self_ty.span());
     if let Some((_, path, _)) = &block.trait_ {
@@ -242,18 +245,6 @@ fn implemented(item: &Item, rust: &str) -> Vec<String> {
         _ => None,
     };
     block.items.iter().filter_map(name).map(|name| format!("{of}\n{name}")).collect()
-}
-
-/// The text of a place in the code, which was parsed with one line before it.
-fn source(rust: &str, span: proc_macro2::Span) -> String {
-    let (from, to) = (span.start(), span.end());
-    let lines = rust.lines().enumerate().map(|(index, line)| (index + 2, line));
-    let part = |(number, line): (usize, &str)| -> String {
-        let first = if number == from.line { from.column } else { 0 };
-        let last = if number == to.line { to.column } else { usize::MAX };
-        line.chars().skip(first).take(last - first).collect()
-    };
-    lines.filter(|(number, _)| (from.line..=to.line).contains(number)).map(part).collect::<Vec<_>>().join(" ")
 }
 
 fn words(text: &str) -> String {

@@ -8,7 +8,7 @@
 //! * [`engine`]: evcxr in a build slot; [`processes`]: what runs below it; [`guard`]: its end; [`filter`]: what cells print;
 //!   [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
 //! * [`check`]: what is refused before it is compiled; [`items`]: what each cell defines, and the cell as it is sent;
-//! * [`cell`]: what of the engine's messages is for the user, and how a cell ended;
+//! * [`code`]: a cell's code as evcxr reads it; [`cell`]: what of the engine's messages is for the user, and how a cell ended;
 //! * [`traceback`]: where it failed, in the cell's own lines; [`fault`]: what a client is told of it, with [`hints`];
 //! * [`shown`]: how a cell's value is shown; [`variables`]: what a cell lost;
 //! * [`running`]: a cell at the engine, and its interruption; [`waking`]: what is seen before there is an engine;
@@ -20,6 +20,7 @@ pub mod cargo;
 pub mod cell;
 pub mod check;
 pub mod client;
+pub mod code;
 pub mod engine;
 pub mod fault;
 pub mod filter;

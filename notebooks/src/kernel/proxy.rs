@@ -14,9 +14,10 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 use super::{
     answers::{History, end_of_name, is_complete, kernel_info},
     cargo::instrument::AGAIN,
-    cell::{Cell, Ending, Failure, Loss, Output, Refusal, commands, split_at_loss},
+    cell::{Cell, Ending, Failure, Output, Refusal},
     check,
     client::{Channel, Client},
+    code::{Loss, commands, split_at_loss},
     engine::{Engine, Event},
     fault::{Fault, compile_fault, explain_signal},
     items::{Inserted, Items, Plan, cell_of},

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 
 use syn::{Block, Expr, Stmt, spanned::Spanned as _};
 
+use super::code::Rust;
+
 /// What stands behind the expression.
 pub const CALL: &str = ".evcxr_display();";
 
@@ -21,10 +23,11 @@ pub fn as_sent(code: &str) -> Cow<'_, str> {
 /// The code with a call behind its last expression, if that is a call of something: only those use up variables. No line
 /// and no column of the person's own code moves.
 fn with_display(code: &str) -> Option<String> {
-    let block: Block = syn::parse_str(&format!("{{\n{code}\n}}")).ok()?;
+    let rust = Rust::of(code)?;
+    let block = rust.parse().ok()?;
     let Some(Stmt::Expr(expression, None)) = block.stmts.last() else { return None };
     if is_unit(expression) {
-        return insert(code, expression.span().end(), ";");
+        return rust.insert(expression.span().end(), ";");
     }
     let mut called = expression;
     while let Expr::Try(inner) = called {
@@ -33,7 +36,7 @@ fn with_display(code: &str) -> Option<String> {
     if !matches!(called, Expr::MethodCall(_) | Expr::Call(_)) {
         return None;
     }
-    insert(code, expression.span().end(), CALL)
+    rust.insert(expression.span().end(), CALL)
 }
 
 /// Whether an expression has no value to show: a block that ends in a statement, a loop. evcxr would show `()` if it uses up
@@ -52,18 +55,6 @@ fn is_unit(expression: &Expr) -> bool {
     }
 }
 
-/// The code with `text` at a place of it, which was found in the code with one line before.
-fn insert(code: &str, end: proc_macro2::LineColumn, text: &str) -> Option<String> {
-    // The first line is the brace before the code; columns are characters.
-    let mut lines = code.split_inclusive('\n');
-    let before: usize = lines.by_ref().take(end.line.checked_sub(2)?).map(str::len).sum();
-    let line = lines.next()?;
-    let at =
-        before + line.char_indices().nth(end.column).map_or(line.trim_end_matches('\n').len(), |(at, _)| at);
-    let (start, rest) = code.split_at_checked(at)?;
-    Some(format!("{start}{text}{rest}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +68,7 @@ mod tests {
                 "let a = 1;\nPage::new()\n    .show(b).evcxr_display(); // ä.b()\n",
             ),
             ("/* ä */ f(\"ä\")? /* ö */", "/* ä */ f(\"ä\")?.evcxr_display(); /* ö */"),
+            (":dep a\n\nf()", ":dep a\n\nf().evcxr_display();"),
             ("use a::b;\nfn c() {}\nb(c)", "use a::b;\nfn c() {}\nb(c).evcxr_display();"),
         ] {
             assert_eq!(with_display(code).as_deref(), Some(shown));
@@ -114,7 +106,6 @@ mod tests {
             "let a = f();",
             "println!(\"a\")",
             ":vars",
-            ":dep a\nf()",
             "if a { f() }",
             "f(",
             "&f()",
