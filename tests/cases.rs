@@ -197,9 +197,11 @@ pub enum Told {
     Error(&'static str, &'static str),
     /// The same, and this in its traceback.
     Line(&'static str, &'static str, &'static str),
+    /// The end of its process, and this in the error's value.
+    Died(&'static str),
 }
 
-use Told::{Error, Line, Notes, Prints, Well};
+use Told::{Died, Error, Line, Notes, Prints, Well};
 
 const NO_WORDS: &str = "macro_rules! println { ($($t:tt)*) => {} }\nmacro_rules! eprintln { ($($t:tt)*) => {} }\n\
                         macro_rules! stringify { ($($t:tt)*) => { \"\" } }\nmacro_rules! panic_ { () => {} }";
@@ -209,7 +211,7 @@ const QUESTION_MARK: &str = "let before = 1;\n\"x\".parse::<i32>()?;";
 const RETURNED: Told = Line("ParseIntError", "invalid digit", "line 2");
 
 /// Notebooks in which cells that must fail stand among others.
-pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
+pub const STORIES: [(&str, &[(&str, Told)]); 14] = [
     (
         "shadows",
         &[
@@ -432,6 +434,33 @@ pub const STORIES: [(&str, &[(&str, Told)]); 13] = [
             ("fn g() -> i32 { twice!(4) }", Well),
             ("fn h() -> i32 { twice!(g()) }\nprintln!(\"{}\", h());", Prints("16\n")),
             ("macro_rules! twice { ($x:expr) => { 3 * $x } }\nprintln!(\"{}\", h());", Prints("36\n")),
+        ],
+    ),
+    (
+        "deaths",
+        &[
+            ("let kept = 7;\nfn f() -> u8 { 1 }", Well),
+            (
+                "std::process::Command::new(\"sleep\").arg(\"4041\").spawn()?;\nstd::process::abort();",
+                Died("signal: 6"),
+            ),
+            ("println!(\"{}\", f());", Prints("1\n")),
+            ("kept", Error("CompileError", "cannot find value `kept`")),
+            (
+                "std::process::Command::new(\"sh\").args([\"-c\", \"sleep 4041 & sleep 4041\"]).spawn()?;\nstd::process::exit(3);",
+                Died("exit status: 3"),
+            ),
+            (
+                "std::thread::spawn(|| std::process::Command::new(\"sleep\").arg(\"4041\").status());\n\
+                 std::thread::sleep(std::time::Duration::from_millis(100));\nstd::process::exit(0);",
+                Died("exit status: 0"),
+            ),
+            (
+                "let mut child = std::process::Command::new(\"sleep\").arg(\"0\").spawn()?;\nchild.wait()?.success()",
+                Well,
+            ),
+            (PANIC, PANICKED),
+            ("println!(\"{}\", f());", Prints("1\n")),
         ],
     ),
 ];

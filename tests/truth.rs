@@ -31,6 +31,7 @@ fn ran() -> &'static Ran {
                 .iter()
                 .map(|(source, told)| match told {
                     Told::Error(..) | Told::Line(..) => cell(*source).tag("raises-exception"),
+                    Told::Died(..) => cell(*source).tag("raises-exception:process-died"),
                     _ => cell(*source),
                 })
                 .collect();
@@ -61,10 +62,12 @@ fn check(name: &str) {
         let is_error = seen.iter().any(|output| output["output_type"] == "error");
         let place = format!("{name}, cell {number}: {source}\n{seen:?}\n{}", ran.said);
         match told {
-            Told::Error(ename, evalue) | Told::Line(ename, evalue, _) => {
+            Told::Error(_, evalue) | Told::Line(_, evalue, _) | Told::Died(evalue) => {
                 assert!(is_error, "{place}");
                 let (found, value, traceback) = notebook.error(number);
-                assert_eq!(found, *ename, "{place}");
+                let ename =
+                    if let Told::Error(name, _) | Told::Line(name, ..) = told { name } else { "ProcessDied" };
+                assert_eq!(found, ename, "{place}");
                 assert!(strip_ansi(&value).contains(evalue), "{place}");
                 if let Told::Line(_, _, line) = told {
                     assert!(strip_ansi(&traceback).contains(line), "{place}");
@@ -110,6 +113,78 @@ stories! {
     hints,
     large_values,
     macros,
+    deaths,
+}
+
+/// The runner interrupts a cell at its time limit. Whatever the notebook has defined and the cell does, that ends it, with
+/// its children; the last two are a twin, and a cell that a first interrupt would end.
+#[test]
+fn every_interrupt_ends() {
+    set_up();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interrupts");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder for the notebooks");
+    let limited = |source: &str| cell(source).tag("timeout:3s");
+    let stopped = [
+        ("shadowed", "fn stringify(x: u8) -> u8 { x }\nfn println() {}", "loop {}"),
+        ("waits", "let kept = 1;", "std::process::Command::new(\"sleep\").arg(\"4042\").status()?;"),
+        (
+            "threads",
+            "use std::println;",
+            "std::thread::spawn(|| loop {});\nloop { std::thread::sleep(std::time::Duration::from_secs(1)); }",
+        ),
+        (
+            "compiles",
+            "let kept = 1;",
+            "#[allow(long_running_const_eval)]\nconst N: u64 = { let mut n = 0; while n < u64::MAX { n += 1; } n };\nprintln!(\"{}\", N);",
+        ),
+    ];
+    let mut names = Vec::new();
+    for (name, first, second) in stopped {
+        write_notebook(&folder, name, &[cell(first), limited(second)]);
+        names.push(format!("{name}.ipynb"));
+    }
+    write_notebook(
+        &folder,
+        "ends",
+        &[cell("fn stringify(x: u8) -> u8 { x }"), limited("println!(\"{}\", stringify(7));")],
+    );
+    names.push("ends.ipynb".into());
+    let start = std::time::Instant::now();
+    let output = igpt()
+        .args(["run", "--jobs", "2", "--out", "out"])
+        .args(&names)
+        .current_dir(&folder)
+        .output()
+        .expect("igpt runs");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // A time limit.
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    for (name, ..) in stopped {
+        let notebook = Executed::read(&folder.join("out").join(format!("{name}.ipynb")));
+        assert_eq!(notebook.error(2).0, "CellTimeoutError", "{name}: {said}");
+    }
+    let twin = Executed::read(&folder.join("out").join("ends.ipynb"));
+    assert_eq!(twin.stream(2, "stdout"), "7\n", "{said}");
+    assert!(!is_running("sleep 4042"), "{said}");
+    assert!(start.elapsed().as_secs() < 150, "{:?}: {said}", start.elapsed());
+}
+
+/// Whether a process that was started with these words is alive.
+fn is_running(words: &str) -> bool {
+    let processes = fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    let words = words.replace(' ', "\0") + "\0";
+    processes.into_iter().any(|command| command == words.as_bytes())
+}
+
+#[test]
+fn nothing_is_left_of_a_dead_cell() {
+    check("deaths");
+    // Processes of other tests' notebooks sleep for other times.
+    assert!(!is_running("sleep 4041"), "{}", ran().said);
 }
 
 #[test]
