@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use igpt::data::{self, Split};
+use igpt::data::{self, Labelled};
 use serde_json::Value;
 
 /// What `igpt fetch` becomes.
@@ -356,7 +356,7 @@ fn child_checks_cifar10() {
 /// pictures have half of the colours' resolution, which Pillow's decoder and ours make up for differently, and up to
 /// five levels lie between them. On its side, upside down, mirrored or with blue for red, a picture is off by more
 /// than thirty.
-fn check_means(split: &Split, expected: &Value) {
+fn check_means(split: &Labelled, expected: &Value) {
     let place = expected["place"].as_u64().unwrap() as usize;
     assert_eq!(u64::from(split.labels[place]), expected["label"].as_u64().unwrap());
     let image = split.images.get(place).unwrap();

@@ -2,8 +2,7 @@
 //! `cargo test -p igpt --lib engine::cuda`, and on a GPU `cargo test -p igpt --lib on_a_gpu -- --ignored`.
 
 use igpt::device::Device;
-use igpt::experiment::Experiment;
-use igpt::profile::Profile;
+use igpt::experiment::{Pretraining, Profile, Split, Step as _, Workspace};
 use igpt::store::Store;
 use std::process::Command;
 
@@ -20,9 +19,10 @@ fn alone(test: &str, device: Option<&str>) -> (bool, String) {
 #[test]
 #[ignore = "a part of the next one"]
 fn says_what_it_uses() {
-    let store = tempfile::tempdir().unwrap();
-    match Experiment::new(Profile::named("quick").unwrap(), Store::at(store.path())) {
-        Ok(experiment) => println!("device: {}; {}", experiment.device(), experiment.ours()),
+    match Workspace::current() {
+        Ok(on) => {
+            println!("device: {}; {}", on.device(), Profile::named("quick").unwrap().ours(&on).unwrap())
+        }
         Err(error) => panic!("{error}"),
     }
 }
@@ -42,7 +42,7 @@ fn without_a_gpu_the_cpu_is_used_and_asking_for_one_is_an_error() {
         assert!(!well && said.contains(&format!("IGPT_DEVICE={device}: ")), "{said}");
     }
     let (well, said) = alone("says_what_it_uses", Some("gpu0"));
-    assert!(!well && said.contains("it is cpu, cuda or cuda:N"), "{said}");
+    assert!(!well && said.contains("it is cpu, cuda, cuda:N or reference"), "{said}");
 }
 
 /// The quick profile's training for some steps: the losses are the CPU's.
@@ -51,10 +51,11 @@ fn without_a_gpu_the_cpu_is_used_and_asking_for_one_is_an_error() {
 fn a_training_on_a_gpu_is_that_of_a_cpu() {
     let losses = |device: &Device| -> Vec<f64> {
         let store = tempfile::tempdir().unwrap();
-        let experiment = Experiment::new(Profile::named("quick").unwrap(), Store::at(store.path())).unwrap();
-        let config = experiment.config();
+        let ar = Pretraining::of(&Profile::named("quick").unwrap());
+        let config = ar.config().unwrap();
         let context = config.context;
-        let tokens = experiment.train_tokens().unwrap()[..2000 * context].to_vec();
+        let on = Workspace::new(Store::at(store.path()), Device::cpu());
+        let tokens = ar.encoding(Split::Train).run_on(&on).unwrap().0[..2000 * context].to_vec();
         let examples = |range: std::ops::Range<usize>| {
             let tokens = tokens[range.start * context..range.end * context].to_vec();
             std::sync::Arc::new(igpt::train::Tokens::new(context, tokens).unwrap())

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use igpt::data::{self, Dataset, Images, Labels, Split};
+use igpt::data::{self, Dataset, Images, Labelled, Labels};
 use serde_json::{Value, json};
 
 use super::{PROGRAM, REVISION, files, fixtures, in_a_process_of_its_own, is_child, said};
@@ -59,7 +59,7 @@ fn hex(images: &Images) -> Vec<String> {
 }
 
 fn described(data: &Dataset) -> Value {
-    let split = |split: &Split| json!({"pixels": hex(&split.images), "labels": split.labels});
+    let split = |split: &Labelled| json!({"pixels": hex(&split.images), "labels": split.labels});
     json!({"name": data.name(), "classes": data.classes(), "channels": data.train().images.channels(),
            "train": split(data.train()), "test": split(data.test())})
 }

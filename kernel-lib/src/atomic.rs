@@ -12,6 +12,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |unfinished| File::create_new(unfinished)?.write_all(bytes))
 }
 
+/// The same without waiting for the disk, for what is of no use after a failure of the power.
+pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+    fs::write(&unfinished, bytes)?;
+    fs::rename(&unfinished, path)
+}
+
 /// The same for what knows how to write itself to the path it is given.
 pub(crate) fn write_with(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -12,6 +12,7 @@
 mod dataset;
 mod fashion_mnist;
 mod fetch;
+mod folder;
 mod format;
 mod hub_sets;
 pub mod idx;
@@ -20,13 +21,16 @@ pub mod manifest;
 mod openai;
 mod photographs;
 mod prepared;
+mod registry;
 mod request;
 
-pub use dataset::{Dataset, Split};
+pub use dataset::{Dataset, Labelled};
 pub use fashion_mnist::fashion_mnist;
 pub use fetch::Fetch;
+pub use folder::folder;
 pub use hub_sets::{Labels, cifar10, cifar100, fashion_mnist_whole, hub, imagenet, stl10, stl10_unlabeled};
 pub use images::Images;
 pub use manifest::Manifest;
 pub use openai::openai_palette;
 pub use photographs::{Photograph, photograph, photographs};
+pub use registry::{check_name, named, title};

@@ -1,6 +1,7 @@
 //! What computes the network: the CPU, or a GPU where there is one.
 //!
-//! The environment variable `IGPT_DEVICE` chooses: `cpu`, `cuda` (the first GPU), `cuda:1`. Without it the first GPU is
+//! The environment variable `IGPT_DEVICE` chooses: `cpu`, `cuda` (the first GPU), `cuda:1`, or `reference` (the readable
+//! network on the CPU, many times slower). Without it the first GPU is
 //! taken that can be used, else the CPU. Results of a GPU are other results than a CPU's: equal but for rounding, and
 //! stored apart.
 //!
@@ -11,7 +12,7 @@
 //! ```
 
 use crate::engine::{Engine, GpuEngine, gpu};
-use crate::model::{Config, Network};
+use crate::model::{Config, Network, Reference};
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::OnceLock;
@@ -32,6 +33,8 @@ pub enum Device {
         /// What it is: `NVIDIA H100 80GB HBM3`.
         name: String,
     },
+    /// The CPU, with the readable reference, many times slower: to compare with.
+    Reference,
 }
 
 impl Device {
@@ -65,11 +68,12 @@ impl Device {
     fn named(name: &str) -> Result<Self> {
         let wanted = match name {
             "cpu" => return Ok(Self::cpu()),
+            "reference" => return Ok(Self::Reference),
             "cuda" => Some(0),
             _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
         };
         let Some(ordinal) = wanted else {
-            return Err(Error::invalid(format!("IGPT_DEVICE={name}: it is cpu, cuda or cuda:N")));
+            return Err(Error::invalid(format!("IGPT_DEVICE={name}: it is cpu, cuda, cuda:N or reference")));
         };
         Self::cuda(ordinal).map_err(|error| Error::invalid(format!("IGPT_DEVICE={name}: {error}")))
     }
@@ -86,7 +90,7 @@ impl Device {
         FOUND.get_or_init(look).clone()
     }
 
-    /// The fast network of this shape on this device.
+    /// A network of this shape on this device.
     ///
     /// # Errors
     /// If there is no such network, or the device cannot be opened.
@@ -94,13 +98,23 @@ impl Device {
         Ok(match self {
             Self::Cpu { .. } => Box::new(Engine::new(config)?),
             Self::Cuda { ordinal, .. } => Box::new(GpuEngine::new(config, *ordinal)?),
+            Self::Reference => Box::new(Reference::new(config, candle_core::DType::F32)?),
         })
+    }
+
+    /// The module of this library that computes networks on it.
+    pub fn module(&self) -> &'static str {
+        match self {
+            Self::Cpu { .. } | Self::Cuda { .. } => "engine",
+            Self::Reference => "model",
+        }
     }
 
     /// What decides a result's rounding: `cpu`, or the GPU's name.
     pub fn kind(&self) -> &str {
         match self {
             Self::Cpu { .. } => "cpu",
+            Self::Reference => "cpu, reference",
             Self::Cuda { name, .. } => name,
         }
     }
@@ -109,6 +123,7 @@ impl Device {
     pub fn short(&self) -> &str {
         match self {
             Self::Cpu { .. } => "CPU",
+            Self::Reference => "CPU, reference",
             Self::Cuda { name, .. } => name,
         }
     }
@@ -118,6 +133,7 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu { instead: None } => f.write_str("CPU"),
+            Self::Reference => f.write_str("CPU, with the readable reference"),
             Self::Cpu { instead: Some(why) } => write!(f, "CPU (no GPU, for: {why})"),
             Self::Cuda { ordinal, name } => write!(f, "{name} (cuda:{ordinal})"),
         }
@@ -133,7 +149,7 @@ mod tests {
         assert_eq!(Device::named("cpu").unwrap(), Device::cpu());
         for name in ["gpu", "cuda:", "cuda:x", "CPU"] {
             let error = Device::named(name).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("cpu, cuda or cuda:N"), "{error}");
+            assert!(error.contains(name) && error.contains("cpu, cuda, cuda:N or reference"), "{error}");
         }
         // However many there are, there are not so many.
         let error = Device::named("cuda:1000").unwrap_err().to_string();

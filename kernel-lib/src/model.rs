@@ -7,7 +7,7 @@ mod parameters;
 mod reference;
 
 pub use config::Config;
-pub use network::{Batch, Draw, Network, Objective, Precision, Resident};
+pub use network::{Batch, Draw, Network, Precision, Resident, Target};
 pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};
 #[cfg(test)]
 pub(crate) use reference::logits_without_start;

@@ -2,21 +2,23 @@
 
 pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
-pub use crate::experiment::{self, Experiment, Pretrained, Subject};
+pub use crate::experiment::{
+    self, AnyStep, Data, Features, LinearProbe, PaletteFit, Pretraining, Profile, Split, Step, Trained,
+    Workspace,
+};
 pub use crate::hub;
 pub use crate::huggingface;
 pub use crate::model::{Batch, Config, ImageGpt, Network, Parameters, Reference};
 pub use crate::palette::{self, KMeans, Palette};
 pub use crate::paper::{self, Verdict};
-pub use crate::probe::{self, Features, Probe};
-pub use crate::profile::Profile;
+pub use crate::probe::{self, FeatureLayers, FeatureMatrix, Probe};
 pub use crate::sample::{Sampling, sample};
 pub use crate::show::ByDebug as _;
 pub use crate::show::{
     self, Bar, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent,
 };
 pub use crate::stop;
-pub use crate::store::{Step, Store};
-pub use crate::train::{Examples, Tokens, Trainer, Training};
+pub use crate::store::{Description, Store};
+pub use crate::train::{Examples, Objective, Tokens, Trainer, Training};
 pub use crate::{Error, Image, Result};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

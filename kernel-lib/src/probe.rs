@@ -26,7 +26,8 @@ mod whiten;
 
 pub use accuracy::Accuracy;
 pub use curve::{Choice, Curve, Layer, TestSet, choose};
-pub use features::Features;
+pub(crate) use features::no_layer;
+pub use features::{FeatureLayers, FeatureMatrix};
 
 use crate::{Error, Result};
 use objective::{Design, Objective, Scaling};
@@ -56,19 +57,18 @@ pub struct Fit {
     pub converged: bool,
 }
 
-/// A linear classifier of images by their features at one layer.
+/// A linear classifier of images by their features.
 ///
 /// ```
-/// use igpt::probe::{Features, Probe};
+/// use igpt::probe::{FeatureMatrix, Probe};
 ///
-/// let features = Features::new(vec![0.1, 0.9, 0.2, 0.8, 0.5], 1, 1)?;
-/// let probe = Probe::fit(&features, 0, &[0, 1, 0, 1, 1], 2, 0.1)?;
+/// let features = FeatureMatrix::new(vec![0.1, 0.9, 0.2, 0.8, 0.5], 1)?;
+/// let probe = Probe::fit(&features, &[0, 1, 0, 1, 1], 2, 0.1)?;
 /// assert_eq!(probe.predict(&features)?, [0, 1, 0, 1, 1]);
 /// # Ok::<(), igpt::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Probe {
-    layer: usize,
     l2: f64,
     /// Classes that the probe can tell, ascending; the others had no image.
     seen: Vec<u16>,
@@ -79,27 +79,26 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Fits a probe to the features of images at `layer`, and to their classes, each below `classes`. `l2` is λ.
+    /// Fits a probe to the features of images, and to their classes, each below `classes`. `l2` is λ.
     ///
     /// A class without an image among these is never predicted.
     ///
     /// # Errors
-    /// If there is no such layer, no image, not a label for each image, a label that is no class, or λ is negative or
+    /// If there is no image, not a label for each image, a label that is no class, or λ is negative or
     /// not a number.
-    pub fn fit(features: &Features, layer: usize, labels: &[u16], classes: usize, l2: f64) -> Result<Self> {
-        check_labels(features, labels, classes)?;
+    pub fn fit(features: &FeatureMatrix, labels: &[u16], classes: usize, l2: f64) -> Result<Self> {
+        check_labels(features.images(), labels, classes)?;
         check_l2(l2)?;
         let images: Vec<usize> = (0..labels.len()).collect();
-        Fitting::new(features, layer, labels, &images)?.probe(l2, None)
+        Fitting::new(features, labels, &images)?.probe(l2, None)
     }
 
     /// The most likely class of each image.
     ///
     /// # Errors
-    /// If the features have another width, or no such layer.
-    pub fn predict(&self, features: &Features) -> Result<Vec<u16>> {
+    /// If the features have another width.
+    pub fn predict(&self, features: &FeatureMatrix) -> Result<Vec<u16>> {
         let all: Vec<usize> = (0..features.images()).collect();
-        check_layer(features, self.layer)?;
         if features.width() != self.scaling.mean.len() {
             return Err(Error::invalid(format!(
                 "a probe of {} features cannot judge images of {} features",
@@ -107,15 +106,15 @@ impl Probe {
                 features.width()
             )));
         }
-        Ok(self.classify(&Design::new(features, self.layer, &all, &self.scaling)))
+        Ok(self.classify(&Design::new(features, &all, &self.scaling)))
     }
 
     /// How many images the probe classifies as their labels say.
     ///
     /// # Errors
     /// As [`Probe::predict`]; or if there are not as many labels as images.
-    pub fn accuracy(&self, features: &Features, labels: &[u16]) -> Result<Accuracy> {
-        check_count(features, labels)?;
+    pub fn accuracy(&self, features: &FeatureMatrix, labels: &[u16]) -> Result<Accuracy> {
+        check_count(features.images(), labels)?;
         let correct = self.predict(features)?.iter().zip(labels).filter(|(a, b)| a == b).count();
         Accuracy::new(correct, labels.len())
     }
@@ -160,7 +159,6 @@ impl Probe {
 
 /// Images that probes are fitted to, standardised once for all penalties.
 struct Fitting {
-    layer: usize,
     scaling: Scaling,
     design: Design,
     seen: Vec<u16>,
@@ -171,20 +169,19 @@ struct Fitting {
 
 impl Fitting {
     /// Of the images at these places, whose labels have been checked.
-    fn new(features: &Features, layer: usize, labels: &[u16], images: &[usize]) -> Result<Self> {
-        check_layer(features, layer)?;
+    fn new(features: &FeatureMatrix, labels: &[u16], images: &[usize]) -> Result<Self> {
         if images.is_empty() {
             return Err(Error::invalid("a probe cannot be fitted to no image"));
         }
-        let scaling = Scaling::of(features, layer, images);
-        let design = Design::new(features, layer, images, &scaling);
+        let scaling = Scaling::of(features, images);
+        let design = Design::new(features, images, &scaling);
         let own: Vec<u16> = images.iter().filter_map(|image| labels.get(*image).copied()).collect();
         let mut seen = own.clone();
         seen.sort_unstable();
         seen.dedup();
         let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
         let gram = design.gram()?;
-        Ok(Self { layer, scaling, design, seen, labels, gram })
+        Ok(Self { scaling, design, seen, labels, gram })
     }
 
     /// Where a fit starts: no weights, and intercepts that give each class its share.
@@ -226,33 +223,19 @@ impl Fitting {
             converged: found.converged,
         };
         let (seen, scaling) = (self.seen.clone(), self.scaling.clone());
-        Ok(Probe { layer: self.layer, l2, seen, scaling, weights, fit })
+        Ok(Probe { l2, seen, scaling, weights, fit })
     }
 }
 
-fn check_layer(features: &Features, layer: usize) -> Result<()> {
-    if layer >= features.layers() {
-        return Err(Error::invalid(format!(
-            "there is no layer {layer}: features are of layers 0 to {}",
-            features.layers() - 1
-        )));
+fn check_count(images: usize, labels: &[u16]) -> Result<()> {
+    if labels.len() != images {
+        return Err(Error::invalid(format!("{} labels are not those of {} images", labels.len(), images)));
     }
     Ok(())
 }
 
-fn check_count(features: &Features, labels: &[u16]) -> Result<()> {
-    if labels.len() != features.images() {
-        return Err(Error::invalid(format!(
-            "{} labels are not those of {} images",
-            labels.len(),
-            features.images()
-        )));
-    }
-    Ok(())
-}
-
-fn check_labels(features: &Features, labels: &[u16], classes: usize) -> Result<()> {
-    check_count(features, labels)?;
+fn check_labels(images: usize, labels: &[u16], classes: usize) -> Result<()> {
+    check_count(images, labels)?;
     if let Some((image, label)) = labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= classes)
     {
         return Err(Error::invalid(format!(

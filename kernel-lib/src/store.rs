@@ -1,20 +1,20 @@
 //! The experiment store: what was computed once is kept, and found again by everything that decided it.
 //!
-//! A [`Step`] is a computation as a value: its name, every setting, the keys of the results it starts from, the data's
-//! checksum, seed, device, and the hash of the sources that compute it. The SHA-256 of all that is its [`Key`].
+//! A [`Description`] is what decides a result: the name of the computation, every setting, the keys of the results it starts
+//! from, the data's checksum, seed, device, and the hash of the sources that compute it. The SHA-256 of all that is its [`Key`].
 //! [`Store::get_or_run`] returns the stored result of that key, or computes and stores it:
 //!
 //! ```
 //! # fn main() -> igpt::Result<()> {
 //! # let folder = std::env::temp_dir().join("igpt-store-doc");
-//! use igpt::store::{Step, Store};
+//! use igpt::store::{Description, Store};
 //!
 //! let store = Store::at(&folder);
-//! let step = Step::new("squares", &serde_json::json!({"count": 3}))?.code(&["rng"])?.seed(7);
-//! let squares: Vec<u64> = store.get_or_run(&step, |_| Ok(vec![0, 1, 4]))?;
+//! let squares = Description::new("squares", &serde_json::json!({"count": 3}))?.code(&["rng"])?.seed(7);
+//! let computed: Vec<u64> = store.get_or_run(&squares, |_| Ok(vec![0, 1, 4]))?;
 //! // A second notebook, or the same one tomorrow:
-//! let again: Vec<u64> = store.get_or_run(&step, |_| unreachable!("it is stored"))?;
-//! assert_eq!(again, squares);
+//! let again: Vec<u64> = store.get_or_run(&squares, |_| unreachable!("it is stored"))?;
+//! assert_eq!(again, computed);
 //! # std::fs::remove_dir_all(&folder).map_err(|e| igpt::Error::io(&folder, e))
 //! # }
 //! ```
@@ -28,18 +28,21 @@
 //! ```text
 //! <store>/<name>-<key>/
 //!     lock            held (flock) while the result is looked for, computed and written
+//!     progress.json   how far the computation is, while it lasts
 //!     result/         manifest.json, which names every other file with its SHA-256; appears whole, by renaming
 //!     checkpoint/     belongs to the computation, see [`Context::folder`]; goes when the result is there
 //! ```
 
+mod description;
 mod entry;
 mod files;
+mod progress;
 mod provenance;
-mod step;
 
-pub use files::{Files, Stored, Tensors};
+pub use description::{Description, Key};
+pub use files::{Files, LargeFile, Stored, Tensors};
+pub use progress::Progress;
 pub use provenance::Provenance;
-pub use step::{Key, Step};
 
 use crate::show::Table;
 use crate::{Error, Result};
@@ -76,6 +79,7 @@ struct Use {
 pub struct Context {
     key: Key,
     folder: PathBuf,
+    progress: progress::Written,
 }
 
 impl Context {
@@ -88,6 +92,11 @@ impl Context {
     /// here; once the result is stored, the folder goes.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Says how far it is, to whoever waits for the result: `done` of `total` pieces, called `unit` (`steps`, `images`).
+    pub fn progress(&self, done: u64, total: u64, unit: &str) {
+        self.progress.tell(done, total, unit);
     }
 }
 
@@ -114,21 +123,39 @@ impl Store {
     }
 
     /// The result of a step: as stored, or else as `run` computes it. Of several processes that want the same result
-    /// at once, one computes it and the others wait for it.
+    /// at once, one computes it and the others wait for it, which can be interrupted.
     ///
     /// A stored result that is damaged, or that is not a `T`, is computed again.
     ///
     /// # Errors
-    /// If `run` fails, or the result cannot be written (read-only folder, full disk): then what was stored before is
+    /// If `run` fails, the wait was interrupted, or the result cannot be written (read-only folder, full disk): then what was stored before is
     /// as it was, and checkpoints are kept, so that the next try continues.
-    pub fn get_or_run<T: Stored>(&self, step: &Step, run: impl FnOnce(&Context) -> Result<T>) -> Result<T> {
+    pub fn get_or_run<T: Stored>(
+        &self,
+        step: &Description,
+        run: impl FnOnce(&Context) -> Result<T>,
+    ) -> Result<T> {
+        self.get_or_run_watched(step, &mut |_| {}, run)
+    }
+
+    /// As [`Store::get_or_run`]. While another process computes the result, `waiting` hears how far that is, a few times a
+    /// second.
+    ///
+    /// # Errors
+    /// As [`Store::get_or_run`].
+    pub fn get_or_run_watched<T: Stored>(
+        &self,
+        step: &Description,
+        waiting: &mut dyn FnMut(Option<Progress>),
+        run: impl FnOnce(&Context) -> Result<T>,
+    ) -> Result<T> {
         let entry = Entry::of(&self.folder, step);
         // Results appear whole, so that reading needs no lock, and a read-only store can be read.
         let mut found = entry.load();
         let _lock = match &found {
             Found::Whole(..) => None,
             _ => {
-                let lock = entry.lock()?;
+                let lock = entry.lock(step, waiting)?;
                 found = entry.load();
                 Some(lock)
             }
@@ -144,7 +171,11 @@ impl Store {
             }
             Found::Nothing => None,
         };
-        let context = Context { key: step.key(), folder: entry.checkpoints()? };
+        let context = Context {
+            key: step.key(),
+            folder: entry.checkpoints()?,
+            progress: progress::Written::to(entry.progress()),
+        };
         let start = Instant::now();
         let result = run(&context)?;
         let provenance = Provenance::of(step, start.elapsed());
@@ -161,15 +192,22 @@ impl Store {
     }
 
     /// Whether a result of this step is stored. Its files are checked when it is read.
-    pub fn has(&self, step: &Step) -> bool {
+    pub fn has(&self, step: &Description) -> bool {
         Entry::of(&self.folder, step).manifest().is_ok()
+    }
+
+    /// How far the computation of a step is, if a process says so.
+    pub fn progress(&self, step: &Description) -> Option<Progress> {
+        let entry = Entry::of(&self.folder, step);
+        // What a process left behind that was killed says nothing.
+        if entry.is_locked() { progress::read(&entry.progress()) } else { None }
     }
 
     /// Where the stored result of a step comes from; `None` if there is none.
     ///
     /// # Errors
     /// If there is one, but it is damaged.
-    pub fn provenance(&self, step: &Step) -> Result<Option<Provenance>> {
+    pub fn provenance(&self, step: &Description) -> Result<Option<Provenance>> {
         let entry = Entry::of(&self.folder, step);
         match entry.manifest() {
             Ok(manifest) => Ok(Some(manifest.provenance)),
@@ -196,7 +234,7 @@ impl Store {
             .caption(format!("Reused: {reused} of {} results", uses.len()))
     }
 
-    fn note(&self, step: &Step, reused: bool, damage: Option<String>, provenance: &Provenance) {
+    fn note(&self, step: &Description, reused: bool, damage: Option<String>, provenance: &Provenance) {
         let used = Use {
             step: step.name().to_owned(),
             key: step.key(),

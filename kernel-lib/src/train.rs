@@ -36,5 +36,5 @@ pub use curve::{Curve, Point, Progress};
 pub use examples::{Examples, Tokens};
 pub use rate::{RateSearch, choose_learning_rate};
 pub use schedule::Schedule;
-pub use settings::{Length, Pretext, Training, WarmUp};
+pub use settings::{Length, Objective, Training, WarmUp};
 pub use trainer::{Outcome, Trainer};

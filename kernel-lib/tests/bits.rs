@@ -7,7 +7,7 @@ use igpt::engine::Engine;
 use igpt::model::{Batch, Config, Network, Parameters, Precision};
 use igpt::palette::Palette;
 use igpt::sample::{Sampling, sample};
-use igpt::train::{Adam, Examples, Outcome, Pretext, Tokens, Trainer, Training, WarmUp};
+use igpt::train::{Adam, Examples, Objective, Outcome, Tokens, Trainer, Training, WarmUp};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn examples() -> Augmented {
 
 /// A short training: digests of its parameters and losses, of features, logits and samples. (Those of a network trained by
 /// BERT's objective mean nothing, but are numbers too.)
-fn all(objective: Pretext, precision: Precision) -> [String; 5] {
+fn all(objective: Objective, precision: Precision) -> [String; 5] {
     let settings = Training {
         batch: 24,
         warm_up: WarmUp::Steps(2),
@@ -56,7 +56,7 @@ fn all(objective: Pretext, precision: Precision) -> [String; 5] {
     let (parameters, curve, mut network) = trainer.into_parts();
     let losses = curve.training.iter().chain(&curve.validation).map(|point| point.loss.to_bits());
     let losses = digest(losses.flat_map(|bits| [bits as u32, (bits >> 32) as u32]));
-    let causal = matches!(objective, Pretext::Autoregressive);
+    let causal = matches!(objective, Objective::Autoregressive);
     let features = network.features(&parameters, &unseen, causal).unwrap();
     let logits = network.next_logits(&parameters, &unseen[..100], 1).unwrap();
     let drawn = sample(network.as_mut(), &parameters, &[], 3, 0, &Sampling::default()).unwrap();
@@ -70,10 +70,10 @@ fn pictures_as_tokens_have_these_bits() {
 
 #[test]
 fn trainings_have_these_bits() {
-    let bert = Pretext::Bert { mask: 0.15 };
+    let bert = Objective::Bert { mask: 0.15 };
     let expected = [
         (
-            Pretext::Autoregressive,
+            Objective::Autoregressive,
             Precision::F32,
             [
                 "0552946a8649e187",
@@ -95,7 +95,7 @@ fn trainings_have_these_bits() {
             ],
         ),
         (
-            Pretext::Autoregressive,
+            Objective::Autoregressive,
             Precision::Bf16,
             [
                 "a450f5154659e820",

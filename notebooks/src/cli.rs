@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use igpt_common::fetch_arguments::Arguments;
 
-use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slots};
+use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slots, steps};
 
 /// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
 ///
@@ -49,6 +49,13 @@ enum Command {
     ///
     /// What does this is compiled when it is first asked for.
     Fetch(Arguments),
+    /// Compute steps of an experiment from files, and keep their results where notebooks find them
+    ///
+    /// What a step needs is computed before, unless the store (IGPT_STORE, else target/igpt-store) has it. Several may run
+    /// at once: what one computes the others wait for.
+    Compute(steps::Compute),
+    /// List the steps that a profile's notebooks need: what is there, what is missing, and about how long it will take
+    Steps(steps::Steps),
     /// Remove what setup built
     Clean,
     /// Run a program that ends with its parent
@@ -127,6 +134,8 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         }
         // The words are read here for their mistakes; who does the work reads them again.
         Some(Command::Fetch(_)) => fetch::fetch(&repository::root()?),
+        Some(Command::Compute(words)) => steps::compute(&repository::root()?, &words),
+        Some(Command::Steps(words)) => steps::list(&repository::root()?, &words),
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
         Some(Command::Filter) => kernel::filter::filter(),

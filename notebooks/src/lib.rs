@@ -15,6 +15,7 @@ pub mod run;
 pub mod setup;
 pub mod slot;
 pub mod slots;
+pub mod steps;
 
 pub use igpt_common::repository;
 

@@ -442,10 +442,10 @@ let network_parameters = Parameters::init(shape, 1)?;"""
 def a_training_goes_on_where_it_was():
     with tempfile.TemporaryDirectory() as folder:
         kernel = Kernel(IGPT_STORE=folder, IGPT_PROFILE="quick")
-        assert kernel.run("let experiment = Experiment::current()?; let kept = 42;").status == "ok"
+        assert kernel.run("let pretraining = Pretraining::of(&Profile::current()?); let kept = 42;").status == "ok"
         steps = []
         for _ in range(2):
-            cell = kernel.start("let trained = experiment.pretrain()?;")
+            cell = kernel.start("let trained = pretraining.show()?;")
             end = time.perf_counter() + 60
             shown = lambda: [re.search(r"(\d+) of 500 steps", c["data"]["text/plain"]) for c in cell.displays()]
             while time.perf_counter() < end and len([s for s in shown() if s]) < 6:
@@ -624,10 +624,10 @@ def names_are_completed_and_explained():
         assert answer["status"] == "ok", answer
         return [code[: answer["cursor_start"]] + match for match in answer["matches"]]
 
-    for code, expected in [("Tensor::ze", "Tensor::zeros"), ("kep", "kept"), ("Palette::fi", "Palette::fit"), ("Exper", "Experiment")]:
+    for code, expected in [("Tensor::ze", "Tensor::zeros"), ("kep", "kept"), ("Palette::fi", "Palette::fit"), ("Pretr", "Pretraining")]:
         found = complete(code)
         assert any(match.startswith(expected) for match in found), (code, found[:10])
-    for code, expected in [("Tensor::zeros", "zero"), ("Palette::fit", "k-means"), ("Experiment::current", "profile")]:
+    for code, expected in [("Tensor::zeros", "zero"), ("Palette::fit", "k-means"), ("Pretraining::of", "profile")]:
         answer = kernel.ask("inspect_request", code=code, cursor_pos=len(code) - 1, detail_level=0)
         assert answer["found"] and expected in answer["data"]["text/plain"], (code, answer)
 

@@ -14,7 +14,7 @@ import time
 
 import lab_page
 
-TRAINING = "experiment.pretrain("
+TRAINING = "pretraining.show("
 
 
 def steps(text):

@@ -10,14 +10,14 @@ use sha2::{Digest as _, Sha256};
 /// Pictures with the class of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Split {
+pub struct Labelled {
     /// The pictures, (N, H, W, C).
     pub images: Images,
     /// The number of each picture's class, (N).
     pub labels: Vec<u16>,
 }
 
-impl Split {
+impl Labelled {
     /// Pictures with their labels.
     ///
     /// # Errors
@@ -75,8 +75,8 @@ impl Split {
 pub struct Dataset {
     name: String,
     classes: Vec<String>,
-    train: Split,
-    test: Split,
+    train: Labelled,
+    test: Labelled,
     checksum: String,
 }
 
@@ -89,12 +89,12 @@ impl Dataset {
     pub fn new(
         name: impl Into<String>,
         classes: impl IntoIterator<Item = impl Into<String>>,
-        train: Split,
-        test: Split,
+        train: Labelled,
+        test: Labelled,
     ) -> Result<Self> {
         let (name, classes): (_, Vec<String>) = (name.into(), classes.into_iter().map(Into::into).collect());
         let wrong = |what: String| Error::invalid(format!("{name}: {what}"));
-        let shape = |split: &Split| (split.images.width(), split.images.height(), split.images.channels());
+        let shape = |split: &Labelled| (split.images.width(), split.images.height(), split.images.channels());
         if shape(&train) != shape(&test) {
             return Err(wrong(format!(
                 "the training pictures are {}, but the test pictures are {}",
@@ -119,7 +119,7 @@ impl Dataset {
     /// The first pictures of each split, all where `None`, without a copy of them.
     pub(crate) fn first(self, train: Option<usize>, test: Option<usize>) -> Result<Self> {
         let Self { name, classes, train: all_train, test: all_test, checksum } = self;
-        let is_cut = |count: Option<usize>, split: &Split| count.is_some_and(|count| count < split.len());
+        let is_cut = |count: Option<usize>, split: &Labelled| count.is_some_and(|count| count < split.len());
         if !is_cut(train, &all_train) && !is_cut(test, &all_test) {
             return Ok(Self { name, classes, train: all_train, test: all_test, checksum });
         }
@@ -137,12 +137,12 @@ impl Dataset {
     }
 
     /// What may be learned from.
-    pub fn train(&self) -> &Split {
+    pub fn train(&self) -> &Labelled {
         &self.train
     }
 
     /// What is predicted, once, when everything is settled.
-    pub fn test(&self) -> &Split {
+    pub fn test(&self) -> &Labelled {
         &self.test
     }
 
@@ -153,7 +153,7 @@ impl Dataset {
     }
 
     fn table(&self) -> Table {
-        let row = |which: &str, split: &Split| {
+        let row = |which: &str, split: &Labelled| {
             [which.into(), split.len().into(), size(&split.images).into(), self.classes.len().into()]
         };
         let rows = [row("training", &self.train), row("test", &self.test)];
@@ -168,7 +168,7 @@ fn size(images: &Images) -> String {
     format!("{} × {}, {}", images.width(), images.height(), colours(images.channels()))
 }
 
-fn checksum(classes: &[String], splits: [&Split; 2]) -> String {
+fn checksum(classes: &[String], splits: [&Labelled; 2]) -> String {
     let mut hash = Sha256::new();
     // Every part is preceded by its length, so that no two data sets are the same sequence of bytes.
     let mut part = |bytes: &[u8]| {
@@ -178,7 +178,7 @@ fn checksum(classes: &[String], splits: [&Split; 2]) -> String {
     part(&(classes.len() as u64).to_le_bytes());
     classes.iter().for_each(|class| part(class.as_bytes()));
     let bytes_per_label = if classes.len() <= 256 { 1 } else { 2 };
-    for Split { images, labels } in splits {
+    for Labelled { images, labels } in splits {
         for side in [images.height(), images.width(), images.channels()] {
             part(&(side as u64).to_le_bytes());
         }
@@ -205,8 +205,8 @@ displays!(Dataset);
 mod tests {
     use super::*;
 
-    fn split(count: usize, labels: &[u16]) -> Result<Split> {
-        Split::new(Images::new(2, 2, 1, (0..count * 4).map(|v| v as u8).collect())?, labels.to_vec())
+    fn split(count: usize, labels: &[u16]) -> Result<Labelled> {
+        Labelled::new(Images::new(2, 2, 1, (0..count * 4).map(|v| v as u8).collect())?, labels.to_vec())
     }
 
     fn dataset(train: &[u16], test: &[u16]) -> Result<Dataset> {
@@ -226,7 +226,7 @@ mod tests {
         let error =
             Dataset::new("Dots", ["cat", "dog"], cut, split(1, &[0]).unwrap()).unwrap_err().to_string();
         assert_eq!(error, "Dots: training: there are 2 labels for 3 pictures");
-        let large = Split::new(Images::new(4, 1, 1, vec![0; 4]).unwrap(), vec![0]).unwrap();
+        let large = Labelled::new(Images::new(4, 1, 1, vec![0; 4]).unwrap(), vec![0]).unwrap();
         let error = Dataset::new("Dots", ["cat"], split(1, &[0]).unwrap(), large).unwrap_err().to_string();
         assert_eq!(
             error,

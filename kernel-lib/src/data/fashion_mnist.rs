@@ -1,7 +1,7 @@
 //! The sample of Fashion-MNIST that is committed in this repository.
 
 use super::idx::{self, Idx};
-use super::{Dataset, Manifest, Split};
+use super::{Dataset, Labelled, Manifest};
 use crate::{Error, Result};
 
 /// Labels 0 to 9, as the data set's own documentation names them.
@@ -35,7 +35,7 @@ pub fn fashion_mnist() -> Result<Dataset> {
 }
 
 /// The images and labels of the files that begin with `prefix`.
-fn split(manifest: &Manifest, prefix: &str) -> Result<Split> {
+fn split(manifest: &Manifest, prefix: &str) -> Result<Labelled> {
     let array = |rest: &str| {
         let path = format!("{prefix}-{rest}-ubyte.gz");
         Ok::<_, Error>((Idx::parse(&manifest.read(&path)?, manifest.path(&path))?, manifest.path(&path)))
@@ -57,7 +57,7 @@ mod tests {
         let (train, test) = (data.train(), data.test());
         assert_eq!((train.len(), test.len(), data.classes().len()), (10_000, 2_000, 10));
         assert_eq!((train.images.side().unwrap(), train.images.channels()), (28, 1));
-        let counts = |split: &Split| -> Vec<usize> {
+        let counts = |split: &Labelled| -> Vec<usize> {
             (0..10).map(|class| split.labels.iter().filter(|label| **label == class).count()).collect()
         };
         assert_eq!(counts(train), [942, 1027, 1016, 1019, 974, 989, 1021, 1022, 990, 1000]);

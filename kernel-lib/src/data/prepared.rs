@@ -3,7 +3,7 @@
 //! The decoders, which know Parquet, are in the `igpt` command: each of their crates would cost every notebook time.
 
 use super::format::{FORMAT, Header, LABEL, LONGEST_HEADER, LabelSet, VERSION, Version};
-use super::{Dataset, Images, Split};
+use super::{Dataset, Images, Labelled};
 use crate::hex::hex;
 use crate::{Error, Result};
 use sha2::{Digest as _, Sha256};
@@ -88,7 +88,7 @@ impl Prepared {
             let images = self.images(split)?;
             let labels = self.part(split, Some(&name))?;
             let (labels, _) = labels.as_chunks::<{ LABEL as usize }>();
-            Split::new(images, labels.iter().map(|label| u16::from_le_bytes(*label)).collect())
+            Labelled::new(images, labels.iter().map(|label| u16::from_le_bytes(*label)).collect())
         });
         Dataset::new(&self.header.name, classes, train?, test?).map_err(|e| match e {
             Error::Invalid(what) => self.wrong(&what),

@@ -4,7 +4,7 @@
 use super::backend::{Backend, Input};
 use super::forward::{Pass, Targets};
 use super::plan::{Plan, Weights};
-use crate::model::{Batch, Config, Objective};
+use crate::model::{Batch, Config, Target};
 use crate::stop;
 use std::ops::Range;
 
@@ -40,7 +40,7 @@ impl Shards<'_> {
         let t = self.config.context;
         let pictures = batch.tokens.len() / t;
         let (rows, weights) = counting(batch, t);
-        let causal = matches!(batch.objective, Objective::Autoregressive);
+        let causal = matches!(batch.target, Target::Autoregressive);
         let (mut whole, mut done) = (true, 0);
         let mut local = Vec::new();
         self.machine.clear_loss();
@@ -51,9 +51,9 @@ impl Shards<'_> {
             }
             let range = pictures.start * t..pictures.end * t;
             let tokens = &batch.tokens[range.clone()];
-            let input = match batch.objective {
-                Objective::Autoregressive => Input::Shifted(tokens),
-                Objective::Bert(masked) => Input::Masked(tokens, Some(&masked[range.clone()])),
+            let input = match batch.target {
+                Target::Autoregressive => Input::Shifted(tokens),
+                Target::Bert(masked) => Input::Masked(tokens, Some(&masked[range.clone()])),
             };
             let targets = match &rows {
                 None => Targets { tokens, rows: None, weights: &weights[range] },
@@ -137,12 +137,12 @@ impl Shards<'_> {
 }
 
 /// Which rows of a batch are predicted (`None` if all), and how much each counts: all the same, or, for BERT, each
-/// picture the same, see [`Objective`].
+/// picture the same, see [`Target`].
 fn counting(batch: &Batch<'_>, t: usize) -> (Option<Vec<u32>>, Vec<f64>) {
     let n = batch.tokens.len();
-    match batch.objective {
-        Objective::Autoregressive => (None, vec![1.0 / n as f64; n]),
-        Objective::Bert(masked) => {
+    match batch.target {
+        Target::Autoregressive => (None, vec![1.0 / n as f64; n]),
+        Target::Bert(masked) => {
             let (mut rows, mut weights) = (Vec::new(), Vec::new());
             for (picture, masked) in masked.chunks(t).enumerate() {
                 let count = masked.iter().filter(|masked| **masked).count();

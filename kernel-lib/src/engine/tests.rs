@@ -5,7 +5,7 @@ mod bf16;
 pub(super) mod finite;
 
 use super::*;
-use crate::model::{Objective, Reference};
+use crate::model::{Reference, Target};
 use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use candle_core::{D, DType, Device, Tensor, Var};
@@ -70,12 +70,12 @@ fn truth(parameters: &Parameters, batch: &Batch<'_>) -> candle_core::Result<Trut
     let ids: Vec<u32> = batch.tokens.iter().map(|token| u32::from(*token)).collect();
     let ids = Tensor::from_vec(ids, b * t, &Device::Cpu)?;
     let vectors = p("wte").index_select(&ids, 0)?.reshape((b, t, c))?;
-    let (vectors, hidden, causal) = match batch.objective {
-        Objective::Autoregressive => {
+    let (vectors, hidden, causal) = match batch.target {
+        Target::Autoregressive => {
             let start = p("sos").reshape((1, 1, c))?.broadcast_as((b, 1, c))?;
             (Tensor::cat(&[&start, &vectors.narrow(1, 0, t - 1)?], 1)?, vec![true; b * t], true)
         }
-        Objective::Bert(masked) => {
+        Target::Bert(masked) => {
             let seen: Vec<f64> = masked.iter().map(|masked| f64::from(u8::from(!masked))).collect();
             let seen = Tensor::from_vec(seen, (b, t, 1), &Device::Cpu)?;
             (vectors.broadcast_mul(&seen)?, masked.to_vec(), false)
@@ -141,9 +141,9 @@ fn agrees(config: Config, pictures: usize, seed: u64, recompute: bool) -> f64 {
     let mask = random_mask(&config, pictures, seed);
     let mut engine = Engine::new(config).unwrap().with_recomputation(recompute);
     let mut worst: f64 = 0.0;
-    for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
-        let batch = Batch { tokens: &tokens, objective };
-        let causal = matches!(objective, Objective::Autoregressive);
+    for target in [Target::Autoregressive, Target::Bert(&mask)] {
+        let batch = Batch { tokens: &tokens, target };
+        let causal = matches!(target, Target::Autoregressive);
         let truth = truth(&parameters, &batch).unwrap();
         let mut gradients = Parameters::zeros(config).unwrap();
         let loss = engine.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap();
@@ -212,8 +212,8 @@ fn it_equals_the_reference() {
         let error = error(found, &truth);
         assert!(error < 1e-5, "{what}: {error:e}");
     };
-    for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
-        let batch = Batch { tokens: &tokens, objective };
+    for target in [Target::Autoregressive, Target::Bert(&mask)] {
+        let batch = Batch { tokens: &tokens, target };
         let [mut found, mut truth] = [(); 2].map(|()| Parameters::zeros(config).unwrap());
         // Twice, with a scale: gradients are added.
         for _ in 0..2 {
@@ -243,9 +243,9 @@ fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
     let tokens = random_tokens(&config, pictures, seed);
     let mask = random_mask(&config, pictures, seed);
     let mut all = Vec::new();
-    for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
+    for target in [Target::Autoregressive, Target::Bert(&mask)] {
         let mut gradients = Parameters::zeros(config).unwrap();
-        let batch = Batch { tokens: &tokens, objective };
+        let batch = Batch { tokens: &tokens, target };
         let loss = engine.gradients(&parameters, &batch, 0.7, &mut gradients).unwrap();
         all.extend([loss.to_bits() as u32, (loss.to_bits() >> 32) as u32]);
         all.extend(gradients.values().iter().map(|x| x.to_bits()));
@@ -308,7 +308,7 @@ fn the_instructions_and_recomputation_change_no_bit() {
 
 #[test]
 fn the_workspace_leaves_no_trace() {
-    // Batches of other sizes and objectives between two of the same.
+    // Batches of other sizes and targets between two of the same.
     let config = UNEVEN[0];
     let mut engine = Engine::new(config).unwrap();
     let first = everything(&mut engine, 3);
@@ -333,8 +333,8 @@ fn gradients_are_finite_differences() {
         let values: Vec<f64> = parameters.values().iter().map(|x| f64::from(*x)).collect();
         let (tokens, mask) = (random_tokens(&config, 2, seed), random_mask(&config, 2, seed));
         let mut core = Core::<f64>::new(config).unwrap();
-        for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
-            let batch = Batch { tokens: &tokens, objective };
+        for target in [Target::Autoregressive, Target::Bert(&mask)] {
+            let batch = Batch { tokens: &tokens, target };
             let mut gradients = vec![0.0; values.len()];
             let (to, precision) = (&mut gradients[..], Precision::F32);
             let wanted = Wanted { to, scale: 1.0, recompute: false, precision };
@@ -356,7 +356,7 @@ fn gradients_are_finite_differences() {
                 let found = (4.0 * difference(h / 2.0) - difference(h)) / 3.0;
                 assert!(
                     (found - slope).abs() < 1e-7 * slope.abs().max(0.01),
-                    "{}: {found} {slope}, {config:?}, {objective:?}",
+                    "{}: {found} {slope}, {config:?}, {target:?}",
                     entry.name
                 );
             }
@@ -452,9 +452,6 @@ fn what_does_not_fit_is_refused() {
     said(engine.next_logits(&own, &tokens, 1), "complete");
     said(engine.next_logits(&own, &tokens[..3], 2), "3 tokens are not the beginnings");
     said(engine.next_logits(&own, &[37], 1), "token 37 is no colour");
-    said(
-        engine.loss(&own, &Batch { tokens: &tokens, objective: Objective::Bert(&[]) }).map(|_| vec![]),
-        "mask",
-    );
+    said(engine.loss(&own, &Batch { tokens: &tokens, target: Target::Bert(&[]) }).map(|_| vec![]), "mask");
     assert!(Engine::new(Config { heads: 5, ..config }).is_err());
 }

@@ -11,12 +11,12 @@ pub struct Batch<'a> {
     /// Tokens of all pictures, one picture after the other, each in raster order: `B · T`.
     pub tokens: &'a [u16],
     /// What is predicted.
-    pub objective: Objective<'a>,
+    pub target: Target<'a>,
 }
 
 /// The two ways to pre-train (section 2.1).
 #[derive(Debug, Clone, Copy)]
-pub enum Objective<'a> {
+pub enum Target<'a> {
     /// Each token is predicted from those before it. The loss is the mean over all tokens of all pictures.
     Autoregressive,
     /// Tokens at masked places, `(B, T)`, are predicted from all others. The loss is the mean over the masked tokens
@@ -24,7 +24,7 @@ pub enum Objective<'a> {
     Bert(&'a [bool]),
 }
 
-impl<'a> Objective<'a> {
+impl<'a> Target<'a> {
     /// That of BERT with these masks, or without any the autoregressive one.
     pub fn of(masked: Option<&'a [bool]>) -> Self {
         masked.map_or(Self::Autoregressive, Self::Bert)
@@ -34,7 +34,7 @@ impl<'a> Objective<'a> {
 impl<'a> Batch<'a> {
     /// Pictures whose every token is predicted from those before it.
     pub fn autoregressive(tokens: &'a [u16]) -> Self {
-        Self { tokens, objective: Objective::Autoregressive }
+        Self { tokens, target: Target::Autoregressive }
     }
 
     /// Checks the batch against a network, and returns how many pictures it has, `B`.
@@ -55,7 +55,7 @@ impl<'a> Batch<'a> {
                 config.vocabulary
             )));
         }
-        if let Objective::Bert(masked) = self.objective {
+        if let Target::Bert(masked) = self.target {
             if masked.len() != tokens.len() {
                 return Err(Error::invalid(format!(
                     "a mask of {} for {} tokens",

@@ -1,6 +1,6 @@
 //! Figure 2's protocol: which layer's features are best, found without looking at the test images.
 
-use super::{Accuracy, Features, Fitting, check_count, check_l2, check_labels};
+use super::{Accuracy, FeatureLayers, Fitting, check_count, check_l2, check_labels};
 use crate::probe::objective::Design;
 use crate::show::{Cell, Show, Table, Tone, fixed, percent};
 use crate::{Error, Result};
@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 /// # Errors
 /// If labels, classes or penalties make no sense, or the validation images are none, all, twice named or not there.
 pub fn choose<'a>(
-    features: &'a Features,
+    features: &'a dyn FeatureLayers,
     labels: &'a [u16],
     classes: usize,
     validation: &[usize],
     grid: &[f64],
 ) -> Result<Choice<'a>> {
-    check_labels(features, labels, classes)?;
+    check_labels(features.images(), labels, classes)?;
     grid.iter().try_for_each(|l2| check_l2(*l2))?;
     let mut strongest_first = grid.to_vec();
     strongest_first.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -31,8 +31,11 @@ pub fn choose<'a>(
     }
     let (training, validation) = split(features.images(), validation)?;
     let layers = (0..features.layers()).map(|layer| {
-        let fitting = Fitting::new(features, layer, labels, &training)?;
-        let held_out = Design::new(features, layer, &validation, &fitting.scaling);
+        let features = features.layer(layer)?;
+        let fitting = Fitting::new(&features, labels, &training)?;
+        let held_out = Design::new(&features, &validation, &fitting.scaling);
+        // They may be gigabytes.
+        drop(features);
         let mut start: Option<Vec<f64>> = None;
         let mut tried = Vec::with_capacity(strongest_first.len());
         for l2 in &strongest_first {
@@ -85,9 +88,9 @@ struct Tried {
 }
 
 /// Layer and penalties, chosen on validation images.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Choice<'a> {
-    features: &'a Features,
+    features: &'a dyn FeatureLayers,
     labels: &'a [u16],
     classes: usize,
     training: usize,
@@ -97,10 +100,24 @@ pub struct Choice<'a> {
 }
 
 /// The test images. There is no way to copy one, or to look into it: it can be used once, for [`Choice::test`].
-#[derive(Debug)]
 pub struct TestSet<'a> {
-    features: &'a Features,
+    features: &'a dyn FeatureLayers,
     labels: Vec<u16>,
+}
+
+impl std::fmt::Debug for Choice<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Choice")
+            .field("layer", &self.layer())
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for TestSet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestSet").field("images", &self.labels.len()).finish_non_exhaustive()
+    }
 }
 
 impl<'a> TestSet<'a> {
@@ -108,8 +125,8 @@ impl<'a> TestSet<'a> {
     ///
     /// # Errors
     /// If there is no image, or not a label for each.
-    pub fn new(features: &'a Features, labels: Vec<u16>) -> Result<Self> {
-        check_count(features, &labels)?;
+    pub fn new(features: &'a dyn FeatureLayers, labels: Vec<u16>) -> Result<Self> {
+        check_count(features.images(), &labels)?;
         if labels.is_empty() {
             return Err(Error::invalid("there is no test image"));
         }
@@ -144,7 +161,7 @@ impl Choice<'_> {
     /// # Errors
     /// If the test images have other layers or features, or a label that is no class.
     pub fn test(self, test: TestSet<'_>) -> Result<Curve> {
-        check_labels(test.features, &test.labels, self.classes)?;
+        check_labels(test.features.images(), &test.labels, self.classes)?;
         if (test.features.layers(), test.features.width()) != (self.features.layers(), self.features.width())
         {
             return Err(Error::invalid(format!(
@@ -161,9 +178,10 @@ impl Choice<'_> {
         let layers = self.tried.iter().enumerate().filter_map(|(layer, tried)| {
             let best = self.best(layer)?;
             let layer = || {
-                let fitting = Fitting::new(self.features, layer, self.labels, &images)?;
+                let fitting = Fitting::new(&*self.features.layer(layer)?, self.labels, &images)?;
                 let probe = fitting.probe(best.l2, None)?;
-                let predicted = probe.classify(&Design::new(test.features, layer, &all, &fitting.scaling));
+                let design = Design::new(&*test.features.layer(layer)?, &all, &fitting.scaling);
+                let predicted = probe.classify(&design);
                 let hits: Vec<bool> = predicted.iter().zip(&test.labels).map(|(a, b)| a == b).collect();
                 let correct = hits.iter().filter(|hit| **hit).count();
                 Ok(Layer {

@@ -1,6 +1,6 @@
 //! What a probe minimises: the mean log-loss of a softmax regression and a penalty on its weights, with gradient.
 
-use super::Features;
+use super::FeatureMatrix;
 use super::lanes::{self, ROWS, dot};
 use crate::{Result, stop};
 use rayon::prelude::*;
@@ -22,15 +22,15 @@ pub(super) struct Scaling {
 impl Scaling {
     /// Of these rows (N, F), N > 0. The standard deviation is that of the images themselves (divided by N), as
     /// scikit-learn's `StandardScaler` has it, and so is the bound below which a feature counts as constant.
-    pub(super) fn of(features: &Features, layer: usize, images: &[usize]) -> Self {
+    pub(super) fn of(features: &FeatureMatrix, images: &[usize]) -> Self {
         let (n, width) = (images.len() as f64, features.width());
         let mut mean = vec![0.0; width];
-        for row in images.iter().filter_map(|image| features.row(*image, layer)) {
+        for row in images.iter().filter_map(|image| features.row(*image)) {
             mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
         }
         mean.iter_mut().for_each(|mean| *mean /= n);
         let mut squares = vec![0.0; width];
-        for row in images.iter().filter_map(|image| features.row(*image, layer)) {
+        for row in images.iter().filter_map(|image| features.row(*image)) {
             for ((sum, x), mean) in squares.iter_mut().zip(row).zip(&mean) {
                 let x = f64::from(*x) - mean;
                 *sum += x * x;
@@ -55,11 +55,11 @@ pub(super) struct Design {
 }
 
 impl Design {
-    pub(super) fn new(features: &Features, layer: usize, images: &[usize], scaling: &Scaling) -> Self {
+    pub(super) fn new(features: &FeatureMatrix, images: &[usize], scaling: &Scaling) -> Self {
         let width = features.width();
         let mut blocks = vec![0.0; images.len().div_ceil(ROWS) * ROWS * width];
         blocks.par_chunks_mut(ROWS * width).zip(images.par_chunks(ROWS)).for_each(|(block, images)| {
-            for (at, row) in images.iter().filter_map(|image| features.row(*image, layer)).enumerate() {
+            for (at, row) in images.iter().filter_map(|image| features.row(*image)).enumerate() {
                 for ((f, x), (mean, inverse)) in
                     row.iter().enumerate().zip(scaling.mean.iter().zip(&scaling.inverse))
                 {
@@ -246,16 +246,16 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    fn problem(images: usize, width: usize, classes: usize) -> (Features, Vec<usize>) {
+    fn problem(images: usize, width: usize, classes: usize) -> (FeatureMatrix, Vec<usize>) {
         let mut rng = Rng::keyed(3, "test", [0, 0]);
         let values = (0..images * width).map(|_| (rng.normal() * 2.0 + 1.0) as f32).collect();
         let labels = (0..images).map(|_| rng.below(classes)).collect();
-        (Features::new(values, 1, width).unwrap(), labels)
+        (FeatureMatrix::new(values, width).unwrap(), labels)
     }
 
-    fn design(features: &Features) -> Design {
+    fn design(features: &FeatureMatrix) -> Design {
         let all: Vec<usize> = (0..features.images()).collect();
-        Design::new(features, 0, &all, &Scaling::of(features, 0, &all))
+        Design::new(features, &all, &Scaling::of(features, &all))
     }
 
     #[test]
@@ -285,7 +285,7 @@ mod tests {
         let mut objective = Objective::new(&design, &labels, 4, 0.1);
         let weights: Vec<f64> = (0..16).map(|i| f64::from(i) * 0.1 - 0.7).collect();
         let all: Vec<usize> = (0..517).collect();
-        let scaling = Scaling::of(&features, 0, &all);
+        let scaling = Scaling::of(&features, &all);
         let mut loss = 0.0;
         let mut curvature = 0.0;
         for (image, label) in labels.iter().enumerate() {
@@ -325,9 +325,9 @@ mod tests {
     #[test]
     fn a_feature_that_never_changes_says_nothing() {
         let values = (0..100).flat_map(|i| [i as f32, 0.1, 1e30]).collect();
-        let features = Features::new(values, 1, 3).unwrap();
+        let features = FeatureMatrix::new(values, 3).unwrap();
         let all: Vec<usize> = (0..100).collect();
-        let scaling = Scaling::of(&features, 0, &all);
+        let scaling = Scaling::of(&features, &all);
         assert!(scaling.inverse[0] > 0.0);
         assert_eq!(scaling.inverse[1..], [0.0, 0.0]);
     }

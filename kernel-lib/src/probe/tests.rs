@@ -4,7 +4,13 @@ use super::*;
 use crate::rng::Rng;
 
 /// Images of a few classes whose features depend on the class, on a hidden factor and on chance; (N, L, F).
-fn images(seed: u64, n: usize, layers: usize, width: usize, classes: usize) -> (Features, Vec<u16>) {
+fn images(
+    seed: u64,
+    n: usize,
+    layers: usize,
+    width: usize,
+    classes: usize,
+) -> (Vec<FeatureMatrix>, Vec<u16>) {
     let mut rng = Rng::keyed(seed, "probe test", [0, 0]);
     let mut world = Rng::keyed(0, "probe test: world", [0, 0]);
     let centres: Vec<f64> = (0..classes * width).map(|_| world.normal()).collect();
@@ -23,7 +29,12 @@ fn images(seed: u64, n: usize, layers: usize, width: usize, classes: usize) -> (
             }
         }
     }
-    (Features::new(values, layers, width).unwrap(), labels)
+    (FeatureMatrix::by_layer(&values, layers, width).unwrap(), labels)
+}
+
+fn one_layer(seed: u64, n: usize, width: usize, classes: usize) -> (FeatureMatrix, Vec<u16>) {
+    let (mut layers, labels) = images(seed, n, 1, width, classes);
+    (layers.remove(0), labels)
 }
 
 fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
@@ -54,12 +65,12 @@ fn the_optimum_is_that_of_scikit_learn() {
     let bytes = std::fs::read(folder.join("features.f32")).unwrap();
     let peer: Peer = serde_json::from_slice(&std::fs::read(folder.join("probe.json")).unwrap()).unwrap();
     let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
-    let features = Features::new(values, 1, peer.width).unwrap();
+    let features = FeatureMatrix::new(values, peer.width).unwrap();
     assert_eq!((features.images(), peer.cases.len()), (peer.images, 6));
     let digits = |text: &str| text.bytes().map(|digit| u16::from(digit - b'0')).collect::<Vec<_>>();
     let labels = digits(&peer.labels);
     for case in &peer.cases {
-        let probe = Probe::fit(&features, 0, &labels, peer.classes, case.l2).unwrap();
+        let probe = Probe::fit(&features, &labels, peer.classes, case.l2).unwrap();
         let fit = probe.outcome();
         let relative = (fit.objective - case.objective).abs() / case.objective;
         assert!(fit.converged && relative < 1e-7, "{:e}: {relative:e} {fit:?}", case.l2);
@@ -81,9 +92,9 @@ fn the_optimum_is_that_of_scikit_learn() {
 
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
-    let (features, labels) = images(1, 2500, 1, 13, 4);
+    let (features, labels) = one_layer(1, 2500, 13, 4);
     let weights =
-        |threads| on_threads(threads, || Probe::fit(&features, 0, &labels, 4, 1e-3).unwrap().weights.clone());
+        |threads| on_threads(threads, || Probe::fit(&features, &labels, 4, 1e-3).unwrap().weights.clone());
     let one = weights(1);
     for threads in [2, 3, 8] {
         assert_eq!(one, weights(threads), "{threads} threads");
@@ -92,16 +103,16 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn classes_that_can_be_told_apart_are() {
-    let (features, labels) = images(2, 400, 1, 6, 3);
-    let probe = Probe::fit(&features, 0, &labels, 3, 1e-2).unwrap();
+    let (features, labels) = one_layer(2, 400, 6, 3);
+    let probe = Probe::fit(&features, &labels, 3, 1e-2).unwrap();
     assert!(probe.outcome().converged, "{:?}", probe.outcome());
 
     // Perfectly: without a penalty the weights would grow for ever.
     let values = (0..100).map(|i| if i % 2 == 0 { -1.0 - i as f32 } else { 1.0 + i as f32 }).collect();
     let (features, labels): (_, Vec<u16>) =
-        (Features::new(values, 1, 1).unwrap(), (0..100).map(|i| i % 2).collect());
+        (FeatureMatrix::new(values, 1).unwrap(), (0..100).map(|i| i % 2).collect());
     for l2 in [0.0, 1e-12, 1e-6, 1.0] {
-        let probe = Probe::fit(&features, 0, &labels, 2, l2).unwrap();
+        let probe = Probe::fit(&features, &labels, 2, l2).unwrap();
         assert_eq!(probe.predict(&features).unwrap(), labels);
         assert!(probe.weights.iter().all(|w| w.is_finite()));
         assert!(l2 < 1e-6 || probe.outcome().converged, "{l2}: {:?}", probe.outcome());
@@ -110,39 +121,37 @@ fn classes_that_can_be_told_apart_are() {
 
 #[test]
 fn a_class_without_images_is_never_predicted() {
-    let (features, labels) = images(3, 300, 1, 6, 3);
+    let (features, labels) = one_layer(3, 300, 6, 3);
     let labels: Vec<u16> = labels.iter().map(|label| [0, 2, 5][usize::from(*label)]).collect();
-    let probe = Probe::fit(&features, 0, &labels, 7, 1e-3).unwrap();
+    let probe = Probe::fit(&features, &labels, 7, 1e-3).unwrap();
     assert_eq!(probe.classes(), [0, 2, 5]);
     assert!(probe.outcome().converged);
     assert!(probe.predict(&features).unwrap().iter().all(|class| [0, 2, 5].contains(class)));
     assert_eq!((probe.weights().len(), probe.intercepts().len()), (3, 3));
     // Only one class: nothing to tell apart.
-    let one = Probe::fit(&features, 0, &[4; 300], 7, 0.0).unwrap();
+    let one = Probe::fit(&features, &[4; 300], 7, 0.0).unwrap();
     assert_eq!(one.predict(&features).unwrap(), [4; 300]);
 }
 
 #[test]
 fn a_feature_that_never_changes_changes_nothing() {
-    let (features, labels) = images(4, 300, 1, 5, 3);
+    let (features, labels) = one_layer(4, 300, 5, 3);
     let with: Vec<f32> = features.values().chunks(5).flat_map(|x| [x, &[7.5]].concat()).collect();
-    let with = Features::new(with, 1, 6).unwrap();
-    let (a, b) = (
-        Probe::fit(&features, 0, &labels, 3, 1e-3).unwrap(),
-        Probe::fit(&with, 0, &labels, 3, 1e-3).unwrap(),
-    );
+    let with = FeatureMatrix::new(with, 6).unwrap();
+    let (a, b) =
+        (Probe::fit(&features, &labels, 3, 1e-3).unwrap(), Probe::fit(&with, &labels, 3, 1e-3).unwrap());
     assert!((a.outcome().objective - b.outcome().objective).abs() < 1e-9);
     assert!(b.weights().iter().all(|weights| weights[5] == 0.0));
     // Not even when it does change, in images to be classified.
     let moved: Vec<f32> = features.values().chunks(5).flat_map(|x| [x, &[-100.0]].concat()).collect();
-    let moved = Features::new(moved, 1, 6).unwrap();
+    let moved = FeatureMatrix::new(moved, 6).unwrap();
     assert_eq!(b.predict(&with).unwrap(), b.predict(&moved).unwrap());
 }
 
 #[test]
 fn penalty_and_intercept_are_as_stated() {
-    let (features, labels) = images(5, 300, 1, 4, 3);
-    let strong = Probe::fit(&features, 0, &labels, 3, 1e9).unwrap();
+    let (features, labels) = one_layer(5, 300, 4, 3);
+    let strong = Probe::fit(&features, &labels, 3, 1e9).unwrap();
     assert!(strong.weights().concat().iter().all(|w| w.abs() < 1e-6));
     // What is left are the intercepts, which give each class its share.
     let share = |class| labels.iter().filter(|label| **label == class).count() as f64 / 300.0;
@@ -153,36 +162,34 @@ fn penalty_and_intercept_are_as_stated() {
 
 #[test]
 fn nonsense_is_refused_with_its_reason() {
-    let (features, labels) = images(6, 50, 2, 4, 3);
+    let (layers, labels) = images(6, 50, 2, 4, 3);
+    let features = &layers[0];
     let said = |result: Result<Probe>| result.unwrap_err().to_string();
     let mut wrong = labels.clone();
     wrong[7] = 3;
     assert!(
-        said(Probe::fit(&features, 0, &wrong, 3, 0.1))
-            .contains("image 7 has label 3, but there are 3 classes")
+        said(Probe::fit(features, &wrong, 3, 0.1)).contains("image 7 has label 3, but there are 3 classes")
     );
-    assert!(said(Probe::fit(&features, 2, &labels, 3, 0.1)).contains("there is no layer 2"));
     assert!(
-        said(Probe::fit(&features, 0, &labels[1..], 3, 0.1)).contains("49 labels are not those of 50 images")
+        said(Probe::fit(features, &labels[1..], 3, 0.1)).contains("49 labels are not those of 50 images")
     );
     for l2 in [-1.0, f64::NAN, f64::INFINITY] {
-        assert!(said(Probe::fit(&features, 0, &labels, 3, l2)).contains("an L2 penalty cannot be"));
+        assert!(said(Probe::fit(features, &labels, 3, l2)).contains("an L2 penalty cannot be"));
     }
-    let none = Features::new(vec![], 2, 4).unwrap();
-    assert!(said(Probe::fit(&none, 0, &[], 3, 0.1)).contains("no image"));
-    let probe = Probe::fit(&features, 1, &labels, 3, 0.1).unwrap();
-    assert!(probe.predict(&Features::new(vec![0.0; 4], 1, 4).unwrap()).is_err());
-    assert!(probe.predict(&Features::new(vec![0.0; 6], 2, 3).unwrap()).is_err());
+    let none = FeatureMatrix::new(vec![], 4).unwrap();
+    assert!(said(Probe::fit(&none, &[], 3, 0.1)).contains("no image"));
+    let probe = Probe::fit(&layers[1], &labels, 3, 0.1).unwrap();
+    assert!(probe.predict(&FeatureMatrix::new(vec![0.0; 6], 3).unwrap()).is_err());
     assert!(probe.predict(&none).unwrap().is_empty());
     for validation in [vec![], vec![50], vec![1, 1], (0..50).collect()] {
-        assert!(choose(&features, &labels, 3, &validation, &[0.1]).is_err(), "{validation:?}");
+        assert!(choose(&layers, &labels, 3, &validation, &[0.1]).is_err(), "{validation:?}");
     }
-    assert!(choose(&features, &labels, 3, &[1, 2], &[]).is_err());
+    assert!(choose(&layers, &labels, 3, &[1, 2], &[]).is_err());
 }
 
 const GRID: [f64; 3] = [1e-3, 1e-1, 1e-2];
 
-fn curve(test_labels: Vec<u16>, test: &Features) -> (usize, Vec<f64>, Curve) {
+fn curve(test_labels: Vec<u16>, test: &Vec<FeatureMatrix>) -> (usize, Vec<f64>, Curve) {
     let (features, labels) = images(7, 600, 3, 5, 4);
     let validation: Vec<usize> = (0..600).step_by(4).collect();
     let choice = choose(&features, &labels, 4, &validation, &GRID).unwrap();
@@ -199,11 +206,12 @@ fn nothing_of_the_test_split_moves_a_choice() {
     assert!(curve_as_is.layers.iter().all(|layer| layer.converged));
 
     // A marker: at layer 0 a feature of the test images is their label, and then the labels are wrong.
-    let mut marked = test.values().to_vec();
+    let mut first = test[0].values().to_vec();
     for (image, label) in labels.iter().enumerate() {
-        marked[image * 15] = 1000.0 * f32::from(*label);
+        first[image * 5] = 1000.0 * f32::from(*label);
     }
-    let marked = Features::new(marked, 3, 5).unwrap();
+    let mut marked = test.clone();
+    marked[0] = FeatureMatrix::new(first, 5).unwrap();
     let wrong: Vec<u16> = labels.iter().map(|label| 3 - label).collect();
     for (labels, test) in [(labels, &marked), (wrong, &test)] {
         let (other_layer, other_l2, with_marker) = curve(labels, test);
@@ -223,15 +231,15 @@ fn a_curve_is_made_as_the_protocol_says() {
     let (test, test_labels) = images(8, 400, 3, 5, 4);
     let (_, l2, curve) = curve(test_labels.clone(), &test);
     for (layer, at) in curve.layers.iter().enumerate() {
-        let refitted = Probe::fit(&features, layer, &labels, 4, l2[layer]).unwrap();
-        assert_eq!(at.test, refitted.accuracy(&test, &test_labels).unwrap());
+        let refitted = Probe::fit(&features[layer], &labels, 4, l2[layer]).unwrap();
+        assert_eq!(at.test, refitted.accuracy(&test[layer], &test_labels).unwrap());
         let training: Vec<usize> = (0..600).filter(|i| i % 4 != 0).collect();
         let validation: Vec<usize> = (0..600).step_by(4).collect();
         let of = |places: &[usize]| places.iter().map(|i| labels[*i]).collect::<Vec<_>>();
         let accuracy = |l2| {
             let probe =
-                Probe::fit(&features.select(&training).unwrap(), layer, &of(&training), 4, l2).unwrap();
-            probe.accuracy(&features.select(&validation).unwrap(), &of(&validation)).unwrap()
+                Probe::fit(&features[layer].select(&training).unwrap(), &of(&training), 4, l2).unwrap();
+            probe.accuracy(&features[layer].select(&validation).unwrap(), &of(&validation)).unwrap()
         };
         // The strongest of the best.
         let best = GRID.iter().map(|l2| accuracy(*l2).correct).max().unwrap();

@@ -31,6 +31,8 @@ pub struct Bar {
     shown: Option<Displayed>,
     /// Tenths that were said.
     tenths: u64,
+    /// Whether nothing of it stays.
+    transient: bool,
 }
 
 impl Bar {
@@ -46,10 +48,18 @@ impl Bar {
             note: String::new(),
             shown: None,
             tenths: 0,
+            transient: false,
         };
         if notebook::is_live() {
             bar.shown = Some(display(State(&bar)));
         }
+        bar
+    }
+
+    /// A bar of which nothing stays when the work has ended.
+    pub(crate) fn transient(title: &str, total: u64) -> Self {
+        let mut bar = Self::new(title, total);
+        bar.transient = true;
         bar
     }
 
@@ -101,7 +111,7 @@ impl Bar {
     fn tell(&mut self) {
         if let Some(mut shown) = self.shown.take() {
             // It may be a variable of the notebook, which lives on.
-            match self.done == self.total {
+            match self.done == self.total && !self.transient {
                 true => shown.update(self.last_words()),
                 false => shown.update(State(self)),
             }
@@ -141,8 +151,23 @@ impl Drop for Bar {
     fn drop(&mut self) {
         let words = self.last_words();
         if let Some(mut shown) = self.shown.take() {
-            shown.update(words.as_str());
+            match self.transient {
+                true => shown.update_at_once(&Nothing),
+                false => shown.update(words.as_str()),
+            }
         }
+    }
+}
+
+/// What takes the place of a bar of which nothing stays. The runner keeps no display that is empty.
+struct Nothing;
+
+impl Show for Nothing {
+    fn to_html(&self) -> String {
+        String::new()
+    }
+    fn to_text(&self) -> String {
+        String::new()
     }
 }
 

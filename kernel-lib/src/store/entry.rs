@@ -1,15 +1,17 @@
 //! The folder of one result.
 
 use super::files::{Checked, Files};
-use super::{Provenance, Step, Stored};
+use super::progress::{self, Progress};
+use super::{Description, Provenance, Stored};
 use crate::hex::hex;
-use crate::{Error, Result, atomic};
+use crate::{Error, Result, atomic, stop};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder of one result, whether there is one or not.
 pub(super) struct Entry {
@@ -49,7 +51,7 @@ impl Manifest {
 }
 
 impl Entry {
-    pub(super) fn of(store: &Path, step: &Step) -> Self {
+    pub(super) fn of(store: &Path, step: &Description) -> Self {
         let key = step.key();
         let folder = store.join(format!("{}-{}", step.name(), key.short()));
         Self { store: store.to_owned(), folder, key: key.to_string() }
@@ -63,15 +65,34 @@ impl Entry {
         self.folder.join("result")
     }
 
-    /// Waits until no other process computes this result. The lock goes with the file, and so with the process, however
-    /// that ends.
-    pub(super) fn lock(&self) -> Result<File> {
+    /// Waits until no other process computes this result; `waiting` hears how far that one is. The lock goes with the file,
+    /// and so with the process, however that ends.
+    pub(super) fn lock(&self, step: &Description, waiting: &mut dyn FnMut(Option<Progress>)) -> Result<File> {
         let path = self.folder.join("lock");
         let file = fs::create_dir_all(&self.folder)
             .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
         let file = file.map_err(|e| self.cannot_write(&path, &e))?;
-        file.lock().map_err(|e| Error::io(&path, e))?;
-        Ok(file)
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(Error::io(&path, error)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            stop::check(&format!("waiting for another process that computes {}", step.name()))?;
+            waiting(progress::read(&self.progress()));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Whether some process computes this result.
+    pub(super) fn is_locked(&self) -> bool {
+        let file = File::open(self.folder.join("lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Where it is written how far the computation is.
+    pub(super) fn progress(&self) -> PathBuf {
+        self.folder.join("progress.json")
     }
 
     fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Error {
@@ -128,7 +149,12 @@ impl Entry {
 
     /// Writes a result beside the place where it belongs, and then moves it there, whole. Whoever calls this has the
     /// lock.
-    pub(super) fn save(&self, step: &Step, result: &impl Stored, provenance: &Provenance) -> Result<()> {
+    pub(super) fn save(
+        &self,
+        step: &Description,
+        result: &impl Stored,
+        provenance: &Provenance,
+    ) -> Result<()> {
         let partial = self.folder.join("partial");
         let written = self.write(&partial, result, provenance);
         if let Err(error) = written {

@@ -1,8 +1,6 @@
 //! How results become files, and files results.
 
 use crate::hex::hex;
-use crate::model::{Config, Parameters};
-use crate::probe::Features;
 use crate::{Error, Result, atomic};
 use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
@@ -39,43 +37,6 @@ impl<T: Serialize + DeserializeOwned> Stored for T {
     }
 }
 
-impl Stored for Features {
-    fn write(&self, files: &mut Files) -> Result<()> {
-        let shape = [self.images(), self.layers(), self.width()];
-        let tensor = Tensor::from_slice(self.values(), &shape[..], &Device::Cpu)?;
-        files.write_tensors("features", &HashMap::from([("features".into(), tensor)]))
-    }
-
-    fn read(files: &Files) -> Result<Self> {
-        let tensors = files.read_tensors("features")?;
-        let tensor = tensors.get("features").ok_or_else(|| Error::invalid("there are no features in it"))?;
-        let (_, layers, width) = tensor.dims3()?;
-        Self::new(tensor.flatten_all()?.to_vec1()?, layers, width)
-    }
-}
-
-impl Stored for Parameters {
-    fn write(&self, files: &mut Files) -> Result<()> {
-        files.write_json("config", &self.config())?;
-        let tensors = self.layout().entries().iter();
-        let tensors = tensors.map(|entry| Ok((entry.name.clone(), self.tensor(&entry.name)?)));
-        files.write_tensors("parameters", &tensors.collect::<Result<_>>()?)
-    }
-
-    fn read(files: &Files) -> Result<Self> {
-        let mut parameters = Self::zeros(files.read_json::<Config>("config")?)?;
-        let tensors = files.read_tensors("parameters")?;
-        for entry in parameters.layout().entries().to_vec() {
-            let tensor = tensors.get(&entry.name).filter(|tensor| tensor.dims() == entry.shape);
-            let tensor = tensor.ok_or_else(|| {
-                Error::invalid(format!("there is no tensor {} of shape {:?} in it", entry.name, entry.shape))
-            })?;
-            parameters.get_mut(&entry.name)?.copy_from_slice(&tensor.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(parameters)
-    }
-}
-
 /// Named tensors on the CPU.
 pub type Tensors = HashMap<String, Tensor>;
 
@@ -85,6 +46,33 @@ pub type Tensors = HashMap<String, Tensor>;
 pub(super) struct Checked {
     bytes: u64,
     sha256: String,
+}
+
+/// A file that is too large to be checked whenever its result is looked for: it is checked when it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargeFile {
+    path: PathBuf,
+    checked: Checked,
+}
+
+/// How large files end.
+const LARGE: &str = "large";
+
+impl LargeFile {
+    /// All that is in it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not what was written.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        if hex(&Sha256::digest(&bytes)) != self.checked.sha256 {
+            return Err(Error::format(
+                &self.path,
+                "it has another SHA-256 than when it was written: remove the folder of this result, and it is computed again",
+            ));
+        }
+        Ok(bytes)
+    }
 }
 
 /// The files of one result.
@@ -155,6 +143,28 @@ impl Files {
         fs::read(&path).map_err(|e| Error::io(&path, e))
     }
 
+    /// Takes a file that the computation has written, as `<name>.large`. It has to be on the same file system, as files in
+    /// [`Context::folder`](super::Context::folder) are.
+    ///
+    /// # Errors
+    /// If it cannot be moved.
+    pub fn take_large(&mut self, name: &str, file: &Path) -> Result<()> {
+        let path = self.path(name, LARGE)?;
+        atomic::rename(file, &path).map_err(|e| Error::io(file, e))?;
+        self.check_in(&path)
+    }
+
+    /// The file `<name>.large`, to be read when it is wanted.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn large(&self, name: &str) -> Result<LargeFile> {
+        let path = self.path(name, LARGE)?;
+        let checked = self.checked.get(&format!("{name}.{LARGE}"));
+        let checked = checked.ok_or_else(|| Error::format(&path, "there is no such file in this result"))?;
+        Ok(LargeFile { checked: checked.clone(), path })
+    }
+
     fn path(&self, name: &str, extension: &str) -> Result<PathBuf> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || name == "manifest" || !name.chars().all(plain) {
@@ -178,9 +188,17 @@ impl Files {
         Ok(())
     }
 
-    /// Says what is wrong with the files, if something is.
+    /// Says what is wrong with the files, if something is. Of large ones only the length is looked at.
     pub(super) fn damage(&self) -> Option<String> {
-        self.checked.iter().find_map(|(name, noted)| match checked(&self.folder.join(name)) {
+        let found = |name: &str, noted: &Checked| {
+            let path = self.folder.join(name);
+            if !name.ends_with(&format!(".{LARGE}")) {
+                return checked(&path);
+            }
+            let bytes = fs::metadata(&path)?.len();
+            Ok(Checked { bytes, ..noted.clone() })
+        };
+        self.checked.iter().find_map(|(name, noted)| match found(name, noted) {
             Err(error) => Some(format!("{name} cannot be read ({error})")),
             Ok(found) if found.bytes != noted.bytes => {
                 Some(format!("{name} has {} bytes and not {}", found.bytes, noted.bytes))

@@ -1,6 +1,7 @@
 //! Where a result comes from.
 
-use super::{Key, Step};
+use super::description::Data;
+use super::{Description, Key};
 use crate::show::{Show, Table};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -16,7 +17,7 @@ pub struct Provenance {
     pub step: String,
     /// The result's key.
     pub key: Key,
-    /// Everything that decided the result, as JSON: see [`Step::description`].
+    /// Everything that decided the result, as JSON: see [`Description::description`].
     pub description: String,
     /// The seed of all chance in it, if there was any.
     pub seed: Option<u64>,
@@ -29,7 +30,7 @@ pub struct Provenance {
     /// The commit that was checked out, if that is known. The sources may have been changed since; the hashes in
     /// `description` are of what was compiled.
     pub commit: Option<String>,
-    /// The data's name, if it read any.
+    /// The data's name, if it read any; of several, one after the other, as the next two.
     pub data: Option<String>,
     /// The data's revision.
     pub data_revision: Option<String>,
@@ -42,8 +43,12 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    pub(super) fn of(step: &Step, wall: Duration) -> Self {
-        let data = step.data_read();
+    pub(super) fn of(step: &Description, wall: Duration) -> Self {
+        let data = |field: fn(&Data) -> &str| -> Option<String> {
+            let fields: Vec<&str> =
+                step.data_read().iter().map(field).filter(|text| !text.is_empty()).collect();
+            (!fields.is_empty()).then(|| fields.join(", "))
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             step: step.name().to_owned(),
@@ -54,9 +59,9 @@ impl Provenance {
             threads: rayon::current_num_threads(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: crate::root().ok().and_then(|root| commit(&root)),
-            data: data.map(|data| data.name.clone()),
-            data_revision: data.map(|data| data.revision.clone()),
-            data_sha256: data.map(|data| data.sha256.clone()),
+            data: data(|data| &data.name),
+            data_revision: data(|data| &data.revision),
+            data_sha256: data(|data| &data.sha256),
             wall_ms: wall.as_millis().try_into().unwrap_or(u64::MAX),
             date: date(now.as_secs()),
         }

@@ -1,24 +1,39 @@
 //! Tests of the store, with faults put in.
 
 use super::*;
-use crate::model::{Config, Parameters};
-use crate::probe::Features;
+use candle_core::{Device, Tensor};
 use serde_json::json;
 use std::cell::Cell;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-fn step(number: u32) -> Step {
-    Step::new("test", &json!({"number": number})).unwrap()
+fn step(number: u32) -> Description {
+    Description::new("test", &json!({"number": number})).unwrap()
+}
+
+/// Numbers, kept as a tensor.
+#[derive(Debug, Clone, PartialEq)]
+struct Numbers(Vec<f32>);
+
+impl Stored for Numbers {
+    fn write(&self, files: &mut Files) -> Result<()> {
+        let tensor = Tensor::from_slice(&self.0, self.0.len(), &Device::Cpu)?;
+        files.write_tensors("features", &Tensors::from([("features".into(), tensor)]))
+    }
+
+    fn read(files: &Files) -> Result<Self> {
+        let tensors = files.read_tensors("features")?;
+        Ok(Self(tensors.get("features").ok_or_else(|| Error::invalid("no features"))?.to_vec1()?))
+    }
 }
 
 /// Stores the features [1, 2, 3, 4], and returns how often they were computed.
-fn features(store: &Store) -> (Result<Features>, usize) {
+fn features(store: &Store) -> (Result<Numbers>, usize) {
     let count = Cell::new(0);
     let result = store.get_or_run(&step(1), |_| {
         count.set(count.get() + 1);
-        Features::new(vec![1.0, 2.0, 3.0, 4.0], 2, 1)
+        Ok(Numbers(vec![1.0, 2.0, 3.0, 4.0]))
     });
     (result, count.get())
 }
@@ -59,19 +74,18 @@ fn what_is_stored_is_found_again() {
 }
 
 #[test]
-fn networks_and_numbers_come_back_to_the_bit() {
+fn numbers_come_back_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::at(folder.path());
-    let config = Config { layers: 2, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
-    let parameters = Parameters::init(config, 1).unwrap();
-    let stored = store.get_or_run(&step(1), |_| Ok(parameters.clone())).unwrap();
-    assert_eq!(stored, parameters);
     // What is computed is what will be reused, also where writing and reading a float as text loses its last bit.
     let mut rng = crate::rng::Rng::keyed(1, "store test", [0, 0]);
     let numbers: Vec<f64> = (0..10_000).map(|_| rng.normal()).collect();
     let computed: Vec<f64> = store.get_or_run(&step(2), |_| Ok(numbers)).unwrap();
     let reused: Vec<f64> = store.get_or_run(&step(2), |_| unreachable!()).unwrap();
     assert_eq!(computed, reused);
+    let numbers: Vec<f32> = (0..10_000).map(|_| rng.normal() as f32).collect();
+    let stored = store.get_or_run(&step(1), |_| Ok(Numbers(numbers.clone()))).unwrap();
+    assert_eq!(stored.0, numbers);
 }
 
 #[test]
@@ -177,6 +191,94 @@ fn what_fails_stores_nothing_and_keeps_its_checkpoints() {
         .unwrap();
 }
 
+/// A result that is a large file, which the computation writes where its checkpoints are.
+enum Large {
+    Computed(PathBuf),
+    Kept(LargeFile),
+}
+
+impl Stored for Large {
+    fn write(&self, files: &mut Files) -> Result<()> {
+        let Self::Computed(path) = self else { panic!("it is kept already") };
+        files.take_large("numbers", path)
+    }
+
+    fn read(files: &Files) -> Result<Self> {
+        files.large("numbers").map(Self::Kept)
+    }
+}
+
+#[test]
+fn a_large_file_is_checked_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let computed = Cell::new(0);
+    let large = || {
+        store.get_or_run(&step(1), |context| {
+            computed.set(computed.get() + 1);
+            let path = context.folder().join("numbers");
+            fs::write(&path, [7; 1000]).unwrap();
+            Ok(Large::Computed(path))
+        })
+    };
+    let read = || match large().unwrap() {
+        Large::Kept(file) => file.read(),
+        Large::Computed(_) => panic!("it is not kept"),
+    };
+    assert_eq!(read().unwrap(), [7; 1000]);
+    assert_eq!(read().unwrap(), [7; 1000]);
+    assert_eq!(computed.get(), 1);
+    let path = file(&store, "numbers.large");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[500] = 8;
+    fs::write(&path, &bytes).unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("another SHA-256") && error.contains("remove"), "{error}");
+    // One that was cut short is computed again.
+    fs::write(&path, &bytes[..999]).unwrap();
+    assert_eq!(read().unwrap(), [7; 1000]);
+    assert_eq!(computed.get(), 2);
+}
+
+#[test]
+fn whoever_waits_hears_how_far_it_is_and_can_be_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let (begun, go_on) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        let computing = scope.spawn(|| {
+            store.get_or_run(&step(1), |context| {
+                context.progress(3, 10, "steps");
+                begun.wait();
+                go_on.wait();
+                Ok(1u32)
+            })
+        });
+        begun.wait();
+        let said = store.progress(&step(1)).unwrap();
+        assert_eq!((said.done, said.total, said.unit.as_str()), (3, 10, "steps"));
+        assert!(store.progress(&step(2)).is_none());
+        let mut heard = None;
+        let mut go_on = Some(&go_on);
+        let waited: u32 = store
+            .get_or_run_watched(
+                &step(1),
+                &mut |progress| {
+                    heard = progress;
+                    if let Some(barrier) = go_on.take() {
+                        barrier.wait();
+                    }
+                },
+                |_| unreachable!("another thread computes it"),
+            )
+            .unwrap();
+        assert_eq!((waited, heard), (1, Some(said)));
+        assert_eq!(computing.join().unwrap().unwrap(), 1);
+    });
+    assert!(store.progress(&step(1)).is_none());
+    assert!(files_below(store.folder()).iter().all(|path| !path.ends_with("progress.json")));
+}
+
 /// What the tests below run in a process of its own, since its faults concern a whole process. Run as any other test, it
 /// has nothing to do.
 #[test]
@@ -192,12 +294,12 @@ fn in_a_process_of_its_own() {
                 libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
                 assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit), 0);
             }
-            let many = Features::new(vec![1.0; 100_000], 1, 10).unwrap();
+            let many = Numbers(vec![1.0; 100_000]);
             let error = store.get_or_run(&step(1), |_| Ok(many)).unwrap_err().to_string();
             assert!(error.contains("cannot be kept") && error.contains("IGPT_STORE"), "{error}");
             assert!(!store.has(&step(1)));
-            let few = store.get_or_run(&step(2), |_| Features::new(vec![1.0; 100], 1, 10));
-            assert_eq!(few.unwrap().images(), 10);
+            let few = store.get_or_run(&step(2), |_| Ok(Numbers(vec![1.0; 100])));
+            assert_eq!(few.unwrap().0.len(), 100);
         }
         // Says that it has begun, and waits to be killed.
         Ok("killed") => {
@@ -281,7 +383,7 @@ fn a_read_only_store_can_be_read() {
     mode(0o555);
     let (reused, other) = (features(&store), store.get_or_run(&step(2), |_| Ok(2u32)));
     mode(0o755);
-    assert_eq!((reused.0.unwrap().images(), reused.1), (2, 0));
+    assert_eq!((reused.0.unwrap().0.len(), reused.1), (4, 0));
     // root may write anywhere.
     if let Err(error) = other {
         assert!(error.to_string().contains("IGPT_STORE"), "{error}");

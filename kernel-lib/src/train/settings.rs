@@ -35,7 +35,7 @@ pub struct Training {
     pub adam: Adam,
     /// What is predicted.
     #[serde(default)]
-    pub objective: Pretext,
+    pub objective: Objective,
     /// How precisely gradients are computed. Not written where it is the default, so that keys of results are as they
     /// were before there was a choice.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -86,7 +86,7 @@ pub enum WarmUp {
 /// What is predicted (section 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Pretext {
+pub enum Objective {
     /// Each token from those before it.
     #[default]
     Autoregressive,
@@ -101,7 +101,25 @@ pub enum Pretext {
 /// as many draws as the larger of the number of tokens and one over this.
 const LEAST_MASK: f64 = 1e-4;
 
-impl Pretext {
+impl std::fmt::Display for Objective {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Autoregressive => f.write_str("to predict each next token"),
+            Self::Bert { mask } => write!(f, "to predict masked tokens (each with probability {mask})"),
+        }
+    }
+}
+
+impl std::fmt::Display for Length {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Steps(steps) => write!(f, "{steps} steps"),
+            Self::Epochs(epochs) => write!(f, "{epochs} epochs"),
+        }
+    }
+}
+
+impl Objective {
     /// Whether each token is predicted from those before it: then the sequence begins with the start vector, no token sees
     /// a later one, and images can be drawn token by token.
     pub fn is_causal(&self) -> bool {
@@ -137,7 +155,7 @@ impl Pretext {
         Some(images.iter().flat_map(|image| mask(context, probability, rng(*image))).collect())
     }
 
-    /// Masks of these images for their loss, the same each time; see [`Pretext::masks`].
+    /// Masks of these images for their loss, the same each time; see [`Objective::masks`].
     pub(crate) fn validation_masks(&self, seed: u64, images: &[usize], context: usize) -> Option<Vec<bool>> {
         self.masks(seed, "validation mask", 0, images, context)
     }
@@ -174,7 +192,7 @@ impl Training {
             learning_rate: default::learning_rate(),
             warm_up: WarmUp::Epoch,
             adam: Adam::default(),
-            objective: Pretext::Autoregressive,
+            objective: Objective::Autoregressive,
             precision: Precision::F32,
             activation_checkpointing: false,
             device_memory_gb: None,
@@ -251,10 +269,10 @@ impl Training {
             )));
         }
         match self.objective {
-            Pretext::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
+            Objective::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
                 Err(Error::invalid(format!("mask = {mask} is no probability above 0")))
             }
-            Pretext::Bert { mask } if mask < LEAST_MASK => Err(Error::invalid(format!(
+            Objective::Bert { mask } if mask < LEAST_MASK => Err(Error::invalid(format!(
                 "mask = {mask} would mask hardly a token, and masks that mask none are drawn again until one is: take \
                  {LEAST_MASK} at least (section 2.1: 0.15)"
             ))),
@@ -287,7 +305,7 @@ impl Training {
         if let Some(clip) = clip {
             differs(true, format!("gradients clipped to a norm of {clip}, which the paper does not mention"));
         }
-        if let Pretext::Bert { mask } = self.objective {
+        if let Objective::Bert { mask } = self.objective {
             differs(mask != 0.15, format!("{mask} of the tokens masked instead of 0.15"));
         }
         if self.precision == Precision::Bf16 {
@@ -323,7 +341,7 @@ mod tests {
             batch: 32,
             warm_up: WarmUp::Steps(50),
             adam: Adam { beta_2: 0.999, weight_decay: 0.01, clip: Some(1.0), ..Adam::default() },
-            objective: Pretext::Bert { mask: 0.2 },
+            objective: Objective::Bert { mask: 0.2 },
             precision: Precision::Bf16,
             activation_checkpointing: true,
             device_memory_gb: Some(1.5),
@@ -397,9 +415,9 @@ mod tests {
             (Training { log_every: 0, ..good }, "log_every = 0"),
             (Training { device_memory_gb: Some(0.0), ..good }, "device_memory_gb = 0"),
             (Training { device_memory_gb: Some(f64::NAN), ..good }, "device_memory_gb = NaN"),
-            (Training { objective: Pretext::Bert { mask: 0.0 }, ..good }, "mask = 0"),
-            (Training { objective: Pretext::Bert { mask: 1e-12 }, ..good }, "hardly a token"),
-            (Training { objective: Pretext::Bert { mask: f64::NAN }, ..good }, "mask = NaN"),
+            (Training { objective: Objective::Bert { mask: 0.0 }, ..good }, "mask = 0"),
+            (Training { objective: Objective::Bert { mask: 1e-12 }, ..good }, "hardly a token"),
+            (Training { objective: Objective::Bert { mask: f64::NAN }, ..good }, "mask = NaN"),
             (Training { learning_rate: 0.0, ..good }, "a learning rate is a positive number, not 0"),
         ] {
             let error = bad.validate(5).unwrap_err().to_string();
@@ -424,7 +442,7 @@ mod tests {
         assert!((0..200).all(|i| mask(3, 0.05, rng(i)).contains(&true)));
         // The least that is allowed ends soon.
         let least = Training {
-            objective: Pretext::Bert { mask: LEAST_MASK },
+            objective: Objective::Bert { mask: LEAST_MASK },
             warm_up: WarmUp::Steps(1),
             ..Training::paper(10)
         };

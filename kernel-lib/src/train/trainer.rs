@@ -4,7 +4,7 @@ use super::checkpoint::Identity;
 use super::{
     AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Progress, Schedule, Training,
 };
-use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
+use crate::model::{Batch, Config, Network, Parameters, Target, finite};
 use crate::stop;
 use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
@@ -254,7 +254,7 @@ impl Trainer {
         let tokens = tokens_of(self.training.as_ref(), step, &images, &self.identity.network)?;
         let context = self.identity.network.context;
         let masked = settings.objective.masks(settings.seed, "mask", step, &images, context);
-        let batch = Batch { tokens: &tokens, objective: Objective::of(masked.as_deref()) };
+        let batch = Batch { tokens: &tokens, target: Target::of(masked.as_deref()) };
 
         let Checkpoint { parameters, adam, since, .. } = &mut self.now;
         let rate = self.schedule.at(step);
@@ -300,9 +300,9 @@ impl Trainer {
                 return Ok(None);
             }
             let tokens = tokens_of(self.validation.as_ref(), 0, images, &self.identity.network)?;
-            let Training { objective: pretext, seed, .. } = self.identity.settings;
-            let masked = pretext.validation_masks(seed, images, self.identity.network.context);
-            let batch = Batch { tokens: &tokens, objective: Objective::of(masked.as_deref()) };
+            let Training { objective, seed, .. } = self.identity.settings;
+            let masked = objective.validation_masks(seed, images, self.identity.network.context);
+            let batch = Batch { tokens: &tokens, target: Target::of(masked.as_deref()) };
             match self.network.loss(&self.now.parameters, &batch) {
                 Ok(loss) => sum += images.len() as f64 * loss,
                 Err(Error::Interrupted(_)) => return Ok(None),

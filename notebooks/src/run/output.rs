@@ -26,6 +26,15 @@ struct Output {
     bytes: usize,
 }
 
+impl Output {
+    /// Whether it is a display of which nothing is left: a bar of the library that only showed how far something was.
+    fn was_taken_back(&self) -> bool {
+        let is_blank = |value: &Value| value.as_str().is_some_and(|text| text.trim().is_empty());
+        let data = self.value["data"].as_object().filter(|_| self.display_id.is_some());
+        data.is_some_and(|data| !data.is_empty() && data.values().all(is_blank))
+    }
+}
+
 impl OutputArea {
     /// An area that keeps so many bytes. Errors are always kept.
     pub fn new(limit: usize) -> Self {
@@ -163,7 +172,8 @@ impl OutputArea {
     /// The outputs for the document, without secrets. Two pipes have no common order, so neighbouring streams are saved
     /// stdout first: a rerun gives the same file.
     pub fn to_outputs(&self, secrets: &Secrets) -> Vec<Value> {
-        let mut outputs = merge_streams(self.outputs.iter().map(|o| &o.value));
+        let kept = self.outputs.iter().filter(|output| !output.was_taken_back());
+        let mut outputs = merge_streams(kept.map(|o| &o.value));
         if !secrets.is_empty() {
             for name in ["stdout", "stderr"] {
                 mask_stream(&mut outputs, name, secrets);
@@ -365,5 +375,19 @@ mod tests {
             !text.contains("0123") && !text.contains("6789") && text.contains("a ***") && text.contains(" b"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_display_that_was_taken_back_is_no_output() {
+        let mut area = OutputArea::new(1000);
+        let outputs = |area: &OutputArea| area.to_outputs(&Secrets::from_environment(&[]).unwrap()).len();
+        area.apply(&display("bar", "features: 3 of 10"));
+        area.apply(&stream("stdout", "done"));
+        assert_eq!(outputs(&area), 2);
+        area.update_display("bar", &json!({"data": {"text/plain": "", "text/html": "\n"}}));
+        assert_eq!(outputs(&area), 1);
+        // The good twin: a value that is empty is a value.
+        area.apply(&message("execute_result", json!({"data": {"text/plain": ""}, "metadata": {}})));
+        assert_eq!(outputs(&area), 2);
     }
 }

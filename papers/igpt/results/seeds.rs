@@ -12,21 +12,22 @@ use igpt::prelude::*;
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let seeds: Vec<u64> =
         std::env::args().skip(1).map(|seed| seed.parse()).collect::<std::result::Result<_, _>>()?;
-    let experiment = Experiment::current()?;
-    let profile = experiment.profile();
+    let (profile, on) = (Profile::current()?, Workspace::current()?);
+    let ar = Pretraining::of(&profile);
+    let probe = |features: Features| LinearProbe::of(features).with(&profile.probe).run();
     println!(
         "# Made by seeds.rs, which stands beside this file. Accuracies of the linear probe on the test pictures, in percent."
     );
-    println!("profile = {:?}\ndata = {:?}", profile.name, experiment.name());
-    println!("steps = {}", profile.training.steps(experiment.training().len())?);
+    println!("profile = {:?}\ndata = {:?}", profile.name, ar.data.name()?);
+    println!("steps = {}", profile.training.steps(ar.data.training_positions()?.len())?);
     let share = |accuracy: f64| format!("{:.2}", 100.0 * accuracy);
-    let pixels = experiment.probe(Subject::Pixels)?.result()?;
+    let pixels = probe(Features::pixels(&ar))?.result()?;
     println!("pixels = {}\nstandard_error = {}", share(pixels.share()), share(pixels.standard_error()));
     let mut best = Vec::new();
     for seed in seeds {
-        let experiment = Experiment::current()?.with_seed(seed);
-        let trained = experiment.pretrained(&mut |progress| eprintln!("seed {seed}: {progress}"))?;
-        let curve = experiment.probe(Subject::Trained)?;
+        let ar = ar.clone().seed(seed);
+        let trained = ar.report_on(&on, &mut |progress| eprintln!("seed {seed}: {progress}"))?;
+        let curve = probe(Features::of(&ar))?;
         let accuracies: Vec<f64> = curve.points().into_iter().map(|(_, accuracy)| accuracy).collect();
         let highest = accuracies.iter().copied().fold(0.0, f64::max);
         let loss = trained.curve.validation.last().map_or(f64::NAN, |point| point.loss);

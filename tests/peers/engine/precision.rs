@@ -24,9 +24,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             profile.training.precision = precision;
             profile.training.length = Length::Steps(*steps);
             profile.samples.after = Vec::new();
-            let experiment = Experiment::new(profile, Store::open()?)?.with_seed(*seed);
             let trained =
-                experiment.pretrained(&mut |progress| eprintln!("seed {seed}, {precision:?}: {progress}"))?;
+                Pretraining::of(&profile).seed(*seed).report_on(&Workspace::current()?, &mut |progress| {
+                    eprintln!("seed {seed}, {precision:?}: {progress}");
+                })?;
             found.push(trained.curve);
         }
         let [exact, low] = &found[..] else { unreachable!("two precisions") };

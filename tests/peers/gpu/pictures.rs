@@ -40,7 +40,7 @@ pub struct Header {
 
 /// Pictures `(N, T)` and their classes `(N)`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Split {
+pub struct Labelled {
     pub tokens: Vec<u16>,
     pub labels: Vec<u16>,
 }
@@ -49,8 +49,8 @@ pub struct Split {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pictures {
     pub header: Header,
-    pub train: Split,
-    pub test: Split,
+    pub train: Labelled,
+    pub test: Labelled,
 }
 
 impl Pictures {
@@ -88,9 +88,9 @@ impl Pictures {
             file.read_exact(&mut labels)?;
             file.read_exact(&mut packed)?;
             let tokens = order.unpack(&packed, count, header.side)?;
-            splits.push(Split { tokens, labels: labels.into_iter().map(u16::from).collect() });
+            splits.push(Labelled { tokens, labels: labels.into_iter().map(u16::from).collect() });
         }
-        let [train, test] = <[Split; 2]>::try_from(splits).map_err(|_| "two splits")?;
+        let [train, test] = <[Labelled; 2]>::try_from(splits).map_err(|_| "two splits")?;
         Ok(Self { header, train, test })
     }
 }

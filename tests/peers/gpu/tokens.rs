@@ -14,7 +14,7 @@ use igpt::augment::{Augmentation, Augmented};
 use igpt::data::cifar10;
 use igpt::palette::{KMeans, Palette};
 use igpt::train::Examples as _;
-use pictures::{Any, Header, Pictures, Split};
+use pictures::{Any, Header, Labelled, Pictures};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ fn main() -> Any<()> {
     )?;
     let palette = fit.palette;
     eprintln!("{}: {colours} colours after {} iterations", data.name(), fit.iterations);
-    let split = |split: &igpt::data::Split| -> Any<Split> {
-        Ok(Split { tokens: palette.encode(split.images.all_pixels())?, labels: split.labels.clone() })
+    let split = |split: &igpt::data::Labelled| -> Any<Labelled> {
+        Ok(Labelled { tokens: palette.encode(split.images.all_pixels())?, labels: split.labels.clone() })
     };
     let header = Header {
         name: data.name().to_owned(),

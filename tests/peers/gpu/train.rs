@@ -18,7 +18,7 @@ mod pictures;
 
 use igpt::device::Device;
 use igpt::model::{Batch, Config, Parameters, Precision};
-use igpt::probe::{self, Features, TestSet};
+use igpt::probe::{self, FeatureMatrix, TestSet};
 use igpt::rng::Rng;
 use igpt::sample::{Sampling, sample};
 use igpt::show::Figure;
@@ -507,12 +507,12 @@ fn judge(pictures: &Path, out: &Path, images: usize) -> Any<()> {
         }),
     )?;
 
-    let mut features = |tokens: &[u16]| -> Any<Features> {
+    let mut features = |tokens: &[u16]| -> Any<Vec<FeatureMatrix>> {
         let mut values = Vec::new();
         for chunk in tokens.chunks(CHUNK * t) {
             values.extend(network.features(&parameters, chunk, true)?);
         }
-        Ok(Features::new(values, config.layers + 1, config.width)?)
+        Ok(FeatureMatrix::by_layer(&values, config.layers + 1, config.width)?)
     };
     let images = images.min(count);
     let test = images.min(pictures.test.labels.len());

@@ -2,7 +2,7 @@
 //! on a line of its input, and answers each with one line of JSON. To a line `choose L` it answers how long it takes to
 //! choose among L layers (the features, L times) and six penalties.
 
-use igpt::probe::{Features, Probe, choose};
+use igpt::probe::{FeatureMatrix, Probe, choose};
 use std::io::{BufRead as _, Write as _};
 use std::time::Instant;
 
@@ -13,14 +13,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let labels: Vec<u16> = std::fs::read(next()?)?.into_iter().map(u16::from).collect();
     let (width, classes): (usize, usize) = (next()?.parse()?, next()?.parse()?);
     let (values, _) = bytes.as_chunks::<4>();
-    let features = Features::new(values.iter().map(|x| f32::from_le_bytes(*x)).collect(), 1, width)?;
+    let features = FeatureMatrix::new(values.iter().map(|x| f32::from_le_bytes(*x)).collect(), width)?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         if let Some(layers) = line.strip_prefix("choose ") {
             let layers: usize = layers.trim().parse()?;
-            let values: Vec<f32> =
-                features.values().chunks(width).flat_map(|row| row.repeat(layers)).collect();
-            let features = Features::new(values, layers, width)?;
+            let features = vec![features.clone(); layers];
             let validation: Vec<usize> = (0..labels.len()).step_by(10).collect();
             let start = Instant::now();
             let choice =
@@ -32,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let l2: f64 = line.trim().parse()?;
         let start = Instant::now();
-        let probe = Probe::fit(&features, 0, &labels, classes, l2)?;
+        let probe = Probe::fit(&features, &labels, classes, l2)?;
         let seconds = start.elapsed().as_secs_f64();
         let mut answer = serde_json::to_value(probe.outcome())?;
         answer["seconds"] = seconds.into();

@@ -1,7 +1,7 @@
 //! A data set in four IDX files, as MNIST and its relatives are published.
 
 use super::Idx;
-use crate::data::{Dataset, Images, Split};
+use crate::data::{Dataset, Images, Labelled};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// The pictures of one array with the labels of another; the paths are what errors call them.
-pub(in crate::data) fn split((images, path): (Idx, PathBuf), labels: (Idx, PathBuf)) -> Result<Split> {
+pub(in crate::data) fn split((images, path): (Idx, PathBuf), labels: (Idx, PathBuf)) -> Result<Labelled> {
     let images = match images.shape[..] {
         [_, height, width] => Images::new(height, width, 1, images.bytes),
         _ => {
@@ -59,7 +59,7 @@ pub(in crate::data) fn split((images, path): (Idx, PathBuf), labels: (Idx, PathB
         ));
     }
     let labels = labels.bytes.into_iter().map(u16::from).collect();
-    Split::new(images, labels).map_err(|e| Error::format(path, e.to_string()))
+    Labelled::new(images, labels).map_err(|e| Error::format(path, e.to_string()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::network::GpuEngine;
 use crate::engine::Engine;
 use crate::engine::tests::finite::overflows_backward;
 use crate::engine::tests::{random, random_mask, random_tokens};
-use crate::model::{Batch, Config, Network, Objective, Parameters, Precision, Resident as _};
+use crate::model::{Batch, Config, Network, Parameters, Precision, Resident as _, Target};
 use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use crate::train::{Adam, AdamState, Outcome, Tokens, Trainer, Training, WarmUp};
@@ -90,7 +90,7 @@ fn distance(found: &[f32], truth: &[f32]) -> f64 {
 }
 
 fn batch<'a>(tokens: &'a [u16], mask: &'a [bool], bert: bool) -> Batch<'a> {
-    Batch { tokens, objective: if bert { Objective::Bert(mask) } else { Objective::Autoregressive } }
+    Batch { tokens, target: if bert { Target::Bert(mask) } else { Target::Autoregressive } }
 }
 
 /// Loss and gradients.

@@ -19,8 +19,8 @@ fn errors(config: Config, pictures: usize, seed: u64, precision: Precision) -> [
     let tokens = random_tokens(&config, pictures, seed);
     let mask = random_mask(&config, pictures, seed);
     let mut worst = [0.0f64; 3];
-    for objective in [Objective::Autoregressive, Objective::Bert(&mask)] {
-        let batch = Batch { tokens: &tokens, objective };
+    for target in [Target::Autoregressive, Target::Bert(&mask)] {
+        let batch = Batch { tokens: &tokens, target };
         let truth = truth(&parameters, &batch).unwrap();
         let mut gradients = Parameters::zeros(config).unwrap();
         let mut engine = Engine::new(config).unwrap().with_precision(precision);

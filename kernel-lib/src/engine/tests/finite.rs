@@ -19,7 +19,7 @@ fn refused(network: &mut dyn Network, parameters: &Parameters, tokens: &[u16], m
         }
     }
     let config = network.config();
-    let (causal, bert) = (Batch::autoregressive(tokens), Batch { tokens, objective: Objective::Bert(mask) });
+    let (causal, bert) = (Batch::autoregressive(tokens), Batch { tokens, target: Target::Bert(mask) });
     let mut gradients = Parameters::zeros(config).unwrap();
     let half = config.context / 2;
     let prefix: Vec<u16> = tokens.chunks(config.context).flat_map(|image| &image[..half]).copied().collect();

@@ -1,7 +1,7 @@
 //! The reference as a [`Network`]: from flat buffers to candle and back.
 
 use super::ImageGpt;
-use crate::model::{Batch, Config, Network, Objective, Parameters, finite};
+use crate::model::{Batch, Config, Network, Parameters, Target, finite};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
@@ -85,9 +85,9 @@ impl Reference {
         for (i, tokens) in batch.tokens.chunks(part).enumerate() {
             let count = tokens.len() / self.config.context;
             let tensor = self.tokens(tokens, count)?;
-            let loss = match batch.objective {
-                Objective::Autoregressive => model.loss(&tensor)?,
-                Objective::Bert(masked) => {
+            let loss = match batch.target {
+                Target::Autoregressive => model.loss(&tensor)?,
+                Target::Bert(masked) => {
                     let masked = masked.iter().skip(i * part).take(tokens.len());
                     let masked: Vec<u8> = masked.copied().map(u8::from).collect();
                     model.bert_loss(&tensor, &Tensor::from_vec(masked, tensor.shape(), &self.device)?)?

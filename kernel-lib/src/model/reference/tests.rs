@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Batch, Network, Objective};
+use crate::model::{Batch, Network, Target};
 use crate::rng::Rng;
 use std::collections::HashMap;
 
@@ -232,8 +232,8 @@ fn a_network_starts_at_ln_v_and_then_everything_learns() {
     let mut parameters = Parameters::init(TINY, 1).unwrap();
     let mut network = Reference::new(TINY, DType::F64).unwrap();
     let (tokens, masked) = (pictures(4, 6), mask(4));
-    for objective in [Objective::Autoregressive, Objective::Bert(&masked)] {
-        let batch = Batch { tokens: &tokens, objective };
+    for target in [Target::Autoregressive, Target::Bert(&masked)] {
+        let batch = Batch { tokens: &tokens, target };
         let mut gradients = Parameters::zeros(TINY).unwrap();
         let loss = network.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap();
         assert!((loss - (TINY.vocabulary as f64).ln()).abs() < 1e-12, "{loss}");
@@ -246,7 +246,7 @@ fn a_network_starts_at_ln_v_and_then_everything_learns() {
         parameters.values_mut().iter_mut().zip(&step).for_each(|(x, gradient)| *x -= gradient);
         let mut gradients = Parameters::zeros(TINY).unwrap();
         network.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap();
-        let bert = matches!(objective, Objective::Bert(_));
+        let bert = matches!(target, Target::Bert(_));
         for entry in parameters.layout().entries() {
             assert_eq!(zero(&gradients, &entry.name), bert && entry.name == "sos", "{}", entry.name);
         }
@@ -293,7 +293,7 @@ fn berts_pictures_count_alike_however_much_is_masked() {
     masked[TINY.context..].fill(false);
     masked[TINY.context + 2] = true;
     let mut loss = |tokens: &[u16], masked: &[bool]| {
-        network.loss(&parameters, &Batch { tokens, objective: Objective::Bert(masked) })
+        network.loss(&parameters, &Batch { tokens, target: Target::Bert(masked) })
     };
     let (first, second) = tokens.split_at(TINY.context);
     let (first_mask, second_mask) = masked.split_at(TINY.context);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{Config, Reference, Resident};
 use crate::rng::Rng;
-use crate::train::{Adam, Length, Pretext, Tokens, WarmUp};
+use crate::train::{Adam, Length, Objective, Tokens, WarmUp};
 use candle_core::DType;
 
 const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
@@ -35,7 +35,7 @@ fn quiet(trainer: &mut Trainer) -> Outcome {
 
 #[test]
 fn a_few_pictures_are_learnt_by_heart() {
-    for objective in [Pretext::Autoregressive, Pretext::Bert { mask: 0.15 }] {
+    for objective in [Objective::Autoregressive, Objective::Bert { mask: 0.15 }] {
         let settings = Training { objective, batch: 3, log_every: 10, ..settings(400) };
         let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
         let mut trainer = Trainer::new(settings, network, pictures(3, 1), pictures(0, 2)).unwrap();
@@ -43,7 +43,7 @@ fn a_few_pictures_are_learnt_by_heart() {
         let curve = trainer.curve();
         assert!((curve.training[0].loss - 5f64.ln()).abs() < 0.3, "{curve:?}");
         // The first token of a picture is one of three at random: ln 3 / 9 cannot be learnt.
-        let floor = if objective == Pretext::Autoregressive { 3f64.ln() / 9.0 } else { 0.0 };
+        let floor = if objective == Objective::Autoregressive { 3f64.ln() / 9.0 } else { 0.0 };
         let last = curve.training.last().unwrap().loss;
         assert!(last < floor + 0.1, "{objective:?}: {last}");
         assert!(curve.validation.is_empty());
@@ -107,7 +107,7 @@ fn reports_and_curve_agree() {
 
 #[test]
 fn threads_change_nothing() {
-    for objective in [Pretext::Autoregressive, Pretext::Bert { mask: 0.15 }] {
+    for objective in [Objective::Autoregressive, Objective::Bert { mask: 0.15 }] {
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
@@ -123,7 +123,7 @@ fn threads_change_nothing() {
 
 #[test]
 fn a_stopped_run_goes_on_to_the_same_bytes() {
-    for objective in [Pretext::Autoregressive, Pretext::Bert { mask: 0.3 }] {
+    for objective in [Objective::Autoregressive, Objective::Bert { mask: 0.3 }] {
         let settings = Training { objective, length: Length::Epochs(5.5), ..settings(1) };
         let mut whole = trainer(settings);
         assert_eq!(quiet(&mut whole), Outcome::Finished);

@@ -1,4 +1,4 @@
-//! A computation as a value.
+//! What decides a result, and the key that is made of it.
 
 use crate::hex::hex;
 use crate::{Error, Result};
@@ -29,12 +29,12 @@ impl std::fmt::Display for Key {
 
 /// A computation, and everything that decides its result.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Step {
+pub struct Description {
     name: String,
     settings: Value,
     code: Vec<(String, String)>,
     inputs: Vec<(String, Key)>,
-    data: Option<Data>,
+    data: Vec<Data>,
     seed: Option<u64>,
     device: String,
 }
@@ -47,7 +47,7 @@ pub(super) struct Data {
     pub(super) sha256: String,
 }
 
-impl Step {
+impl Description {
     /// A step of this name (lower-case letters, digits and hyphens) with all its settings: a struct that says every
     /// choice that was made.
     ///
@@ -67,7 +67,7 @@ impl Step {
             settings: sorted(settings),
             code: Vec::new(),
             inputs: Vec::new(),
-            data: None,
+            data: Vec::new(),
             seed: None,
             device: "cpu".into(),
         })
@@ -92,11 +92,10 @@ impl Step {
         self
     }
 
-    /// Names the data that the step reads: what it is called, which revision, and the SHA-256 of what was read.
+    /// Names data that the step reads, a data set or a file: what it is called, which revision, and the SHA-256 of what was read.
     #[must_use]
     pub fn data(mut self, name: &str, revision: &str, sha256: &str) -> Self {
-        let data = Data { name: name.into(), revision: revision.into(), sha256: sha256.into() };
-        self.data = Some(data);
+        self.data.push(Data { name: name.into(), revision: revision.into(), sha256: sha256.into() });
         self
     }
 
@@ -143,8 +142,8 @@ impl Step {
         all.to_string()
     }
 
-    pub(super) fn data_read(&self) -> Option<&Data> {
-        self.data.as_ref()
+    pub(super) fn data_read(&self) -> &[Data] {
+        &self.data
     }
 
     pub(super) fn seed_used(&self) -> Option<u64> {
@@ -183,17 +182,17 @@ fn sorted(value: Value) -> Value {
 mod tests {
     use super::*;
 
-    fn step() -> Step {
-        Step::new("test", &json!({"a": 1, "b": [{"y": 2.5, "x": "z"}]})).unwrap()
+    fn step() -> Description {
+        Description::new("test", &json!({"a": 1, "b": [{"y": 2.5, "x": "z"}]})).unwrap()
     }
 
     #[test]
     fn a_key_depends_on_everything_that_decides_the_result() {
-        let other = Step::new("other", &json!({})).unwrap().key();
+        let other = Description::new("other", &json!({})).unwrap().key();
         let all = [
             step(),
-            Step::new("test2", &json!({"a": 1, "b": [{"y": 2.5, "x": "z"}]})).unwrap(),
-            Step::new("test", &json!({"a": 1, "b": [{"y": 2.6, "x": "z"}]})).unwrap(),
+            Description::new("test2", &json!({"a": 1, "b": [{"y": 2.5, "x": "z"}]})).unwrap(),
+            Description::new("test", &json!({"a": 1, "b": [{"y": 2.6, "x": "z"}]})).unwrap(),
             step().seed(0),
             step().seed(1),
             step().device("cuda"),
@@ -215,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_order_of_settings_does_not_matter() {
-        let other = Step::new("test", &json!({"b": [{"x": "z", "y": 2.5}], "a": 1})).unwrap();
+        let other = Description::new("test", &json!({"b": [{"x": "z", "y": 2.5}], "a": 1})).unwrap();
         assert_eq!(other.key(), step().key());
     }
 
@@ -224,7 +223,7 @@ mod tests {
         let error = step().code(&["probes"]).unwrap_err().to_string();
         assert!(error.contains("no module \"probes\"") && error.contains("probe, rng"), "{error}");
         for name in ["", "A", "a/b", "..", "a b"] {
-            assert!(Step::new(name, &()).is_err(), "{name}");
+            assert!(Description::new(name, &()).is_err(), "{name}");
         }
     }
 }

@@ -11,20 +11,17 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
-use crate::augment::Augmentation;
+use super::{Data, Workspace};
 use crate::model::{Config, Precision};
 use crate::sample::Sampling;
 use crate::show::{Cell, Show, Table};
-use crate::train::{Length, Training, WarmUp};
+use crate::train::{Training, WarmUp};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The profile that is taken when none is named.
 pub const DEFAULT: &str = "quick";
-
-/// The largest side of pictures: its square is the longest sequence that a [`Config`] may have.
-const LARGEST_SIDE: usize = 1 << 10;
 
 /// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,8 +33,10 @@ pub struct Profile {
     pub name: String,
     /// What it is, in a sentence.
     pub about: String,
-    /// The pictures.
+    /// The images that the network is trained on.
     pub data: Data,
+    /// The palette.
+    pub palette: Palette,
     /// The network's shape.
     pub model: Model,
     /// Pre-training.
@@ -48,36 +47,20 @@ pub struct Profile {
     pub samples: Samples,
 }
 
-/// A data set that a profile can name.
+/// The palette of a run, fitted to the images that are trained on (section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum DataSet {
-    /// The sample of Fashion-MNIST that is committed in `data/`.
-    FashionMnist,
-    /// CIFAR-10, from a Hugging Face cache directory.
-    Cifar10,
-}
-
-/// The pictures of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Data {
-    /// Which.
-    pub set: DataSet,
-    /// How they are varied while training.
-    pub augmentation: Augmentation,
-    /// Height and width in pixels after context reduction.
-    pub side: usize,
-    /// Colours (or greys) of the palette, fitted by k-means.
+pub struct Palette {
+    /// Colours, or greys.
     pub colours: usize,
-    /// The share of the training pictures that is held out to choose by (section 3.1: 0.1).
-    pub validation: f64,
-    /// How many pictures are taken of the training set (with the validation share); absent: all.
-    pub train_images: Option<usize>,
-    /// How many pictures are taken of the test set; absent: all.
-    pub test_images: Option<usize>,
+    /// Of k-means.
+    #[serde(default = "one")]
+    pub seed: u64,
+}
+
+const fn one() -> u64 {
+    1
 }
 
 /// The shape of the network, as far as the data leaves it open.
@@ -98,6 +81,9 @@ pub struct Model {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Probe {
+    /// The images that features are judged on, if they are others than those that the network is trained on.
+    #[serde(default)]
+    pub data: Option<Data>,
     /// Penalties λ that are tried.
     pub l2: Vec<f64>,
     /// How many of the training pictures a probe is fitted to (with the validation share); absent: all.
@@ -124,31 +110,36 @@ fn at_the_start() -> Vec<u64> {
     vec![0]
 }
 
-impl Data {
-    /// How many of so many training pictures are held out to choose by.
-    pub fn held_out(&self, pictures: usize) -> usize {
-        ((self.validation * pictures as f64).round() as usize).clamp(1, pictures.max(1))
+impl Model {
+    /// The whole shape of the network, for images of `side` × `side` pixels in so many colours.
+    pub fn config(&self, side: usize, colours: usize) -> Config {
+        Config {
+            layers: self.layers,
+            width: self.width,
+            heads: self.heads,
+            // A side whose square is no number makes a context that no network has.
+            context: side.saturating_mul(side),
+            vocabulary: colours,
+            inner: None,
+        }
     }
 }
 
-impl Samples {
-    /// Checks that the network can be looked at after each of these steps of a training of `steps`.
-    ///
-    /// # Errors
-    /// If a step comes after the last one, or they do not rise.
-    pub fn check_steps(&self, steps: u64) -> Result<()> {
-        if !self.after.is_sorted_by(|a, b| a < b) {
-            return Err(Error::invalid(format!(
-                "the setting samples.after (steps of training, each more than the one before) makes no sense as {:?}",
-                self.after
-            )));
-        }
-        match self.after.last() {
-            Some(last) if *last > steps => Err(Error::invalid(format!(
-                "the setting samples.after asks for pictures after step {last}, but the training has {steps} steps"
-            ))),
-            _ => Ok(()),
-        }
+/// Checks that a network can be kept after each of these steps of a training of `steps`.
+///
+/// # Errors
+/// If a step comes after the last one, or they do not rise.
+pub(crate) fn check_steps(after: &[u64], steps: u64) -> Result<()> {
+    if !after.is_sorted_by(|a, b| a < b) {
+        return Err(Error::invalid(format!(
+            "the setting samples.after (steps of training, each more than the one before) makes no sense as {after:?}"
+        )));
+    }
+    match after.last() {
+        Some(last) if *last > steps => Err(Error::invalid(format!(
+            "the setting samples.after asks for the network after step {last}, but the training has {steps} steps"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -192,18 +183,9 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The shape of the network for these pictures.
+    /// The shape of the network for these images.
     pub fn config(&self) -> Config {
-        let Model { layers, width, heads } = self.model;
-        Config {
-            layers,
-            width,
-            heads,
-            // A side whose square is no number makes a context that no network has.
-            context: self.data.side.saturating_mul(self.data.side),
-            vocabulary: self.data.colours,
-            inner: None,
-        }
+        self.model.config(self.data.side, self.palette.colours)
     }
 
     /// Checks the settings.
@@ -212,21 +194,15 @@ impl Profile {
     /// If one makes no sense; the message says which.
     pub fn validate(&self) -> Result<()> {
         let Self { data, training, probe, samples, .. } = self;
-        if !(1..=LARGEST_SIDE).contains(&data.side) {
-            return Err(Error::invalid(format!(
-                "the setting data.side (from 1 to {LARGEST_SIDE}) makes no sense as {}",
-                data.side
-            )));
+        data.validate()?;
+        if let Some(data) = &probe.data {
+            data.validate()?;
         }
         self.config().validate()?;
         samples.sampling.validate()?;
         let positive = |x: f64| x > 0.0 && x.is_finite();
-        let share = |x: f64| (0.0..1.0).contains(&x);
         let some = |x: Option<usize>| x != Some(0);
         for (name, right) in [
-            ("data.validation (0 < share < 1)", positive(data.validation) && share(data.validation)),
-            ("data.train_images (at least 1)", some(data.train_images)),
-            ("data.test_images (at least 1)", some(data.test_images)),
             (
                 "probe.l2 (one or more, each above 0)",
                 !probe.l2.is_empty() && probe.l2.iter().all(|x| positive(*x)),
@@ -238,30 +214,24 @@ impl Profile {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
             }
         }
-        // Where the number of pictures is not known yet, what needs it is checked when it is.
-        match data.train_images {
-            Some(pictures) => training.validate(pictures.saturating_sub(data.held_out(pictures)))?,
-            None => training.validate_alone()?,
-        }
-        samples.check_steps(match (training.length, data.train_images) {
-            (Length::Steps(steps), _) => steps,
-            (_, Some(pictures)) => training.steps(pictures - data.held_out(pictures))?,
-            (_, None) => u64::MAX,
-        })
+        // Where the number of images is not known yet, what needs it is checked when it is.
+        check_steps(&samples.after, data.training_steps(training)?.unwrap_or(u64::MAX))
+    }
+
+    /// What the table of a comparison says of our side: profile, data, device.
+    ///
+    /// # Errors
+    /// If the data cannot be read.
+    pub fn ours(&self, on: &Workspace) -> Result<String> {
+        Ok(format!("profile {}, {}, {}", self.name, self.data.name()?, on.device().short()))
     }
 
     fn table(&self) -> Table {
-        let Self { data, model, training, probe, samples, .. } = self;
+        let Self { data, palette, model, training, probe, samples, .. } = self;
         let all = || "all".to_owned();
         let count = |x: Option<usize>| x.map_or_else(all, |x| Cell::from(x).into_text());
-        let set = match data.set {
-            DataSet::FashionMnist => "Fashion-MNIST",
-            DataSet::Cifar10 => "CIFAR-10",
-        };
-        let length = match training.length {
-            Length::Steps(steps) => format!("{steps} steps"),
-            Length::Epochs(epochs) => format!("{epochs} epochs"),
-        };
+        let set = crate::data::title(&data.set);
+        let length = training.length;
         let warm_up = match training.warm_up {
             WarmUp::Epoch => "one epoch".to_owned(),
             WarmUp::Steps(steps) => format!("{steps} steps"),
@@ -276,7 +246,7 @@ impl Profile {
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
             ("Data", format!("{set}, {}", data.augmentation)),
-            ("Pictures", format!("{0} × {0} pixels, {1} colours", data.side, data.colours)),
+            ("Pictures", format!("{0} × {0} pixels, {1} colours", data.side, palette.colours)),
             ("Training, test pictures", format!("{}, {}", count(data.train_images), count(data.test_images))),
             ("Held out to choose by", crate::show::percent(data.validation, 0).into_text()),
             (
@@ -371,7 +341,7 @@ mod tests {
             ("length = ", "# ", "missing field `length`"),
             ("heads = 4", "heads = 3", "3 heads do not divide"),
             ("validation = 0.1", "validation = 1.5", "data.validation"),
-            ("\"fashion-mnist\"", "\"fashion\"", "unknown variant `fashion`"),
+            ("\"fashion-mnist\"", "\"fashion\"", "there is no data set \"fashion\""),
             ("batch = 32", "batch = 0", "batch"),
             ("side = 14", "side = 0", "data.side"),
             ("side = 14", "side = 6074001000", "data.side (from 1 to 1024) makes no sense as 6074001000"),
@@ -385,7 +355,7 @@ mod tests {
                 "mask = 0.000000000001",
             ),
             // Held-out pictures are not trained on: all are.
-            ("colours = 16", "colours = 16\ntrain_images = 1", "0 pictures"),
+            ("side = 14", "side = 14\ntrain_images = 1", "0 pictures"),
             ("about = ", "name = \"x\"\nabout = ", "unknown field `name`"),
         ] {
             assert!(good.contains(from), "{from}");
@@ -400,7 +370,7 @@ mod tests {
             ("after = [0, 50, 200]\n", "", &[0]),
             // The default warm-up, one epoch, whose steps nobody knows before the pictures are there.
             ("warm_up = { steps = 50 }", "", &[0, 50, 200]),
-            ("colours = 16", "colours = 16\ntrain_images = 2", &[0, 50, 200]),
+            ("side = 14", "side = 14\ntrain_images = 2", &[0, 50, 200]),
         ] {
             assert!(good.contains(from), "{from}");
             assert_eq!(said(&good.replacen(from, to, 1)).unwrap().samples.after, after, "{to}");

@@ -1,15 +1,14 @@
-//! A pre-trained network, and what it was on the way there.
+//! A trained network, and what it was on the way there.
 
+use crate::Result;
 use crate::model::{Config, Parameters};
 use crate::store::{Files, Stored};
 use crate::train::Curve;
-use crate::{Error, Result, atomic};
-use std::path::{Path, PathBuf};
 
-/// A pre-trained network.
+/// A trained network.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Pretrained {
+pub struct Trained {
     /// What it learnt.
     pub parameters: Parameters,
     /// How its loss fell.
@@ -18,7 +17,7 @@ pub struct Pretrained {
     pub snapshots: Vec<(u64, Parameters)>,
 }
 
-impl Stored for Pretrained {
+impl Stored for Trained {
     fn write(&self, files: &mut Files) -> Result<()> {
         files.write_json("curve", &self.curve)?;
         files.write_json("config", &self.parameters.config())?;
@@ -43,45 +42,12 @@ impl Stored for Pretrained {
     }
 }
 
-/// Networks that are kept while training goes on, in files beside the checkpoints: training may be interrupted.
-pub(super) struct Snapshots {
-    folder: PathBuf,
-    config: Config,
-}
-
-impl Snapshots {
-    /// Those in this folder, with what an earlier try left there.
-    pub(super) fn new(folder: &Path, config: Config) -> Self {
-        Self { folder: folder.to_owned(), config }
-    }
-
-    fn file(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("after-{step}.f32"))
-    }
-
-    /// Keeps a network: when this returns its file is whole and on the disk, so that a checkpoint of a later step is never
-    /// there without it.
-    pub(super) fn keep(&self, step: u64, parameters: &Parameters) -> Result<()> {
-        atomic::write(&self.file(step), &to_bytes(parameters))
-    }
-
-    /// The networks that were kept after these steps.
-    pub(super) fn networks(&self, steps: &[u64]) -> Result<Vec<(u64, Parameters)>> {
-        let network = |step: u64| {
-            let file = self.file(step);
-            let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
-            Ok((step, from_bytes(self.config, &bytes).map_err(|e| Error::format(&file, e.to_string()))?))
-        };
-        steps.iter().copied().map(network).collect()
-    }
-}
-
 /// The numbers, little-endian.
-fn to_bytes(parameters: &Parameters) -> Vec<u8> {
+pub(super) fn to_bytes(parameters: &Parameters) -> Vec<u8> {
     parameters.values().iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-fn from_bytes(config: Config, bytes: &[u8]) -> Result<Parameters> {
+pub(super) fn from_bytes(config: Config, bytes: &[u8]) -> Result<Parameters> {
     let values = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
     Parameters::from_values(config, values.collect())
 }

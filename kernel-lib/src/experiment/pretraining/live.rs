@@ -1,11 +1,12 @@
 //! A pre-training that shows how it goes: a bar, the loss, and what the network draws as it gets better.
 
-use crate::experiment::{Experiment, Pretrained};
+use super::super::Trained;
+use super::Watch;
 use crate::model::{Network, Parameters};
-use crate::sample::sample;
+use crate::sample::{Sampling, sample};
 use crate::show::{Bar, Displayed, Figure, ImageGrid, Page, display};
 use crate::train::{Curve, Point, Progress};
-use crate::{Error, Result};
+use crate::{Error, Image, Result};
 use std::time::Duration;
 
 /// Pictures that are drawn each time.
@@ -14,36 +15,20 @@ const DRAWN: usize = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 const TITLE: &str = "Pre-training";
 
-/// Told how a pre-training goes.
-pub(crate) trait Watch {
-    /// It begins, or goes on: with so many steps done.
-    fn begin(&mut self, _step: u64, _steps: u64, _curve: &Curve) {}
-    /// After each step.
-    fn step(&mut self, progress: &Progress);
-    /// The network after so many steps, which is kept, and what trains it: on a GPU there may be no room for another.
-    fn snapshot(&mut self, _step: u64, _network: &mut dyn Network, _parameters: &Parameters) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Only told of losses.
-pub(crate) struct Losses<'a>(pub(crate) &'a mut dyn FnMut(&Progress));
-
-impl Watch for Losses<'_> {
-    fn step(&mut self, progress: &Progress) {
-        if progress.has_loss() {
-            (self.0)(progress);
-        }
-    }
-}
-
 fn nothing_drawn() -> ImageGrid {
     ImageGrid::new().caption("Made up, after so many steps")
 }
 
+/// Turns tokens into images.
+type Images<'a> = dyn Fn(&[u16]) -> Result<Vec<Image>> + 'a;
+
 /// Shows it in a notebook.
-pub(crate) struct Live<'a> {
-    experiment: &'a Experiment,
+pub(super) struct Live<'a> {
+    title: String,
+    /// The loss of a guess.
+    guess: f64,
+    /// None for a network that cannot draw images.
+    images: Option<&'a Images<'a>>,
     bar: Option<Bar>,
     picture: Option<Displayed>,
     curve: Curve,
@@ -51,12 +36,17 @@ pub(crate) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    pub(crate) fn new(experiment: &'a Experiment) -> Self {
-        Self { experiment, bar: None, picture: None, curve: Curve::default(), drawn: nothing_drawn() }
+    pub(super) fn new(title: String, guess: f64, images: Option<&'a Images<'a>>) -> Self {
+        let (curve, drawn) = (Curve::default(), nothing_drawn());
+        Self { title, guess, images, bar: None, picture: None, curve, drawn }
     }
 
     /// Shows the end, whether it was computed now or found: the same in both cases.
-    pub(crate) fn end(mut self, trained: &Pretrained) -> Result<()> {
+    pub(super) fn end(
+        mut self,
+        trained: &Trained,
+        network: &mut dyn FnMut() -> Result<Box<dyn Network>>,
+    ) -> Result<()> {
         self.curve = trained.curve.clone();
         let last = self.curve.training.last().map_or(0, |point| point.step);
         // A bar that is full leaves its last words.
@@ -64,7 +54,7 @@ impl<'a> Live<'a> {
         bar.set(last);
         drop(bar);
         self.drawn = nothing_drawn();
-        let mut network = self.experiment.network()?;
+        let mut network = network()?;
         for (step, parameters) in &trained.snapshots {
             self.draw(*step, network.as_mut(), parameters)?;
         }
@@ -75,33 +65,27 @@ impl<'a> Live<'a> {
 
     /// Draws images of the network after so many steps, if it is trained to predict the next token.
     fn draw(&mut self, step: u64, network: &mut dyn Network, parameters: &Parameters) -> Result<()> {
-        if !self.draws() {
-            return Ok(());
+        if let Some(images) = self.images {
+            let sampling = Sampling { seed: 1, ..Sampling::default() };
+            let tokens = sample(network, parameters, &[], DRAWN, 0, &sampling)?;
+            self.drawn.push(format!("{step}"), &images(&tokens)?);
         }
-        let sampling = &self.experiment.profile().samples.sampling;
-        let tokens = sample(network, parameters, &[], DRAWN, 0, sampling)?;
-        self.drawn.push(format!("{step}"), &self.experiment.pictures(&tokens)?);
         Ok(())
-    }
-
-    fn draws(&self) -> bool {
-        self.experiment.profile().training.objective.is_causal()
     }
 
     fn page(&self) -> Page {
         let points = |curve: &[Point]| -> Vec<(f64, f64)> {
             curve.iter().map(|point| (point.step as f64, point.loss)).collect()
         };
-        let guess = (self.experiment.config().vocabulary as f64).ln();
-        let figure = Figure::new(self.experiment.name())
+        let figure = Figure::new(&self.title)
             .x("step")
             .y("nats per token")
             .line("training", points(&self.curve.training))
             .line("validation", points(&self.curve.validation))
-            .level("a guess: ln k", guess)
+            .level("a guess: ln k", self.guess)
             .size(480, 300);
         let page = Page::across().show(figure);
-        if self.draws() { page.show(&self.drawn) } else { page }
+        if self.images.is_some() { page.show(&self.drawn) } else { page }
     }
 
     fn redraw(&mut self) {

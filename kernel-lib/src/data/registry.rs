@@ -1,0 +1,110 @@
+//! Data sets by their names, as profiles and steps have them.
+
+use super::{
+    Dataset, Labels, cifar10, cifar100, fashion_mnist, fashion_mnist_whole, folder, hub, imagenet, stl10,
+};
+use crate::{Error, Result};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What there is: name and title. Beside these, `imagenet-32` (any side), `owner/name` for the hub's, and `folder:PATH`.
+const KNOWN: [(&str, &str); 6] = [
+    ("fashion-mnist", "Fashion-MNIST"),
+    ("fashion-mnist-whole", "Fashion-MNIST"),
+    ("cifar10", "CIFAR-10"),
+    ("cifar100", "CIFAR-100"),
+    ("cifar100-coarse", "CIFAR-100 (coarse classes)"),
+    ("stl10", "STL-10"),
+];
+
+/// What tables call a data set that has not been read yet.
+pub fn title(name: &str) -> &str {
+    KNOWN.iter().find(|(known, _)| *known == name).map_or(name, |(_, title)| title)
+}
+
+/// The data set of this name, with the first `train` and `test` images of its splits, all where `None`. What was read
+/// last is kept, so that the steps of an experiment read it once.
+///
+/// Names are `fashion-mnist` (the sample that is committed in `data/`), `fashion-mnist-whole`, `cifar10`, `cifar100`,
+/// `cifar100-coarse`, `stl10`, `imagenet-32` (or another side), `owner/name` for any data set of the Hugging Face hub
+/// ([`hub`](super::hub())), and `folder:PATH` for a folder of image files ([`folder`](super::folder())).
+///
+/// # Errors
+/// If there is no data set of this name, or it cannot be read.
+pub fn named(name: &str, train: Option<usize>, test: Option<usize>) -> Result<Arc<Dataset>> {
+    type Kept = Vec<((String, Option<usize>, Option<usize>), Arc<Dataset>)>;
+    static KEPT: Mutex<Kept> = Mutex::new(Vec::new());
+    // Those of one experiment: what is pre-trained on, and what is probed on.
+    const MOST: usize = 2;
+
+    let wanted = (name.to_owned(), train, test);
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, set)) = kept.iter().find(|(key, _)| *key == wanted) {
+        return Ok(Arc::clone(set));
+    }
+    let set = Arc::new(load(name)?.first(train, test)?);
+    kept.truncate(MOST - 1);
+    kept.insert(0, (wanted, Arc::clone(&set)));
+    Ok(set)
+}
+
+fn load(name: &str) -> Result<Dataset> {
+    match name {
+        "fashion-mnist" => fashion_mnist(),
+        "fashion-mnist-whole" => fashion_mnist_whole(),
+        "cifar10" => cifar10(),
+        "cifar100" => cifar100(Labels::Fine),
+        "cifar100-coarse" => cifar100(Labels::Coarse),
+        "stl10" => stl10(),
+        name if name.contains('/') && !name.starts_with("folder:") => hub(name),
+        name => match (name.strip_prefix("folder:"), imagenet_side(name)) {
+            (Some(path), _) => folder(path),
+            (None, Some(side)) => imagenet(side),
+            (None, None) => Err(unknown(name)),
+        },
+    }
+}
+
+fn imagenet_side(name: &str) -> Option<usize> {
+    name.strip_prefix("imagenet-")?.parse().ok()
+}
+
+/// Checks that there may be a data set of this name, without looking for it.
+///
+/// # Errors
+/// If there is none.
+pub fn check_name(name: &str) -> Result<()> {
+    let is_known = KNOWN.iter().any(|(known, _)| *known == name);
+    match is_known || name.contains('/') || name.starts_with("folder:") || imagenet_side(name).is_some() {
+        true => Ok(()),
+        false => Err(unknown(name)),
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let known: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).collect();
+    Error::invalid(format!(
+        "there is no data set {name:?}: there are {}, imagenet-32 (or another side), owner/name of the Hugging Face hub, and \
+         folder:PATH",
+        known.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_known_by_name() {
+        let small = named("fashion-mnist", Some(20), Some(10)).unwrap();
+        assert_eq!((small.train().len(), small.test().len()), (20, 10));
+        assert!(Arc::ptr_eq(&small, &named("fashion-mnist", Some(20), Some(10)).unwrap()));
+        assert_eq!(named("fashion-mnist", Some(30), None).unwrap().train().len(), 30);
+        let error = named("fashion", None, None).unwrap_err().to_string();
+        assert!(
+            error.contains("\"fashion\"")
+                && error.contains("fashion-mnist, ")
+                && error.contains("folder:PATH")
+        );
+        assert_eq!((title("cifar10"), title("a/b")), ("CIFAR-10", "a/b"));
+    }
+}

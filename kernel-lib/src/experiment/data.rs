@@ -1,0 +1,180 @@
+//! The images of an experiment: which, how they are varied, at which size, and which of them are held out to choose by.
+
+use crate::augment::Augmentation;
+use crate::data::{self, Dataset, Images};
+use crate::rng::Rng;
+use crate::train::{Length, Training};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The largest side of images: its square is the longest sequence that a [`Config`](crate::model::Config) may have.
+const LARGEST_SIDE: usize = 1 << 10;
+
+/// The images of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Data {
+    /// The data set, by a name that [`data::named`] knows: `fashion-mnist`, `cifar10`, `owner/name` of the hub.
+    pub set: String,
+    /// How images are varied while training.
+    pub augmentation: Augmentation,
+    /// Height and width in pixels after context reduction.
+    pub side: usize,
+    /// The share of the training images that is held out to choose by (section 3.1: 0.1).
+    pub validation: f64,
+    /// How many images are taken of the training set (with the validation share); absent: all.
+    #[serde(default)]
+    pub train_images: Option<usize>,
+    /// How many images are taken of the test set; absent: all.
+    #[serde(default)]
+    pub test_images: Option<usize>,
+}
+
+/// Which images of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Those that may be learned from, the held-out ones included.
+    Train,
+    /// Those that are predicted, once, when everything is settled.
+    Test,
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Train => "training",
+            Self::Test => "test",
+        })
+    }
+}
+
+impl std::fmt::Display for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {1} × {1}", data::title(&self.set), self.side)
+    }
+}
+
+impl Data {
+    /// All images of a data set at this size, as they are, a tenth of them held out.
+    pub fn of(set: impl Into<String>, side: usize) -> Self {
+        Self {
+            set: set.into(),
+            augmentation: Augmentation::None,
+            side,
+            validation: 0.1,
+            train_images: None,
+            test_images: None,
+        }
+    }
+
+    /// Checks what can be checked before the data set is read.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        data::check_name(&self.set)?;
+        if !(1..=LARGEST_SIDE).contains(&self.side) {
+            return Err(Error::invalid(format!(
+                "the setting data.side (from 1 to {LARGEST_SIDE}) makes no sense as {}",
+                self.side
+            )));
+        }
+        for (name, right) in [
+            ("data.validation (0 < share < 1)", self.validation > 0.0 && self.validation < 1.0),
+            ("data.train_images (at least 1)", self.train_images != Some(0)),
+            ("data.test_images (at least 1)", self.test_images != Some(0)),
+        ] {
+            if !right {
+                return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The data set, with as many images as these settings take of it.
+    ///
+    /// # Errors
+    /// If there is no such data set, it cannot be read, or its images are not of a size that can be varied so.
+    pub fn load(&self) -> Result<Arc<Dataset>> {
+        let set = data::named(&self.set, self.train_images, self.test_images)?;
+        let images = &set.train().images;
+        self.augmentation.check(images.width(), images.height())?;
+        Ok(set)
+    }
+
+    /// What tables call it: `Fashion-MNIST (sample), placed at random`.
+    ///
+    /// # Errors
+    /// As [`Data::load`].
+    pub fn name(&self) -> Result<String> {
+        let set = self.load()?;
+        Ok(match self.augmentation {
+            Augmentation::Placed { .. } => format!("{}, {}", set.name(), self.augmentation),
+            _ => set.name().to_owned(),
+        })
+    }
+
+    /// How many of so many training images are held out to choose by.
+    pub fn held_out(&self, images: usize) -> usize {
+        ((self.validation * images as f64).round() as usize).clamp(1, images.max(1))
+    }
+
+    /// How many steps a training takes, after checking that its settings go together; `None` where that depends on how many
+    /// images the data set has.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn training_steps(&self, training: &Training) -> Result<Option<u64>> {
+        let images = self.train_images.map(|images| images.saturating_sub(self.held_out(images)));
+        match images {
+            Some(images) => training.validate(images)?,
+            None => training.validate_alone()?,
+        }
+        match (training.length, images) {
+            (Length::Steps(steps), _) => Ok(Some(steps)),
+            (_, Some(images)) => training.steps(images).map(Some),
+            (_, None) => Ok(None),
+        }
+    }
+
+    /// Positions, among the training images, of those that are held out to choose by (section 3.1).
+    ///
+    /// # Errors
+    /// As [`Data::load`].
+    pub fn validation_positions(&self) -> Result<Vec<usize>> {
+        let images = self.load()?.train().len();
+        // The same for every seed: seeds shall differ by chance in training, not by what they are judged by.
+        let mut positions = Rng::keyed(0, "validation split", [0, 0]).permutation(images);
+        positions.truncate(self.held_out(images));
+        positions.sort_unstable();
+        Ok(positions)
+    }
+
+    /// Positions of the training images that are trained on.
+    ///
+    /// # Errors
+    /// As [`Data::load`].
+    pub fn training_positions(&self) -> Result<Vec<usize>> {
+        let held_out = self.validation_positions()?;
+        let images = self.load()?.train().len();
+        Ok((0..images).filter(|at| held_out.binary_search(at).is_err()).collect())
+    }
+
+    /// The images of a split as a network sees them when it is judged: always the same, each varied once.
+    ///
+    /// # Errors
+    /// As [`Data::load`].
+    pub fn images(&self, split: Split) -> Result<Images> {
+        let set = self.load()?;
+        // Test images are varied by other chance than training images.
+        let (images, purpose) = match split {
+            Split::Train => (&set.train().images, "training pictures"),
+            Split::Test => (&set.test().images, "test pictures"),
+        };
+        let seed = Rng::keyed(0, purpose, [0, 0]).bits();
+        self.augmentation.fixed(images, seed)?.at_side(self.side)
+    }
+}

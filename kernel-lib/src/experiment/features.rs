@@ -1,0 +1,384 @@
+//! Features of images (section 2.4): what a network says of each image, layer by layer.
+
+use super::pretraining::CHUNK;
+use super::profile::Model;
+use super::step::Waiting;
+use super::{AnyStep, Data, Encoding, PaletteOf, Pretraining, Split, Step, Workspace, released};
+use crate::huggingface::Checkpoint;
+use crate::model::{Config, Parameters};
+use crate::probe::{FeatureLayers, FeatureMatrix, no_layer};
+use crate::store::{Context, Files, LargeFile, Stored};
+use crate::train::Objective;
+use crate::{Error, Result, memory, stop};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
+
+/// Features of images at every layer of a network.
+///
+/// ```no_run
+/// use igpt::prelude::*;
+///
+/// let ar = Pretraining::of(&Profile::current()?);
+/// let features = Features::of(&ar); // of the training images of its data
+/// let elsewhere = Features::of(&ar).on(Data::of("cifar10", 14)).split(Split::Test);
+/// # Ok::<(), igpt::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// What describes the images.
+    pub of: Describer,
+    /// The images.
+    pub data: Data,
+    /// Which of them.
+    pub split: Split,
+    /// Only the first so many; absent: all.
+    #[serde(default)]
+    pub first: Option<usize>,
+}
+
+/// What describes images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Describer {
+    /// A network that is pre-trained.
+    Pretraining(Box<Pretraining>),
+    /// A network that others have trained: `imagegpt-small`.
+    Released(String),
+    /// A network before any training.
+    Untrained(Untrained),
+    /// The pixels themselves, as one layer: what a network sees, in the colours of the palette.
+    Pixels(PaletteOf),
+}
+
+/// A network before any training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Untrained {
+    /// Its shape.
+    pub network: Model,
+    /// What makes tokens of images.
+    pub palette: PaletteOf,
+    /// What it would be trained for: that decides what its features see.
+    pub objective: Objective,
+    /// Of its parameters.
+    pub seed: u64,
+}
+
+impl Features {
+    /// Features of the training images that a network is pre-trained on.
+    pub fn of(pretraining: &Pretraining) -> Self {
+        Self::by(Describer::Pretraining(Box::new(pretraining.clone())), pretraining.data.clone())
+    }
+
+    /// The same of the network before its training.
+    pub fn untrained(pretraining: &Pretraining) -> Self {
+        let Pretraining { network, palette, training, .. } = pretraining;
+        let (objective, seed) = (training.objective, training.seed);
+        let untrained = Untrained { network: *network, palette: palette.clone(), objective, seed };
+        Self::by(Describer::Untrained(untrained), pretraining.data.clone())
+    }
+
+    /// The pixels that a network sees, as one layer.
+    pub fn pixels(pretraining: &Pretraining) -> Self {
+        Self::by(Describer::Pixels(pretraining.palette.clone()), pretraining.data.clone())
+    }
+
+    /// Features of the training images of a data set, by a network that others have trained: `imagegpt-small`.
+    pub fn released(name: impl Into<String>, data: Data) -> Self {
+        Self::by(Describer::Released(name.into()), data)
+    }
+
+    fn by(of: Describer, data: Data) -> Self {
+        Self { of, data, split: Split::Train, first: None }
+    }
+
+    /// The same of other images.
+    #[must_use]
+    pub fn on(mut self, data: Data) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// The same of another split.
+    #[must_use]
+    pub fn split(mut self, split: Split) -> Self {
+        self.split = split;
+        self
+    }
+
+    /// The same of the first so many images of the split only.
+    #[must_use]
+    pub fn first(mut self, images: impl Into<Option<usize>>) -> Self {
+        self.first = images.into();
+        self
+    }
+
+    fn palette(&self) -> Cow<'_, PaletteOf> {
+        match &self.of {
+            Describer::Pretraining(pretraining) => Cow::Borrowed(&pretraining.palette),
+            Describer::Untrained(untrained) => Cow::Borrowed(&untrained.palette),
+            Describer::Pixels(palette) => Cow::Borrowed(palette),
+            Describer::Released(name) => Cow::Owned(PaletteOf::Released(name.clone())),
+        }
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding { data: self.data.clone(), split: self.split, palette: self.palette().into_owned() }
+    }
+
+    /// The network, and whether none of its tokens sees a later one; `None` for pixels.
+    fn network(&self, on: &Workspace) -> Result<Option<(Parameters, bool)>> {
+        Ok(Some(match &self.of {
+            Describer::Pretraining(pretraining) => {
+                let trained = pretraining.run_on(on)?;
+                (trained.parameters, pretraining.training.objective.is_causal())
+            }
+            Describer::Untrained(untrained) => {
+                let config = super::pretraining::config(&self.data, &untrained.palette, untrained.network)?;
+                (Parameters::init(config, untrained.seed)?, untrained.objective.is_causal())
+            }
+            Describer::Released(name) => {
+                let Checkpoint { parameters, .. } = released::checkpoint(name)?;
+                (parameters, true)
+            }
+            Describer::Pixels(_) => return Ok(None),
+        }))
+    }
+
+    /// Checks that images of this size are those that the network reads.
+    fn check_side(&self, config: &Config) -> Result<()> {
+        let side = self.data.side;
+        if side * side == config.context {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "images of {side} × {side} pixels are not those of {0} × {0} that the network reads: set the side of the data to {0}",
+            config.context.isqrt()
+        )))
+    }
+}
+
+impl std::fmt::Display for Describer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pretraining(pretraining) => f.write_str(&pretraining.about()),
+            Self::Released(name) => f.write_str(name),
+            Self::Untrained(Untrained { network: Model { layers, width, .. }, seed, .. }) => {
+                write!(f, "an untrained network of {layers} layers × {width}, seed {seed}")
+            }
+            Self::Pixels(palette) => write!(f, "pixels in {palette}"),
+        }
+    }
+}
+
+impl Step for Features {
+    const NAME: &'static str = "features";
+    type Output = StoredFeatures;
+
+    fn about(&self) -> String {
+        let first = self.first.map_or(String::new(), |count| format!("first {count} "));
+        format!("features of the {first}{} images of {}, by {}", self.split, self.data, self.of)
+    }
+
+    fn inputs(&self) -> Vec<AnyStep> {
+        let mut inputs = vec![self.encoding().into()];
+        if let Describer::Pretraining(pretraining) = &self.of {
+            inputs.push((**pretraining).clone().into());
+        }
+        inputs.extend(match &self.of {
+            Describer::Pixels(palette) => palette.inputs(),
+            _ => Vec::new(),
+        });
+        inputs
+    }
+
+    fn files(&self) -> Result<Vec<(String, String)>> {
+        self.palette().files()
+    }
+
+    fn code(&self, on: &Workspace) -> Vec<&'static str> {
+        match self.of {
+            Describer::Pixels(_) => vec!["palette", "probe", "experiment"],
+            _ => vec![on.device().module(), "model", "probe", "experiment"],
+        }
+    }
+
+    fn device<'a>(&self, on: &'a Workspace) -> &'a str {
+        match self.of {
+            Describer::Pixels(_) => "cpu",
+            _ => on.device().kind(),
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.data.validate()?;
+        if let Describer::Pretraining(pretraining) = &self.of {
+            self.check_side(&pretraining.config()?)?;
+        }
+        Ok(())
+    }
+
+    fn compute(&self, on: &Workspace, context: &Context) -> Result<StoredFeatures> {
+        let (encoding, network) = (self.encoding(), self.network(on)?);
+        let side = self.data.side * self.data.side;
+        let mut tokens = encoding.run_on(on)?.0;
+        if let Some(first) = self.first {
+            tokens.truncate(first.saturating_mul(side));
+        }
+        let images = tokens.len() / side;
+        let Some((parameters, causal)) = network else {
+            let palette = self.palette().palette(on)?;
+            let width = side * palette.channels();
+            let mut written = Written::new(context, 1, width)?;
+            for chunk in tokens.chunks(CHUNK * side) {
+                let pixels = palette.decode(chunk)?;
+                let values: Vec<f32> = pixels.into_iter().map(|x| f32::from(x) / 127.5 - 1.0).collect();
+                written.add(&values)?;
+            }
+            return written.end(images);
+        };
+        let config = parameters.config();
+        self.check_side(&config)?;
+        let mut network = on.network(config)?;
+        let mut written = Written::new(context, config.layers + 1, config.width)?;
+        let mut bar = Waiting::new(Self::NAME);
+        for (number, chunk) in tokens.chunks(CHUNK * side).enumerate() {
+            stop::check("the features")?;
+            written.add(&network.features(&parameters, chunk, causal)?)?;
+            let done = (number * CHUNK + chunk.len() / side) as u64;
+            context.progress(done, images as u64, "images");
+            bar.show(done, images as u64, "images");
+        }
+        written.end(images)
+    }
+}
+
+/// Features on disk, a file for each layer: they need not fit into memory together.
+#[derive(Debug, Clone)]
+pub struct StoredFeatures {
+    shape: Shape,
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Shape {
+    images: usize,
+    layers: usize,
+    width: usize,
+}
+
+/// The features of one layer, `(N, F)` numbers of four bytes, little-endian.
+#[derive(Debug, Clone)]
+enum Layer {
+    /// Just computed.
+    Written(PathBuf),
+    /// In the store.
+    Kept(LargeFile),
+}
+
+impl FeatureLayers for StoredFeatures {
+    fn layers(&self) -> usize {
+        self.shape.layers
+    }
+
+    fn images(&self) -> usize {
+        self.shape.images
+    }
+
+    fn width(&self) -> usize {
+        self.shape.width
+    }
+
+    fn layer(&self, layer: usize) -> Result<Cow<'_, FeatureMatrix>> {
+        let file = self.layers.get(layer).ok_or_else(|| no_layer(layer, self.shape.layers))?;
+        memory::check("the features of a layer", &[self.shape.images, self.shape.width, 4])?;
+        let bytes = match file {
+            Layer::Written(path) => std::fs::read(path).map_err(|e| Error::io(path, e))?,
+            Layer::Kept(file) => file.read()?,
+        };
+        let values: Vec<f32> =
+            bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+        if values.len() != self.shape.images * self.shape.width {
+            return Err(Error::invalid(format!(
+                "the file of layer {layer} has {} numbers, and {} images × {} are wanted",
+                values.len(),
+                self.shape.images,
+                self.shape.width
+            )));
+        }
+        Ok(Cow::Owned(FeatureMatrix::new(values, self.shape.width)?))
+    }
+}
+
+impl Stored for StoredFeatures {
+    fn write(&self, files: &mut Files) -> Result<()> {
+        files.write_json("shape", &self.shape)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            match layer {
+                Layer::Written(path) => files.take_large(&format!("layer-{number}"), path)?,
+                Layer::Kept(_) => return Err(Error::invalid("these features are in the store already")),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(files: &Files) -> Result<Self> {
+        let shape: Shape = files.read_json("shape")?;
+        let layer = |number| files.large(&format!("layer-{number}")).map(Layer::Kept);
+        Ok(Self { layers: (0..shape.layers).map(layer).collect::<Result<_>>()?, shape })
+    }
+}
+
+/// Writes features layer by layer while they are computed.
+struct Written {
+    files: Vec<(PathBuf, BufWriter<File>)>,
+    width: usize,
+    images: usize,
+}
+
+impl Written {
+    fn new(context: &Context, layers: usize, width: usize) -> Result<Self> {
+        let file = |layer: usize| {
+            let path = context.folder().join(format!("layer-{layer}"));
+            let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
+            Ok((path, BufWriter::new(file)))
+        };
+        Ok(Self { files: (0..layers).map(file).collect::<Result<_>>()?, width, images: 0 })
+    }
+
+    /// Adds features `(N, L, F)`.
+    fn add(&mut self, values: &[f32]) -> Result<()> {
+        let layers = self.files.len();
+        for (at, row) in values.chunks(self.width).enumerate() {
+            let (image, layer) = (self.images + at / layers, at % layers);
+            if let Some(feature) = row.iter().position(|value| !value.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: format!("feature {feature} of layer {layer} of image {image} is {}", row[feature]),
+                    cause: "did training diverge?".to_owned(),
+                });
+            }
+            let (path, file) = &mut self.files[layer];
+            let mut write = || row.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()));
+            write().map_err(|e| Error::io(&*path, e))?;
+        }
+        self.images += values.len() / (layers * self.width);
+        Ok(())
+    }
+
+    fn end(self, images: usize) -> Result<StoredFeatures> {
+        if self.images != images {
+            return Err(Error::invalid(format!("features of {} images came out of {images}", self.images)));
+        }
+        let shape = Shape { images, layers: self.files.len(), width: self.width };
+        let flushed = |(path, file): (PathBuf, BufWriter<File>)| match file.into_inner() {
+            Ok(_) => Ok(Layer::Written(path)),
+            Err(error) => Err(Error::io(path, error.into_error())),
+        };
+        Ok(StoredFeatures { shape, layers: self.files.into_iter().map(flushed).collect::<Result<_>>()? })
+    }
+}

@@ -1,0 +1,102 @@
+//! The linear probe by layer (section 2.4, Figure 2).
+
+use super::{AnyStep, Data, Features, Split, Step, Workspace, profile};
+use crate::probe::{self, Curve, FeatureLayers as _, TestSet};
+use crate::store::Context;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A linear classifier of the features at every layer. Layer and L2 are chosen on the validation images; the probe is then
+/// fitted to training and validation images together, and judged once by the test images.
+///
+/// ```no_run
+/// use igpt::prelude::*;
+///
+/// let ar = Pretraining::of(&Profile::current()?);
+/// let curve = LinearProbe::of(Features::of(&ar)).run()?; // runs, or finds, all that it needs
+/// # Ok::<(), igpt::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearProbe {
+    /// The features of the training images. Those of the test images are made in the same way.
+    pub features: Features,
+    /// Penalties λ that are tried.
+    pub l2: Vec<f64>,
+}
+
+/// The penalties that are tried where none are named.
+const L2: [f64; 6] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+
+impl LinearProbe {
+    /// A probe of features of training images.
+    pub fn of(features: Features) -> Self {
+        Self { features: features.split(Split::Train), l2: L2.to_vec() }
+    }
+
+    /// The same with other penalties to try.
+    #[must_use]
+    pub fn l2(mut self, penalties: impl Into<Vec<f64>>) -> Self {
+        self.l2 = penalties.into();
+        self
+    }
+
+    /// The same as a profile has it: images, their number, penalties.
+    #[must_use]
+    pub fn with(mut self, settings: &profile::Probe) -> Self {
+        if let Some(data) = &settings.data {
+            self.features.data = data.clone();
+        }
+        self.features.first = settings.images;
+        self.l2(settings.l2.clone())
+    }
+
+    fn test(&self) -> Features {
+        self.features.clone().split(Split::Test).first(None)
+    }
+}
+
+impl Step for LinearProbe {
+    const NAME: &'static str = "linear-probe";
+    type Output = Curve;
+
+    fn about(&self) -> String {
+        format!("linear probes of {}", self.features.about())
+    }
+
+    fn inputs(&self) -> Vec<AnyStep> {
+        vec![self.features.clone().into(), self.test().into()]
+    }
+
+    fn data(&self) -> Vec<&Data> {
+        vec![&self.features.data]
+    }
+
+    fn code(&self, _on: &Workspace) -> Vec<&'static str> {
+        vec!["probe", "experiment"]
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.features.split != Split::Train {
+            return Err(Error::invalid(
+                "a probe is fitted to features of training images, not of test images",
+            ));
+        }
+        Ok(())
+    }
+
+    fn compute(&self, on: &Workspace, _context: &Context) -> Result<Curve> {
+        let data = &self.features.data;
+        let set = data.load()?;
+        let features = self.features.run_on(on)?;
+        let count = features.images();
+        let validation: Vec<usize> =
+            data.validation_positions()?.into_iter().filter(|at| *at < count).collect();
+        let labels = set.train().labels.get(..count).ok_or_else(|| {
+            Error::invalid(format!("features of {count} images, and labels of {}", set.train().len()))
+        })?;
+        let choice = probe::choose(&features, labels, set.classes().len(), &validation, &self.l2)?;
+        let test = self.test().run_on(on)?;
+        choice.test(TestSet::new(&test, set.test().labels.clone())?)
+    }
+}

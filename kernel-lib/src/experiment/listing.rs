@@ -1,0 +1,213 @@
+//! Steps outside of notebooks: which a profile needs, which of them are there, how long the others will take, and how one is
+//! computed from a file. `igpt steps` and `igpt compute` call these.
+
+use super::{AnyStep, Describer, Features, LinearProbe, Pretraining, Profile, Workspace, with_inputs};
+use crate::model::{Config, Parameters};
+use crate::store::Provenance;
+use crate::{Error, Result};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+/// The steps whose results the notebooks of a profile show, each after what it needs.
+pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
+    let pretraining = Pretraining::of(profile);
+    let describers = [Features::of, Features::untrained, Features::pixels];
+    let probes =
+        describers.map(|features| LinearProbe::of(features(&pretraining)).with(&profile.probe).into());
+    with_inputs(std::iter::once(pretraining.into()).chain(probes))
+}
+
+/// A table of the steps that a profile's notebooks need, as text: what is there, what is missing, and how many minutes it took
+/// or will take about, on this machine. With `missing`, only what is not there; with `folder`, each of these is written there
+/// as a file, numbered in an order in which all can be computed.
+///
+/// # Errors
+/// If the profile, its data, or the store cannot be read, or a file cannot be written.
+pub fn list(profile: &Profile, on: &Workspace, missing: bool, folder: Option<&Path>) -> Result<String> {
+    let mut lines = vec![["Step", "Key", "Result", "Minutes", "What it is"].map(str::to_owned)];
+    let (mut there, mut left, mut written) = (0, 0.0, 0);
+    let steps = steps_of(profile);
+    let rates = Rates::of(&steps, on)?;
+    for step in &steps {
+        let key = step.key(on)?;
+        let (result, minutes) = match (step.provenance(on)?, step.progress(on)?) {
+            (Some(provenance), _) => {
+                there += 1;
+                if missing {
+                    continue;
+                }
+                ("there".to_owned(), provenance.wall_ms as f64 / 60_000.0)
+            }
+            (None, progress) => {
+                let minutes = rates.minutes(step)?;
+                left += minutes;
+                let result = progress.map_or_else(|| "missing".into(), |progress| progress.to_string());
+                if let Some(folder) = folder {
+                    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+                    written += 1;
+                    let name = format!("{written:02}-{}-{}.json", step.name(), key.short());
+                    crate::atomic::write(&folder.join(name), step.to_json()?.as_bytes())?;
+                }
+                (result, minutes)
+            }
+        };
+        let minutes = if minutes < 9.95 { format!("{minutes:.1}") } else { format!("{minutes:.0}") };
+        lines.push([step.name().to_owned(), key.short().to_owned(), result, minutes, step.about()]);
+    }
+    let mut text = columns(&lines);
+    let _ = write!(
+        text,
+        "\n{there} of {} steps of the profile {} are in {}; the others take about {left:.0} minutes on {}",
+        steps.len(),
+        profile.name,
+        on.store().folder().display(),
+        on.device()
+    );
+    if let Some(folder) = folder {
+        let _ = write!(text, "\n{written} files are in {}", folder.display());
+    }
+    Ok(text)
+}
+
+fn columns(lines: &[[String; 5]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 4] = std::array::from_fn(width);
+    let mut text = String::new();
+    for [step, key, result, minutes, about] in lines {
+        let [a, b, c, d] = widths;
+        let _ = writeln!(text, "{step:a$}  {key:b$}  {result:c$}  {minutes:>d$}  {about}");
+    }
+    text
+}
+
+/// Computes the step that a file holds, and all that it needs, unless the store has it. Says what it did.
+///
+/// # Errors
+/// If the file is no step, or it cannot be computed.
+pub fn compute(file: &Path, on: &Workspace) -> Result<String> {
+    let step = AnyStep::read(file)?;
+    let was_there = step.provenance(on)?.is_some();
+    let began = Instant::now();
+    step.run_on(on)?;
+    let how = match was_there {
+        true => "was there".to_owned(),
+        false => format!("computed in {:.1} s", began.elapsed().as_secs_f64()),
+    };
+    Ok(format!("{} {}: {how} ({})", step.name(), step.key(on)?.short(), step.about()))
+}
+
+/// How fast steps are computed here, in multiplications in a second, for an estimate.
+struct Rates {
+    /// Of each kind of step of which a result was computed on this device.
+    known: Vec<(&'static str, f64)>,
+    /// Of a product of matrices.
+    product: f64,
+}
+
+/// How far a step stays behind a product of matrices, as seen on two cores with small networks.
+const BEHIND: f64 = 0.5;
+
+impl Rates {
+    fn of(steps: &[AnyStep], on: &Workspace) -> Result<Self> {
+        let mut known = Vec::new();
+        for step in steps {
+            let computed: Option<Provenance> = step.provenance(on)?;
+            // What took no time says nothing of the rate.
+            if let Some(Provenance { wall_ms, .. }) = computed.filter(|computed| computed.wall_ms > 1000) {
+                known.push((step.name(), work(step)? / (wall_ms as f64 / 1000.0)));
+            }
+        }
+        Ok(Self { known, product: product()? })
+    }
+
+    fn minutes(&self, step: &AnyStep) -> Result<f64> {
+        let known = self.known.iter().find(|(name, _)| *name == step.name()).map(|(_, rate)| *rate);
+        Ok(work(step)? / known.unwrap_or(BEHIND * self.product) / 60.0)
+    }
+}
+
+/// Multiplications in a second of a product of 512 × 512 matrices.
+fn product() -> Result<f64> {
+    const SIDE: usize = 512;
+    let a = candle_core::Tensor::ones((SIDE, SIDE), candle_core::DType::F32, &candle_core::Device::Cpu)?;
+    let began = Instant::now();
+    for _ in 0..4 {
+        a.matmul(&a)?;
+    }
+    Ok(4.0 * (SIDE as f64).powi(3) / began.elapsed().as_secs_f64().max(1e-6))
+}
+
+/// Multiplications that a step takes, about.
+fn work(step: &AnyStep) -> Result<f64> {
+    // A token meets each parameter once, and each other token in attention.
+    let forward = |config: &Config| {
+        let pairs = 2 * config.layers * config.context * config.width;
+        (config.parameters() + pairs) as f64 * config.context as f64
+    };
+    let images = |data: &super::Data, split: super::Split, first: Option<usize>| -> Result<f64> {
+        let set = data.load()?;
+        let all = match split {
+            super::Split::Train => set.train().len(),
+            super::Split::Test => set.test().len(),
+        };
+        Ok(first.map_or(all, |first| first.min(all)) as f64)
+    };
+    Ok(match step {
+        // Some hundred rounds over all pixels, and as many over the colours.
+        AnyStep::Palette(fit) => {
+            let pixels =
+                images(&fit.data, super::Split::Train, None)? * (fit.data.side * fit.data.side) as f64;
+            100.0 * pixels * fit.colours as f64
+        }
+        AnyStep::Tokens(encoding) => {
+            let side = encoding.data.side as f64;
+            1000.0 * side * side * images(&encoding.data, encoding.split, None)?
+        }
+        AnyStep::PreTraining(pretraining) => {
+            let config = pretraining.config()?;
+            let training = &pretraining.training;
+            let steps = training.steps(pretraining.data.training_positions()?.len())?;
+            3.0 * forward(&config) * training.batch as f64 * steps as f64
+        }
+        AnyStep::Features(features) => {
+            let images = images(&features.data, features.split, features.first)?;
+            images * forward_of(features, forward)?
+        }
+        AnyStep::LinearProbe(probe) => {
+            let Features { data, split, first, .. } = &probe.features;
+            let (layers, width) = shape_of(&probe.features)?;
+            // Some hundred steps of L-BFGS for each penalty, forward and backward.
+            let classes = data.load()?.classes().len();
+            let fits = (probe.l2.len() + 1) * layers * 200;
+            images(data, *split, *first)? * (width * classes * fits) as f64
+        }
+    })
+}
+
+/// The work of one image.
+fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f64> {
+    Ok(match &features.of {
+        Describer::Pretraining(pretraining) => forward(&pretraining.config()?),
+        Describer::Untrained(untrained) => {
+            forward(&super::pretraining::config(&features.data, &untrained.palette, untrained.network)?)
+        }
+        Describer::Released(name) => forward(&released(name)?),
+        Describer::Pixels(_) => (features.data.side * features.data.side) as f64,
+    })
+}
+
+/// Layers of features, and how many there are at each.
+fn shape_of(features: &Features) -> Result<(usize, usize)> {
+    let of = |config: Config| (config.layers + 1, config.width);
+    Ok(match &features.of {
+        Describer::Pretraining(pretraining) => of(pretraining.config()?),
+        Describer::Untrained(untrained) => (untrained.network.layers + 1, untrained.network.width),
+        Describer::Released(name) => of(released(name)?),
+        Describer::Pixels(_) => (1, 3 * features.data.side * features.data.side),
+    })
+}
+
+fn released(name: &str) -> Result<Config> {
+    super::released::checkpoint(name).map(|checkpoint| Parameters::config(&checkpoint.parameters))
+}

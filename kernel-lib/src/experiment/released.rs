@@ -1,0 +1,67 @@
+//! Networks that others have trained and released.
+
+use crate::hex::hex;
+use crate::huggingface::Checkpoint;
+use crate::palette::Palette;
+use crate::{Error, Result, hub};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// The released network of this name: `imagegpt-small`.
+pub(super) fn checkpoint(name: &str) -> Result<Checkpoint> {
+    Checkpoint::read(&hub::snapshot(name)?.folder)
+}
+
+/// Its palette.
+pub(super) fn palette(name: &str) -> Result<Palette> {
+    let snapshot = hub::snapshot(name)?;
+    let path = snapshot.folder.join("preprocessor_config.json");
+    if !path.exists() {
+        return Err(Error::format(
+            path,
+            format!("{name} came without its palette: fetch it again with `igpt fetch {name}`"),
+        ));
+    }
+    Palette::read_preprocessor_config(&path)
+}
+
+/// Its files, each with its SHA-256: what stands for it in a key.
+pub(super) fn files(name: &str) -> Result<Vec<(String, String)>> {
+    let folder = hub::snapshot(name)?.folder;
+    let mut names: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|e| Error::io(&folder, e))?;
+    names.sort();
+    let of = |path: &PathBuf| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((format!("{name}/{file}"), sha256(path)?))
+    };
+    names.iter().filter(|path| path.is_file()).map(of).collect()
+}
+
+/// The SHA-256 of a file, computed once for each state of it: weights are gigabytes.
+fn sha256(path: &Path) -> Result<String> {
+    type Known = BTreeMap<(PathBuf, u64, SystemTime), String>;
+    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+    let io = |e| Error::io(path, e);
+    let metadata = path.metadata().map_err(io)?;
+    let state = (path.to_owned(), metadata.len(), metadata.modified().map_err(io)?);
+    if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&state) {
+        return Ok(known.clone());
+    }
+    let (mut file, mut hash, mut buffer) =
+        (std::fs::File::open(path).map_err(io)?, Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(io)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    let digest = hex(&hash.finalize());
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(state, digest.clone());
+    Ok(digest)
+}
