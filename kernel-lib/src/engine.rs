@@ -8,7 +8,6 @@
 //! - `shards.rs`: a batch, shard by shard, through the passes;
 //! - `cpu/`: the kernels for a CPU; `cuda.rs` and `cuda/`: those for a GPU;
 //! - `sample.rs`: drawing pictures, token by token, with cached keys and values;
-//! - `optimizer.rs`: Adam, and clipping.
 //!
 //! What follows is said of the CPU, [`Engine`]; `cuda.rs` says it of a GPU, [`GpuEngine`].
 //!
@@ -31,20 +30,20 @@ mod cpu;
 mod cuda;
 mod forward;
 mod inputs;
-pub mod optimizer;
 mod plan;
 mod sample;
 mod shards;
 #[cfg(test)]
 mod tests;
 
-pub use cpu::Isa;
+pub use crate::simd::Isa;
 pub(crate) use cuda::gpu;
 pub use cuda::{GpuEngine, Time};
 
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, finite};
+use crate::simd::Scalar;
 use crate::{Error, Result, memory as of_machine, stop};
-use cpu::{Cpu, Extra, Scalar};
+use cpu::{Cpu, Extra};
 use plan::{Keep, Plan, Storage, Weights};
 use shards::Shards;
 use std::sync::Arc;

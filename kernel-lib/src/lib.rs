@@ -3,6 +3,7 @@
 pub use candle_core;
 pub use candle_nn;
 
+pub mod adam;
 mod atomic;
 pub mod augment;
 pub mod data;
@@ -16,17 +17,20 @@ pub mod hub;
 pub mod huggingface;
 mod image;
 mod journal;
+mod kernel;
 mod memory;
 pub mod model;
 pub mod notebook;
 pub mod palette;
 pub mod paper;
+mod parallel;
 pub mod prelude;
 pub mod probe;
 pub mod rng;
 mod root;
 pub mod sample;
 pub mod show;
+mod simd;
 pub mod stop;
 pub mod store;
 pub mod train;

@@ -23,13 +23,8 @@ mod failure;
 mod stdin;
 mod streams;
 
-use crate::stop;
-use std::io::Write;
+use crate::{kernel, stop};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// First character of every line that is for the kernel and not for the reader.
-pub const MARK: char = '\u{1}';
 
 /// The variable with which the kernel's prelude begins a session. It holds nothing.
 #[derive(Debug)]
@@ -51,26 +46,10 @@ fn begin() {
         streams::filter();
         #[cfg(unix)]
         ask_to_stop_at_interrupts();
-        LIVE.store(true, Ordering::Relaxed);
-        tell(&format!("session {}", std::process::id()));
+        kernel::set_live();
+        kernel::tell(&format!("session {}", std::process::id()));
     });
     failure::watch_panics();
-}
-
-/// Whether the `igpt` kernel reads what this process prints.
-static LIVE: AtomicBool = AtomicBool::new(false);
-
-/// Whether the `igpt` kernel reads what this process prints: then outputs can be updated, see
-/// [`show::display`](crate::show::display).
-pub(crate) fn is_live() -> bool {
-    LIVE.load(Ordering::Relaxed)
-}
-
-/// Tells the kernel something, if there is one.
-pub(crate) fn tell(what: &str) {
-    if is_live() {
-        write_line(&mut std::io::stdout().lock(), &format!("{MARK}igpt:{what}"));
-    }
 }
 
 #[cfg(unix)]
@@ -85,9 +64,4 @@ fn ask_to_stop_at_interrupts() {
         action.sa_flags = libc::SA_RESTART;
         libc::sigaction(libc::SIGINT, &raw const action, std::ptr::null_mut());
     }
-}
-
-/// Writes one whole line and flushes. A failure to write is ignored: nobody is left to tell.
-fn write_line(to: &mut impl Write, line: &str) {
-    let _ = to.write_all(format!("{line}\n").as_bytes()).and_then(|()| to.flush());
 }

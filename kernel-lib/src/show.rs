@@ -24,6 +24,7 @@ mod by_debug;
 mod emit;
 mod figure;
 mod grid;
+mod image;
 mod live;
 mod page;
 mod picture;

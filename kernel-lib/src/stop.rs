@@ -34,7 +34,7 @@ pub fn answer() -> bool {
     let requested = REQUESTED.swap(false, Ordering::Relaxed);
     if requested {
         // The kernel then waits until a checkpoint is written, and does not kill.
-        crate::notebook::tell("stopping");
+        crate::kernel::tell("stopping");
     }
     requested
 }

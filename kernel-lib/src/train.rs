@@ -19,7 +19,6 @@
 //! A run is a function of its settings, its pictures and the network's arithmetic. It gives the same bytes for any
 //! number of threads, and also when it was stopped, or killed, and continued from its last checkpoint.
 
-mod adam;
 mod batches;
 mod checkpoint;
 mod curve;
@@ -29,7 +28,7 @@ mod schedule;
 mod settings;
 mod trainer;
 
-pub use adam::{Adam, AdamState};
+pub use crate::adam::{Adam, AdamState};
 pub use batches::Batches;
 pub use checkpoint::{Checkpoint, Checkpoints};
 pub use curve::{Curve, Point, Progress};

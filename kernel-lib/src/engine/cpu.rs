@@ -1,29 +1,22 @@
 //! The CPU: rayon's threads, and kernels in AVX-512, AVX2 or plain Rust (`cpu/`), chosen when the program runs.
 
 mod attention;
-mod bf16;
 mod cross_entropy;
 mod embedding;
 mod factors;
 mod gelu;
-mod lanes;
 mod matmul;
 mod norm;
-pub(super) mod optimizer;
-mod parallel;
 mod products;
 mod tile;
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
-pub use lanes::Isa;
-pub(super) use lanes::Scalar;
 
 use super::backend::{Arena, Backend, Embedding, Heads, Input, Product, Span};
 use super::inputs::{Sorted, Source, source};
 use crate::model::Precision;
+use crate::parallel::{Shared, Team, with_scratch};
+use crate::simd::{Isa, Scalar};
 use factors::{Bf16, Exact};
-use parallel::{Shared, Team, with_scratch};
+
 use std::marker::PhantomData;
 use tile::Matrix;
 

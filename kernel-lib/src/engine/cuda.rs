@@ -29,8 +29,8 @@ pub use network::GpuEngine;
 
 use super::backend::{Arena, Backend, Embedding, Form, Heads, Input, Kind, Product, Span};
 use super::inputs::Sorted;
-use super::optimizer::AdamStep;
 use super::plan::Storage;
+use crate::adam::AdamStep;
 use crate::{Error, Result};
 use device::{Address, Argument, Device, Element, Launch, Matmul, Matrix};
 use source::Attention;

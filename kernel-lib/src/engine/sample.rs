@@ -5,9 +5,10 @@
 //! that a forward pass over the whole picture gives, whatever the batch.
 
 use super::backend::{Arena, Backend, Form, Heads, Kind, Product, Span};
-use super::cpu::{Cpu, Extra, Isa, cache_len, pack, packed_len, share};
+use super::cpu::{Cpu, Extra, cache_len, pack, packed_len, share};
 use super::plan::{Room, Storage, Weights};
 use crate::model::{Config, Parameters, finite};
+use crate::simd::Isa;
 use crate::{Result, memory};
 
 /// Most sequences that go through a step together: two tiles of the matmul's 12 rows.

@@ -6,8 +6,9 @@ mod snapshots;
 use super::profile::{self, Model, Profile};
 use super::step::{self, Waiting};
 use super::{AnyStep, Data, Encoding, PaletteFit, PaletteOf, Split, Step, Trained, Workspace};
+use crate::adam;
 use crate::augment::Augmented;
-use crate::model::{Batch, Config, Network, Parameters, Target, finite};
+use crate::model::{Batch, Config, Network, Parameters, Target};
 use crate::sample::{self, Sampling};
 use crate::store::Context;
 use crate::train::{Curve, Examples as _, Objective, Outcome, Progress, Tokens, Trainer, Training};
@@ -349,7 +350,7 @@ fn finished(outcome: Outcome) -> Result<()> {
         ))),
         Outcome::Diverged { step } => Err(Error::NotFinite {
             what: format!("the loss, or a gradient of it, is not finite any more at step {step}"),
-            cause: finite::TOO_LARGE.to_owned(),
+            cause: adam::TOO_LARGE.to_owned(),
         }),
     }
 }

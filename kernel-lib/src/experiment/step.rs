@@ -3,7 +3,7 @@
 use super::{AnyStep, Data, Workspace};
 use crate::show::Bar;
 use crate::store::{Context, Description, Key, Stored};
-use crate::{Result, data, notebook};
+use crate::{Result, data, kernel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
@@ -154,7 +154,7 @@ impl Waiting {
 
     /// Shows how far it is, in a notebook.
     pub(super) fn show(&mut self, done: u64, total: u64, unit: &str) {
-        if self.bar.is_none() && notebook::is_live() && self.since.elapsed() > PATIENCE {
+        if self.bar.is_none() && kernel::is_live() && self.since.elapsed() > PATIENCE {
             self.bar = Some(Bar::transient(self.title, total).unit(unit).starting_at(done));
         }
         if let Some(bar) = &mut self.bar {

@@ -3,6 +3,7 @@
 //! same. A check reads each number once, beside the thousands of operations that made it.
 
 use super::Parameters;
+use crate::adam::TOO_LARGE;
 use crate::{Error, Result};
 
 /// Whether all of these numbers are finite.
@@ -46,21 +47,6 @@ pub(crate) fn gradients(gradients: &Parameters, parameters: &Parameters) -> Resu
         }
     }
 }
-
-/// The norm of gradients.
-///
-/// # Errors
-/// If it is not finite, because a gradient is not.
-pub(crate) fn norm(norm: f64) -> Result<f64> {
-    if norm.is_finite() {
-        return Ok(norm);
-    }
-    Err(Error::NotFinite { what: format!("the gradients' norm is {norm}"), cause: TOO_LARGE.to_owned() })
-}
-
-/// What to do where parameters are finite and what was computed with them is not.
-pub(crate) const TOO_LARGE: &str = "numbers grew beyond what f32 holds. A smaller learning rate, a longer warm-up or clipped \
-                         gradients (adam.clip) keep them small";
 
 /// The first number that is not finite: its tensor, its place there, and itself.
 fn not_finite(of: &Parameters) -> Option<(&str, usize, f32)> {
@@ -123,7 +109,7 @@ mod tests {
         assert!(matches!(error, Error::NotFinite { .. }));
         assert!(error.to_string().contains("the gradient of h.0.attn.c_proj is NaN"), "{error}");
         gradients(&good, &good).unwrap();
-        assert!(norm(f64::NAN).is_err());
-        assert_eq!(norm(2.0).unwrap(), 2.0);
+        assert!(crate::adam::check_norm(f64::NAN).is_err());
+        assert_eq!(crate::adam::check_norm(2.0).unwrap(), 2.0);
     }
 }

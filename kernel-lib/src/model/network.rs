@@ -1,7 +1,7 @@
 //! What trains, describes and samples pictures: the interface that the readable reference and the fast engine share.
 
 use super::{Config, Parameters};
-use crate::train::{Adam, AdamState};
+use crate::adam::{Adam, AdamState};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

@@ -162,6 +162,20 @@ impl Layout {
         let n = self.entries.len();
         [0, 1, 2, n - 2, n - 1].map(|at| self.entries[at].range.clone())
     }
+
+    /// The parts of the flat buffer that decay, and those that do not, in order: matrices of blocks and the output matrix
+    /// do; embeddings, the start and gains do not.
+    pub fn decays(&self) -> Vec<(std::ops::Range<usize>, bool)> {
+        let mut groups: Vec<(std::ops::Range<usize>, bool)> = Vec::new();
+        for entry in self.entries() {
+            let decays = entry.shape.len() == 2 && !matches!(entry.name.as_str(), "wte" | "wpe");
+            match groups.last_mut() {
+                Some((range, same)) if *same == decays => range.end = entry.range.end,
+                _ => groups.push((entry.range.clone(), decays)),
+            }
+        }
+        groups
+    }
 }
 
 /// A value for every parameter of a network: the parameters themselves, their gradients, or a moment.
@@ -356,5 +370,17 @@ mod tests {
         assert_eq!(start, Parameters::init(start.config(), 1).unwrap());
         assert_ne!(start, Parameters::init(start.config(), 2).unwrap());
         assert!(Parameters::from_values(SMALL, vec![0.0; 3]).is_err());
+    }
+
+    #[test]
+    fn matrices_decay_and_nothing_else() {
+        let layout =
+            Layout::new(Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None })
+                .unwrap();
+        let groups = layout.decays();
+        assert_eq!(groups.last().unwrap().0.end, layout.len());
+        let decaying: usize = groups.iter().filter(|(_, decays)| *decays).map(|(range, _)| range.len()).sum();
+        assert_eq!(decaying, 2 * 12 * 8 * 8 + 5 * 8);
+        assert!(groups.windows(2).all(|pair| pair[0].0.end == pair[1].0.start && pair[0].1 != pair[1].1));
     }
 }

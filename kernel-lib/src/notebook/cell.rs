@@ -1,7 +1,8 @@
 //! What the kernel has each cell call, see [`super`]. Nothing of it is meant to be called by hand.
 
 use super::failure::{Failure, forget_panics};
-use super::{MARK, begin, stdin, write_line};
+use super::{begin, stdin};
+use crate::kernel::{MARK, write_line};
 use crate::stop;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

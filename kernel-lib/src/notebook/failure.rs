@@ -1,6 +1,6 @@
 //! What is known of a failure: the panic hook, the error of a `?`, and the cells' code on the stack.
 
-use super::{MARK, write_line};
+use crate::kernel::{MARK, write_line};
 use serde::Serialize;
 use std::any::Any;
 use std::panic::PanicHookInfo;

@@ -1,7 +1,7 @@
 //! Progress bars.
 
 use super::{Displayed, Show, clean, display, escape};
-use crate::notebook;
+use crate::kernel;
 use std::time::{Duration, Instant};
 
 /// A progress bar with rate and time left. While the cell runs it moves; afterwards a line stays that says how far it
@@ -50,7 +50,7 @@ impl Bar {
             tenths: 0,
             transient: false,
         };
-        if notebook::is_live() {
+        if kernel::is_live() {
             bar.shown = Some(display(State(&bar)));
         }
         bar

@@ -5,7 +5,7 @@
 //! of the cell. In a terminal nothing can be taken back: there the first and the last state are shown.
 
 use super::{Show, emit};
-use crate::notebook;
+use crate::kernel;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,10 +33,10 @@ pub fn display(what: impl Show) -> Displayed {
 
 /// Removes what the cell has shown and printed so far. What is updated afterwards appears again. Only the kernel can.
 pub fn clear() {
-    if notebook::is_live() {
+    if kernel::is_live() {
         SCREENS.fetch_add(1, Ordering::Relaxed);
         pending().clear();
-        notebook::tell("clear");
+        kernel::tell("clear");
     }
 }
 
@@ -71,14 +71,14 @@ pub(crate) fn flush() {
 
 /// Whether what is shown can take the place of something: in the kernel, and, as the one value of a cell, in evcxr.
 fn can_change() -> bool {
-    notebook::is_live() || emit::is_under_evcxr()
+    kernel::is_live() || emit::is_under_evcxr()
 }
 
 fn write(id: &str, update: bool, html: &str, text: &str) {
-    if notebook::is_live() {
+    if kernel::is_live() {
         if let Ok(json) = serde_json::to_string(&Message { id, update, html, text }) {
             // evcxr looks for its own words anywhere in a line.
-            notebook::tell(&format!("show {}", json.replace("EVCXR_", "EVCXR\\u005f")));
+            kernel::tell(&format!("show {}", json.replace("EVCXR_", "EVCXR\\u005f")));
         }
     } else {
         emit::emit_elsewhere(html, text);

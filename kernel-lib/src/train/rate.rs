@@ -72,7 +72,7 @@ mod tests {
         assert_eq!((found.best, found.tried.len(), found.tried[1].1), (0.003, 3, None));
         // A loss that is an error is a run that diverged.
         let diverged = |rate: f64| match rate {
-            0.01 => crate::model::finite::norm(f64::NAN).map(Some),
+            0.01 => crate::adam::check_norm(f64::NAN).map(Some),
             _ => Ok(Some(rate)),
         };
         let found = choose_learning_rate(&[0.01, 0.003], &mut |rate| diverged(rate)).unwrap();

@@ -270,7 +270,7 @@ impl Trainer {
                 // Networks check this themselves; it is for those that others write.
                 let loss = finite::loss(loss, parameters)?;
                 let (layout, gradients) = (gradients.layout(), gradients.values());
-                adam.step(&settings.adam, layout, step, rate, parameters.values_mut(), gradients)?;
+                adam.step(&settings.adam, &layout.decays(), step, rate, parameters.values_mut(), gradients)?;
                 loss
             }
         };

@@ -6,7 +6,7 @@
 //! - `features`: features of the batch, the seconds and their mean square;
 //! - `sample N`: draws N pictures, the seconds.
 
-use igpt::engine::optimizer::{AdamStep, adam};
+use igpt::adam::{AdamStep, adam};
 use igpt::engine::{Engine, Isa};
 use igpt::model::{Batch, Config, Network as _, Parameters, Precision};
 use igpt::sample::{Sampling, sample};

@@ -63,7 +63,7 @@ impl Case {
         self.engine.gradients(&self.parameters, &batch, 1.0, &mut self.gradients)?;
         let layout = self.gradients.layout();
         let (values, gradients) = (self.parameters.values_mut(), self.gradients.values());
-        self.adam.step(&Adam::default(), layout, self.steps, 1e-3, values, gradients)?;
+        self.adam.step(&Adam::default(), &layout.decays(), self.steps, 1e-3, values, gradients)?;
         self.steps += 1;
         self.least = self.least.min(processor_seconds()? - start);
         Ok(())

@@ -109,7 +109,7 @@ impl Side {
                 let loss = network.gradients(&self.parameters, &batch, 1.0, &mut self.gradients)?;
                 let layout = self.gradients.layout();
                 let (values, gradients) = (self.parameters.values_mut(), self.gradients.values());
-                self.adam.step(&ADAM, layout, self.step, RATE, values, gradients)?;
+                self.adam.step(&ADAM, &layout.decays(), self.step, RATE, values, gradients)?;
                 loss
             }
         };

@@ -257,7 +257,7 @@ fn pace(pictures: &Pictures, settings: &Settings) -> Any<f64> {
                 network.gradients(&parameters, &batch, 1.0, &mut gradients)?;
                 let layout = gradients.layout().clone();
                 let values = parameters.values_mut();
-                adam.step(&Adam::default(), &layout, step, 1e-5, values, gradients.values())?;
+                adam.step(&Adam::default(), &layout.decays(), step, 1e-5, values, gradients.values())?;
             }
         }
         seconds.push(start.elapsed().as_secs_f64());

@@ -22,10 +22,10 @@ mod backward;
 pub(super) use backward::{Backward, backward_scratch, dot};
 
 use super::factors::{Exact, Factors};
-use super::lanes::{Kernel, LANES, Lanes, Scalar};
 use super::tile::{
     Matrix, PANEL, Panels, Target, few_rows, item_rows, pack_panel, packed_len, packed_place, tile_rows,
 };
+use crate::simd::{Kernel, LANES, Lanes, Number};
 use std::marker::PhantomData;
 
 /// Keys that a tile of queries meets at once: whole blocks of queries, whole panels, whole tiles. Fixed: it is part of
@@ -50,7 +50,7 @@ pub(super) struct Head<S> {
     pub(super) causal: bool,
 }
 
-impl<S: Scalar> Head<S> {
+impl<S: Number> Head<S> {
     fn scale(width: usize) -> S {
         S::ONE / S::from_f64(width as f64).sqrt()
     }
@@ -95,7 +95,7 @@ pub(super) struct Forward<S, F> {
     pub(super) factors: PhantomData<F>,
 }
 
-impl<S: Scalar, F: Factors> Kernel<S> for Forward<S, F> {
+impl<S: Number, F: Factors> Kernel<S> for Forward<S, F> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {
@@ -134,7 +134,7 @@ pub(super) struct Keys<S> {
     pub(super) width: usize,
 }
 
-impl<S: Scalar> Keys<S> {
+impl<S: Number> Keys<S> {
     #[inline(always)]
     fn k_panels<F: Factors>(&self, from: usize, to: usize) -> Panels<S> {
         Panels { at: self.k, depth: F::items(self.width), n: self.capacity, skip: 0, from, to }
@@ -285,7 +285,7 @@ pub(super) struct Step<S> {
 
 pub(super) const STEP_SCRATCH: usize = ROW + LANES;
 
-impl<S: Scalar> Kernel<S> for Step<S> {
+impl<S: Number> Kernel<S> for Step<S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {

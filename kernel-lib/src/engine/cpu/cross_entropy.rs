@@ -4,7 +4,7 @@
 //! loss = ln Σⱼ e^zⱼ - z_y      dzⱼ = w (e^zⱼ / Σ e^z - [j = y])
 //! ```
 
-use super::lanes::{Kernel, LANES, Lanes, Scalar};
+use crate::simd::{Kernel, LANES, Lanes, Number};
 
 /// Losses of some rows, and the gradients in place of the logits if wanted.
 pub(super) struct Rows<'a, S> {
@@ -18,7 +18,7 @@ pub(super) struct Rows<'a, S> {
     pub(super) losses: &'a mut [f64],
 }
 
-impl<S: Scalar> Kernel<S> for Rows<'_, S> {
+impl<S: Number> Kernel<S> for Rows<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {

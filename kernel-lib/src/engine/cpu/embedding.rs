@@ -3,7 +3,7 @@
 //! `x[b, t] = wte[token] + wpe[t]`, with `sos` in place of a token's vector at t = 0 of a sequence to be predicted, and
 //! nothing in its place where a token is masked.
 
-use super::lanes::{Kernel, LANES, Lanes, Scalar};
+use crate::simd::{Kernel, LANES, Lanes, Number};
 
 /// Adds the sum of some rows, `width` channels of each from `channel` on, to a vector. Sums of [`ROWS`] rows are added
 /// one after the other: a colour that is everywhere has thousands.
@@ -19,7 +19,7 @@ pub(super) struct SumRows<'a, S> {
 
 const ROWS: usize = 64;
 
-impl<S: Scalar> Kernel<S> for SumRows<'_, S> {
+impl<S: Number> Kernel<S> for SumRows<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {

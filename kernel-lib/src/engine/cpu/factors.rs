@@ -4,7 +4,7 @@
 //! that follow each other along k, rounded to bf16 ([`super::bf16`]); where k is odd, the last is paired with zero. Sums
 //! are never rounded to bf16. So both kinds go through the same tiles; only packing makes them differ.
 
-use super::lanes::{LANES, Lanes};
+use crate::simd::{LANES, Lanes};
 
 /// One kind of factors.
 pub(super) trait Factors: Copy + Send + Sync + 'static {

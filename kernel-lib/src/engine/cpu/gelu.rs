@@ -4,7 +4,7 @@
 //! y = x s      s = σ(1.702 x)      dx = dy (s + 1.702 x s (1 - s))
 //! ```
 
-use super::lanes::{Kernel, LANES, Lanes, Scalar};
+use crate::simd::{Kernel, LANES, Lanes, Number};
 
 const SLOPE: f64 = 1.702;
 
@@ -14,7 +14,7 @@ pub(super) struct Forward<'a, S> {
     pub(super) y: &'a mut [S],
 }
 
-impl<S: Scalar> Kernel<S> for Forward<'_, S> {
+impl<S: Number> Kernel<S> for Forward<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {
@@ -36,7 +36,7 @@ pub(super) struct Backward<'a, S> {
     pub(super) dy: &'a mut [S],
 }
 
-impl<S: Scalar> Kernel<S> for Backward<'_, S> {
+impl<S: Number> Kernel<S> for Backward<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {

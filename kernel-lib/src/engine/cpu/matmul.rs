@@ -6,9 +6,9 @@
 //! With pairs of bf16 it is the same, only that each of the [`DEPTH`] items adds two products.
 
 use super::factors::Factors;
-use super::lanes::{Isa, Kernel, LANES, Lanes, Scalar};
-use super::parallel::{Shared, Team, with_scratch};
 use super::tile::{Matrix, PANEL, Panels, Target, copy_rows, few_rows, pack_panel, packed_len, tile_rows};
+use crate::parallel::{Shared, Team, with_scratch};
+use crate::simd::{Isa, Kernel, LANES, Lanes, Scalar};
 use std::marker::PhantomData;
 use std::ops::Range;
 

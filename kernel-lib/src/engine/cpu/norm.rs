@@ -6,7 +6,7 @@
 //! ```
 
 use super::attention::dot;
-use super::lanes::{Kernel, LANES, Lanes, Scalar};
+use crate::simd::{Kernel, LANES, Lanes, Number};
 
 const EPSILON: f64 = 1e-5;
 
@@ -18,7 +18,7 @@ pub(super) struct Forward<'a, S> {
     pub(super) r: &'a mut [S],
 }
 
-impl<S: Scalar> Kernel<S> for Forward<'_, S> {
+impl<S: Number> Kernel<S> for Forward<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {
@@ -66,7 +66,7 @@ pub(super) struct Backward<'a, S> {
     pub(super) dgain: &'a mut [S],
 }
 
-impl<S: Scalar> Kernel<S> for Backward<'_, S> {
+impl<S: Number> Kernel<S> for Backward<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {
@@ -112,7 +112,7 @@ pub(super) struct Mean<'a, S> {
 /// So many rows are added up before their sum is added to the others': errors grow with the root of the number.
 const ROWS: usize = 32;
 
-impl<S: Scalar> Kernel<S> for Mean<'_, S> {
+impl<S: Number> Kernel<S> for Mean<'_, S> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {

@@ -2,10 +2,10 @@
 
 use super::super::backend::{Form, Heads, Product, Span};
 use super::factors::{Exact, Factors};
-use super::lanes::Scalar;
-use super::parallel::{Shared, with_scratch};
 use super::tile::{self, Matrix, Target};
 use super::{Cpu, apart, attention, grown, matmul};
+use crate::parallel::{Shared, with_scratch};
+use crate::simd::Scalar;
 use std::marker::PhantomData;
 
 impl<S: Scalar> Cpu<'_, S> {

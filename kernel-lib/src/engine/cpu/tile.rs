@@ -4,7 +4,7 @@
 //! of c, 12 × 32 with AVX-512, stays in registers meanwhile. Depths are counted in items of [`Factors`].
 
 use super::factors::Factors;
-use super::lanes::{LANES, Lanes, Scalar};
+use crate::simd::{LANES, Lanes, Number};
 
 /// Columns of a panel; the last one of a matrix has 16 if those suffice.
 pub(super) const PANEL: usize = 2 * LANES;

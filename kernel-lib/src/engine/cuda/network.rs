@@ -4,14 +4,13 @@
 use super::device::{Device, Element, Time};
 use super::source::WIDEST_HEAD;
 use super::{Cuda, Piece, bytes, bytes_mut};
+use crate::adam::{self, Adam, AdamState};
 use crate::engine::cpu::share;
-use crate::engine::optimizer::decays;
 use crate::engine::plan::{Keep, Plan, Storage, Weights};
 use crate::engine::sample::{Matrices, Places, Step};
 use crate::engine::shards::Shards;
 use crate::engine::{Memory, check_beginnings, check_parameters, check_prefix};
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident, finite};
-use crate::train::{Adam, AdamState};
 use crate::{Error, Result, stop};
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,7 +83,7 @@ impl GpuEngine {
         Ok(Self {
             config,
             weights: Weights::new(&layout),
-            decays: decays(&layout),
+            decays: layout.decays(),
             layout,
             machine: Cuda::new(device),
             precision: Precision::F32,
@@ -251,7 +250,7 @@ impl Resident for GpuEngine {
         let loss = finite::loss(self.gradients_there(batch, 1.0)?, parameters)?;
         let update = settings.at(step, rate);
         // Before anything is changed: a gradient that is not finite is not applied.
-        finite::norm(self.machine.gradient_norm(n, &update, settings.clip)?)?;
+        adam::check_norm(self.machine.gradient_norm(n, &update, settings.clip)?)?;
         // If this fails, what the device has is of no step; what was not settled is lost.
         let before = std::mem::take(&mut self.holds);
         self.copied = false;

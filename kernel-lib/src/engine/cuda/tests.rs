@@ -191,7 +191,9 @@ fn steps_of_adam_are_the_cpus(new: New) {
             let (loss, gradients) = gradients(&mut cpu, &on_cpu, &batch);
             losses.push(loss);
             let layout = on_cpu.layout().clone();
-            moments.step(&settings, &layout, step, 0.003, on_cpu.values_mut(), gradients.values()).unwrap();
+            moments
+                .step(&settings, &layout.decays(), step, 0.003, on_cpu.values_mut(), gradients.values())
+                .unwrap();
         }
         let mut gpu = engine(new, config, 0);
         let (mut on_gpu, mut there) = (start.clone(), AdamState::new(config.parameters()));
@@ -499,7 +501,14 @@ fn loss_curves_lie_over_one_another() {
                     let loss = network.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap();
                     let layout = gradients.layout();
                     moments
-                        .step(&settings, layout, step, 0.003, parameters.values_mut(), gradients.values())
+                        .step(
+                            &settings,
+                            &layout.decays(),
+                            step,
+                            0.003,
+                            parameters.values_mut(),
+                            gradients.values(),
+                        )
                         .unwrap();
                     loss
                 }

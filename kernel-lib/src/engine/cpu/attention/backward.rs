@@ -1,9 +1,9 @@
 //! Attention's backward pass: see the formulas above.
 
 use super::super::factors::Factors;
-use super::super::lanes::{Kernel, LANES, Lanes, Scalar};
 use super::super::tile::{Matrix, PANEL, Panels, Target, few_rows, item_rows, packed_len, tile_rows};
 use super::{Head, KEYS, ROW, pack, row_of};
+use crate::simd::{Kernel, LANES, Lanes, Number};
 use std::marker::PhantomData;
 
 /// Queries that go backward at once. Fixed: it is part of the result's bits.
@@ -34,7 +34,7 @@ pub(in super::super) struct Backward<S, F> {
     pub(in super::super) factors: PhantomData<F>,
 }
 
-impl<S: Scalar, F: Factors> Kernel<S> for Backward<S, F> {
+impl<S: Number, F: Factors> Kernel<S> for Backward<S, F> {
     type Output = ();
     #[inline(always)]
     fn run<V: Lanes<Scalar = S>>(self) {

@@ -4,9 +4,10 @@ use super::super::device::{Device, Element};
 use super::super::{Cuda, Piece, bytes};
 use super::distance;
 use crate::engine::backend::{Backend, Embedding, Form, Heads, Input, Kind, Product, Span};
-use crate::engine::cpu::{Cpu, Extra, Isa, cache_len};
+use crate::engine::cpu::{Cpu, Extra, cache_len};
 use crate::engine::plan::{Room, Storage};
 use crate::rng::Rng;
+use crate::simd::Isa;
 use Kind::{Exact, Rounded};
 
 /// Both machines with the same random parameters and workspaces of the same spans.

@@ -5,8 +5,6 @@
 //! numbers that follow each other along k are a *pair*: the even one in the low half, the odd one in the high half of
 //! the place of one `f32`.
 
-use super::lanes::LANES;
-
 /// Rounds to bf16, to nearest, ties to even. Subnormal numbers become zeros, and NaN stays NaN.
 #[inline(always)]
 fn round(x: f32) -> u32 {
@@ -40,9 +38,9 @@ const ROUNDED_UP: f64 = f32::MIN_POSITIVE as f64 * (1.0 - 1.0 / (1 << 25) as f64
 
 /// a b + c, rounded once; subnormal results become zeros. Neither a, b nor c is subnormal, for none is ever made.
 #[inline(always)]
-pub(super) fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+pub(super) fn fma<const N: usize>(a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
     let (mut sums, mut at_border) = (c, false);
-    for i in 0..LANES {
+    for i in 0..N {
         let sum = a[i].mul_add(b[i], c[i]);
         at_border |= sum.abs() == f32::MIN_POSITIVE;
         let zero = f32::from_bits(sum.to_bits() & 0x8000_0000);
@@ -50,7 +48,7 @@ pub(super) fn fma(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LA
     }
     if at_border {
         // The instruction asks whether a result is subnormal before its last bits are cut off for being so.
-        for i in 0..LANES {
+        for i in 0..N {
             let exact = f64::from(a[i]) * f64::from(b[i]) + f64::from(c[i]);
             if sums[i].abs() == f32::MIN_POSITIVE && exact.abs() < ROUNDED_UP {
                 sums[i] = 0f32.copysign(sums[i]);

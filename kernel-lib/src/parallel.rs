@@ -1,28 +1,28 @@
 //! Work shared among the threads of rayon's current pool, and memory that each thread keeps for a moment's needs.
 
-use super::lanes::Scalar;
+use crate::simd::Number;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
 /// Who shares the work of a kernel: all threads of the current pool, or the calling one alone, because the others
 /// have the like to do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Team {
-    pub(super) threads: usize,
+pub(crate) struct Team {
+    pub(crate) threads: usize,
 }
 
 impl Team {
-    pub(super) fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self { threads: rayon::current_num_threads() }
     }
 
-    pub(super) fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         Self { threads: 1 }
     }
 
     /// Does the tasks 0..n, in any order. Tasks do not depend on each other, and what they compute must not depend on
     /// how many there are.
-    pub(super) fn share(self, n: usize, task: impl Fn(usize) + Sync + Send) {
+    pub(crate) fn share(self, n: usize, task: impl Fn(usize) + Sync + Send) {
         if n <= 1 || self.threads == 1 {
             (0..n).for_each(task);
         } else {
@@ -33,14 +33,14 @@ impl Team {
 
 /// A pointer, or something with pointers in it, that tasks may use at the same time: they write to different places.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<T>(pub(super) T);
+pub(crate) struct Shared<T>(pub(crate) T);
 
 // SAFETY: whoever makes one keeps the promise of its description.
 unsafe impl<T> Send for Shared<T> {}
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
-    pub(super) fn get(&self) -> T {
+    pub(crate) fn get(&self) -> T {
         self.0
     }
 }
@@ -49,7 +49,7 @@ impl<S> Shared<*mut S> {
     /// # Safety
     /// The memory is there, and no other task uses this part of it.
     #[allow(clippy::mut_from_ref, reason = "the caller promises that parts differ")]
-    pub(super) unsafe fn part(&self, start: usize, len: usize) -> &mut [S] {
+    pub(crate) unsafe fn part(&self, start: usize, len: usize) -> &mut [S] {
         unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
     }
 }
@@ -63,7 +63,7 @@ thread_local! {
 
 /// Runs `f` with `len` numbers of any value, which begin at a cache line. They are this thread's own and are kept for
 /// the next time, so that steady work allocates nothing. Must not be nested.
-pub(super) fn with_scratch<S: Scalar, T>(len: usize, f: impl FnOnce(&mut [S]) -> T) -> T {
+pub(crate) fn with_scratch<S: Number, T>(len: usize, f: impl FnOnce(&mut [S]) -> T) -> T {
     SCRATCH.with_borrow_mut(|words| {
         let bytes = len * size_of::<S>() + ALIGNMENT;
         if words.len() * 8 < bytes {

@@ -1,8 +1,8 @@
 //! Adam, and sums of squares, in pieces of fixed length.
 
-use super::super::optimizer::AdamStep;
-use super::lanes::{Isa, Kernel, LANES, Lanes, Scalar};
-use super::parallel::{Shared, Team};
+use super::AdamStep;
+use crate::parallel::{Shared, Team};
+use crate::simd::{Isa, Kernel, LANES, Lanes, Scalar};
 
 /// Numbers of one task; also how many squares are added before they are added to the others'.
 const PIECE: usize = 1 << 14;
@@ -50,7 +50,7 @@ impl Kernel<f32> for Adam<'_> {
     }
 }
 
-pub(in super::super) fn adam(
+pub(super) fn adam(
     isa: Isa,
     parameters: &mut [f32],
     gradients: &[f32],
@@ -70,7 +70,7 @@ pub(in super::super) fn adam(
 }
 
 /// Σ x², in f64: eight sums of every eighth number of a piece, pieces one after the other.
-pub(in super::super) fn square_sum(x: &[f32]) -> f64 {
+pub(super) fn square_sum(x: &[f32]) -> f64 {
     let mut sums = vec![0.0; x.len().div_ceil(PIECE)];
     let shared = Shared(sums.as_mut_ptr());
     Team::all().share(x.len().div_ceil(PIECE), |task| {

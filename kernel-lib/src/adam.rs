@@ -1,9 +1,12 @@
-//! Adam (Kingma and Ba), with the settings of section 3.4; decay and clipping as options.
+//! Adam (Kingma and Ba), with the settings of section 3.4; decay and clipping as options: its settings, what it remembers, and
+//! its equations, over flat buffers, with the same bits for any number of threads.
 
-use crate::engine::optimizer::{self, AdamStep};
-use crate::model::{Layout, finite};
+mod kernel;
+
+use crate::simd::Isa;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Adam's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -71,7 +74,37 @@ impl Adam {
     }
 }
 
-/// What Adam remembers, in the order of a [`Layout`].
+/// One step of Adam or AdamW (Kingma and Ba; Loshchilov and Hutter), as PyTorch computes it:
+///
+/// ```text
+/// m ← β₁ m + (1 - β₁) g      v ← β₂ v + (1 - β₂) g²
+/// θ ← θ - rate · decay · θ - rate · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + ε)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Which step this is, from 1: t.
+    pub step: u64,
+    /// The learning rate.
+    pub rate: f32,
+    /// β₁; the paper's is 0.9.
+    pub beta_1: f32,
+    /// β₂; the paper's is 0.95.
+    pub beta_2: f32,
+    /// ε.
+    pub epsilon: f32,
+    /// Decoupled weight decay; the paper uses none.
+    pub decay: f32,
+    /// What gradients are multiplied by first: see [`clip_scale`].
+    pub scale: f32,
+}
+
+impl Default for AdamStep {
+    fn default() -> Self {
+        Self { step: 1, rate: 1e-3, beta_1: 0.9, beta_2: 0.95, epsilon: 1e-8, decay: 0.0, scale: 1.0 }
+    }
+}
+
+/// What Adam remembers, in the order of the parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdamState {
     /// Running mean of the gradient.
@@ -87,30 +120,31 @@ impl AdamState {
     }
 
     /// Moves `values` by one step of learning rate `rate` against `gradients`, and returns the gradients' norm, as it
-    /// was before clipping. `step` counts from 0, `layout` says which values decay.
+    /// was before clipping. `step` counts from 0; `groups` are the parts of the values in order, each with whether it decays
+    /// ([`Layout::decays`](crate::model::Layout::decays)).
     ///
     /// # Errors
-    /// If values, gradients and moments are not as many as the layout's; [`Error::NotFinite`] if a gradient is not finite.
+    /// If values, gradients and moments are not as many as the groups'; [`Error::NotFinite`] if a gradient is not finite.
     /// Neither values nor moments are changed then.
     pub fn step(
         &mut self,
         settings: &Adam,
-        layout: &Layout,
+        groups: &[(Range<usize>, bool)],
         step: u64,
         rate: f64,
         values: &mut [f32],
         gradients: &[f32],
     ) -> Result<f64> {
-        let n = layout.len();
+        let n = groups.last().map_or(0, |(range, _)| range.end);
         if [values.len(), gradients.len(), self.mean.len(), self.square.len()] != [n; 4] {
             return Err(Error::invalid(format!("Adam got other numbers of values than the network's {n}")));
         }
-        let norm = finite::norm(optimizer::norm(gradients))?;
-        let scale = settings.clip.map_or(1.0, |clip| optimizer::clip_scale(norm, clip));
+        let norm = check_norm(norm(gradients))?;
+        let scale = settings.clip.map_or(1.0, |clip| clip_scale(norm, clip));
         let all = AdamStep { scale, ..settings.at(step, rate) };
-        for (range, decays) in optimizer::decays(layout) {
+        for (range, decays) in groups.iter().cloned() {
             let step = AdamStep { decay: if decays { all.decay } else { 0.0 }, ..all };
-            optimizer::adam(
+            adam(
                 &mut values[range.clone()],
                 &gradients[range.clone()],
                 &mut self.mean[range.clone()],
@@ -122,10 +156,63 @@ impl AdamState {
     }
 }
 
+/// Changes parameters by one step, and the moments `m` and `v` with them. All four have the same length. Parameters
+/// that decay differently (see [`decays`]) are separate calls, on parts of the buffers.
+///
+/// # Errors
+/// If the lengths differ, or the step is 0.
+pub fn adam(
+    parameters: &mut [f32],
+    gradients: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    step: &AdamStep,
+) -> Result<()> {
+    let n = parameters.len();
+    if gradients.len() != n || m.len() != n || v.len() != n {
+        return Err(Error::invalid(format!(
+            "Adam for {n} parameters with {} gradients and moments of {} and {}",
+            gradients.len(),
+            m.len(),
+            v.len()
+        )));
+    }
+    if step.step == 0 {
+        return Err(Error::invalid("Adam's steps are counted from 1"));
+    }
+    kernel::adam(Isa::best(), parameters, gradients, m, v, step);
+    Ok(())
+}
+
+/// The norm of all gradients, √Σ g², summed in f64 in a fixed order.
+pub fn norm(gradients: &[f32]) -> f64 {
+    kernel::square_sum(gradients).sqrt()
+}
+
+/// What gradients of this norm are multiplied by so that their norm is at most `most` (global-norm clipping).
+pub fn clip_scale(norm: f64, most: f64) -> f32 {
+    if norm > most { (most / norm) as f32 } else { 1.0 }
+}
+
+/// The norm of gradients.
+///
+/// # Errors
+/// [`Error::NotFinite`] if it is not finite, because a gradient is not.
+pub(crate) fn check_norm(norm: f64) -> Result<f64> {
+    if norm.is_finite() {
+        return Ok(norm);
+    }
+    Err(Error::NotFinite { what: format!("the gradients' norm is {norm}"), cause: TOO_LARGE.to_owned() })
+}
+
+/// What to do where parameters are finite and what was computed with them is not.
+pub(crate) const TOO_LARGE: &str = "numbers grew beyond what f32 holds. A smaller learning rate, a longer warm-up or clipped \
+                         gradients (adam.clip) keep them small";
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Config, Parameters};
+    use crate::model::{Config, Layout, Parameters};
     use crate::rng::Rng;
 
     const CONFIG: Config = Config { layers: 2, width: 48, heads: 2, context: 9, vocabulary: 5, inner: None };
@@ -139,7 +226,7 @@ mod tests {
         let layout = Layout::new(CONFIG).unwrap();
         let (mut values, mut state) = (random(0), AdamState::new(layout.len()));
         for step in 0..steps {
-            state.step(settings, &layout, step, 0.01, &mut values, &random(step + 1)).unwrap();
+            state.step(settings, &layout.decays(), step, 0.01, &mut values, &random(step + 1)).unwrap();
         }
         (values, state)
     }
@@ -199,7 +286,7 @@ mod tests {
         for threads in [2, 3, 8] {
             assert!(one == with(threads));
         }
-        // More than two tasks' worth: see engine/cpu/optimizer.rs.
+        // More than two tasks' worth: see adam/kernel.rs.
         assert!(CONFIG.parameters() > 2 << 14);
     }
 
@@ -209,10 +296,12 @@ mod tests {
         let mut values = Parameters::zeros(CONFIG).unwrap().values().to_vec();
         let settings = Adam { clip: Some(0.1), ..Adam::default() };
         let gradients = vec![2.0; values.len()];
-        let norm =
-            AdamState::new(values.len()).step(&settings, &layout, 0, 0.1, &mut values, &gradients).unwrap();
+        let norm = AdamState::new(values.len())
+            .step(&settings, &layout.decays(), 0, 0.1, &mut values, &gradients)
+            .unwrap();
         assert!((norm - 2.0 * (values.len() as f64).sqrt()).abs() < 1e-9);
-        let error = AdamState::new(3).step(&settings, &layout, 0, 0.1, &mut values, &gradients).unwrap_err();
+        let error =
+            AdamState::new(3).step(&settings, &layout.decays(), 0, 0.1, &mut values, &gradients).unwrap_err();
         assert!(error.to_string().contains("other numbers of values"), "{error}");
     }
 
@@ -226,12 +315,13 @@ mod tests {
                 let before = (values.clone(), state.clone());
                 let mut gradients = random(9);
                 gradients[layout.len() - 3] = bad;
-                let error = state.step(&settings, &layout, 1, 0.01, &mut values, &gradients).unwrap_err();
+                let error =
+                    state.step(&settings, &layout.decays(), 1, 0.01, &mut values, &gradients).unwrap_err();
                 assert!(matches!(error, Error::NotFinite { .. }), "{error}");
                 assert!((values.clone(), state.clone()) == before);
                 // The good twin, as large as f32 goes.
                 gradients[layout.len() - 3] = f32::MAX;
-                state.step(&settings, &layout, 1, 0.01, &mut values, &gradients).unwrap();
+                state.step(&settings, &layout.decays(), 1, 0.01, &mut values, &gradients).unwrap();
                 assert!(values != before.0);
             }
         }
@@ -249,5 +339,48 @@ mod tests {
             let error = bad.validate().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    /// The formula, in f64.
+    fn plain(theta: &mut f64, g: f64, m: &mut f64, v: &mut f64, s: &AdamStep) {
+        let (g, b1, b2) = (g * f64::from(s.scale), f64::from(s.beta_1), f64::from(s.beta_2));
+        *m = b1 * *m + (1.0 - b1) * g;
+        *v = b2 * *v + (1.0 - b2) * g * g;
+        let (t, rate) = (s.step as i32, f64::from(s.rate));
+        *theta -= rate * f64::from(s.decay) * *theta;
+        *theta -=
+            rate * (*m / (1.0 - b1.powi(t))) / ((*v / (1.0 - b2.powi(t))).sqrt() + f64::from(s.epsilon));
+    }
+
+    #[test]
+    fn adam_is_the_formula() {
+        let n = 20_003;
+        let mut rng = Rng::keyed(3, "test", [0, 0]);
+        let mut draw = |scale: f64| -> Vec<f32> { (0..n).map(|_| (scale * rng.normal()) as f32).collect() };
+        let (mut parameters, mut m, mut v) = (draw(1.0), vec![0.0; n], vec![0.0; n]);
+        let mut exact: Vec<[f64; 3]> = parameters.iter().map(|x| [f64::from(*x), 0.0, 0.0]).collect();
+        for step in 1..=5 {
+            let gradients = draw(0.1);
+            let step = AdamStep { step, decay: 0.1, scale: 0.5, ..AdamStep::default() };
+            adam(&mut parameters, &gradients, &mut m, &mut v, &step).unwrap();
+            for ([theta, m, v], g) in exact.iter_mut().zip(&gradients) {
+                plain(theta, f64::from(*g), m, v, &step);
+            }
+        }
+        for (i, [theta, ..]) in exact.iter().enumerate() {
+            assert!((f64::from(parameters[i]) - theta).abs() < 1e-6, "{i}: {} {theta}", parameters[i]);
+        }
+        assert!(adam(&mut parameters, &[0.0], &mut m, &mut v, &AdamStep::default()).is_err());
+        let zero = AdamStep { step: 0, ..AdamStep::default() };
+        assert!(adam(&mut parameters, &draw(1.0), &mut m, &mut v, &zero).is_err());
+    }
+
+    #[test]
+    fn clipping_makes_the_norm_what_it_may_be() {
+        let gradients: Vec<f32> = (0..100_000).map(|i| if i % 2 == 0 { 3.0 } else { -4.0 }).collect();
+        let found = norm(&gradients);
+        assert!((found - (25.0f64 * 50_000.0).sqrt()).abs() < 1e-9 * found);
+        assert!((f64::from(clip_scale(found, 1.0)) * found - 1.0).abs() < 1e-6);
+        assert_eq!(clip_scale(0.5, 1.0), 1.0);
     }
 }

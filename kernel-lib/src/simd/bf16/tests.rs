@@ -1,8 +1,8 @@
 //! What is written in Rust against what the processor does.
 
-use super::super::lanes::{Isa, Kernel, LANES, Lanes, Scalar};
 use super::*;
 use crate::rng::Rng;
+use crate::simd::{Isa, Kernel, LANES, Lanes, Scalar};
 
 /// Sixteen numbers of each: a, b and c.
 type Numbers = [[f32; LANES]; 3];

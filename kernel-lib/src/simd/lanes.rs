@@ -11,53 +11,9 @@ use std::ops::{Add, AddAssign, Div, Mul, Sub};
 /// How many numbers are treated alike.
 pub(crate) const LANES: usize = 16;
 
-/// Which instructions the kernels use. The result is the same to the bit; the speed is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Isa {
-    /// Plain Rust, for any processor. On x86-64 it is slow, because it must compute fused multiply-adds in software.
-    Portable,
-    /// AVX2 and FMA: x86-64 since 2013.
-    Avx2,
-    /// AVX-512 (F, VL, DQ, BW): servers since 2017, AMD since Zen 4.
-    Avx512,
-    /// AVX-512 with dot products of bf16 pairs: AMD since Zen 4, Intel since Cooper Lake. Only training in bf16 is faster
-    /// with it; the others compute such products in many steps, about five times more slowly than those of `f32`.
-    Avx512Bf16,
-}
-
-impl Isa {
-    /// The fastest set that this processor has.
-    pub fn best() -> Self {
-        [Self::Avx512Bf16, Self::Avx512, Self::Avx2]
-            .into_iter()
-            .find(|isa| isa.is_available())
-            .unwrap_or(Self::Portable)
-    }
-
-    /// Whether this processor has it.
-    pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Portable => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            Self::Avx512 => {
-                Self::Avx2.is_available()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512bw")
-            }
-            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        matches!(self, Self::Portable)
-    }
-}
-
 /// A kernel: something computed with lanes, of whatever kind they are. `run` must be `#[inline(always)]`, and so must
 /// all that it calls, for only then is it compiled with the instructions of its caller.
-pub(crate) trait Kernel<S: Scalar> {
+pub(crate) trait Kernel<S: Number> {
     /// What it gives.
     type Output;
     /// Computes it.
@@ -65,7 +21,7 @@ pub(crate) trait Kernel<S: Scalar> {
 }
 
 /// `f32`, in which the engine computes, or `f64`, in which its portable kernels are tested.
-pub(crate) trait Scalar:
+pub(crate) trait Number:
     Copy
     + Send
     + Sync
@@ -102,13 +58,11 @@ pub(crate) trait Scalar:
     fn numbers(self) -> [f32; 2];
     /// a b + c as the instruction for bf16 pairs computes it.
     fn fma_bf16(a: [f32; LANES], b: [f32; LANES], c: [Self; LANES]) -> [Self; LANES];
-    /// Runs a kernel with these instructions.
-    fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 }
 
 macro_rules! scalar {
-    ($type:ty, $bits:ty, $int:ty, $mantissa:expr, $limit:expr, $ln2:expr, $terms:expr, $fma:expr, $run:expr) => {
-        impl Scalar for $type {
+    ($type:ty, $bits:ty, $int:ty, $mantissa:expr, $limit:expr, $ln2:expr, $terms:expr, $fma:expr) => {
+        impl Number for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LOWEST: Self = <$type>::NEG_INFINITY;
@@ -151,26 +105,12 @@ macro_rules! scalar {
             fn fma_bf16(a: [f32; LANES], b: [f32; LANES], c: [Self; LANES]) -> [Self; LANES] {
                 $fma(a, b, c)
             }
-            #[inline]
-            fn run<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
-                $run(isa, kernel)
-            }
         }
     };
 }
 
-scalar!(f32, u32, i32, 23, 86.0, [0.693_359_4, -2.121_944_4e-4], 8, bf16::fma, run_f32);
-scalar!(
-    f64,
-    u64,
-    i64,
-    52,
-    700.0,
-    [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10],
-    15,
-    fma_in_f64,
-    |_: Isa, kernel: K| kernel.run::<[f64; LANES]>()
-);
+scalar!(f32, u32, i32, 23, 86.0, [0.693_359_4, -2.121_944_4e-4], 8, bf16::fma);
+scalar!(f64, u64, i64, 52, 700.0, [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10], 15, fma_in_f64);
 
 /// In `f64` there is nothing to take care of.
 #[inline(always)]
@@ -180,19 +120,6 @@ fn fma_in_f64(a: [f32; LANES], b: [f32; LANES], c: [f64; LANES]) -> [f64; LANES]
         sums[i] = f64::from(a[i]).mul_add(f64::from(b[i]), c[i]);
     }
     sums
-}
-
-fn run_f32<K: Kernel<f32>>(isa: Isa, kernel: K) -> K::Output {
-    match isa {
-        // SAFETY: an engine only takes a set that the processor has (`Isa::is_available`).
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 => unsafe { super::x86::run_avx512_bf16(kernel) },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { super::x86::run_avx512(kernel) },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { super::x86::run_avx2(kernel) },
-        _ => kernel.run::<[f32; LANES]>(),
-    }
 }
 
 /// 1/n!, by Taylor.
@@ -207,7 +134,7 @@ const EXP_SERIES: [f64; 16] = {
 
 /// Sixteen numbers.
 pub(crate) trait Lanes: Copy {
-    type Scalar: Scalar;
+    type Scalar: Number;
     /// A matmul's tile has so many rows…
     const TILE_ROWS: usize;
     /// …and so many sixteens of columns: its sums fill the registers.
@@ -348,7 +275,7 @@ macro_rules! each {
     }};
 }
 
-impl<S: Scalar> Lanes for [S; LANES] {
+impl<S: Number> Lanes for [S; LANES] {
     type Scalar = S;
     const TILE_ROWS: usize = 4;
     const TILE_COLUMNS: usize = 1;

@@ -1,0 +1,11 @@
+//! Vectors of sixteen numbers, and the instructions that compute with them: what all kernels on the CPU are written in.
+
+mod bf16;
+mod isa;
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use isa::Isa;
+pub(crate) use isa::Scalar;
+pub(crate) use lanes::{Kernel, LANES, Lanes, Number};
