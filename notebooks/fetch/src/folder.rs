@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::source::{Content, Place, Row};
+use super::encoded::{Content, Place, Row};
 
 /// Pictures that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;

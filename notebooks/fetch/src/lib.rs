@@ -6,6 +6,7 @@
 
 mod catalog;
 mod classes;
+mod encoded;
 mod folder;
 mod guard;
 pub mod hub;

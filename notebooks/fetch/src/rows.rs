@@ -18,8 +18,8 @@ use parquet::{
 };
 
 use super::{
+    encoded::{Content, Place, Row},
     guard::guarded,
-    source::{Content, Place, Row},
 };
 
 mod pages;

@@ -1,18 +1,11 @@
 //! Where pictures come from, and how they become the bytes of a split.
 
-use std::{
-    borrow::Cow,
-    fmt, fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-
 use anyhow::{Context as _, Result, bail};
-use parquet::data_type::ByteArray;
 use rayon::prelude::*;
 
 use super::{
     Progress, count,
+    encoded::Row,
     folder::Folder,
     guard::guarded,
     picture::{Colours, Picture, Wanted},
@@ -23,47 +16,6 @@ use super::{
 pub(super) enum Source {
     Rows(Box<Rows>),
     Folder(Folder),
-}
-
-/// A picture that is not decoded yet.
-pub(super) struct Row {
-    pub place: Place,
-    pub content: Content,
-    /// Its label in each set.
-    pub labels: Vec<Option<i64>>,
-}
-
-/// What errors call a picture.
-#[derive(Debug, Clone)]
-pub(super) enum Place {
-    Row(Arc<Path>, usize),
-    File(PathBuf),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Row(file, row) => write!(f, "{}: row {row}", file.display()),
-            Self::File(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// The bytes of a PNG or JPEG file, or where they are.
-pub(super) enum Content {
-    Bytes(ByteArray),
-    File(PathBuf),
-    Nothing,
-}
-
-impl Content {
-    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
-        Ok(match self {
-            Self::Bytes(bytes) => bytes.data().into(),
-            Self::File(path) => fs::read(path)?.into(),
-            Self::Nothing => bail!("has no picture"),
-        })
-    }
 }
 
 /// What was in a split, besides the pixels, which have been written.

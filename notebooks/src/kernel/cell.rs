@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{code::Rust, engine::Event, wire::Message};
+use super::{code::Rust, event::Event, wire::Message};
 
 /// The first character of a line for the kernel; see `igpt::notebook`.
 const MARK: char = '\u{1}';

@@ -23,28 +23,12 @@ use super::{
     cargo,
     cargo::instrument::Order,
     cell::{Cell, Ending, Refusal},
+    event::Event,
     processes::{self, Below},
     traceback::short_path,
     wire::{Message, Signer},
 };
 use crate::{environment, slot::Slot};
-
-/// What the engine says.
-#[derive(Debug)]
-pub enum Event {
-    /// A reply.
-    Shell(Message),
-    /// An output or a state.
-    Iopub(Message),
-    /// A question to the user.
-    Stdin(Message),
-    /// A reply on the control channel, which says nothing.
-    Control,
-    /// It will never answer again, for this reason, though its process lives.
-    Stuck(String),
-    /// Its process ended; says how.
-    Exited(String),
-}
 
 /// Brings the library and wakes rust-analyzer. Run before the user's first cell.
 ///

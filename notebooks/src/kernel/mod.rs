@@ -22,6 +22,7 @@ pub mod check;
 pub mod client;
 pub mod code;
 pub mod engine;
+pub mod event;
 pub mod fault;
 pub mod filter;
 pub mod guard;

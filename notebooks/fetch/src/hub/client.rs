@@ -14,7 +14,10 @@ use reqwest::{
 };
 
 use super::{
-    Kind, Settings, Token, cache, hash,
+    Kind, Settings, Token,
+    asked::Asked,
+    cache, hash,
+    remote::Remote,
     trouble::{Refusal, Trouble},
 };
 
@@ -23,17 +26,6 @@ pub(super) struct State {
     pub commit: String,
     /// The names of its files, with their folders, sorted.
     pub files: Vec<String>,
-}
-
-/// A file of the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Remote {
-    /// `plain_text/train-00000-of-00001.parquet`
-    pub name: String,
-    /// In bytes.
-    pub size: u64,
-    /// The SHA-256 of a large file, git's object id of a small one: its name among the cache's blobs.
-    pub hash: String,
 }
 
 pub(super) struct Client {
@@ -45,31 +37,6 @@ pub(super) struct Client {
     timeout: Duration,
     kind: Kind,
     repository: String,
-}
-
-/// What a request was about, for the message of its failure.
-pub(super) struct Asked<'a> {
-    pub endpoint: &'a str,
-    pub repository: &'a str,
-    pub noun: &'a str,
-    /// What stands before the repository's name in addresses.
-    pub prefix: &'a str,
-    pub revision: &'a str,
-    pub file: Option<&'a str>,
-    pub timeout: Duration,
-    /// Where the token comes from that was sent.
-    token: Option<&'a str>,
-}
-
-impl Asked<'_> {
-    /// What to do about a token.
-    pub(super) fn token_cure(&self) -> String {
-        let page = format!("{}/settings/tokens", self.endpoint);
-        match self.token {
-            None => format!("set HF_TOKEN to a token of yours ({page})"),
-            Some(from) => format!("see whether the token in {from} is valid and may read it ({page})"),
-        }
-    }
 }
 
 impl Client {

@@ -12,10 +12,11 @@ use futures::StreamExt as _;
 
 use super::{
     Settings,
-    client::{Client, Remote},
+    client::Client,
     folder::{self, Folder},
     hash::Hasher,
     progress::{Progress, megabytes},
+    remote::Remote,
     trouble::{self, Trouble},
     verified::Verified,
 };

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Kind, client::Remote, hash};
+use super::{Kind, hash, remote::Remote};
 
 /// The folder of a repository in the cache, to write into.
 pub(super) struct Folder {

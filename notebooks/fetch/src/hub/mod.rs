@@ -13,6 +13,7 @@
 //! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte after which a connection is given up, else 30 |
 //! | `IGPT_HUB_DELAY` | seconds before the second try, else 1; each further one waits twice as long |
 
+mod asked;
 mod cache;
 mod choice;
 mod client;
@@ -20,6 +21,7 @@ mod download;
 mod folder;
 mod hash;
 mod progress;
+mod remote;
 mod settings;
 mod trouble;
 mod verified;

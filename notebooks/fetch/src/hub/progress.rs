@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::client::Remote;
+use super::remote::Remote;
 
 /// The time between two lines.
 const EVERY: Duration = Duration::from_secs(2);

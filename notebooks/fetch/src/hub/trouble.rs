@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt, time::Duration};
 use hf_hub::HFError;
 use reqwest::StatusCode;
 
-use super::client::Asked;
+use super::asked::Asked;
 
 /// What to do if what comes is not the file.
 pub(super) const WITHOUT_MIRROR: &str =
