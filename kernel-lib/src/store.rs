@@ -38,6 +38,7 @@ mod entry;
 mod files;
 mod progress;
 mod provenance;
+mod why;
 
 pub use description::{Description, Key};
 pub use files::{Files, LargeFile, Stored, Tensors};
@@ -72,6 +73,8 @@ struct Use {
     wall_ms: u64,
     /// When it was computed.
     date: String,
+    /// Why it was reused or had to be computed, in words.
+    why: String,
 }
 
 /// What a computation may know and use.
@@ -162,7 +165,7 @@ impl Store {
         };
         let damage = match found {
             Found::Whole(result, provenance) => {
-                self.note(step, true, None, &provenance);
+                self.note(step, true, None, &provenance, why::reused(&provenance));
                 return Ok(result);
             }
             Found::Damaged(what) => {
@@ -176,6 +179,7 @@ impl Store {
             folder: entry.checkpoints()?,
             progress: progress::Written::to(entry.progress()),
         };
+        let why = why::computed(&self.folder, step, damage.as_deref());
         let start = Instant::now();
         let result = run(&context)?;
         let provenance = Provenance::of(step, start.elapsed());
@@ -183,7 +187,7 @@ impl Store {
         drop(result);
         match entry.load() {
             Found::Whole(result, provenance) => {
-                self.note(step, false, damage, &provenance);
+                self.note(step, false, damage, &provenance, why);
                 Ok(result)
             }
             Found::Damaged(what) => Err(Error::format(entry.folder(), format!("just written, but {what}"))),
@@ -234,7 +238,14 @@ impl Store {
             .caption(format!("Reused: {reused} of {} results", uses.len()))
     }
 
-    fn note(&self, step: &Description, reused: bool, damage: Option<String>, provenance: &Provenance) {
+    fn note(
+        &self,
+        step: &Description,
+        reused: bool,
+        damage: Option<String>,
+        provenance: &Provenance,
+        why: String,
+    ) {
         let used = Use {
             step: step.name().to_owned(),
             key: step.key(),
@@ -242,6 +253,7 @@ impl Store {
             damage,
             wall_ms: provenance.wall_ms,
             date: provenance.date.clone(),
+            why,
         };
         crate::journal::note(&used);
         self.uses.lock().unwrap_or_else(PoisonError::into_inner).push(used);

@@ -382,3 +382,56 @@ impl Written {
         Ok(StoredFeatures { shape, layers: self.files.into_iter().map(flushed).collect::<Result<_>>()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::{TestSet, choose};
+    use crate::store::{Description, Store};
+
+    /// Features of iGPT-L's width of as many images as CIFAR-10 has, at twenty layers: 6.1 GB. Its peak is that of the whole
+    /// process, so run it alone: `cargo test --release --lib larger_than_memory -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "writes 12 GB to the disk"]
+    fn features_larger_than_memory_are_swept_layer_by_layer() {
+        const WIDTH: usize = 1536;
+        const LAYERS: usize = 20;
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let store = Store::at(folder.path());
+        let label = |image: usize| (image % 2) as u16;
+        let features = |name: &str, images: usize| {
+            store
+                .get_or_run(&Description::new(name, &images).unwrap(), |context| {
+                    let mut written = Written::new(context, LAYERS, WIDTH)?;
+                    let mut state = 1u32;
+                    for image in 0..images {
+                        let row: Vec<f32> = (0..LAYERS * WIDTH)
+                            .map(|at| {
+                                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                                // The later the layer, the more a few features say of the label.
+                                let tells = at % WIDTH < 4 && label(image) == 1;
+                                (state >> 8) as f32 / (1 << 24) as f32
+                                    + if tells { (at / WIDTH) as f32 * 0.05 } else { 0.0 }
+                            })
+                            .collect();
+                        written.add(&row)?;
+                    }
+                    written.end(images)
+                })
+                .unwrap()
+        };
+        let (train, test) = (features("train", 50_000), features("test", 500));
+        assert!(train.layers.iter().all(|layer| matches!(layer, Layer::Kept(_))));
+        let labels: Vec<u16> = (0..50_000).map(label).collect();
+        let validation: Vec<usize> = (0..50_000).step_by(10).collect();
+        let choice = choose(&train, &labels, 2, &validation, &[1e-1]).unwrap();
+        let curve = choice.test(TestSet::new(&test, (0..500).map(label).collect()).unwrap()).unwrap();
+        let first = curve.layers[0].test.share();
+        assert!(first < 0.7 && curve.layers[LAYERS - 1].test.share() > 0.9, "{curve:?}");
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
+        println!("6.1 GB of features, peak memory {peak}");
+        let kilobytes: u64 = peak.trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 4 << 20, "{peak}");
+    }
+}

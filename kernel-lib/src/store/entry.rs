@@ -189,6 +189,31 @@ impl Entry {
     }
 }
 
+/// The descriptions of stored results of a kind of step, the newest first, but for that in the folder `except`. Not more than a
+/// few dozen: it is about what somebody may have changed lately.
+pub(super) fn descriptions(store: &Path, name: &str, except: &Path) -> Vec<String> {
+    const MOST: usize = 50;
+    let prefix = format!("{name}-");
+    let entries = fs::read_dir(store).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_such = |path: &PathBuf| {
+        // A key's 16 digits, so that `a-b-…` is no result of `a`.
+        let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(&prefix));
+        path != except && key.is_some_and(|key| key.len() == 16 && !key.contains('-'))
+    };
+    let dated = |path: PathBuf| {
+        let manifest = path.join("result/manifest.json");
+        Some((manifest.metadata().ok()?.modified().ok()?, manifest))
+    };
+    let mut manifests: Vec<_> = entries.filter(is_such).filter_map(dated).collect();
+    manifests.sort();
+    manifests.reverse();
+    let description = |manifest: &PathBuf| {
+        let sealed: Sealed = serde_json::from_slice(&fs::read(manifest).ok()?).ok()?;
+        Some(sealed.manifest.provenance.description)
+    };
+    manifests.iter().take(MOST).filter_map(|(_, manifest)| description(manifest)).collect()
+}
+
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(folder, error)),

@@ -25,6 +25,9 @@ pub struct Use {
     pub reused: bool,
     /// What it took to compute, now or then, in milliseconds.
     pub wall_ms: u64,
+    /// Why it was reused, or had to be computed.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// All that a kernel told.
@@ -41,6 +44,13 @@ pub struct Journal {
 enum Line {
     Result(Use),
     Claim { claim: String, verdict: String },
+}
+
+impl Use {
+    /// Enough of the key to tell results apart.
+    pub fn key(&self) -> &str {
+        self.key.get(..16).unwrap_or(&self.key)
+    }
 }
 
 impl Journal {

@@ -135,7 +135,35 @@ fn summary(run: &Run, ids: &[String]) -> String {
         "<section id=\"summary\"><h2>Summary</h2><table class=\"summary\"><thead><tr><th>notebook</th>\
          <th class=\"number\">cells</th><th class=\"number\">seconds</th>\
          <th class=\"number\">processor s</th><th class=\"number\">peak MB</th><th>results</th><th>verdict</th></tr></thead>\
-         <tbody>\n{rows}</tbody></table>\n{sentences}</section>\n"
+         <tbody>\n{rows}</tbody></table>\n{sentences}{results}</section>\n",
+        results = results(outcomes),
+    )
+}
+
+/// Every result of the experiment store that a notebook used, and why it was reused or had to be computed.
+fn results(outcomes: &[Outcome]) -> String {
+    let mut rows = String::new();
+    for outcome in outcomes {
+        for used in &outcome.journal.uses {
+            let _ = writeln!(
+                rows,
+                "<tr><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td><td class=\"number\">{:.1}</td><td>{}</td></tr>",
+                escape(&outcome.name),
+                escape(&used.step),
+                escape(used.key()),
+                if used.reused { "reused" } else { "computed" },
+                used.wall_ms as f64 / 1000.0,
+                escape(&used.why),
+            );
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "<details id=\"results\"><summary>Why each result was reused or computed</summary><table class=\"summary\"><thead><tr>\
+         <th>notebook</th><th>step</th><th>key</th><th>result</th><th class=\"number\">took (s)</th><th>why</th></tr></thead>\
+         <tbody>\n{rows}</tbody></table></details>\n"
     )
 }
 
