@@ -231,7 +231,7 @@ impl Experiment {
 
     fn palette_step(&self) -> Result<Step> {
         let data = &self.profile.data;
-        self.step("palette", &(data, PALETTE_SEED))?.code(&["palette", "augment", "experiment"])
+        self.step("palette", &(data, PALETTE_SEED))?.code(&["palette", "augment", "experiment/palette"])
     }
 
     /// The palette (section 3.2), fitted to the pictures that are trained on.
@@ -283,8 +283,8 @@ impl Experiment {
     }
 
     fn sequences(&self, of: &str, images: impl FnOnce() -> Result<Images>) -> Result<Vec<u16>> {
-        let step =
-            self.step("tokens", &(&self.profile.data, of))?.code(&["palette", "augment", "experiment"])?;
+        let modules = ["palette", "augment", "experiment/tokens"];
+        let step = self.step("tokens", &(&self.profile.data, of))?.code(&modules)?;
         let step = step.input("palette", &self.palette_step()?.key());
         Ok(self.store.get_or_run(&step, |_| self.tokens(&images()?).map(Sequences))?.0)
     }
@@ -301,7 +301,7 @@ impl Experiment {
         let settings =
             (self.config(), &self.profile.training, &self.profile.data, &self.profile.samples.after);
         let (module, device) = self.backend_names();
-        let modules = [module, "model", "train", "augment", "palette", "experiment", "rng"];
+        let modules = [module, "model", "train", "augment", "palette", "experiment/pre-training", "rng"];
         let step = self.step("pre-training", &settings)?.code(&modules)?.device(device);
         Ok(step.input("palette", &self.palette_step()?.key()).seed(self.seed))
     }
@@ -309,8 +309,11 @@ impl Experiment {
     /// The module that computes the network, and what a step says of the device.
     fn backend_names(&self) -> (&'static str, &str) {
         match self.backend {
-            Backend::Engine => ("engine", self.device.kind()),
-            Backend::Reference => ("model", "cpu, candle reference"),
+            Backend::Engine => match self.device {
+                Device::Cpu { .. } => ("engine/cpu", self.device.kind()),
+                _ => ("engine/cuda", self.device.kind()),
+            },
+            Backend::Reference => ("model/reference", "cpu, candle reference"),
         }
     }
 
@@ -433,7 +436,7 @@ impl Experiment {
     pub fn probe(&self, subject: Subject) -> Result<probe::Curve> {
         let settings = (&self.profile.probe, &self.profile.data, format!("{subject:?}"));
         let (module, device) = self.backend_names();
-        let modules = [module, "model", "probe", "augment", "palette", "experiment"];
+        let modules = [module, "model", "probe", "augment", "palette", "experiment/probe"];
         let mut step = self.step("probe", &settings)?.code(&modules)?.device(device);
         step = step.input("palette", &self.palette_step()?.key());
         step = match subject {
