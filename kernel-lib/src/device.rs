@@ -102,11 +102,12 @@ impl Device {
         })
     }
 
-    /// The module of this library that computes networks on it.
+    /// The code of this library that computes networks on it; see [`Description::code`](crate::store::Description::code).
     pub fn module(&self) -> &'static str {
         match self {
-            Self::Cpu { .. } | Self::Cuda { .. } => "engine",
-            Self::Reference => "model",
+            Self::Cpu { .. } => "engine/cpu",
+            Self::Cuda { .. } => "engine/cuda",
+            Self::Reference => "model/reference",
         }
     }
 

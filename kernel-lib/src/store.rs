@@ -38,12 +38,14 @@ mod entry;
 mod files;
 mod progress;
 mod provenance;
+mod stored;
 mod why;
 
 pub use description::{Description, Key};
-pub use files::{Files, LargeFile, Stored, Tensors};
+pub use files::{Files, LargeFile, Tensors};
 pub use progress::Progress;
 pub use provenance::Provenance;
+pub use stored::Stored;
 
 use crate::show::Table;
 use crate::{Error, Result};

@@ -365,10 +365,12 @@ pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
     Ok([dependencies, hex(&hash.finalize())])
 }
 
-/// The files that make the library, relative to its folder, sorted. Tests and benchmarks do not reach a notebook.
+/// The files that make the library, relative to its folder, sorted: its sources, and the script that hashes them. Tests and
+/// benchmarks do not reach a notebook.
 fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![PathBuf::from("Cargo.toml")];
     let mut folders = vec![library.join("src")];
+    folders.extend(Some(library.join("build")).filter(|folder| folder.is_dir()));
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         for entry in entries {
@@ -477,6 +479,23 @@ fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_has_what_the_library_is_compiled_from() -> Result<()> {
+        let temporary = tempfile::tempdir()?;
+        let (from, to) = (temporary.path().join("from"), temporary.path().join("to"));
+        for file in ["Cargo.toml", "build.rs", "build/sources.rs", "src/lib.rs", "tests/keys.rs"] {
+            write_if_different(&from.join(file), b"")?;
+        }
+        mirror(&from, &to)?;
+        let compiled = ["Cargo.toml", "build.rs", "build/sources.rs", "src/lib.rs"].map(PathBuf::from);
+        assert_eq!(library_files(&to)?, compiled);
+        assert!(!to.join("tests").exists());
+        fs::remove_file(from.join("build/sources.rs"))?;
+        mirror(&from, &to)?;
+        assert!(!to.join("build/sources.rs").exists(), "it was removed");
+        Ok(())
+    }
 
     #[test]
     fn partial_builds_are_forgotten() -> Result<()> {

@@ -43,7 +43,7 @@ impl Step for Encoding {
     }
 
     fn code(&self, _on: &Workspace) -> Vec<&'static str> {
-        vec!["palette", "augment", "experiment"]
+        vec!["palette", "augment", "experiment/encoding"]
     }
 
     fn validate(&self) -> Result<()> {

@@ -203,8 +203,11 @@ impl Step for Features {
 
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
         match self.of {
-            Describer::Pixels(_) => vec!["palette", "probe", "experiment"],
-            _ => vec![on.device().module(), "model", "probe", "experiment"],
+            Describer::Pixels(_) => vec!["palette", "experiment/features"],
+            Describer::Released(_) => {
+                vec![on.device().module(), "model", "huggingface", "experiment/features"]
+            }
+            _ => vec![on.device().module(), "model", "experiment/features"],
         }
     }
 

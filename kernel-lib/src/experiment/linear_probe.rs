@@ -73,7 +73,7 @@ impl Step for LinearProbe {
     }
 
     fn code(&self, _on: &Workspace) -> Vec<&'static str> {
-        vec!["probe", "experiment"]
+        vec!["probe", "experiment/linear_probe"]
     }
 
     fn validate(&self) -> Result<()> {

@@ -48,7 +48,7 @@ impl Step for PaletteFit {
     }
 
     fn code(&self, _on: &Workspace) -> Vec<&'static str> {
-        vec!["palette", "augment", "experiment"]
+        vec!["palette", "augment", "experiment/palette"]
     }
 
     fn seed(&self) -> Option<u64> {

@@ -289,7 +289,7 @@ impl Step for Pretraining {
     }
 
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
-        vec![on.device().module(), "model", "train", "augment", "palette", "experiment", "rng"]
+        vec![on.device().module(), "model", "train", "augment", "palette", "experiment/pretraining", "rng"]
     }
 
     fn device<'a>(&self, on: &'a Workspace) -> &'a str {

@@ -73,8 +73,8 @@ impl Description {
         })
     }
 
-    /// Names the modules of this library that compute the step. Their sources, and those of the modules that they
-    /// use, are part of the key: when one changes, the step is computed anew.
+    /// Names what computes the step: modules of this library, or parts of them, as `build/lists.rs` has them. Their
+    /// sources, and those of all that they use, are part of the key: when one changes, the step is computed anew.
     ///
     /// # Errors
     /// If there is no such module.
@@ -155,7 +155,7 @@ impl Description {
     }
 }
 
-/// The hash of a module's sources, as `build.rs` made it.
+/// The hash of what computes a step, as `build.rs` made it.
 fn source_hash(module: &str) -> Result<&'static str> {
     let all = env!("IGPT_SOURCES").split(';').filter_map(|entry| entry.split_once('='));
     let found = all.clone().find(|(name, _)| *name == module).map(|(_, hash)| hash);

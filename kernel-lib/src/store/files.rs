@@ -11,32 +11,6 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// A result that can be kept. Everything that serde can write and read is one; what holds many numbers should say how
-/// it becomes files itself, with [`Files::write_tensors`].
-pub trait Stored: Sized {
-    /// Writes this into files.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    fn write(&self, files: &mut Files) -> Result<()>;
-
-    /// Reads it back.
-    ///
-    /// # Errors
-    /// If a file is not there or holds something else.
-    fn read(files: &Files) -> Result<Self>;
-}
-
-impl<T: Serialize + DeserializeOwned> Stored for T {
-    fn write(&self, files: &mut Files) -> Result<()> {
-        files.write_json("value", self)
-    }
-
-    fn read(files: &Files) -> Result<Self> {
-        files.read_json("value")
-    }
-}
-
 /// Named tensors on the CPU.
 pub type Tensors = HashMap<String, Tensor>;
 

@@ -57,6 +57,7 @@ def library(folder, crate_types):
     shutil.copytree(ROOT / "kernel-lib" / "src", folder / "kernel-lib" / "src")
     for script in ROOT.glob("kernel-lib/build.rs"):
         shutil.copy2(script, folder / "kernel-lib")
+        shutil.copytree(ROOT / "kernel-lib" / "build", folder / "kernel-lib" / "build")
     manifest = (ROOT / "kernel-lib" / "Cargo.toml").read_text()
     # Examples, benchmarks and tests lie elsewhere.
     manifest = "".join(part for part in re.split(r"(?m)^(?=\[)", manifest)

@@ -1,0 +1,465 @@
+//! What a change of the sources does to the keys of results: each file of the library is edited, in memory, and the hashes
+//! of the sources are computed again, as `build.rs` computes them. Nothing is compiled for it.
+//!
+//! After a change of the library that is meant, `cargo test --test keys -- --ignored` writes anew what is held against it
+//! here, to be read before it is committed: `tests/fixtures/keys.toml`, the table of `docs/reuse.md`, and the versions in
+//! `build/versions.txt`. Why a root reaches something:
+//! `IGPT_WHY='engine/cuda engine/plan.rs' cargo test --test keys why -- --ignored --nocapture`.
+
+#[path = "../build/sources.rs"]
+mod sources;
+
+use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
+use rayon::prelude::*;
+use sources::lists::{CRATES, CRATES_WITHOUT_NUMBERS, NO_NUMBERS, NUMBERS, ROOTS};
+use sources::{Sources, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Kinds of steps, as `docs/reuse.md` heads its columns, and the code that their keys name in `experiment.rs`.
+const STEPS: &[(&str, &[&str])] = &[
+    ("palette", &["palette", "augment", "experiment/palette"]),
+    ("tokens", &["palette", "augment", "experiment/encoding"]),
+    (
+        "pre-training on a CPU",
+        &["engine/cpu", "model", "train", "augment", "palette", "experiment/pretraining", "rng"],
+    ),
+    (
+        "pre-training on a GPU",
+        &["engine/cuda", "model", "train", "augment", "palette", "experiment/pretraining", "rng"],
+    ),
+    ("features on a CPU", &["engine/cpu", "model", "experiment/features"]),
+    ("features on a GPU", &["engine/cuda", "model", "experiment/features"]),
+    ("probe of a CPU's features", &["probe", "experiment/linear_probe"]),
+    ("probe of a GPU's features", &["probe", "experiment/linear_probe"]),
+];
+
+/// A step that starts from another's result is computed again when that is.
+const STARTS_FROM: &[(&str, &str)] = &[
+    ("tokens", "palette"),
+    ("pre-training on a CPU", "tokens"),
+    ("pre-training on a GPU", "tokens"),
+    ("features on a CPU", "pre-training on a CPU"),
+    ("features on a GPU", "pre-training on a GPU"),
+    ("probe of a CPU's features", "features on a CPU"),
+    ("probe of a GPU's features", "features on a GPU"),
+];
+
+/// An edit of a file: what is replaced, and by what.
+struct Edit {
+    what: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// The steps that are computed again, by the first letters of their names in order: "palette" is `p`.
+    again: &'static str,
+}
+
+/// `again` names steps by these letters, in the order of [`STEPS`].
+const LETTERS: &str = "ptcgfFbB";
+
+const EDITS: &[Edit] = &[
+    edit("a comment", "engine/cpu/matmul.rs", "const DEPTH", "// Why.\nconst DEPTH", ""),
+    edit("documentation", "engine/cpu/matmul.rs", "const DEPTH", "/// Why.\nconst DEPTH", ""),
+    edit("how lines are broken", "rng.rs", "impl Rng {", "impl\n    Rng\n{\n", ""),
+    edit("a unit test", "palette/nearest.rs", "use super::*;", "use super::*;\n    const NEW: u8 = 1;", ""),
+    edit("the text of an error", "engine.rs", "complete: no token comes next", "full: none comes next", ""),
+    edit("how an accuracy is shown", "probe/accuracy.rs", "{:.1} ± {:.1} %", "{:.2} ± {:.2} %", ""),
+    edit("the table of a probe", "probe/curve.rs", "Linear probe by layer", "Probe by layer", ""),
+    edit("how tables are shown", "show/table.rs", "pub fn new(", "pub fn made(", ""),
+    edit(
+        "what is shown of a training",
+        "experiment/pretraining/live.rs",
+        "const DRAWN: usize = 8",
+        "const DRAWN: usize = 9",
+        "",
+    ),
+    edit(
+        "how the store finds results",
+        "store/entry.rs",
+        "impl Entry {",
+        "impl Entry {\n    const NEW: u8 = 1;\n",
+        "",
+    ),
+    edit(
+        "how a data set is downloaded",
+        "data/fetch.rs",
+        "impl Fetch {",
+        "impl Fetch {\n    pub const NEW: u8 = 1;\n",
+        "",
+    ),
+    edit(
+        "how released weights are read",
+        "huggingface/pickle.rs",
+        "impl Value<'_> {",
+        "impl Value<'_> {\n    pub const NEW: u8 = 1;\n",
+        "",
+    ),
+    edit(
+        "the readable reference",
+        "model/reference.rs",
+        "impl Attention {",
+        "impl Attention {\n    pub const NEW: u8 = 1;\n",
+        "",
+    ),
+    edit("a CUDA kernel", "engine/cuda/kernels/gelu.cu", "1.702f", "1.703f", "gFB"),
+    edit(
+        "the CUDA engine",
+        "engine/cuda/network.rs",
+        "const SHARE: f64 = 0.8",
+        "const SHARE: f64 = 0.7",
+        "gFB",
+    ),
+    edit(
+        "matrix products on the CPU",
+        "engine/cpu/matmul.rs",
+        "DEPTH: usize = 256",
+        "DEPTH: usize = 128",
+        "cfb",
+    ),
+    edit("attention on the CPU", "engine/cpu/attention.rs", "12 * row_of", "16 * row_of", "cfb"),
+    edit(
+        "the engines' forward pass",
+        "engine/forward.rs",
+        "self.pictures * self.config.context",
+        "self.pictures",
+        "cgfFbB",
+    ),
+    edit("Adam on the CPU", "adam/kernel.rs", "PIECE: usize = 1 << 14", "PIECE: usize = 1 << 13", "cgfFbB"),
+    edit(
+        "how a network starts",
+        "model/parameters.rs",
+        "Rng::keyed(seed, \"init\"",
+        "Rng::keyed(seed, \"start\"",
+        "cgfFbB",
+    ),
+    edit("the learning rate's schedule", "train/schedule.rs", "0.5 * self.peak", "0.4 * self.peak", "cgfFbB"),
+    edit("the probe", "probe/lbfgs.rs", "const MEMORY: usize = 10", "const MEMORY: usize = 11", "bB"),
+    edit("the palette's k-means", "palette/kmeans.rs", "131_072.0", "65_536.0", "ptcgfFbB"),
+    edit("how pictures are resized", "image/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbB"),
+];
+
+const fn edit(
+    what: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    again: &'static str,
+) -> Edit {
+    Edit { what, file, from, to, again }
+}
+
+fn library() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tree() -> Tree {
+    fn collect(folder: &Path, below: &str, tree: &mut Tree) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{below}{}", path.file_name().unwrap().to_str().unwrap());
+            if path.is_dir() {
+                collect(&path, &format!("{name}/"), tree);
+            } else {
+                tree.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut tree = Tree::new();
+    collect(&library().join("src"), "", &mut tree);
+    tree
+}
+
+fn versions() -> String {
+    std::fs::read_to_string(library().join("build/versions.txt")).unwrap()
+}
+
+fn hashes(tree: &Tree) -> BTreeMap<String, String> {
+    Sources::read(tree, &versions()).unwrap().hashes()
+}
+
+/// The roots whose hash differs.
+fn moved(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> BTreeSet<String> {
+    assert_eq!(before.len(), after.len());
+    before.iter().filter(|(name, hash)| after[*name] != **hash).map(|(name, _)| name.clone()).collect()
+}
+
+/// The tree with a text replaced in a file.
+fn edited(tree: &Tree, file: &str, from: &str, to: &str) -> Tree {
+    let text = String::from_utf8(tree[file].clone()).unwrap();
+    assert!(text.contains(from), "src/{file} does not say {from:?} any more: choose another edit");
+    let mut tree = tree.clone();
+    tree.insert(file.to_owned(), text.replace(from, to).into_bytes());
+    tree
+}
+
+/// The steps that are computed again, in the order of [`STEPS`], if these roots move.
+fn again(moved: &BTreeSet<String>) -> Vec<&'static str> {
+    let mut found: Vec<&str> = Vec::new();
+    for (step, code) in STEPS {
+        let input = STARTS_FROM.iter().any(|(after, before)| after == step && found.contains(before));
+        if input || code.iter().any(|root| moved.contains(*root)) {
+            found.push(step);
+        }
+    }
+    found
+}
+
+#[test]
+fn an_edit_computes_again_what_it_decides_and_nothing_else() {
+    let (tree, before) = (tree(), hashes(&tree()));
+    for Edit { what, file, from, to, again: expected } in EDITS {
+        let moved = moved(&before, &hashes(&edited(&tree, file, from, to)));
+        let letters: String = STEPS
+            .iter()
+            .zip(LETTERS.chars())
+            .filter(|(step, _)| again(&moved).contains(&step.0))
+            .map(|(_, c)| c)
+            .collect();
+        assert_eq!(letters, *expected, "{what}: {file} moved {moved:?}");
+    }
+}
+
+#[test]
+fn roots_move_alone() {
+    let (tree, before) = (tree(), hashes(&tree()));
+    let moved = |file: &str, from: &str, to: &str| moved(&before, &hashes(&edited(&tree, file, from, to)));
+    let names =
+        |roots: &[&str]| -> BTreeSet<String> { roots.iter().map(|root| (*root).to_owned()).collect() };
+    assert_eq!(moved("engine/cuda/kernels/gelu.cu", "1.702f", "1.703f"), names(&["engine/cuda"]));
+    assert_eq!(
+        moved("engine/cpu/matmul.rs", "DEPTH: usize = 256", "DEPTH: usize = 128"),
+        names(&["engine/cpu"])
+    );
+    assert_eq!(moved("probe/accuracy.rs", "{:.1} ± {:.1} %", "{:.2} %"), names(&[]));
+    // A function that no step calls.
+    let shorter = moved("image/resize.rs", "self.resize(side, longer(", "self.resize(side + 1, longer(");
+    assert_eq!(shorter, names(&["image"]));
+    // Through the re-export `crate::Image`.
+    let resize = moved("image/resize.rs", "bilinear(&self.pixels, ", "bilinear(&self.pixels[1..], ");
+    for root in ["augment", "palette", "experiment/palette", "experiment/encoding"] {
+        assert!(resize.contains(root), "{resize:?}");
+    }
+    for root in ["probe", "train", "engine/cpu", "model", "rng"] {
+        assert!(!resize.contains(root), "{resize:?}");
+    }
+}
+
+/// A file with every number of its code changed, and a statement added to every function: whatever of it a root reaches,
+/// the root moves.
+fn all_changed(text: &str) -> String {
+    fn change(tokens: TokenStream) -> TokenStream {
+        let (mut function, mut attribute) = (false, false);
+        let mut before: Option<TokenTree> = None;
+        let change_one = |token: TokenTree| -> TokenStream {
+            let is_fn =
+                |token: &Option<TokenTree>| matches!(token, Some(TokenTree::Ident(word)) if word == "fn");
+            function |= matches!(token, TokenTree::Ident(_)) && is_fn(&before);
+            let is_attribute = attribute;
+            attribute = matches!(&token, TokenTree::Punct(p) if p.as_char() == '#' || is_attribute && p.as_char() == '!');
+            function &= !matches!(&token, TokenTree::Punct(p) if p.as_char() == ';');
+            before = Some(token.clone());
+            match token {
+                TokenTree::Group(group) if !is_attribute => {
+                    let mut inside = change(group.stream());
+                    if group.delimiter() == Delimiter::Brace && std::mem::take(&mut function) {
+                        let added: TokenStream = "let _changed = 0;".parse().unwrap();
+                        inside = added.into_iter().chain(inside).collect();
+                    }
+                    TokenTree::from(Group::new(group.delimiter(), inside)).into()
+                }
+                TokenTree::Literal(literal) => match literal.to_string().parse::<u64>() {
+                    Ok(number) => TokenTree::from(Literal::u64_unsuffixed(number + 1)).into(),
+                    Err(_) => TokenTree::from(literal).into(),
+                },
+                token => token.into(),
+            }
+        };
+        tokens.into_iter().flat_map(change_one).collect()
+    }
+    change(text.parse().unwrap()).to_string()
+}
+
+/// `tests/fixtures/keys.toml`, as it should be.
+fn table() -> String {
+    let tree = tree();
+    let sources = Sources::read(&tree, &versions()).unwrap();
+    let before = sources.hashes();
+    let mut text = String::from(
+        "# Which roots move when a file of kernel-lib/src is changed: every number in its code, and every function (of other\n\
+         # files than Rust's, one byte). Written by `cargo test --test keys -- --ignored`; read what changed here before it\n\
+         # is committed.\n",
+    );
+    let files: Vec<&String> = tree.keys().filter(|file| !sources.tests().contains(*file)).collect();
+    let line = |file: &&String| {
+        let old = String::from_utf8_lossy(&tree[*file]);
+        let new = if file.ends_with(".rs") { all_changed(&old) } else { format!("{old} ") };
+        let mut changed = tree.clone();
+        changed.insert((*file).clone(), new.into_bytes());
+        let moved = moved(&before, &hashes(&changed));
+        let moved: Vec<String> = moved.into_iter().map(|root| format!("{root:?}")).collect();
+        format!("{file:?} = [{}]\n", moved.join(", "))
+    };
+    text.extend(files.par_iter().map(line).collect::<Vec<_>>());
+    text
+}
+
+#[test]
+fn each_file_moves_the_roots_that_it_is_known_to_move() {
+    let file = library().join("tests/fixtures/keys.toml");
+    let (known, now) = (std::fs::read_to_string(&file).unwrap(), table());
+    let differ: Vec<_> = now.lines().filter(|line| !known.lines().any(|known| known == *line)).collect();
+    assert!(
+        known == now,
+        "{} says otherwise. Now it is:\n{}\n(the head of this test says how to write it)",
+        file.display(),
+        differ.join("\n")
+    );
+}
+
+#[test]
+fn each_file_is_reached_or_is_known_to_decide_no_number() {
+    let tree = tree();
+    let sources = Sources::read(&tree, &versions()).unwrap();
+    let reached: BTreeSet<String> = sources.files().into_values().flatten().collect();
+    let lost: Vec<_> = sources.that_count().into_iter().filter(|file| !reached.contains(file)).collect();
+    assert!(
+        lost.is_empty(),
+        "{lost:?}: no root reaches these. Let a root in build/lists.rs have them, or say there why they decide no number"
+    );
+    let modules = sources.modules();
+    let strange: Vec<_> = tree
+        .keys()
+        .filter(|file| {
+            !modules.contains(*file) && !reached.contains(*file) && !sources.tests().contains(*file)
+        })
+        .collect();
+    assert!(strange.is_empty(), "{strange:?}: no module, and nobody includes them");
+}
+
+#[test]
+fn lists_name_what_there_is() {
+    let tree = tree();
+    let sources = Sources::read(&tree, &versions()).unwrap();
+    let names = NO_NUMBERS.iter().chain(NUMBERS).map(|(name, _)| *name);
+    for name in names.chain(ROOTS.iter().flat_map(|root| root.of.iter().chain(root.without).copied())) {
+        assert!(sources.has(name), "build/lists.rs: there is no {name}");
+    }
+    // Modules that decide no number are roots that nobody names.
+    let is_named = |name: &str| STEPS.iter().any(|(_, code)| code.contains(&name));
+    for (name, reached) in sources.files().into_iter().filter(|(name, _)| is_named(name)) {
+        assert!(!reached.is_empty(), "the root {name} reaches nothing");
+    }
+    // As the steps and the device name them.
+    let texts: String = tree
+        .iter()
+        .filter(|(file, _)| file.starts_with("experiment") || *file == "device.rs")
+        .map(|(_, bytes)| String::from_utf8_lossy(bytes))
+        .collect();
+    for root in STEPS.iter().flat_map(|(_, code)| *code) {
+        assert!(texts.contains(&format!("{root:?}")), "no step of the experiment names {root}");
+    }
+}
+
+/// What `build/versions.txt` should say.
+fn locked() -> String {
+    let lock = std::fs::read_to_string(library().join("../Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    let names: BTreeSet<&str> = CRATES.iter().flat_map(|(_, names)| *names).copied().collect();
+    let of = |package: &toml::Value, what: &str| package[what].as_str().unwrap().to_owned();
+    let packages = lock["package"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (of(package, "name"), of(package, "version")));
+    let lines: BTreeSet<String> = packages
+        .filter(|(name, _)| names.contains(name.as_str()))
+        .map(|(name, version)| format!("{name} {version}\n"))
+        .collect();
+    let lines: String = lines.into_iter().collect();
+    format!(
+        "# Versions of the crates that compute numbers, as Cargo.lock has them. Written and checked by tests/keys.rs.\n{lines}"
+    )
+}
+
+#[test]
+fn versions_are_those_of_the_lock_file() {
+    assert_eq!(versions(), locked(), "the head of this test says how to write build/versions.txt");
+    let manifest = std::fs::read_to_string(library().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let known =
+        CRATES.iter().map(|(name, _)| *name).chain(CRATES_WITHOUT_NUMBERS.iter().map(|(name, _)| *name));
+    let known: BTreeSet<&str> = known.collect();
+    for name in manifest["dependencies"].as_table().unwrap().keys() {
+        assert!(known.contains(name.as_str()), "build/lists.rs does not say whether {name} decides numbers");
+    }
+}
+
+#[test]
+fn another_version_moves_those_that_use_it() {
+    let tree = tree();
+    let before = hashes(&tree);
+    let other = |name: &str| {
+        let versions = versions().replace(&format!("\n{name} "), &format!("\n{name} 99."));
+        moved(&before, &Sources::read(&tree, &versions).unwrap().hashes())
+    };
+    let candle = other("candle-core");
+    assert!(
+        candle.contains("model/reference") && !candle.contains("engine/cpu") && !candle.contains("palette"),
+        "{candle:?}"
+    );
+    let cuda = other("cudarc");
+    assert!(cuda.contains("engine/cuda") && !cuda.contains("engine/cpu"), "{cuda:?}");
+    let libm = other("libm");
+    assert!(libm.contains("train") && !libm.contains("image"), "{libm:?}");
+    assert!(Sources::read(&tree, "libm 0.2\n").is_err_and(|error| error.contains("which version")));
+}
+
+/// The table of `docs/reuse.md`.
+fn reuse() -> String {
+    let (tree, before) = (tree(), hashes(&tree()));
+    let heads: Vec<_> = STEPS.iter().map(|(step, _)| *step).collect();
+    let mut text = format!("| changed | {} |\n|---|{}\n", heads.join(" | "), ":-:|".repeat(heads.len()));
+    for Edit { what, file, from, to, .. } in EDITS {
+        let again = again(&moved(&before, &hashes(&edited(&tree, file, from, to))));
+        let cells: Vec<_> =
+            heads.iter().map(|step| if again.contains(step) { "again" } else { "" }).collect();
+        writeln!(text, "| {what} (`{file}`) | {} |", cells.join(" | ")).unwrap();
+    }
+    text
+}
+
+const DOCUMENT: &str = "../docs/reuse.md";
+const BEGIN: &str = "<!-- table: written and checked by kernel-lib/tests/keys.rs -->\n";
+const END: &str = "<!-- end of the table -->";
+
+#[test]
+fn the_document_has_the_table() {
+    let document = std::fs::read_to_string(library().join(DOCUMENT)).unwrap();
+    let table = document.split(BEGIN).nth(1).and_then(|rest| rest.split(END).next());
+    assert_eq!(table, Some(reuse().as_str()), "docs/reuse.md: the head of this test says how to write it");
+}
+
+#[test]
+#[ignore = "writes tests/fixtures/keys.toml, build/versions.txt and the table of docs/reuse.md"]
+fn write() {
+    std::fs::write(library().join("build/versions.txt"), locked()).unwrap();
+    std::fs::write(library().join("tests/fixtures/keys.toml"), table()).unwrap();
+    let file = library().join(DOCUMENT);
+    let document = std::fs::read_to_string(&file).unwrap();
+    let (head, rest) = document.split_once(BEGIN).expect("docs/reuse.md has the line before the table");
+    let (_, tail) = rest.split_once(END).expect("docs/reuse.md has the line after the table");
+    std::fs::write(&file, format!("{head}{BEGIN}{}{END}{tail}", reuse())).unwrap();
+}
+
+#[test]
+#[ignore = "answers IGPT_WHY='ROOT FILE'"]
+fn why() {
+    let Ok(asked) = std::env::var("IGPT_WHY") else { return };
+    let (root, what) = asked.split_once(' ').expect("IGPT_WHY is a root and a file or an item");
+    let tree = tree();
+    for line in Sources::read(&tree, &versions()).unwrap().why(root, what) {
+        println!("{line}");
+    }
+}
