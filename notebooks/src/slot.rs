@@ -31,7 +31,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{dirs, hex::hex, setup::folders};
+use crate::{dirs, hex::hex, locked, setup::folders};
 
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";
@@ -161,7 +161,7 @@ impl Slot {
         // evcxr reads its settings from here, and not those of the person's own evcxr.
         write_if_different(&self.folder.join("config/evcxr.toml"), b"# Set by `igpt kernel`.\n")?;
         write_if_different(&self.library().join("../Cargo.toml"), library_workspace(&self.root)?.as_bytes())?;
-        mirror(&self.root.join("kernel-lib"), &self.library())?;
+        mirror(&self.root, &self.library())?;
         // Cells of kernels that are gone.
         let compiled = self.cell().join("target");
         for file in files_below(&compiled, 3) {
@@ -283,8 +283,7 @@ impl Watch {
 /// The toolchain that the checkout pins.
 pub fn toolchain(root: &Path) -> Result<String> {
     let file = root.join("rust-toolchain.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let table = read_toml(&file)?;
     let channel = table.get("toolchain").and_then(|t| t.get("channel")).and_then(toml::Value::as_str);
     Ok(channel.with_context(|| format!("{} names no channel", file.display()))?.to_owned())
 }
@@ -353,14 +352,25 @@ pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
     for (name, text) in [("format", FORMAT), ("config", CARGO_CONFIG), ("engine", dirs::EVCXR_VERSION)] {
         add(&mut hash, Path::new(name), text.as_bytes());
     }
-    for name in ["Cargo.lock", "rust-toolchain.toml"] {
-        add_file(&mut hash, root, Path::new(name))?;
+    add_file(&mut hash, root, Path::new("rust-toolchain.toml"))?;
+    // Of the lock file only what the library reaches: the command's own dependencies reach no slot.
+    let manifest = Manifest::read(root)?;
+    let lock = root.join("Cargo.lock");
+    let text = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    let locked = locked::closure(&text, "igpt", |name| manifest.is_for_tests_only(name));
+    for line in locked.with_context(|| format!("{} does not fit", lock.display()))? {
+        add(&mut hash, Path::new("Cargo.lock"), line.as_bytes());
     }
     let dependencies = hex(&hash.clone().finalize());
-    add_file(&mut hash, root, Path::new("Cargo.toml"))?;
+    // Both manifests as the slot gets them.
+    add(&mut hash, Path::new("workspace"), library_workspace(root)?.as_bytes());
     let library = root.join("kernel-lib");
     for relative in library_files(&library)? {
-        add_file(&mut hash, &library, &relative)?;
+        if relative == Path::new("Cargo.toml") {
+            add(&mut hash, &relative, manifest.of_snapshot()?.as_bytes());
+        } else {
+            add_file(&mut hash, &library, &relative)?;
+        }
     }
     Ok([dependencies, hex(&hash.finalize())])
 }
@@ -390,32 +400,79 @@ fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
 /// The workspace of the checkout with the library as its only member, which inherits its versions and lints from it.
 fn library_workspace(root: &Path) -> Result<String> {
     let file = root.join("Cargo.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let mut table = read_toml(&file)?;
     table.remove("profile");
     let workspace = table.get_mut("workspace").and_then(toml::Value::as_table_mut);
     let workspace = workspace.with_context(|| format!("{} has no workspace", file.display()))?;
     workspace.insert("members".into(), vec!["kernel-lib"].into());
+    let manifest = Manifest::read(root)?;
+    if let Some(all) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
+        all.retain(|name, _| manifest.inherits(name));
+    }
     Ok(toml::to_string(&table)?)
 }
 
-/// The library's manifest without targets whose files are not in the snapshot.
-fn library_manifest(manifest: &[u8]) -> Result<Vec<u8>> {
-    let mut table: toml::Table = std::str::from_utf8(manifest)?.parse().context("kernel-lib/Cargo.toml")?;
-    for targets in ["bench", "bin", "dev-dependencies", "example", "test"] {
-        table.remove(targets);
+/// The library's manifest.
+struct Manifest(toml::Table);
+
+impl Manifest {
+    fn read(root: &Path) -> Result<Self> {
+        Ok(Self(read_toml(&root.join("kernel-lib/Cargo.toml"))?))
     }
-    Ok(toml::to_string(&table)?.into_bytes())
+
+    /// Without targets whose files are not in the snapshot, and without what only those need.
+    fn of_snapshot(&self) -> Result<String> {
+        let mut table = self.0.clone();
+        for targets in ["bench", "bin", "dev-dependencies", "example", "test"] {
+            table.remove(targets);
+        }
+        for (_, target) in table.get_mut("target").and_then(toml::Value::as_table_mut).into_iter().flatten() {
+            target.as_table_mut().and_then(|target| target.remove("dev-dependencies"));
+        }
+        Ok(toml::to_string(&table)?)
+    }
+
+    /// The dependencies of a kind, on all systems.
+    fn dependencies<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a String, &'a toml::Value)> {
+        let targets = self.0.get("target").and_then(toml::Value::as_table);
+        let targets = targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table);
+        let tables = std::iter::once(&self.0).chain(targets).filter_map(move |table| table.get(kind));
+        tables.filter_map(toml::Value::as_table).flatten()
+    }
+
+    /// What the library itself needs.
+    fn own(&self) -> impl Iterator<Item = (&String, &toml::Value)> {
+        self.dependencies("dependencies").chain(self.dependencies("build-dependencies"))
+    }
+
+    /// Whether it takes a dependency from the workspace.
+    fn inherits(&self, name: &str) -> bool {
+        self.own().any(|(own, how)| own == name && how.get("workspace").is_some())
+    }
+
+    /// Whether a package is needed by tests and not by the library itself.
+    fn is_for_tests_only(&self, package: &str) -> bool {
+        let is = |(name, how): (&String, &toml::Value)| {
+            how.get("package").and_then(toml::Value::as_str).unwrap_or(name) == package
+        };
+        !self.own().any(is) && self.dependencies("dev-dependencies").any(is)
+    }
 }
 
-/// Makes `to` a copy of the library in `from`. What did not change is not touched: cargo looks at the time.
-fn mirror(from: &Path, to: &Path) -> Result<()> {
+fn read_toml(file: &Path) -> Result<toml::Table> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.parse().with_context(|| format!("{} is not TOML", file.display()))
+}
+
+/// Makes `to` a copy of the library of a checkout. What did not change is not touched: cargo looks at the time.
+fn mirror(root: &Path, to: &Path) -> Result<()> {
+    let (from, manifest) = (&root.join("kernel-lib"), Manifest::read(root)?);
     let files = library_files(from)?;
     for relative in &files {
-        let mut bytes = fs::read(from.join(relative))?;
-        if relative == Path::new("Cargo.toml") {
-            bytes = library_manifest(&bytes)?;
-        }
+        let bytes = match relative == Path::new("Cargo.toml") {
+            true => manifest.of_snapshot()?.into_bytes(),
+            false => fs::read(from.join(relative))?,
+        };
         write_if_different(&to.join(relative), &bytes)?;
     }
     if to.join("src").is_dir() {
@@ -501,6 +558,84 @@ mod tests {
             [notes.join("igpt-4d")],
             "only cells are compiled with a finished library"
         );
+        Ok(())
+    }
+
+    /// A checkout of which only the library, the command and the tests' support are there, as far as they matter here.
+    fn checkout() -> Result<tempfile::TempDir> {
+        let checkout = tempfile::tempdir()?;
+        let package = |name: &str, version: &str, dependencies: &str| {
+            format!(
+                "[[package]]\nname = \"{name}\"\nversion = \"{version}\"\ndependencies = [{dependencies}]\n"
+            )
+        };
+        let lock = [
+            package("igpt", "0.1.0", "\"inner\", \"tests\""),
+            package("inner", "1.0.0", "\"deep\""),
+            package("deep", "2.0.0", ""),
+            package("igpt-notebooks", "0.1.0", "\"igpt\", \"outer\""),
+            package("outer", "3.0.0", ""),
+            package("tests", "4.0.0", ""),
+        ];
+        let manifest = "[package]\nname = \"igpt\"\n[dependencies]\ninner.workspace = true\n\
+                        [dev-dependencies]\ntests.workspace = true\n";
+        let workspace = "[workspace]\nmembers = [\"kernel-lib\", \"notebooks\"]\n[workspace.dependencies]\n\
+                         inner = \"1\"\nouter = \"3\"\ntests = \"4\"\n[profile.release]\nopt-level = 3\n";
+        for (file, text) in [
+            ("Cargo.lock", &*lock.concat()),
+            ("Cargo.toml", workspace),
+            ("rust-toolchain.toml", "[toolchain]\nchannel = \"1.95.0\"\n"),
+            ("kernel-lib/Cargo.toml", manifest),
+            ("kernel-lib/src/lib.rs", "pub fn one() {}\n"),
+        ] {
+            write_if_different(&checkout.path().join(file), text.as_bytes())?;
+        }
+        Ok(checkout)
+    }
+
+    #[test]
+    fn what_does_not_reach_the_library_rebuilds_no_slot() -> Result<()> {
+        let checkout = checkout()?;
+        let root = checkout.path();
+        let before = fingerprints(root)?;
+        // Which of the two fingerprints a change moves: that of the dependencies, that of all.
+        let moved = |file: &str, old: &str, new: &str| -> Result<[bool; 2]> {
+            let file = root.join(file);
+            let text = fs::read_to_string(&file)?;
+            assert!(text.contains(old), "{old}");
+            fs::write(&file, text.replace(old, new))?;
+            let after = fingerprints(root)?;
+            fs::write(&file, text)?;
+            Ok([before[0] != after[0], before[1] != after[1]])
+        };
+        for (file, old, new) in [
+            ("Cargo.lock", "3.0.0", "3.0.1"),
+            ("Cargo.lock", "4.0.0", "4.0.1"),
+            ("Cargo.lock", "\"igpt\", \"outer\"", "\"igpt\""),
+            ("Cargo.toml", "outer = \"3\"", "outer = \"3.0.1\""),
+            ("Cargo.toml", "tests = \"4\"", "tests = \"4.0.1\""),
+            ("Cargo.toml", "opt-level = 3", "opt-level = 2"),
+            ("Cargo.toml", "\"kernel-lib\", \"notebooks\"", "\"kernel-lib\""),
+            ("kernel-lib/Cargo.toml", "tests.workspace = true", "tests = \"5\""),
+        ] {
+            assert_eq!(moved(file, old, new)?, [false, false], "{file}: {new}");
+        }
+        for (file, old, new) in [
+            ("Cargo.lock", "1.0.0", "1.0.1"),
+            ("Cargo.lock", "2.0.0", "2.0.1"),
+            ("Cargo.lock", "[\"deep\"]", "[]"),
+            ("rust-toolchain.toml", "1.95.0", "1.96.0"),
+        ] {
+            assert_eq!(moved(file, old, new)?, [true, true], "{file}: {new}");
+        }
+        for (file, old, new) in [
+            ("Cargo.toml", "inner = \"1\"", "inner = \"1.0.1\""),
+            ("kernel-lib/Cargo.toml", "inner.workspace = true", "inner = \"1\""),
+            ("kernel-lib/src/lib.rs", "one", "two"),
+        ] {
+            assert_eq!(moved(file, old, new)?, [false, true], "{file}: {new}");
+        }
+        assert!(!library_workspace(root)?.contains("outer"));
         Ok(())
     }
 }
