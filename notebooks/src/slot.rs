@@ -4,7 +4,8 @@
 //! one folder would run each other's code. A slot keeps what was compiled, so that the next kernel starts in seconds
 //! and not in minutes. It builds from its own snapshot of the library: changing `kernel-lib` under a live kernel must
 //! not disturb it. All slots of a checkout are copies of its *base*, in which no notebook
-//! ever runs; the base of a second checkout starts as a copy of the first one's.
+//! ever runs and the library is compiled once for all kernels (see `kernel/base.rs`); the base of a second checkout
+//! starts as a copy of the first one's.
 //!
 //! ```text
 //! <cache>/slots/<checkout>/base, 0, 1, 2, …/
@@ -62,42 +63,49 @@ pub struct Slot {
     _lock: File,
 }
 
-/// The folder of a checkout's slots.
-pub fn slots_of(root: &Path) -> Result<PathBuf> {
+/// The folder of a checkout's slots, among those of all.
+fn slots_of(all: &Path, root: &Path) -> Result<PathBuf> {
     let root = root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
     let hash = hex(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
-    Ok(dirs::slots()?.join(&hash[..16]))
+    Ok(all.join(&hash[..16]))
 }
 
 /// The base slots of the other checkouts on this machine.
-fn bases_of_others(root: &Path) -> Result<Vec<PathBuf>> {
-    let own = slots_of(root)?;
-    let entries = fs::read_dir(dirs::slots()?).into_iter().flatten().flatten();
-    let mut others: Vec<_> = entries.map(|entry| entry.path()).filter(|path| *path != own).collect();
-    others.sort();
-    Ok(others.into_iter().map(|checkout| checkout.join("base")).filter(|base| base.is_dir()).collect())
+fn bases_of_others(own: &Path) -> Vec<PathBuf> {
+    let all = folders(own.parent().unwrap_or(own)).into_iter();
+    all.filter(|path| path != own)
+        .map(|checkout| checkout.join("base"))
+        .filter(|base| base.is_dir())
+        .collect()
 }
 
 impl Slot {
-    /// Takes the first free slot of the checkout `root`, with the library as it is now.
-    pub fn take(root: &Path) -> Result<Self> {
-        let slots = slots_of(root)?;
+    /// Takes the first free slot of the checkout `root`, if it has the library as it is now or can copy it from the base; none
+    /// if the base has to be built first. While somebody holds the base it is taken for one that is being built, unless `wait`
+    /// is set. `all` is the folder of all checkouts' slots.
+    pub fn take(all: &Path, root: &Path, wait: bool) -> Result<Option<Self>> {
+        let slots = slots_of(all, root)?;
         let [dependencies, fingerprint] = fingerprints(root)?;
         for number in 0..256 {
             let folder = slots.join(number.to_string());
             let Some(lock) = try_lock(&folder)? else { continue };
             let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
-            slot.copy_base_if_better(&slots.join("base"))?;
-            slot.copy_other_if_empty()?;
+            slot.copy_if(&slots.join("base"), wait, |slot, base| {
+                built_in(base).as_ref() == Some(&slot.fingerprint)
+            })?;
+            if !slot.is_built() {
+                return Ok(None);
+            }
             slot.prepare()?;
-            return Ok(slot);
+            return Ok(Some(slot));
         }
         bail!("256 kernels of this checkout are running; end some")
     }
 
-    /// Waits for the base of the checkout, in which no notebook runs.
-    pub fn base(root: &Path) -> Result<Self> {
-        let folder = slots_of(root)?.join("base");
+    /// Waits for the base of the checkout, in which no notebook runs: whoever has it may be building it.
+    pub fn base(all: &Path, root: &Path) -> Result<Self> {
+        let slots = slots_of(all, root)?;
+        let folder = slots.join("base");
         let lock = loop {
             let lock = open_lock(&folder)?;
             flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
@@ -107,48 +115,45 @@ impl Slot {
         };
         let [dependencies, fingerprint] = fingerprints(root)?;
         let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
-        slot.copy_other_if_empty()?;
+        if !slot.cell().join("target").is_dir() {
+            // Another checkout has compiled the same dependencies, most likely, and maybe the same library.
+            for other in bases_of_others(&slots) {
+                slot.copy_if(&other, false, |slot, other| {
+                    // Built from another library, it may still have the dependencies compiled, which take minutes.
+                    let nearer = built_with(other).as_ref() == Some(&slot.dependencies)
+                        && built_with(&slot.folder).as_ref() != Some(&slot.dependencies);
+                    let same = built_in(other).as_ref() == Some(&slot.fingerprint);
+                    same || nearer || !slot.cell().join("target").is_dir()
+                })?;
+            }
+        }
         slot.prepare()?;
         Ok(slot)
     }
 
-    /// Another checkout has compiled the same dependencies, most likely, and maybe the same library.
-    fn copy_other_if_empty(&self) -> Result<()> {
-        if !self.cell().join("target").is_dir() {
-            for other in bases_of_others(&self.root)? {
-                self.copy_base_if_better(&other)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A slot whose library is not the wanted one takes over what the base has, if that is.
-    fn copy_base_if_better(&self, base: &Path) -> Result<()> {
+    /// A slot whose library is not the wanted one takes over what a base has, if that is what it can use, and nobody builds
+    /// there or it is to `wait` for that.
+    fn copy_if(&self, base: &Path, wait: bool, is_useful: impl Fn(&Self, &Path) -> bool) -> Result<()> {
         if self.is_built() || !base.join("cell").is_dir() {
             return Ok(());
         }
         let lock = open_lock(base)?;
-        if flock(&lock, FlockOperation::NonBlockingLockShared).is_err() {
-            if base.parent() != self.folder.parent() {
-                // Of another checkout, which is at work in it: no reason to wait.
-                return Ok(());
-            }
+        if wait {
             flock(&lock, FlockOperation::LockShared).context("cannot lock the first build slot")?;
+        } else if flock(&lock, FlockOperation::NonBlockingLockShared).is_err() {
+            return Ok(());
         }
-        // Built from another library, the base may still have the dependencies compiled, which take minutes.
-        let nearer = built_with(base) == Some(self.dependencies.clone())
-            && built_with(&self.folder) != Some(self.dependencies.clone());
-        let same = built_in(base) == Some(self.fingerprint.clone());
-        if same || nearer || !self.cell().join("target").is_dir() {
-            for note in ["built", "built-with"] {
-                let _ = fs::remove_file(self.folder.join(note));
-            }
-            remove(&self.cell())?;
-            copy_folder(&base.join("cell"), &self.cell())?;
-            for (note, text) in [("built-with", built_with(base)), ("built", built_in(base))] {
-                if let Some(text) = text {
-                    write_if_different(&self.folder.join(note), text.as_bytes())?;
-                }
+        if !is_useful(self, base) {
+            return Ok(());
+        }
+        for note in ["built", "built-with"] {
+            let _ = fs::remove_file(self.folder.join(note));
+        }
+        remove(&self.cell())?;
+        copy_folder(&base.join("cell"), &self.cell())?;
+        for (note, text) in [("built-with", built_with(base)), ("built", built_in(base))] {
+            if let Some(text) = text {
+                write_if_different(&self.folder.join(note), text.as_bytes())?;
             }
         }
         Ok(())
@@ -273,6 +278,11 @@ impl Slot {
 pub struct Watch(PathBuf);
 
 impl Watch {
+    /// Into the base of a checkout.
+    pub fn base(all: &Path, root: &Path) -> Result<Self> {
+        Ok(Self(slots_of(all, root)?.join("base/cell/target")))
+    }
+
     /// How many crates are compiled, for a progress bar.
     pub fn compiled(&self) -> usize {
         let compiled = |file: &PathBuf| file.extension().is_some_and(|e| e == "rmeta");
@@ -532,7 +542,7 @@ fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -562,7 +572,7 @@ mod tests {
     }
 
     /// A checkout of which only the library, the command and the tests' support are there, as far as they matter here.
-    fn checkout() -> Result<tempfile::TempDir> {
+    pub(crate) fn checkout() -> Result<tempfile::TempDir> {
         let checkout = tempfile::tempdir()?;
         let package = |name: &str, version: &str, dependencies: &str| {
             format!(
