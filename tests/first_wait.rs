@@ -54,6 +54,33 @@ fn the_commands_of_the_readme_compile_and_test_what_they_should() {
     assert!(command.contains("igpt-common") && command.contains("zeromq"), "{command:?}");
 }
 
+/// What is compiled with less optimisation, so that the command is there sooner, is nothing that the library computes with.
+#[test]
+fn the_library_is_optimised_as_ever() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's manifest");
+    let manifest: toml::Table = text.parse().expect("TOML");
+    let release = &manifest["profile"]["release"];
+    assert_eq!(release["opt-level"].as_integer(), Some(3));
+    let packages = release["package"].as_table().expect("packages").iter();
+    let less: HashSet<_> =
+        packages.filter(|(_, how)| how.get("opt-level").is_some()).map(|(name, _)| name.as_str()).collect();
+    let tree = cargo(&[
+        "tree",
+        "--package",
+        "igpt",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+    ]);
+    let library: HashSet<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(less.contains("zeromq") && library.contains("candle-core"), "{less:?} {library:?}");
+    let both: Vec<_> = less.intersection(&library).collect();
+    assert!(both.is_empty(), "the library is made of {both:?}");
+}
+
 /// A checkout with nothing in it, the command as Jupyter's copy of it, and a cargo that notes what it is told and builds a
 /// program that says so.
 struct Place {

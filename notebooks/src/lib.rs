@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod host;
 pub mod kernel;
 pub mod lab;
+pub mod locked;
 pub mod on_path;
 pub mod profiles;
 pub mod run;

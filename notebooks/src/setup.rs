@@ -230,7 +230,7 @@ fn library(root: &Path, announce: &dyn Fn()) -> Result<Step> {
         }
         *said = Some(Instant::now());
     };
-    let built = kernel::build_base(root, announce, &say);
+    let built = kernel::base::set_up(root, announce, &say);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

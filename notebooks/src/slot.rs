@@ -4,7 +4,8 @@
 //! one folder would run each other's code. A slot keeps what was compiled, so that the next kernel starts in seconds
 //! and not in minutes. It builds from its own snapshot of the library: changing `kernel-lib` under a live kernel must
 //! not disturb it. All slots of a checkout are copies of its *base*, in which no notebook
-//! ever runs; the base of a second checkout starts as a copy of the first one's.
+//! ever runs and the library is compiled once for all kernels (see `kernel/base.rs`); the base of a second checkout
+//! starts as a copy of the first one's.
 //!
 //! ```text
 //! <cache>/slots/<checkout>/base, 0, 1, 2, …/
@@ -31,7 +32,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{dirs, hex::hex, setup::folders};
+use crate::{dirs, hex::hex, locked, setup::folders};
 
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";
@@ -62,42 +63,49 @@ pub struct Slot {
     _lock: File,
 }
 
-/// The folder of a checkout's slots.
-pub fn slots_of(root: &Path) -> Result<PathBuf> {
+/// The folder of a checkout's slots, among those of all.
+fn slots_of(all: &Path, root: &Path) -> Result<PathBuf> {
     let root = root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
     let hash = hex(&Sha256::digest(root.as_os_str().as_encoded_bytes()));
-    Ok(dirs::slots()?.join(&hash[..16]))
+    Ok(all.join(&hash[..16]))
 }
 
 /// The base slots of the other checkouts on this machine.
-fn bases_of_others(root: &Path) -> Result<Vec<PathBuf>> {
-    let own = slots_of(root)?;
-    let entries = fs::read_dir(dirs::slots()?).into_iter().flatten().flatten();
-    let mut others: Vec<_> = entries.map(|entry| entry.path()).filter(|path| *path != own).collect();
-    others.sort();
-    Ok(others.into_iter().map(|checkout| checkout.join("base")).filter(|base| base.is_dir()).collect())
+fn bases_of_others(own: &Path) -> Vec<PathBuf> {
+    let all = folders(own.parent().unwrap_or(own)).into_iter();
+    all.filter(|path| path != own)
+        .map(|checkout| checkout.join("base"))
+        .filter(|base| base.is_dir())
+        .collect()
 }
 
 impl Slot {
-    /// Takes the first free slot of the checkout `root`, with the library as it is now.
-    pub fn take(root: &Path) -> Result<Self> {
-        let slots = slots_of(root)?;
+    /// Takes the first free slot of the checkout `root`, if it has the library as it is now or can copy it from the base; none
+    /// if the base has to be built first. While somebody holds the base it is taken for one that is being built, unless `wait`
+    /// is set. `all` is the folder of all checkouts' slots.
+    pub fn take(all: &Path, root: &Path, wait: bool) -> Result<Option<Self>> {
+        let slots = slots_of(all, root)?;
         let [dependencies, fingerprint] = fingerprints(root)?;
         for number in 0..256 {
             let folder = slots.join(number.to_string());
             let Some(lock) = try_lock(&folder)? else { continue };
             let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
-            slot.copy_base_if_better(&slots.join("base"))?;
-            slot.copy_other_if_empty()?;
+            slot.copy_if(&slots.join("base"), wait, |slot, base| {
+                built_in(base).as_ref() == Some(&slot.fingerprint)
+            })?;
+            if !slot.is_built() {
+                return Ok(None);
+            }
             slot.prepare()?;
-            return Ok(slot);
+            return Ok(Some(slot));
         }
         bail!("256 kernels of this checkout are running; end some")
     }
 
-    /// Waits for the base of the checkout, in which no notebook runs.
-    pub fn base(root: &Path) -> Result<Self> {
-        let folder = slots_of(root)?.join("base");
+    /// Waits for the base of the checkout, in which no notebook runs: whoever has it may be building it.
+    pub fn base(all: &Path, root: &Path) -> Result<Self> {
+        let slots = slots_of(all, root)?;
+        let folder = slots.join("base");
         let lock = loop {
             let lock = open_lock(&folder)?;
             flock(&lock, FlockOperation::LockExclusive).context("cannot lock the first build slot")?;
@@ -107,48 +115,45 @@ impl Slot {
         };
         let [dependencies, fingerprint] = fingerprints(root)?;
         let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
-        slot.copy_other_if_empty()?;
+        if !slot.cell().join("target").is_dir() {
+            // Another checkout has compiled the same dependencies, most likely, and maybe the same library.
+            for other in bases_of_others(&slots) {
+                slot.copy_if(&other, false, |slot, other| {
+                    // Built from another library, it may still have the dependencies compiled, which take minutes.
+                    let nearer = built_with(other).as_ref() == Some(&slot.dependencies)
+                        && built_with(&slot.folder).as_ref() != Some(&slot.dependencies);
+                    let same = built_in(other).as_ref() == Some(&slot.fingerprint);
+                    same || nearer || !slot.cell().join("target").is_dir()
+                })?;
+            }
+        }
         slot.prepare()?;
         Ok(slot)
     }
 
-    /// Another checkout has compiled the same dependencies, most likely, and maybe the same library.
-    fn copy_other_if_empty(&self) -> Result<()> {
-        if !self.cell().join("target").is_dir() {
-            for other in bases_of_others(&self.root)? {
-                self.copy_base_if_better(&other)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A slot whose library is not the wanted one takes over what the base has, if that is.
-    fn copy_base_if_better(&self, base: &Path) -> Result<()> {
+    /// A slot whose library is not the wanted one takes over what a base has, if that is what it can use, and nobody builds
+    /// there or it is to `wait` for that.
+    fn copy_if(&self, base: &Path, wait: bool, is_useful: impl Fn(&Self, &Path) -> bool) -> Result<()> {
         if self.is_built() || !base.join("cell").is_dir() {
             return Ok(());
         }
         let lock = open_lock(base)?;
-        if flock(&lock, FlockOperation::NonBlockingLockShared).is_err() {
-            if base.parent() != self.folder.parent() {
-                // Of another checkout, which is at work in it: no reason to wait.
-                return Ok(());
-            }
+        if wait {
             flock(&lock, FlockOperation::LockShared).context("cannot lock the first build slot")?;
+        } else if flock(&lock, FlockOperation::NonBlockingLockShared).is_err() {
+            return Ok(());
         }
-        // Built from another library, the base may still have the dependencies compiled, which take minutes.
-        let nearer = built_with(base) == Some(self.dependencies.clone())
-            && built_with(&self.folder) != Some(self.dependencies.clone());
-        let same = built_in(base) == Some(self.fingerprint.clone());
-        if same || nearer || !self.cell().join("target").is_dir() {
-            for note in ["built", "built-with"] {
-                let _ = fs::remove_file(self.folder.join(note));
-            }
-            remove(&self.cell())?;
-            copy_folder(&base.join("cell"), &self.cell())?;
-            for (note, text) in [("built-with", built_with(base)), ("built", built_in(base))] {
-                if let Some(text) = text {
-                    write_if_different(&self.folder.join(note), text.as_bytes())?;
-                }
+        if !is_useful(self, base) {
+            return Ok(());
+        }
+        for note in ["built", "built-with"] {
+            let _ = fs::remove_file(self.folder.join(note));
+        }
+        remove(&self.cell())?;
+        copy_folder(&base.join("cell"), &self.cell())?;
+        for (note, text) in [("built-with", built_with(base)), ("built", built_in(base))] {
+            if let Some(text) = text {
+                write_if_different(&self.folder.join(note), text.as_bytes())?;
             }
         }
         Ok(())
@@ -161,7 +166,7 @@ impl Slot {
         // evcxr reads its settings from here, and not those of the person's own evcxr.
         write_if_different(&self.folder.join("config/evcxr.toml"), b"# Set by `igpt kernel`.\n")?;
         write_if_different(&self.library().join("../Cargo.toml"), library_workspace(&self.root)?.as_bytes())?;
-        mirror(&self.root.join("kernel-lib"), &self.library())?;
+        mirror(&self.root, &self.library())?;
         // Cells of kernels that are gone.
         let compiled = self.cell().join("target");
         for file in files_below(&compiled, 3) {
@@ -273,6 +278,11 @@ impl Slot {
 pub struct Watch(PathBuf);
 
 impl Watch {
+    /// Into the base of a checkout.
+    pub fn base(all: &Path, root: &Path) -> Result<Self> {
+        Ok(Self(slots_of(all, root)?.join("base/cell/target")))
+    }
+
     /// How many crates are compiled, for a progress bar.
     pub fn compiled(&self) -> usize {
         let compiled = |file: &PathBuf| file.extension().is_some_and(|e| e == "rmeta");
@@ -283,8 +293,7 @@ impl Watch {
 /// The toolchain that the checkout pins.
 pub fn toolchain(root: &Path) -> Result<String> {
     let file = root.join("rust-toolchain.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let table = read_toml(&file)?;
     let channel = table.get("toolchain").and_then(|t| t.get("channel")).and_then(toml::Value::as_str);
     Ok(channel.with_context(|| format!("{} names no channel", file.display()))?.to_owned())
 }
@@ -353,14 +362,25 @@ pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
     for (name, text) in [("format", FORMAT), ("config", CARGO_CONFIG), ("engine", dirs::EVCXR_VERSION)] {
         add(&mut hash, Path::new(name), text.as_bytes());
     }
-    for name in ["Cargo.lock", "rust-toolchain.toml"] {
-        add_file(&mut hash, root, Path::new(name))?;
+    add_file(&mut hash, root, Path::new("rust-toolchain.toml"))?;
+    // Of the lock file only what the library reaches: the command's own dependencies reach no slot.
+    let manifest = Manifest::read(root)?;
+    let lock = root.join("Cargo.lock");
+    let text = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    let locked = locked::closure(&text, "igpt", |name| manifest.is_for_tests_only(name));
+    for line in locked.with_context(|| format!("{} does not fit", lock.display()))? {
+        add(&mut hash, Path::new("Cargo.lock"), line.as_bytes());
     }
     let dependencies = hex(&hash.clone().finalize());
-    add_file(&mut hash, root, Path::new("Cargo.toml"))?;
+    // Both manifests as the slot gets them.
+    add(&mut hash, Path::new("workspace"), library_workspace(root)?.as_bytes());
     let library = root.join("kernel-lib");
     for relative in library_files(&library)? {
-        add_file(&mut hash, &library, &relative)?;
+        if relative == Path::new("Cargo.toml") {
+            add(&mut hash, &relative, manifest.of_snapshot()?.as_bytes());
+        } else {
+            add_file(&mut hash, &library, &relative)?;
+        }
     }
     Ok([dependencies, hex(&hash.finalize())])
 }
@@ -392,32 +412,79 @@ fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
 /// The workspace of the checkout with the library as its only member, which inherits its versions and lints from it.
 fn library_workspace(root: &Path) -> Result<String> {
     let file = root.join("Cargo.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let mut table = read_toml(&file)?;
     table.remove("profile");
     let workspace = table.get_mut("workspace").and_then(toml::Value::as_table_mut);
     let workspace = workspace.with_context(|| format!("{} has no workspace", file.display()))?;
     workspace.insert("members".into(), vec!["kernel-lib"].into());
+    let manifest = Manifest::read(root)?;
+    if let Some(all) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
+        all.retain(|name, _| manifest.inherits(name));
+    }
     Ok(toml::to_string(&table)?)
 }
 
-/// The library's manifest without targets whose files are not in the snapshot.
-fn library_manifest(manifest: &[u8]) -> Result<Vec<u8>> {
-    let mut table: toml::Table = std::str::from_utf8(manifest)?.parse().context("kernel-lib/Cargo.toml")?;
-    for targets in ["bench", "bin", "dev-dependencies", "example", "test"] {
-        table.remove(targets);
+/// The library's manifest.
+struct Manifest(toml::Table);
+
+impl Manifest {
+    fn read(root: &Path) -> Result<Self> {
+        Ok(Self(read_toml(&root.join("kernel-lib/Cargo.toml"))?))
     }
-    Ok(toml::to_string(&table)?.into_bytes())
+
+    /// Without targets whose files are not in the snapshot, and without what only those need.
+    fn of_snapshot(&self) -> Result<String> {
+        let mut table = self.0.clone();
+        for targets in ["bench", "bin", "dev-dependencies", "example", "test"] {
+            table.remove(targets);
+        }
+        for (_, target) in table.get_mut("target").and_then(toml::Value::as_table_mut).into_iter().flatten() {
+            target.as_table_mut().and_then(|target| target.remove("dev-dependencies"));
+        }
+        Ok(toml::to_string(&table)?)
+    }
+
+    /// The dependencies of a kind, on all systems.
+    fn dependencies<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a String, &'a toml::Value)> {
+        let targets = self.0.get("target").and_then(toml::Value::as_table);
+        let targets = targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table);
+        let tables = std::iter::once(&self.0).chain(targets).filter_map(move |table| table.get(kind));
+        tables.filter_map(toml::Value::as_table).flatten()
+    }
+
+    /// What the library itself needs.
+    fn own(&self) -> impl Iterator<Item = (&String, &toml::Value)> {
+        self.dependencies("dependencies").chain(self.dependencies("build-dependencies"))
+    }
+
+    /// Whether it takes a dependency from the workspace.
+    fn inherits(&self, name: &str) -> bool {
+        self.own().any(|(own, how)| own == name && how.get("workspace").is_some())
+    }
+
+    /// Whether a package is needed by tests and not by the library itself.
+    fn is_for_tests_only(&self, package: &str) -> bool {
+        let is = |(name, how): (&String, &toml::Value)| {
+            how.get("package").and_then(toml::Value::as_str).unwrap_or(name) == package
+        };
+        !self.own().any(is) && self.dependencies("dev-dependencies").any(is)
+    }
 }
 
-/// Makes `to` a copy of the library in `from`. What did not change is not touched: cargo looks at the time.
-fn mirror(from: &Path, to: &Path) -> Result<()> {
+fn read_toml(file: &Path) -> Result<toml::Table> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.parse().with_context(|| format!("{} is not TOML", file.display()))
+}
+
+/// Makes `to` a copy of the library of a checkout. What did not change is not touched: cargo looks at the time.
+fn mirror(root: &Path, to: &Path) -> Result<()> {
+    let (from, manifest) = (&root.join("kernel-lib"), Manifest::read(root)?);
     let files = library_files(from)?;
     for relative in &files {
-        let mut bytes = fs::read(from.join(relative))?;
-        if relative == Path::new("Cargo.toml") {
-            bytes = library_manifest(&bytes)?;
-        }
+        let bytes = match relative == Path::new("Cargo.toml") {
+            true => manifest.of_snapshot()?.into_bytes(),
+            false => fs::read(from.join(relative))?,
+        };
         write_if_different(&to.join(relative), &bytes)?;
     }
     if to.join("src").is_dir() {
@@ -477,7 +544,7 @@ fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -520,6 +587,84 @@ mod tests {
             [notes.join("igpt-4d")],
             "only cells are compiled with a finished library"
         );
+        Ok(())
+    }
+
+    /// A checkout of which only the library, the command and the tests' support are there, as far as they matter here.
+    pub(crate) fn checkout() -> Result<tempfile::TempDir> {
+        let checkout = tempfile::tempdir()?;
+        let package = |name: &str, version: &str, dependencies: &str| {
+            format!(
+                "[[package]]\nname = \"{name}\"\nversion = \"{version}\"\ndependencies = [{dependencies}]\n"
+            )
+        };
+        let lock = [
+            package("igpt", "0.1.0", "\"inner\", \"tests\""),
+            package("inner", "1.0.0", "\"deep\""),
+            package("deep", "2.0.0", ""),
+            package("igpt-notebooks", "0.1.0", "\"igpt\", \"outer\""),
+            package("outer", "3.0.0", ""),
+            package("tests", "4.0.0", ""),
+        ];
+        let manifest = "[package]\nname = \"igpt\"\n[dependencies]\ninner.workspace = true\n\
+                        [dev-dependencies]\ntests.workspace = true\n";
+        let workspace = "[workspace]\nmembers = [\"kernel-lib\", \"notebooks\"]\n[workspace.dependencies]\n\
+                         inner = \"1\"\nouter = \"3\"\ntests = \"4\"\n[profile.release]\nopt-level = 3\n";
+        for (file, text) in [
+            ("Cargo.lock", &*lock.concat()),
+            ("Cargo.toml", workspace),
+            ("rust-toolchain.toml", "[toolchain]\nchannel = \"1.95.0\"\n"),
+            ("kernel-lib/Cargo.toml", manifest),
+            ("kernel-lib/src/lib.rs", "pub fn one() {}\n"),
+        ] {
+            write_if_different(&checkout.path().join(file), text.as_bytes())?;
+        }
+        Ok(checkout)
+    }
+
+    #[test]
+    fn what_does_not_reach_the_library_rebuilds_no_slot() -> Result<()> {
+        let checkout = checkout()?;
+        let root = checkout.path();
+        let before = fingerprints(root)?;
+        // Which of the two fingerprints a change moves: that of the dependencies, that of all.
+        let moved = |file: &str, old: &str, new: &str| -> Result<[bool; 2]> {
+            let file = root.join(file);
+            let text = fs::read_to_string(&file)?;
+            assert!(text.contains(old), "{old}");
+            fs::write(&file, text.replace(old, new))?;
+            let after = fingerprints(root)?;
+            fs::write(&file, text)?;
+            Ok([before[0] != after[0], before[1] != after[1]])
+        };
+        for (file, old, new) in [
+            ("Cargo.lock", "3.0.0", "3.0.1"),
+            ("Cargo.lock", "4.0.0", "4.0.1"),
+            ("Cargo.lock", "\"igpt\", \"outer\"", "\"igpt\""),
+            ("Cargo.toml", "outer = \"3\"", "outer = \"3.0.1\""),
+            ("Cargo.toml", "tests = \"4\"", "tests = \"4.0.1\""),
+            ("Cargo.toml", "opt-level = 3", "opt-level = 2"),
+            ("Cargo.toml", "\"kernel-lib\", \"notebooks\"", "\"kernel-lib\""),
+            ("kernel-lib/Cargo.toml", "tests.workspace = true", "tests = \"5\""),
+        ] {
+            assert_eq!(moved(file, old, new)?, [false, false], "{file}: {new}");
+        }
+        for (file, old, new) in [
+            ("Cargo.lock", "1.0.0", "1.0.1"),
+            ("Cargo.lock", "2.0.0", "2.0.1"),
+            ("Cargo.lock", "[\"deep\"]", "[]"),
+            ("rust-toolchain.toml", "1.95.0", "1.96.0"),
+        ] {
+            assert_eq!(moved(file, old, new)?, [true, true], "{file}: {new}");
+        }
+        for (file, old, new) in [
+            ("Cargo.toml", "inner = \"1\"", "inner = \"1.0.1\""),
+            ("kernel-lib/Cargo.toml", "inner.workspace = true", "inner = \"1\""),
+            ("kernel-lib/src/lib.rs", "one", "two"),
+        ] {
+            assert_eq!(moved(file, old, new)?, [false, true], "{file}: {new}");
+        }
+        assert!(!library_workspace(root)?.contains("outer"));
         Ok(())
     }
 }

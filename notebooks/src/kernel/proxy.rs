@@ -13,6 +13,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle, time::sleep_until};
 
 use super::{
     answers::{History, end_of_name, is_complete, kernel_info},
+    base,
     cargo::instrument::AGAIN,
     cell::{Cell, Ending, Failure, Output, Refusal},
     check,
@@ -30,7 +31,7 @@ use super::{
     waking::{Stage, Waking},
     wire::Message,
 };
-use crate::{dirs, slot::Slot};
+use crate::dirs;
 
 /// The kernel.
 #[derive(Debug)]
@@ -206,14 +207,10 @@ impl Proxy {
                      minutes); then run the cell again. `igpt doctor` says what else is missing"
                 );
             }
-            let slot = tokio::task::spawn_blocking(move || Slot::take(&root)).await??;
-            if !slot.is_built() {
-                stage.build(slot.watch());
-            }
+            let slot = base::slot(root, program.clone(), &stage).await?;
             let begun = Instant::now();
             let engine = Engine::start(slot, &program).await?;
             eprintln!("igpt kernel: awake after {:.1} s", begun.elapsed().as_secs_f64());
-            engine.slot.note_built()?;
             Ok(engine)
         });
         self.state = State::Waking(task, waking, None);

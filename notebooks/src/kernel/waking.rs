@@ -26,6 +26,11 @@ impl Stage {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     }
 
+    /// It is built.
+    pub fn built(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn compiled(&self) -> Option<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Watch::compiled)
     }

@@ -62,11 +62,12 @@ pub struct Arguments {
     /// Only the notebooks that a change since this git revision touches: their own file, the library, or data
     #[arg(long, value_name = "REV")]
     changed_since: Option<String>,
-    /// Only the second of five shares, about as long as the others by the times in times.toml beside the notebooks
+    /// Only the second of five shares, about as long as the others by the committed times of notebooks, see --update-times
     #[arg(long, value_name = "2/5")]
     shard: Option<Shard>,
-    /// Write what each notebook took that passed into times.toml beside it
-    #[arg(long)]
+    /// Write what each notebook took that passed into papers/igpt/results/times.toml, or for notebooks of
+    /// another repository into times.toml beside them. By it shares are balanced, and the quick notebooks run first
+    #[arg(long, conflicts_with = "parameters")]
     update_times: bool,
     /// Time for one cell, for example 90s, 30m, 2h30m; the tag `timeout:90s` goes before
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
@@ -136,6 +137,7 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         last_failed: arguments.last_failed,
         changed_since: arguments.changed_since.clone(),
         shard: arguments.shard,
+        profile: arguments.profile.clone(),
     };
     let selected = select::select(&selection, &everything, &out)?;
     for note in &selected.notes {
@@ -199,10 +201,20 @@ fn execute(arguments: &Arguments, options: RunOptions) -> Exit {
         exit = if exit == Exit::Well { Exit::Infrastructure } else { exit };
     }
     if arguments.update_times {
-        let passed = run.outcomes.iter().filter(|outcome| outcome.is_well());
-        match times::update(passed.map(|outcome| (outcome.source.as_path(), outcome.duration.as_secs_f64())))
-        {
-            Ok(files) => files.iter().for_each(|file| say(&events, &format!("times: {}", file.display()))),
+        match times::update(&run.outcomes, &arguments.profile) {
+            Ok(updated) => {
+                updated.files.iter().for_each(|file| say(&events, &format!("times: {}", file.display())));
+                if !updated.too_short.is_empty() {
+                    say(
+                        &events,
+                        &format!(
+                            "times: results of {} were in the experiment store, and how long they take was never measured here; \
+                             a run with IGPT_STORE=<an empty directory> measures it",
+                            updated.too_short.join(", ")
+                        ),
+                    );
+                }
+            }
             Err(error) => {
                 eprintln!("error: {error:#}");
                 exit = if exit == Exit::Well { Exit::Infrastructure } else { exit };

@@ -10,32 +10,11 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    notebook::write_atomically,
-    outcome::{Outcome, Verdict},
+    outcome::Outcome,
     text::count,
+    times::{self, COMMITTED, Cost, OWN, Times},
 };
-use crate::repository;
-
-/// The times that are committed, in a checkout: those of a machine on which everything was computed in one run.
-const COMMITTED: &str = "papers/igpt/results/times.toml";
-/// The times of this machine.
-const OWN: &str = "target/igpt-times.toml";
-
-/// What a notebook takes, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// What is computed whenever it runs.
-    pub cells: f64,
-    /// What the experiment store keeps, and is computed only if it is not there.
-    #[serde(default)]
-    pub results: f64,
-}
-
-/// By profile and notebook.
-type Costs = BTreeMap<String, BTreeMap<String, Cost>>;
 
 /// The notebooks of a run.
 #[derive(Debug)]
@@ -63,12 +42,11 @@ struct State {
 impl Schedule {
     /// Of notebooks with these files and names; the cheapest is first if `cheapest_first` is set.
     pub fn new(notebooks: &[(PathBuf, String)], profile: &str, cheapest_first: bool) -> Self {
-        let root = notebooks.first().and_then(|(file, _)| repository::around(file.parent()?));
-        let folder = root.as_ref().map(|root| root.join("notebooks"));
-        let root = root.filter(|_| notebooks.iter().all(|(file, _)| file.parent() == folder.as_deref()));
+        let folder = notebooks.first().and_then(|(file, _)| file.parent());
+        let root = folder.and_then(times::checkout);
+        let root = root.filter(|_| notebooks.iter().all(|(file, _)| file.parent() == folder));
         let read = |file: &str| -> BTreeMap<String, Cost> {
-            let costs = root.as_ref().map(|root| read(&root.join(file))).unwrap_or_default();
-            costs.get(profile).cloned().unwrap_or_default()
+            root.as_ref().map(|root| read(&root.join(file)).of(profile)).unwrap_or_default()
         };
         let (committed, own) = (read(COMMITTED), read(OWN));
         let has_results = root.as_ref().is_some_and(|root| has_results(root));
@@ -77,7 +55,7 @@ impl Schedule {
             // By the committed times first, which do not change: runs are alike. A notebook that never was measured is last.
             let cost = |at: &usize| {
                 let name = &notebooks[*at].1;
-                committed.get(name).or_else(|| own.get(name)).map_or(f64::INFINITY, Cost::in_all)
+                committed.get(name).or_else(|| own.get(name)).map_or(f64::INFINITY, |cost| cost.in_all())
             };
             order.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
         }
@@ -119,29 +97,20 @@ impl Schedule {
     /// Notes what a notebook took, for this run and the next one.
     pub fn ended(&self, outcome: &Outcome) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(outcome.verdict, Verdict::Passed | Verdict::Differs(_)) || outcome.cells.is_empty() {
-            return;
-        }
-        let took = outcome.duration.as_secs_f64();
-        let computed = outcome.journal.uses.iter().filter(|used| !used.reused).map(|used| used.wall_ms);
-        let results = computed.sum::<u64>() as f64 / 1000.;
-        let cells = (took - results).max(0.);
+        let Some(cost) = Cost::of(outcome, state.own.get(&outcome.name).copied()) else { return };
         if let Some(committed) = self.committed.get(&outcome.name) {
-            let foreseen = committed.cells + if results > 0. { committed.results } else { 0. };
+            let has_computed = outcome.journal.uses.iter().any(|used| !used.reused && used.wall_ms > 0);
+            let foreseen = if has_computed { committed.in_all() } else { committed.cells };
+            let took = outcome.duration.as_secs_f64();
             (state.expected, state.took) = (state.expected + foreseen, state.took + took);
         }
         let Some(root) = &self.root else { return };
-        let known = state.own.get(&outcome.name).map_or(0., |cost| cost.results);
-        // Found in the store, they are what they were when they were computed here.
-        let cost = Cost { cells, results: if results > 0. { results } else { known } };
         state.own.insert(outcome.name.clone(), cost);
         let file = root.join(OWN);
         // Another run may have added something. Without the file there is only less to say.
         let mut all = read(&file);
-        all.entry(self.profile.clone()).or_default().insert(outcome.name.clone(), cost);
-        if let Ok(text) = toml::to_string(&all) {
-            let _ = write_atomically(&file, text.as_bytes());
-        }
+        all.note(&self.profile, &outcome.name, cost);
+        let _ = all.write(&file);
     }
 
     /// How many seconds a notebook will take here; none if nothing was measured here.
@@ -156,12 +125,6 @@ impl Schedule {
     }
 }
 
-impl Cost {
-    fn in_all(&self) -> f64 {
-        self.cells + self.results
-    }
-}
-
 /// Whether the experiment store has any results, see the library's `store`.
 fn has_results(root: &Path) -> bool {
     let set = env::var_os("IGPT_STORE").filter(|folder| !folder.is_empty());
@@ -169,8 +132,9 @@ fn has_results(root: &Path) -> bool {
     fs::read_dir(store).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-fn read(file: &Path) -> Costs {
-    fs::read_to_string(file).ok().and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
+/// A file that cannot be read is as none: there is only less to say.
+fn read(file: &Path) -> Times {
+    Times::read(file).unwrap_or_default()
 }
 
 /// `40 s`, `5 min`
@@ -184,11 +148,7 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{
-        journal::Journal,
-        notebook::CodeCell,
-        outcome::{CellRun, CellStatus},
-    };
+    use crate::run::outcome::Verdict;
 
     const TIMES: &str =
         "[quick]\na = { cells = 10.0, results = 290.0 }\nb = { cells = 20.0 }\nc = { cells = 5.0 }\n";
@@ -217,33 +177,7 @@ mod tests {
 
     /// A notebook that took so long; what it computed for the store is a part of that.
     fn outcome(name: &str, seconds: u64, results: u64) -> Outcome {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = folder.path().join("journal");
-        let line = format!(
-            "{{\"kind\":\"result\",\"step\":\"s\",\"key\":\"k\",\"reused\":false,\"wall_ms\":{results}000}}"
-        );
-        fs::write(&journal, if results > 0 { line } else { String::new() }).unwrap();
-        let cell = CodeCell {
-            position: 0,
-            number: 1,
-            id: None,
-            source: "1".into(),
-            tags: Vec::new(),
-            check: serde_json::Value::Null,
-        };
-        Outcome {
-            source: PathBuf::new(),
-            name: name.into(),
-            executed: PathBuf::new(),
-            log: PathBuf::new(),
-            cells: vec![CellRun::untouched(cell, CellStatus::Passed)],
-            journal: Journal::read(&journal),
-            duration: Duration::from_secs(seconds),
-            resources: None,
-            retries: Vec::new(),
-            lines: Vec::new(),
-            verdict: Verdict::Passed,
-        }
+        times::tests::outcome(Path::new(name), seconds, results, false)
     }
 
     #[test]
@@ -295,26 +229,14 @@ mod tests {
         );
         // Reused, its results still cost what they cost.
         schedule.ended(&outcome("a", 22, 0));
-        assert_eq!(read(&checkout.0.path().join(OWN))["quick"]["a"], Cost { cells: 22., results: 600. });
+        assert_eq!(read(&checkout.0.path().join(OWN)).of("quick")["a"], Cost { cells: 22., results: 600. });
 
         // What failed says nothing, and a file that cannot be read is as none.
         let mut failed = outcome("b", 1, 0);
         failed.verdict = Verdict::Interrupted;
         schedule.ended(&failed);
-        assert_eq!(read(&checkout.0.path().join(OWN))["quick"]["b"].cells, 40.);
+        assert_eq!(read(&checkout.0.path().join(OWN)).of("quick")["b"].cells, 40.);
         fs::write(checkout.0.path().join(OWN), "[quick").unwrap();
         assert_eq!(again().begins("c").unwrap(), "next: c; then 2 more");
-    }
-
-    #[test]
-    fn committed_times_are_of_notebooks_that_are_there() {
-        let root = repository::root().unwrap();
-        let times = read(&root.join(COMMITTED));
-        let there = crate::run::select::notebooks_in(&root.join("notebooks"), &root.join("target/notebooks"))
-            .unwrap();
-        let there: Vec<_> = there.iter().map(|file| file.file_stem().unwrap().to_str().unwrap()).collect();
-        for (name, cost) in times.get("quick").into_iter().flatten() {
-            assert!(there.contains(&&**name) && cost.cells > 0. && cost.results >= 0., "{name}: {cost:?}");
-        }
     }
 }

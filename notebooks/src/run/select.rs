@@ -25,6 +25,8 @@ pub struct Selection {
     pub changed_since: Option<String>,
     /// Only this share of them.
     pub shard: Option<Shard>,
+    /// How much they are to compute: shares are even for this profile.
+    pub profile: String,
 }
 
 /// What was chosen.
@@ -84,7 +86,7 @@ pub fn select(selection: &Selection, everything: &[PathBuf], out: &Path) -> Resu
     }
     if let Some(shard) = selection.shard {
         let all = notebooks.len();
-        let shares = share(&times::of(&notebooks)?, shard.of);
+        let shares = share(&times::seconds(&notebooks, &selection.profile)?, shard.of);
         let mut place = shares.iter();
         notebooks.retain(|_| place.next() == Some(&(shard.number - 1)));
         let of = count(all, "notebook");
@@ -265,13 +267,14 @@ fn concerns_all(path: &str, ours: bool) -> bool {
     let in_any = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
     if ours {
         let files = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "notebooks/Cargo.toml"];
+        let is_time = path == times::COMMITTED;
         return files.contains(&path)
-            || in_any(&["kernel-lib/", "notebooks/src/", "data/", "papers/", ".cargo/"]);
+            || !is_time && in_any(&["kernel-lib/", "notebooks/src/", "data/", "papers/", ".cargo/"]);
     }
     let name = path.rsplit('/').next().unwrap_or(path);
     let text = [".ipynb", ".md"].iter().any(|ending| name.ends_with(ending)) || name.starts_with("LICENSE");
     let hidden = path.split('/').any(|part| part.starts_with('.')) && !in_any(&[".cargo/"]);
-    !text && !hidden && name != times::FILE
+    !text && !hidden && name != times::BESIDE
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
@@ -364,7 +367,7 @@ mod tests {
         ] {
             assert!(concerns_all(path, true), "{path}");
         }
-        for path in ["README.md", "notebooks/1.ipynb", "tests/a.rs", "docs/x"] {
+        for path in ["README.md", "notebooks/1.ipynb", "tests/a.rs", "docs/x", times::COMMITTED] {
             assert!(!concerns_all(path, true), "{path}");
         }
         for (path, all) in [

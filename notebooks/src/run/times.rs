@@ -1,4 +1,11 @@
-//! How long notebooks take, as committed beside them: shares of a run are balanced by it.
+//! How long notebooks take, as it was measured. One form of file has it: in a checkout the committed one, by which shares of
+//! a run are balanced, notebooks are put in order and their time is announced, and that of this machine, which each run
+//! writes. Notebooks that are in no checkout have a committed file beside them.
+//!
+//! ```toml
+//! [quick]
+//! "1_quickstart" = { cells = 10.2, results = 31.0 }
+//! ```
 
 use std::{
     collections::BTreeMap,
@@ -6,97 +13,314 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
 
-use super::notebook::write_atomically;
+use super::{
+    notebook::write_atomically,
+    outcome::{Outcome, Verdict},
+};
+use crate::repository;
 
-/// The file in a notebook's folder.
-pub const FILE: &str = "times.toml";
+/// The times that are committed, in a checkout: those of a machine on which everything was computed in one run.
+pub const COMMITTED: &str = "papers/igpt/results/times.toml";
+/// The times of this machine, in a checkout.
+pub const OWN: &str = "target/igpt-times.toml";
+/// The committed times of notebooks that are in no checkout, in their folder.
+pub const BESIDE: &str = "times.toml";
 
-const HEADING: &str = "# Seconds that each notebook took on the machine that wrote this; `igpt run --update-times` writes it.\n\
-                       # `igpt run --shard` deals notebooks out by it.\n";
+const HEADING: &str = "\
+# Seconds that notebooks took, by profile: `cells` is computed whenever a notebook runs, `results` only if the experiment
+# store has not got it. Measured: `igpt run` writes target/igpt-times.toml, `igpt run --update-times` the one to commit.
+";
 
-/// The seconds of each notebook. One that has no time gets the mean of the others; if none has, all are taken for equal.
+/// What a notebook takes, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// What is computed whenever it runs.
+    pub cells: f64,
+    /// What the experiment store keeps, and is computed only if it is not there.
+    #[serde(default)]
+    pub results: f64,
+}
+
+impl Cost {
+    /// What a notebook that went to its end took in this run; `None` if it did not. What it found in the store took as long as
+    /// it is `known` to have.
+    pub fn of(outcome: &Outcome, known: Option<Self>) -> Option<Self> {
+        if !matches!(outcome.verdict, Verdict::Passed | Verdict::Differs(_)) || outcome.cells.is_empty() {
+            return None;
+        }
+        let computed = outcome.journal.uses.iter().filter(|used| !used.reused).map(|used| used.wall_ms);
+        let computed = computed.sum::<u64>() as f64 / 1000.;
+        let cells = (outcome.duration.as_secs_f64() - computed).max(0.);
+        let results = if computed > 0. { computed } else { known.map_or(0., |known| known.results) };
+        Some(Self { cells, results })
+    }
+
+    /// Where nothing is in the store.
+    pub fn in_all(self) -> f64 {
+        self.cells + self.results
+    }
+}
+
+/// The costs of a file, by profile and notebook.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Times(BTreeMap<String, BTreeMap<String, Cost>>);
+
+impl Times {
+    /// Those of a file; none if it is not there.
+    ///
+    /// # Errors
+    /// A file that cannot be read or does not have this form.
+    pub fn read(file: &Path) -> Result<Self> {
+        if !file.exists() {
+            return Ok(Self::default());
+        }
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let explain = || {
+            format!(
+                "{} is not a file of measured times; `igpt run --update-times` writes a new one where there is none",
+                file.display()
+            )
+        };
+        let times = Self(toml::from_str(&text).with_context(explain)?);
+        for (name, cost) in times.0.values().flatten() {
+            let is_time = |seconds: f64| seconds.is_finite() && seconds >= 0.;
+            ensure!(
+                is_time(cost.cells) && is_time(cost.results),
+                "{}: the time of {name} is no number of seconds",
+                file.display()
+            );
+        }
+        Ok(times)
+    }
+
+    /// The costs of a profile, by notebook.
+    pub fn of(&self, profile: &str) -> BTreeMap<String, Cost> {
+        self.0.get(profile).cloned().unwrap_or_default()
+    }
+
+    /// Notes a cost in place of what was known.
+    pub fn note(&mut self, profile: &str, name: &str, cost: Cost) {
+        self.0.entry(profile.to_owned()).or_default().insert(name.to_owned(), cost);
+    }
+
+    /// Writes the file, its seconds with one digit behind the point.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let mut text = HEADING.to_owned();
+        let quoted = |name: &str| toml::Value::from(name).to_string();
+        for (profile, notebooks) in &self.0 {
+            text += &format!("\n[{}]\n", quoted(profile));
+            for (name, Cost { cells, results }) in notebooks {
+                text += &format!("{} = {{ cells = {cells:.1}, results = {results:.1} }}\n", quoted(name));
+            }
+        }
+        write_atomically(file, text.as_bytes())
+    }
+}
+
+/// The seconds of each notebook for a run that has everything to compute. One that has no time gets the mean of the others; if
+/// none has, all are taken for equal.
 ///
 /// # Errors
-/// A file that is not a list of times: a wrong share would be the same on no two machines.
-pub fn of(notebooks: &[PathBuf]) -> Result<Vec<f64>> {
-    let mut known: Vec<Option<f64>> = Vec::new();
-    let mut folders: BTreeMap<PathBuf, BTreeMap<String, f64>> = BTreeMap::new();
+/// A file that is none of times: nobody would notice that shares are not even.
+pub fn seconds(notebooks: &[PathBuf], profile: &str) -> Result<Vec<f64>> {
+    let mut files: BTreeMap<PathBuf, BTreeMap<String, Cost>> = BTreeMap::new();
+    let mut known = Vec::new();
     for notebook in notebooks {
-        let folder = notebook.parent().unwrap_or(Path::new("")).to_owned();
-        if !folders.contains_key(&folder) {
-            folders.insert(folder.clone(), read(&folder.join(FILE))?);
+        let Place { committed, .. } = place(notebook);
+        if !files.contains_key(&committed) {
+            files.insert(committed.clone(), Times::read(&committed)?.of(profile));
         }
-        let name = notebook.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        known.push(folders.get(&folder).and_then(|times| times.get(&name)).copied());
+        let cost = files.get(&committed).and_then(|costs| costs.get(&name(notebook)));
+        known.push(cost.map(|cost| cost.in_all()));
     }
     let with: Vec<f64> = known.iter().flatten().copied().collect();
-    let mean = if with.is_empty() { 1.0 } else { with.iter().sum::<f64>() / with.len() as f64 };
-    Ok(known.into_iter().map(|time| time.unwrap_or(mean)).collect())
+    let mean = if with.is_empty() { 1. } else { with.iter().sum::<f64>() / with.len() as f64 };
+    Ok(known.into_iter().map(|seconds| seconds.unwrap_or(mean)).collect())
 }
 
-/// Notes what notebooks took; other notebooks' times stay.
+/// What [`update`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Updated {
+    /// The files that it wrote.
+    pub files: Vec<PathBuf>,
+    /// The notebooks that took results from the store which nobody measured here: their time is too short.
+    pub too_short: Vec<String>,
+}
+
+/// Puts what the notebooks of a run took that passed into the committed files. Other times stay.
 ///
 /// # Errors
-/// A file that is not a list of times, or cannot be written.
-pub fn update<'a>(took: impl Iterator<Item = (&'a Path, f64)>) -> Result<Vec<PathBuf>> {
-    let mut files: BTreeMap<PathBuf, BTreeMap<String, f64>> = BTreeMap::new();
-    for (notebook, seconds) in took {
-        let file = notebook.parent().unwrap_or(Path::new("")).join(FILE);
-        if !files.contains_key(&file) {
-            files.insert(file.clone(), read(&file)?);
+/// A file that is none of times, or cannot be written.
+pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Updated> {
+    let mut files: BTreeMap<PathBuf, Times> = BTreeMap::new();
+    let mut updated = Updated::default();
+    for outcome in outcomes.iter().filter(|outcome| outcome.is_well()) {
+        let (Place { committed, own }, name) = (place(&outcome.source), name(&outcome.source));
+        if !files.contains_key(&committed) {
+            files.insert(committed.clone(), Times::read(&committed)?);
         }
-        let name = notebook.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Some(times) = files.get_mut(&file) {
-            times.insert(name, (seconds * 10.0).round() / 10.0);
+        let Some(times) = files.get_mut(&committed) else { continue };
+        // What this machine needed for a result goes before what another one did.
+        let here = own.and_then(|own| Times::read(&own).ok()).unwrap_or_default();
+        let known = [here.of(profile).get(&name).copied(), times.of(profile).get(&name).copied()];
+        let known = known.into_iter().flatten().find(|cost| cost.results > 0.);
+        let Some(cost) = Cost::of(outcome, known) else { continue };
+        if cost.results == 0. && outcome.journal.uses.iter().any(|used| used.reused) {
+            updated.too_short.push(name.clone());
         }
+        times.note(profile, &name, cost);
     }
-    for (file, times) in &files {
-        let lines = times
-            .iter()
-            .map(|(name, seconds)| format!("{} = {seconds:.1}\n", toml::Value::from(name.as_str())));
-        write_atomically(file, (HEADING.to_owned() + &lines.collect::<String>()).as_bytes())?;
+    for (file, times) in files {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        }
+        times.write(&file)?;
+        updated.files.push(file);
     }
-    Ok(files.into_keys().collect())
+    Ok(updated)
 }
 
-fn read(file: &Path) -> Result<BTreeMap<String, f64>> {
-    if !file.exists() {
-        return Ok(BTreeMap::new());
+/// The files that have a notebook's times.
+#[derive(Debug)]
+struct Place {
+    committed: PathBuf,
+    /// In a checkout.
+    own: Option<PathBuf>,
+}
+
+fn place(notebook: &Path) -> Place {
+    let absolute = std::path::absolute(notebook).unwrap_or_else(|_| notebook.to_owned());
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    match checkout(folder) {
+        Some(root) => Place { committed: root.join(COMMITTED), own: Some(root.join(OWN)) },
+        None => Place { committed: folder.join(BESIDE), own: None },
     }
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
-    let times = table.into_iter().map(|(name, value)| {
-        let seconds = value.as_float().or_else(|| value.as_integer().map(|seconds| seconds as f64));
-        let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-        Ok((
-            name.clone(),
-            seconds.with_context(|| format!("{}: {name} is no number of seconds", file.display()))?,
-        ))
-    });
-    times.collect()
+}
+
+/// The checkout whose own notebooks are those of the folder.
+pub fn checkout(folder: &Path) -> Option<PathBuf> {
+    repository::around(folder).filter(|root| root.join("notebooks") == folder)
+}
+
+fn name(notebook: &Path) -> String {
+    notebook.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::run::{
+        journal::Journal,
+        notebook::CodeCell,
+        outcome::{CellRun, CellStatus},
+    };
+
+    /// A notebook that took so long; what it computed for the store is a part of that, and what it found there is not.
+    pub(crate) fn outcome(source: &Path, seconds: u64, computed: u64, reused: bool) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("journal");
+        let line = |key: &str, reused: bool, seconds: u64| {
+            format!(
+                "{{\"kind\":\"result\",\"step\":\"s\",\"key\":\"{key}\",\"reused\":{reused},\"wall_ms\":{seconds}000}}\n"
+            )
+        };
+        let lines =
+            [(computed > 0).then(|| line("new", false, computed)), reused.then(|| line("old", true, 9))];
+        fs::write(&journal, lines.into_iter().flatten().collect::<String>()).unwrap();
+        let cell = CodeCell {
+            position: 0,
+            number: 1,
+            id: None,
+            source: "1".into(),
+            tags: Vec::new(),
+            check: serde_json::Value::Null,
+        };
+        Outcome {
+            source: source.to_owned(),
+            name: name(source),
+            executed: PathBuf::new(),
+            log: PathBuf::new(),
+            cells: vec![CellRun::untouched(cell, CellStatus::Passed)],
+            journal: Journal::read(&journal),
+            duration: Duration::from_secs(seconds),
+            resources: None,
+            retries: Vec::new(),
+            lines: Vec::new(),
+            verdict: Verdict::Passed,
+        }
+    }
 
     #[test]
     fn times_come_back_and_unknown_ones_are_the_mean() {
         let folder = tempfile::tempdir().unwrap();
-        let notebook = |name: &str| folder.path().join(name);
-        let (a, b, c) = (notebook("a b.ipynb"), notebook("b.ipynb"), notebook("c.ipynb"));
-        let all = [a.clone(), b.clone(), c.clone()];
-        assert_eq!(of(&all).unwrap(), [1.0; 3]);
-        assert_eq!(
-            update([(a.as_path(), 10.04), (b.as_path(), 20.0)].into_iter()).unwrap(),
-            [notebook(FILE)]
-        );
-        assert_eq!(of(&all).unwrap(), [10.0, 20.0, 15.0]);
-        update([(b.as_path(), 30.0)].into_iter()).unwrap();
-        assert_eq!(of(&all).unwrap(), [10.0, 30.0, 20.0]);
-        fs::write(notebook(FILE), "\"b.ipynb\" = \"soon\"").unwrap();
-        assert!(format!("{:#}", of(&all).unwrap_err()).contains("b.ipynb is no number of seconds"));
+        let all = ["a b.ipynb", "b.ipynb", "c.ipynb"].map(|name| folder.path().join(name));
+        assert_eq!(seconds(&all, "quick").unwrap(), [1.; 3]);
+        let [a, b, _] = &all;
+        let file = folder.path().join(BESIDE);
+        let updated = update(&[outcome(a, 10, 4, false), outcome(b, 20, 0, false)], "quick").unwrap();
+        assert_eq!(updated, Updated { files: vec![file.clone()], too_short: Vec::new() });
+        assert_eq!(seconds(&all, "quick").unwrap(), [10., 20., 15.]);
+        assert_eq!(seconds(&all, "cifar").unwrap(), [1.; 3], "another profile takes other times");
+        // What failed says nothing, and what is in the store still took its time.
+        let mut failed = outcome(b, 1, 0, false);
+        failed.verdict = Verdict::Interrupted;
+        let updated = update(&[outcome(a, 7, 0, true), failed], "quick").unwrap();
+        assert_eq!(updated.too_short, [] as [&str; 0]);
+        assert_eq!(Times::read(&file).unwrap().of("quick")["a b"], Cost { cells: 7., results: 4. });
+        assert_eq!(seconds(&all, "quick").unwrap(), [11., 20., 15.5]);
+        // Unless nobody knows how long.
+        let updated = update(&[outcome(b, 30, 0, true)], "quick").unwrap();
+        assert_eq!((seconds(&all, "quick").unwrap()[1], updated.too_short), (30., vec!["b".into()]));
+        for (wrong, part) in [
+            ("\"b.ipynb\" = 7", "is not a file of measured times"),
+            ("[quick]\nb = { cells = -1 }", "the time of b is no number of seconds"),
+            ("[quick]\nb = { cells = 1, result = 1 }", "unknown field"),
+        ] {
+            fs::write(&file, wrong).unwrap();
+            let error = format!("{:#}", seconds(&all, "quick").unwrap_err());
+            assert!(error.contains(part) && error.contains(&*file.to_string_lossy()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_checkout_has_one_committed_file_and_one_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["Cargo.toml", "notebooks/Cargo.toml", "kernel-lib/Cargo.toml"] {
+            fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
+            fs::write(folder.path().join(file), "").unwrap();
+        }
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(place(&at("notebooks/a.ipynb")).committed, at(COMMITTED));
+        assert_eq!(place(&at("docs/a.ipynb")).committed, at("docs/times.toml"));
+        // What was measured on this machine goes before what the committed file has of another one.
+        let mut own = Times::default();
+        own.note("quick", "a", Cost { cells: 1., results: 100. });
+        fs::create_dir(at("target")).unwrap();
+        own.write(&at(OWN)).unwrap();
+        assert_eq!(Times::read(&at(OWN)).unwrap(), own, "both have the same form");
+        let updated = update(&[outcome(&at("notebooks/a.ipynb"), 3, 0, true)], "quick").unwrap();
+        assert_eq!(updated, Updated { files: vec![at(COMMITTED)], too_short: Vec::new() });
+        assert_eq!(Times::read(&at(COMMITTED)).unwrap().of("quick")["a"], Cost { cells: 3., results: 100. });
+    }
+
+    #[test]
+    fn committed_times_are_of_notebooks_that_are_there() {
+        let root = repository::root().unwrap();
+        let times = Times::read(&root.join(COMMITTED)).unwrap();
+        let there = crate::run::select::notebooks_in(&root.join("notebooks"), &root.join("target/notebooks"));
+        let there: Vec<String> = there.unwrap().iter().map(|file| name(file)).collect();
+        for (name, cost) in times.of("quick") {
+            assert!(there.contains(&name) && cost.cells > 0., "{name}: {cost:?}");
+        }
     }
 }
