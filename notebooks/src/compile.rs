@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::setup;
+use crate::program;
 
 /// How to watch cargo.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn packages(mut cargo: Command, package: &str) -> Option<usize> {
     cargo.args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"]);
     cargo.args(["--format", "{p}", "--locked", "--offline"]);
-    let tree = setup::output(cargo).ok()?;
+    let tree = program::output(cargo).ok()?;
     // `name v1.0.0 (proc-macro) (*)`
     let names: HashSet<Vec<&str>> =
         tree.lines().map(|line| line.split_whitespace().take(2).collect()).collect();

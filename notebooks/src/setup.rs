@@ -18,7 +18,14 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{compile::Compilation, dirs, environment, kernel, slot};
+use crate::{
+    compile::Compilation,
+    dirs, environment,
+    files::{folders, size},
+    kernel,
+    program::output,
+    slot,
+};
 
 /// The name of our kernelspec, which is nobody else's: evcxr rewrites one called `rust`.
 pub const KERNEL_NAME: &str = "igpt";
@@ -86,15 +93,6 @@ pub(crate) fn tool(name: &str, root: &Path) -> Command {
     }
     command.current_dir(root).stdin(Stdio::null());
     command
-}
-
-pub(crate) fn output(mut command: Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot start `{name}`; is Rust installed?"))?;
-    if !output.status.success() {
-        bail!("`{name}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Whether a toolchain (its sysroot) has the standard library's sources.
@@ -289,23 +287,4 @@ pub fn clean() -> Result<()> {
     }
     println!("{} MB freed", freed / 1_000_000);
     Ok(())
-}
-
-/// The folders in a folder, sorted.
-pub(crate) fn folders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
-}
-
-/// The bytes of a folder's files.
-pub(crate) fn size(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let size_of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(about) if about.is_dir() => size(&entry.path()),
-        Ok(about) => about.len(),
-        Err(_) => 0,
-    };
-    entries.map(size_of).sum()
 }

@@ -32,7 +32,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{dirs, hex::hex, locked, setup::folders};
+use crate::{dirs, files::folders, hex::hex, locked};
 
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";

@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
-    dirs, host,
-    setup::{folders, size},
-    slot,
+    dirs,
+    files::{folders, size},
+    host, slot,
 };
 
 /// A slot as it is found.

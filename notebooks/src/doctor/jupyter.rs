@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::Finding;
-use crate::setup::{self, output};
+use crate::{program::output, setup};
 
 const WHAT: &str = "Jupyter";
 

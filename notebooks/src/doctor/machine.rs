@@ -9,7 +9,7 @@ use std::{
 use super::Finding;
 use crate::{
     dirs, host,
-    setup::output,
+    program::output,
     slots::{self, Built, Found, State, megabytes},
 };
 

@@ -8,7 +8,8 @@ use std::{
 use super::Finding;
 use crate::{
     dirs,
-    setup::{has_std_sources, output, tool},
+    program::output,
+    setup::{has_std_sources, tool},
     slot,
 };
 
