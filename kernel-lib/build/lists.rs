@@ -1,7 +1,8 @@
 //! What decides no number, and what a step can name.
 
 /// Modules, and single functions, that decide no number of a result, each with the reason. Whatever a reached item says
-/// of them is not followed.
+/// of them is not followed. So a type of which a value comes only out of one of them (of a field of a profile, say) is not
+/// reached by that: code that calls its methods must name it, or the step must name its module.
 pub const NO_NUMBERS: &[(&str, &str)] = &[
     ("atomic", "writes files whole or not at all; it does not look at what it writes"),
     ("data::fashion_mnist", READS_DATA),

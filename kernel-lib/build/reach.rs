@@ -293,11 +293,12 @@ fn targets(all: &Modules, item: usize) -> BTreeSet<(String, Target)> {
             let written = path.parts.join("::");
             for target in all.meaning(module, &path.parts) {
                 match target {
-                    Target::Item(other) => {
-                        if path.is_macro && matches!(all.items[other].kind, Kind::Macro) && seen.insert(other)
-                        {
-                            open.push(other);
-                        }
+                    Target::Item(other)
+                        if path.is_macro
+                            && matches!(all.items[other].kind, Kind::Macro)
+                            && seen.insert(other) =>
+                    {
+                        open.push(other);
                     }
                     Target::Module(other) if path.is_glob => {
                         for name in all.names_in(other) {
