@@ -101,7 +101,8 @@ class Crate:
 
 def code(file):
     """A file's code without unit tests and comments."""
-    text = re.sub(r"#\[cfg\(test\)\]\s*mod \w+ \{.*?\n\}\n", "", file.read_text(), flags=re.S)
+    # Unit tests come last in a file.
+    text = re.sub(r"#\[cfg\(test\)\]\s*(?:pub(?:\(crate\))? )?mod tests \{.*\Z", "", file.read_text(), flags=re.S)
     return re.sub(r"//.*", "", text)
 
 
