@@ -108,6 +108,6 @@ fn the_devcontainer_is_made_of_the_same_steps() {
     assert_eq!(
         container["postCreateCommand"].as_str(),
         last.as_deref(),
-        "set-up, in the person's own checkout"
+        "set-up, in the user's own checkout"
     );
 }

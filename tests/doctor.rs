@@ -129,7 +129,7 @@ fn each_breakage_is_named_with_its_cure() {
     assert_problem(&mut without(), "toolchain", "is not installed", "rustup toolchain install 1.95");
 }
 
-/// A person whose home is another one has no set-up there, which is told, and a GPU is not missed.
+/// A user whose home is another one has no set-up there, which is told, and a GPU is not missed.
 #[test]
 fn another_home_has_no_set_up() {
     let home = tempfile::tempdir().expect("a folder");
@@ -245,7 +245,7 @@ fn a_live_kernels_slot_is_listed_with_the_kernels_process() {
     }
 }
 
-/// In a cache of its own: the person's is none of the test's business.
+/// In a cache of its own: the user's is none of the test's business.
 #[test]
 fn cleaning_removes_what_is_free() {
     let cache = tempfile::tempdir().expect("a folder");

@@ -173,7 +173,7 @@ fn the_command_becomes_this_program() {
     command.args(["fetch", "cifar10", "--rgb"]).env("HF_HUB_CACHE", &hub).env("IGPT_DATA", &data);
     let output = command.env("HF_HUB_OFFLINE", "1").env("PATH", "/nowhere").output().unwrap();
     let (out, errors) = said(&output);
-    assert!(output.status.success() && out.contains("20 training and 10 test pictures"), "{out}{errors}");
+    assert!(output.status.success() && out.contains("20 training and 10 test images"), "{out}{errors}");
     assert_eq!(files(&data), ["cifar10-rgb-0123456789ab.igpt-data"]);
 }
 
@@ -183,7 +183,7 @@ fn a_whole_file_is_kept_and_a_damaged_one_made_anew() {
     let (hub, data) = (hub(folder.path(), "test-00000-of-00001"), folder.path().join("data"));
     let (out, errors) = said(&fetch(&hub, &data).output().unwrap());
     assert!(
-        out.contains("CIFAR-10: 20 training and 10 test pictures, 6 × 4, RGB (all PNG); decoded and "),
+        out.contains("CIFAR-10: 20 training and 10 test images, 6 × 4, RGB (all PNG); decoded and "),
         "{out}{errors}"
     );
     assert_eq!(files(&data), ["cifar10-0123456789ab.igpt-data"]);
@@ -225,7 +225,7 @@ fn a_whole_file_is_kept_and_a_damaged_one_made_anew() {
     let (out, _) = said(&fetch(&hub, &data).output().unwrap());
     assert!(
         out.contains(
-            "CIFAR-10 (JPEG copy): 20 training and 10 test pictures, 6 × 4, RGB (2 of them JPEG); dec"
+            "CIFAR-10 (JPEG copy): 20 training and 10 test images, 6 × 4, RGB (2 of them JPEG); dec"
         ),
         "{out}"
     );
@@ -266,7 +266,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
     }
     let bad = failed(&hub(&folder.path().join("bad"), "bad-png-row-7"));
     assert!(
-        bad.contains("plain_text/test-00000-of-00001.parquet: row 7: its picture cannot be decoded"),
+        bad.contains("plain_text/test-00000-of-00001.parquet: row 7: its image cannot be decoded"),
         "{bad}"
     );
     assert!(files(&data).is_empty());
@@ -342,19 +342,19 @@ fn child_checks_cifar10() {
     let main = std::env::var("HF_HUB_CACHE").unwrap() + "/datasets--uoft-cs--cifar10/refs/main";
     if fs::read_to_string(main).unwrap().trim() == means["revision"] {
         assert_eq!(data.name(), "CIFAR-10 (JPEG copy)");
-        for picture in means["pictures"].as_array().unwrap() {
-            let split = if picture["split"] == "train" { data.train() } else { data.test() };
-            check_means(split, picture);
+        for image in means["images"].as_array().unwrap() {
+            let split = if image["split"] == "train" { data.train() } else { data.test() };
+            check_means(split, image);
         }
     } else {
-        println!("skipped: two pictures of revision {} are not compared with Pillow's", means["revision"]);
+        println!("skipped: two images of revision {} are not compared with Pillow's", means["revision"]);
     }
     println!("all of CIFAR-10 is right");
 }
 
 /// The means of each row and each column are those of the fixture within two levels. Single pixels are not: these
-/// pictures have half of the colours' resolution, which Pillow's decoder and ours make up for differently, and up to
-/// five levels lie between them. On its side, upside down, mirrored or with blue for red, a picture is off by more
+/// images have half of the colours' resolution, which Pillow's decoder and ours make up for differently, and up to
+/// five levels lie between them. On its side, upside down, mirrored or with blue for red, an image is off by more
 /// than thirty.
 fn check_means(split: &Labelled, expected: &Value) {
     let place = expected["place"].as_u64().unwrap() as usize;
@@ -368,7 +368,7 @@ fn check_means(split: &Labelled, expected: &Value) {
             };
             let row = mean(&|x| (x, line)) - expected["rows"][line][channel].as_f64().unwrap();
             let column = mean(&|y| (line, y)) - expected["columns"][line][channel].as_f64().unwrap();
-            assert!(row.abs() <= 2. && column.abs() <= 2., "picture {place}, line {line}: {row}, {column}");
+            assert!(row.abs() <= 2. && column.abs() <= 2., "image {place}, line {line}: {row}, {column}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a person who has a GPU, or none, sees of it. Each of the engine's operations is tested beside its code:
+//! What a user who has a GPU, or none, sees of it. Each of the engine's operations is tested beside its code:
 //! `cargo test -p igpt --lib engine::cuda`, and on a GPU `cargo test -p igpt --lib on_a_gpu -- --ignored`.
 
 use igpt::device::Device;

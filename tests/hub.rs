@@ -1,4 +1,4 @@
-//! Downloads from a hub that misbehaves: what a person is told, what arrives, and that nothing bad stays in the cache.
+//! Downloads from a hub that misbehaves: what a user is told, what arrives, and that nothing bad stays in the cache.
 
 use std::{
     fs,
@@ -514,7 +514,7 @@ fn a_data_set_is_downloaded_and_decoded() {
     };
     place.hub.plan("GET", "train-00000", 1, Fault::Cut(100));
     let (out, errors, good) = fetch();
-    assert!(good && out.contains("CIFAR-10: 20 training and 10 test pictures, 6 × 4, RGB"), "{out}{errors}");
+    assert!(good && out.contains("CIFAR-10: 20 training and 10 test images, 6 × 4, RGB"), "{out}{errors}");
     assert!(data.join(format!("cifar10-{}.igpt-data", &ONE[..12])).is_file());
     let snapshot = place.cache().join("datasets--uoft-cs--cifar10/snapshots").join(ONE);
     assert_eq!(fs::read(snapshot.join("plain_text/train-00000-of-00002.parquet")).unwrap(), part);

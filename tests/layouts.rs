@@ -64,13 +64,13 @@ fn described(data: &Dataset) -> Value {
            "train": split(data.train()), "test": split(data.test())})
 }
 
-/// The pictures of a single kind in the scripts' JSON.
-fn picture(name: &str) -> Vec<u8> {
+/// The images of a single kind in the scripts' JSON.
+fn image(name: &str) -> Vec<u8> {
     let text = fs::read_to_string(fixtures().join("layouts.json")).unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
-    let pictures = all["pictures"].as_array().unwrap();
+    let images = all["images"].as_array().unwrap();
     let file =
-        pictures.iter().find(|picture| picture["name"] == name).unwrap()["file"].as_str().unwrap().to_owned();
+        images.iter().find(|image| image["name"] == name).unwrap()["file"].as_str().unwrap().to_owned();
     (0..file.len() / 2).map(|at| u8::from_str_radix(&file[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
 
@@ -145,7 +145,7 @@ fn each_data_set_is_one_call() {
         assert!(bytes(ours).iter().zip(bytes(theirs)).all(|(a, b)| a.abs_diff(b) <= 3));
     }
     assert!(
-        out.contains("STL-10: 10 training and 10 test pictures, 6 more without labels, 3 × 3, RGB (all PNG)")
+        out.contains("STL-10: 10 training and 10 test images, 6 more without labels, 3 × 3, RGB (all PNG)")
     );
     assert_eq!(
         files(&data),
@@ -170,11 +170,11 @@ fn what_is_missing_from_a_request_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let (hub, data) = (cache(folder.path()), folder.path().join("data"));
     for (arguments, expected) in [
-        (&["imagenet"][..], "the pictures of ImageNet have many sizes: --side 32 makes all of them 32 × 32"),
+        (&["imagenet"][..], "the images of ImageNet have many sizes: --side 32 makes all of them 32 × 32"),
         (&["imagenet", "--side", "0"], "--side is from 1 to 1024 pixels"),
         (
             &["ILSVRC/imagenet-1k"],
-            "row 1: its picture has 9 × 30 pixels, but the first one 20 × 11; --side makes",
+            "row 1: its image has 9 × 30 pixels, but the first one 20 × 11; --side makes",
         ),
         (&["cifar"], "there is no data set `cifar`; `igpt fetch --list` has the names"),
         (&["a/../b"], "there is no data set `a/../b`"),
@@ -187,7 +187,7 @@ fn what_is_missing_from_a_request_is_said() {
         ),
         (
             &["a/pets", "--config", "small", "--image-column", "photo", "--label-column", "kind"],
-            "row 1: its picture has colours, but the first one is grey: --rgb makes all of them red-green-blue",
+            "row 1: its image has colours, but the first one is grey: --rgb makes all of them red-green-blue",
         ),
         (&["a/dogs"], "a/dogs is not in the Hugging Face cache"),
     ] {
@@ -197,7 +197,7 @@ fn what_is_missing_from_a_request_is_said() {
     assert!(!data.exists() || files(&data).is_empty());
 }
 
-/// ImageNet as it is published, but for the number of pictures.
+/// ImageNet as it is published, but for the number of images.
 fn imagenet(folder: &Path) -> PathBuf {
     let root = folder.join("imagenet");
     for (path, name) in [
@@ -210,7 +210,7 @@ fn imagenet(folder: &Path) -> PathBuf {
         ("val/n10/v3.JPEG", "jpeg, grey"),
     ] {
         fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-        fs::write(root.join(path), picture(name)).unwrap();
+        fs::write(root.join(path), image(name)).unwrap();
     }
     root
 }
@@ -231,7 +231,7 @@ fn imagenet_is_read_from_its_folder() {
     let path = root.to_str().unwrap();
     let (out, errors) =
         said(&fetch(nowhere, &data, &["imagenet", "--side", "3", "--folder", path]).output().unwrap());
-    let found = "ImageNet, 3 × 3: 4 training and 3 test pictures, 3 × 3, RGB (3 of them JPEG)";
+    let found = "ImageNet, 3 × 3: 4 training and 3 test images, 3 × 3, RGB (3 of them JPEG)";
     assert!(out.contains(&format!("{found}; decoded")), "{out}{errors}");
     // The same by the environment, and for any number of threads.
     let mut again = fetch(nowhere, &data, &["imagenet", "--side", "3"]);
@@ -255,12 +255,12 @@ fn imagenet_is_read_from_its_folder() {
         (&read["train"]["labels"], &read["test"]["labels"]),
         (&json!([0, 1, 1, 2]), &json!([0, 1, 2]))
     );
-    // a.JPEG, which is PNG inside, comes before b.JPEG, and is the same picture in both splits.
+    // a.JPEG, which is PNG inside, comes before b.JPEG, and is the same image in both splits.
     assert_eq!(read["train"]["pixels"][1], read["test"]["pixels"][1]);
 
-    fs::write(root.join("train/n02/c.JPEG"), &picture("jpeg")[..700]).unwrap();
+    fs::write(root.join("train/n02/c.JPEG"), &image("jpeg")[..700]).unwrap();
     let error = failure(&mut again);
-    assert!(error.contains("train/n02/c.JPEG: its JPEG picture has no end"), "{error}");
+    assert!(error.contains("train/n02/c.JPEG: its JPEG image has no end"), "{error}");
     fs::remove_file(root.join("train/n02/c.JPEG")).unwrap();
     fs::remove_dir_all(root.join("val/n10")).unwrap();
     let error = failure(&mut again);
@@ -271,5 +271,5 @@ fn imagenet_is_read_from_its_folder() {
     fs::create_dir_all(root.join("val")).unwrap();
     fs::write(root.join("val/ILSVRC2012_val_00000001.JPEG"), "x").unwrap();
     let error = failure(&mut again);
-    assert!(error.contains("val: holds no folder for each class but pictures"), "{error}");
+    assert!(error.contains("val: holds no folder for each class but images"), "{error}");
 }

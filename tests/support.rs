@@ -149,7 +149,7 @@ pub fn igpt() -> Command {
     command
 }
 
-/// Jupyter's folder of these tests: they do not touch the person's kernelspec.
+/// Jupyter's folder of these tests: they do not touch the user's kernelspec.
 pub fn jupyter_data() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own file");
     test.ancestors().nth(3).expect("a target folder").join("tmp/jupyter")

@@ -114,7 +114,7 @@ const CANDLE: &[&str] = &[
 
 /// Other crates whose version decides no number, each with the reason.
 pub const CRATES_WITHOUT_NUMBERS: &[(&str, &str)] = &[
-    ("base64", "pictures in outputs"),
+    ("base64", "images in outputs"),
     ("flate2", "what is unpacked is what was packed, or an error"),
     ("libc", "calls of the system"),
     ("memmap2", "reads files"),

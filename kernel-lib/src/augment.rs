@@ -1,4 +1,4 @@
-//! Changing pictures at random, so that a network does not learn them by heart (section 3.1).
+//! Changing images at random, so that a network does not learn them by heart (section 3.1).
 
 use crate::data::Images;
 use crate::palette::Palette;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// How pictures are changed.
+/// How images are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Augmentation {
@@ -55,14 +55,14 @@ impl Augmentation {
         Self::Crop { padding: 4 }
     }
 
-    /// Checks that pictures of this size can be changed so.
+    /// Checks that images of this size can be changed so.
     ///
     /// # Errors
     /// If they cannot.
     pub fn check(&self, width: usize, height: usize) -> Result<()> {
         match *self {
             Self::Placed { shift, .. } if shift > width.max(height) => Err(Error::invalid(format!(
-                "shifts of up to {shift} pixels move pictures of {width} × {height} out of sight: shift = {} moves them \
+                "shifts of up to {shift} pixels move images of {width} × {height} out of sight: shift = {} moves them \
                  as far as can be seen",
                 width.max(height)
             ))),
@@ -70,7 +70,7 @@ impl Augmentation {
                 if shrink == 0 || !width.is_multiple_of(shrink) || !height.is_multiple_of(shrink) =>
             {
                 Err(Error::invalid(format!(
-                    "a picture of {width} × {height} pixels cannot be cut into squares of {shrink} × {shrink}"
+                    "an image of {width} × {height} pixels cannot be cut into squares of {shrink} × {shrink}"
                 )))
             }
             Self::Crop { padding } if padding >= width.min(height) => Err(Error::invalid(format!(
@@ -80,10 +80,10 @@ impl Augmentation {
         }
     }
 
-    /// A picture, changed as `rng` says.
+    /// An image, changed as `rng` says.
     ///
     /// # Errors
-    /// If the picture's size does not allow it.
+    /// If the image's size does not allow it.
     pub fn apply(&self, image: &Image, rng: &mut Rng) -> Result<Image> {
         self.check(image.width(), image.height())?;
         match *self {
@@ -91,7 +91,7 @@ impl Augmentation {
             Self::Placed { shift, shrink } => {
                 let (x, y, mirror) = (rng.below(2 * shift + 1), rng.below(2 * shift + 1), rng.below(2) == 1);
                 let image = if mirror { image.flip_horizontal() } else { image.clone() };
-                // The window that a picture with `shift` black pixels around it is seen through.
+                // The window that an image with `shift` black pixels around it is seen through.
                 let black = |_: isize, _: usize| None;
                 window(&image, shift, (x, y), black)?.average_pool(shrink)
             }
@@ -104,20 +104,20 @@ impl Augmentation {
         }
     }
 
-    /// Pictures `picks` as step `step` of a run with this seed sees them. Each is keyed by seed, step and its number.
+    /// Images `picks` as step `step` of a run with this seed sees them. Each is keyed by seed, step and its number.
     ///
     /// # Errors
-    /// If there is no such picture, or its size does not allow it.
+    /// If there is no such image, or its size does not allow it.
     pub fn fresh(&self, images: &Images, picks: &[usize], seed: u64, step: u64) -> Result<Images> {
         self.keyed(images, picks, |image| Rng::keyed(seed, "augmentation", [step, image as u64]))
     }
 
-    /// All pictures as they are evaluated, always the same. Placed pictures have a placement each, keyed by seed and
-    /// number: a network that has learnt from placed pictures is tested on placed pictures. Crops are for training
+    /// All images as they are evaluated, always the same. Placed images have a placement each, keyed by seed and
+    /// number: a network that has learnt from placed images is tested on placed images. Crops are for training
     /// only; here they change nothing.
     ///
     /// # Errors
-    /// If the pictures' size does not allow it.
+    /// If the images' size does not allow it.
     pub fn fixed(&self, images: &Images, seed: u64) -> Result<Images> {
         let picks: Vec<usize> = (0..images.len()).collect();
         let augmentation = if let Self::Crop { .. } = self { Self::None } else { *self };
@@ -140,9 +140,9 @@ fn reflected(place: isize, size: usize) -> Option<usize> {
     Some(if place < size { place } else { 2 * (size - 1) - place })
 }
 
-/// What is seen of a picture with `by` pixels more on each side through a window of the picture's own size, whose upper
+/// What is seen of an image with `by` pixels more on each side through a window of the image's own size, whose upper
 /// left corner is at column and row `corner` of all that. `outside` says which place stands for one outside; none is
-/// black. Only what is seen is made, so it is no larger than the picture.
+/// black. Only what is seen is made, so it is no larger than the image.
 fn window(
     image: &Image,
     by: usize,
@@ -167,7 +167,7 @@ fn window(
     Image::new(width, height, channels, pixels)
 }
 
-/// Pictures to train on that are changed anew at each step, and then encoded.
+/// Images to train on that are changed anew at each step, and then encoded.
 #[derive(Debug, Clone)]
 pub struct Augmented {
     images: Arc<Images>,
@@ -178,14 +178,14 @@ pub struct Augmented {
 }
 
 impl Augmented {
-    /// These pictures, changed so, in the colours of this palette, with this seed.
+    /// These images, changed so, in the colours of this palette, with this seed.
     ///
     /// # Errors
-    /// If the palette's colours are not the pictures', grey or in colour.
+    /// If the palette's colours are not the images', grey or in colour.
     pub fn new(images: Arc<Images>, augmentation: Augmentation, palette: Palette, seed: u64) -> Result<Self> {
         if images.channels() != palette.channels() {
             return Err(Error::invalid(format!(
-                "a palette of {} channels for pictures of {}",
+                "a palette of {} channels for images of {}",
                 palette.channels(),
                 images.channels()
             )));
@@ -193,8 +193,8 @@ impl Augmented {
         Ok(Self { images, augmentation, side: None, palette, seed })
     }
 
-    /// The same pictures, resized to `side` × `side` pixels after they were changed, if they have another size then: a
-    /// network of `side`² tokens reads whole pictures only so.
+    /// The same images, resized to `side` × `side` pixels after they were changed, if they have another size then: a
+    /// network of `side`² tokens reads whole images only so.
     #[must_use]
     pub fn at_side(self, side: usize) -> Self {
         Self { side: Some(side), ..self }
@@ -220,8 +220,8 @@ impl Examples for Augmented {
 mod tests {
     use super::*;
 
-    /// A picture whose pixels are all different.
-    fn picture(side: usize, channels: usize) -> Image {
+    /// An image whose pixels are all different.
+    fn image(side: usize, channels: usize) -> Image {
         Image::new(side, side, channels, (0..side * side * channels).map(|i| (i + 1) as u8).collect())
             .unwrap()
     }
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn placements_are_all_shifts_of_both_mirrors() {
-        let image = picture(5, 3);
+        let image = image(5, 3);
         let mut seen = std::collections::BTreeMap::new();
         let augmentation = Augmentation::Placed { shift: 1, shrink: 1 };
         for i in 0..2000 {
@@ -262,14 +262,14 @@ mod tests {
         let image = Image::new(28, 28, 1, vec![10; 784]).unwrap();
         let placed = Augmentation::placed().apply(&image, &mut rng(0)).unwrap();
         assert_eq!((placed.width(), placed.height(), placed.channels()), (14, 14, 1));
-        // Squares hold 4, 2 or 1 of the picture's pixels: means 10, 5, 2.5, or none.
+        // Squares hold 4, 2 or 1 of the image's pixels: means 10, 5, 2.5, or none.
         assert!(placed.pixels().iter().all(|pixel| [0, 3, 5, 10].contains(pixel)));
         assert!(Augmentation::Placed { shift: 1, shrink: 3 }.apply(&image, &mut rng(0)).is_err());
     }
 
     #[test]
-    fn crops_are_all_windows_of_the_reflected_picture() {
-        let image = picture(4, 1);
+    fn crops_are_all_windows_of_the_reflected_image() {
+        let image = image(4, 1);
         // NumPy: np.pad(np.arange(1, 17).reshape(4, 4), 2, mode="reflect")
         #[rustfmt::skip]
         let reflected: [u8; 64] = [
@@ -298,7 +298,7 @@ mod tests {
 
     fn examples() -> (Arc<Images>, Augmented) {
         let images = Images::gather((0..6).map(|i| {
-            let pixels = picture(6, 1).pixels().iter().map(|pixel| pixel + 36 * i).collect();
+            let pixels = image(6, 1).pixels().iter().map(|pixel| pixel + 36 * i).collect();
             Image::new(6, 6, 1, pixels).unwrap()
         }));
         let images = Arc::new(images.unwrap());
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_keyed_by_step_and_picture() {
+    fn examples_are_keyed_by_step_and_image() {
         let (images, examples) = examples();
         let all = examples.tokens(3, &[0, 1, 2, 3, 4, 5]).unwrap();
         assert_eq!(all.len(), 6 * 9);
@@ -325,11 +325,11 @@ mod tests {
         );
         let colours = Palette::new(3, vec![0.0; 3]).unwrap();
         let error = Augmented::new(images, Augmentation::None, colours, 7).unwrap_err().to_string();
-        assert_eq!(error, "a palette of 3 channels for pictures of 1");
+        assert_eq!(error, "a palette of 3 channels for images of 1");
     }
 
     #[test]
-    fn pictures_are_resized_to_what_the_network_reads_after_they_were_changed() {
+    fn images_are_resized_to_what_the_network_reads_after_they_were_changed() {
         let (images, examples) = examples();
         let changed = examples.augmentation.fresh(&images, &[4, 1], 7, 3).unwrap();
         let by_hand = changed.map(|image| image.resize(2, 2)).unwrap();
@@ -343,8 +343,8 @@ mod tests {
     }
 
     #[test]
-    fn shifts_and_paddings_beyond_the_picture_are_errors() {
-        let image = picture(6, 1);
+    fn shifts_and_paddings_beyond_the_image_are_errors() {
+        let image = image(6, 1);
         for beyond in [7, 4_000_000_000, i64::MAX as usize, usize::MAX] {
             let placed = Augmentation::Placed { shift: beyond, shrink: 1 };
             let error = placed.apply(&image, &mut rng(0)).unwrap_err().to_string();

@@ -5,23 +5,23 @@
 //! - `forward.rs`: from tokens to logits, equation by equation;
 //! - `backward.rs`: the chain rule through it, from its end;
 //! - `backend.rs`: the kernels that both are written with, and `plan.rs`: where activations lie;
-//! - `shards.rs`: a batch, shard by shard, through the passes;
+//! - `micro_batches.rs`: a batch, micro-batch by micro-batch, through the passes;
 //! - `cpu/`: the kernels for a CPU; `cuda.rs` and `cuda/`: those for a GPU;
-//! - `sample.rs`: drawing pictures, token by token, with cached keys and values;
+//! - `sample.rs`: drawing images, token by token, with cached keys and values;
 //!
 //! What follows is said of the CPU, [`Engine`]; `cuda.rs` says it of a GPU, [`GpuEngine`].
 //!
 //! **The same bits always.** A result depends on the parameters and the batch, not on the number of threads, nor on
 //! which of AVX-512, AVX2 and plain Rust computes it, nor on the machine's caches: every sum has one fixed order.
-//! Pictures go through in shards of about 2,048 tokens; inside a shard all threads share each kernel's work, so a
-//! single picture uses them all; shards add to the gradients one after the other.
+//! Images go through in micro-batches of about 2,048 tokens; inside a micro-batch all threads share each kernel's work, so a
+//! single image uses them all; micro-batches add to the gradients one after the other.
 //!
 //! **Precision.** Gradients can be computed with products of bf16 numbers ([`Precision::Bf16`]), everything else stays in
 //! `f32`. It is another result, but again the same bits always.
 //!
 //! **Memory.** For each token a block keeps 10 C + H + 2 numbers for the backward pass (its input, queries, keys and
 //! values, attention's output, the stream between, the MLP's 4 C before the activation; norms and activation are
-//! computed again), for the tokens of one shard. The T × T matrix of attention is never held. With
+//! computed again), for the tokens of one micro-batch. The T × T matrix of attention is never held. With
 //! [`Engine::with_recomputation`] only a block's input is kept, C numbers, for a third more work. [`memory`] counts.
 
 mod backend;
@@ -30,9 +30,9 @@ mod cpu;
 mod cuda;
 mod forward;
 mod inputs;
+mod micro_batches;
 mod plan;
 mod sample;
-mod shards;
 #[cfg(test)]
 mod tests;
 
@@ -44,8 +44,8 @@ use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, finite
 use crate::simd::Scalar;
 use crate::{Error, Result, memory as of_machine, stop};
 use cpu::{Cpu, Extra};
+use micro_batches::MicroBatches;
 use plan::{Keep, Plan, Storage, Weights};
-use shards::Shards;
 use std::sync::Arc;
 
 /// The fast network. It keeps its workspace from call to call, so that steady training allocates nothing.
@@ -123,9 +123,9 @@ impl Engine {
 pub struct Memory {
     /// Parameters, gradients and Adam's two moments.
     pub parameters: usize,
-    /// What the blocks keep for the backward pass, of one shard.
+    /// What the blocks keep for the backward pass, of one micro-batch.
     pub kept: usize,
-    /// All else that a shard needs for a moment: logits, a block's gradients, packed matrices.
+    /// All else that a micro-batch needs for a moment: logits, a block's gradients, packed matrices.
     pub temporary: usize,
     /// `kept` per token and layer.
     pub per_token_and_layer: usize,
@@ -160,16 +160,16 @@ impl Memory {
     }
 }
 
-/// How much memory the gradients of a batch of so many pictures take. What threads keep for attention, about
+/// How much memory the gradients of a batch of so many images take. What threads keep for attention, about
 /// `16 (T + 96) C / H + 230,000` bytes each, comes on top.
 pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
     let float = size_of::<f32>();
-    let pictures = Storage::CPU.shard(config, batch);
+    let images = Storage::CPU.micro_batch(config, batch);
     let keep = if recompute { Keep::Starts } else { Keep::All };
-    let plan = Plan::new(config, pictures, keep, Storage::CPU);
+    let plan = Plan::new(config, images, keep, Storage::CPU);
     let Config { layers, width: c, heads, context, vocabulary, .. } = *config;
     let inner = config.inner_width();
-    let tokens = pictures * context;
+    let tokens = images * context;
     let kept_each = if recompute { c } else { 6 * c + inner + heads + 2 };
     let kept = tokens * kept_each * layers;
     let extra = cpu::extra_len(c * inner.max(3 * c).max(vocabulary.next_multiple_of(16)), tokens, c);
@@ -205,14 +205,14 @@ impl<S: Scalar> Core<S> {
         Ok(Self { config, weights, plan: None, workspace: Vec::new(), extra: Extra::default() })
     }
 
-    /// Makes the workspace ready for so many pictures, and does something with their shards.
+    /// Makes the workspace ready for so many images, and does something with their micro-batches.
     fn with<T>(
         &mut self,
         machine: Isa,
         parameters: &[S],
         gradients: Option<Wanted<'_, S>>,
-        pictures: usize,
-        work: impl FnOnce(Shards<'_>) -> T,
+        images: usize,
+        work: impl FnOnce(MicroBatches<'_>) -> T,
     ) -> Result<T> {
         let (gradients, keep, precision) = match gradients {
             None => (&mut [][..], Keep::Nothing, Precision::F32),
@@ -220,18 +220,23 @@ impl<S: Scalar> Core<S> {
                 (to, if recompute { Keep::Starts } else { Keep::All }, precision)
             }
         };
-        let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, Storage::CPU);
+        let plan = Plan::kept(&mut self.plan, &self.config, images, keep, Storage::CPU);
         if self.workspace.len() < plan.len + 16 {
             // The old one goes first: both may be more than there is.
             self.workspace = Vec::new();
-            self.workspace = of_machine::zeros("the activations of one shard", plan.len + 16)?;
+            self.workspace = of_machine::zeros("the activations of one micro-batch", plan.len + 16)?;
         }
         // Spans begin at cache lines if the workspace does.
         let start = self.workspace.as_ptr().align_offset(64).min(16);
         let workspace = &mut self.workspace[start..];
         let mut machine =
             Cpu::new(machine, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
-        Ok(work(Shards { machine: &mut machine, config: self.config, weights: &self.weights, plan: &plan }))
+        Ok(work(MicroBatches {
+            machine: &mut machine,
+            config: self.config,
+            weights: &self.weights,
+            plan: &plan,
+        }))
     }
 
     /// The loss of a batch that fits the network, and its gradients if wanted; none if someone asked to stop.
@@ -242,9 +247,9 @@ impl<S: Scalar> Core<S> {
         batch: &Batch<'_>,
         gradients: Option<Wanted<'_, S>>,
     ) -> Result<Option<f64>> {
-        let pictures = batch.tokens.len() / self.config.context;
+        let images = batch.tokens.len() / self.config.context;
         let scale = gradients.as_ref().map(|wanted| wanted.scale);
-        self.with(isa, parameters, gradients, pictures, |mut shards| shards.loss(batch, scale))
+        self.with(isa, parameters, gradients, images, |mut batches| batches.loss(batch, scale))
     }
 
     /// Features, (B, L + 1, C): see [`Network::features`]. None if someone asked to stop.
@@ -255,13 +260,13 @@ impl<S: Scalar> Core<S> {
         tokens: &[u16],
         causal: bool,
     ) -> Result<Option<Vec<f32>>> {
-        let pictures = tokens.len() / self.config.context;
-        self.with(isa, parameters, None, pictures, |mut shards| shards.features(tokens, causal))
+        let images = tokens.len() / self.config.context;
+        self.with(isa, parameters, None, images, |mut batches| batches.features(tokens, causal))
     }
 
     /// Logits of the next token, (count, V): see [`Network::next_logits`].
     fn next_logits(&mut self, isa: Isa, parameters: &[S], prefix: &[u16], count: usize) -> Result<Vec<f32>> {
-        self.with(isa, parameters, None, count, |mut shards| shards.next_logits(prefix, count))
+        self.with(isa, parameters, None, count, |mut batches| batches.next_logits(prefix, count))
     }
 }
 
@@ -332,14 +337,14 @@ impl Network for Engine {
     fn complete(
         &mut self,
         parameters: &Parameters,
-        beginnings: &[u16],
+        prompts: &[u16],
         count: usize,
         draw: &crate::model::Draw<'_>,
     ) -> Result<Vec<u16>> {
         self.check(parameters)?;
-        check_beginnings(&self.config, beginnings, count)?;
+        check_prompts(&self.config, prompts, count)?;
         let Self { config, isa, core, .. } = self;
-        let completed = sample::complete(config, *isa, &core.weights, parameters, beginnings, count, draw)?;
+        let completed = sample::complete(config, *isa, &core.weights, parameters, prompts, count, draw)?;
         completed.ok_or_else(|| stop::interrupted("sampling"))
     }
 }
@@ -355,21 +360,21 @@ fn check_parameters(config: &Config, parameters: &Parameters) -> Result<()> {
     Ok(())
 }
 
-/// Checks the beginnings of `count` pictures, (count, t), after which a token comes.
+/// Checks the prompts of `count` images, (count, t), after which a token comes.
 fn check_prefix(config: &Config, prefix: &[u16], count: usize) -> Result<()> {
-    check_beginnings(config, prefix, count)?;
+    check_prompts(config, prefix, count)?;
     if prefix.len() / count >= config.context {
-        return Err(Error::invalid("these pictures are complete: no token comes next"));
+        return Err(Error::invalid("these images are complete: no token comes next"));
     }
     Ok(())
 }
 
-/// Checks the beginnings of `count` pictures, (count, t).
-fn check_beginnings(config: &Config, tokens: &[u16], count: usize) -> Result<()> {
+/// Checks the prompts of `count` images, (count, t).
+fn check_prompts(config: &Config, tokens: &[u16], count: usize) -> Result<()> {
     let Config { context, vocabulary, .. } = *config;
     if count == 0 || !tokens.len().is_multiple_of(count) || tokens.len() / count > context {
         return Err(Error::invalid(format!(
-            "{} tokens are not the beginnings, of one length up to {context}, of {count} pictures",
+            "{} tokens are not the prompts, of one length up to {context}, of {count} images",
             tokens.len()
         )));
     }

@@ -18,7 +18,7 @@
 //! Read it in this order: `config.rs` (which networks these are), `names.rs` (their tensors and ours), `weights.rs` (which
 //! files hold them), `safetensors.rs` or `torch.rs` with `zip.rs` and `pickle.rs` (how), `export.rs`.
 //!
-//! Hugging Face's own `forward` puts no start before a picture; ours does, as the original code. So logits are theirs for
+//! Hugging Face's own `forward` puts no start before an image; ours does, as the original code. So logits are theirs for
 //! their inputs `[V, x₀, x₁, …]`, where token V, the last row of their `wte`, is the start.
 
 mod config;
@@ -85,8 +85,8 @@ impl Checkpoint {
     /// complete or not there.
     ///
     /// # Errors
-    /// If a file cannot be written; if the palette is not the network's, or one of greys, or pictures are not square
-    /// (transformers' processor takes square pictures in RGB; without a palette such a network can be written).
+    /// If a file cannot be written; if the palette is not the network's, or one of greys, or images are not square
+    /// (transformers' processor takes square images in RGB; without a palette such a network can be written).
     pub fn write(&self, folder: &Path) -> Result<()> {
         export::write(self, folder)
     }

@@ -1,4 +1,4 @@
-//! Pictures: 8 bits per channel, grey or red-green-blue.
+//! Images: 8 bits per channel, grey or red-green-blue.
 
 mod bilinear;
 mod resize;
@@ -9,10 +9,10 @@ use std::fmt;
 use std::io::Cursor;
 use std::path::Path;
 
-/// A picture of `height` rows of `width` pixels, each of 1 (grey) or 3 (red, green, blue) bytes.
+/// An image of `height` rows of `width` pixels, each of 1 (grey) or 3 (red, green, blue) bytes.
 ///
 /// The bytes lie as the model reads them: row by row from the top, in a row from the left, the channels of a pixel
-/// side by side, (H, W, C). No picture is empty.
+/// side by side, (H, W, C). No image is empty.
 ///
 /// ```
 /// use igpt::prelude::*;
@@ -32,15 +32,15 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture from its bytes, (H, W, C).
+    /// An image from its bytes, (H, W, C).
     ///
     /// # Errors
-    /// If the picture is empty, has neither 1 nor 3 channels, or there are not `width * height * channels` bytes.
+    /// If the image is empty, has neither 1 nor 3 channels, or there are not `width * height * channels` bytes.
     pub fn new(width: usize, height: usize, channels: usize, pixels: Vec<u8>) -> Result<Self> {
         let expected = width.checked_mul(height).and_then(|n| n.checked_mul(channels));
         if width == 0 || height == 0 || !matches!(channels, 1 | 3) || expected != Some(pixels.len()) {
             return Err(Error::invalid(format!(
-                "{} bytes are not a picture of {width} × {height} pixels with {channels} channels (1 or 3)",
+                "{} bytes are not an image of {width} × {height} pixels with {channels} channels (1 or 3)",
                 pixels.len()
             )));
         }
@@ -73,13 +73,13 @@ impl Image {
             .with_guessed_format()
             .map_err(|e| Error::io(name.as_ref(), e))?;
         if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-            return Err(wrong("is neither a PNG nor a JPEG picture".into()));
+            return Err(wrong("is neither a PNG nor a JPEG image".into()));
         }
-        let picture = reader.decode().map_err(|e| wrong(format!("cannot be decoded: {e}")))?;
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        match picture.color().has_color() {
-            true => Self::new(width, height, 3, to_rgb8(picture)),
-            false => Self::new(width, height, 1, to_grey8(picture)),
+        let image = reader.decode().map_err(|e| wrong(format!("cannot be decoded: {e}")))?;
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        match image.color().has_color() {
+            true => Self::new(width, height, 3, to_rgb8(image)),
+            false => Self::new(width, height, 1, to_grey8(image)),
         }
         .map_err(|e| wrong(e.to_string()))
     }
@@ -118,7 +118,7 @@ impl Image {
         self.pixels.get(at..at + self.channels)
     }
 
-    /// The same picture with three channels: grey becomes red = green = blue.
+    /// The same image with three channels: grey becomes red = green = blue.
     pub fn to_rgb(&self) -> Self {
         match self.channels {
             1 => Self {
@@ -133,12 +133,12 @@ impl Image {
     /// The part of `width` × `height` pixels whose upper left corner is in column `x` and row `y`.
     ///
     /// # Errors
-    /// If the part is empty or not inside the picture.
+    /// If the part is empty or not inside the image.
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Result<Self> {
         let inside = |at: usize, size: usize, all: usize| size > 0 && at < all && size <= all - at;
         if !inside(x, width, self.width) || !inside(y, height, self.height) {
             return Err(Error::invalid(format!(
-                "{width} × {height} pixels at column {x}, row {y} are no part of a picture of {} × {}",
+                "{width} × {height} pixels at column {x}, row {y} are no part of an image of {} × {}",
                 self.width, self.height
             )));
         }
@@ -160,11 +160,11 @@ impl Image {
     /// rounded up.
     ///
     /// # Errors
-    /// If the picture cannot be cut into such squares.
+    /// If the image cannot be cut into such squares.
     pub fn average_pool(&self, side: usize) -> Result<Self> {
         if side == 0 || !self.width.is_multiple_of(side) || !self.height.is_multiple_of(side) {
             return Err(Error::invalid(format!(
-                "a picture of {} × {} pixels cannot be cut into squares of {side} × {side}",
+                "an image of {} × {} pixels cannot be cut into squares of {side} × {side}",
                 self.width, self.height
             )));
         }
@@ -193,13 +193,13 @@ impl Image {
 }
 
 /// Three bytes for each pixel.
-fn to_rgb8(picture: DynamicImage) -> Vec<u8> {
-    picture.into_rgb8().into_raw()
+fn to_rgb8(image: DynamicImage) -> Vec<u8> {
+    image.into_rgb8().into_raw()
 }
 
-/// One byte for each pixel of a picture without colours.
-fn to_grey8(picture: DynamicImage) -> Vec<u8> {
-    picture.into_luma8().into_raw()
+/// One byte for each pixel of an image without colours.
+fn to_grey8(image: DynamicImage) -> Vec<u8> {
+    image.into_luma8().into_raw()
 }
 
 impl fmt::Debug for Image {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_must_have_its_bytes() {
+    fn an_image_must_have_its_bytes() {
         assert!(Image::new(2, 2, 3, vec![0; 12]).is_ok());
         for (width, height, channels, bytes) in
             [(2, 2, 3, 11), (0, 2, 3, 0), (2, 0, 1, 0), (2, 2, 2, 8), (1, 1, 4, 4), (usize::MAX, 2, 3, 6)]
@@ -289,7 +289,7 @@ mod tests {
         }
         assert_eq!(
             Image::decode(b"GIF89a", "x.gif").unwrap_err().to_string(),
-            "x.gif: is neither a PNG nor a JPEG picture"
+            "x.gif: is neither a PNG nor a JPEG image"
         );
         assert!(Image::open("no/such.png").unwrap_err().to_string().starts_with("no/such.png: "));
     }
@@ -308,9 +308,9 @@ mod tests {
 
     #[test]
     fn parts_and_mirrors() {
-        let picture = image(3, 2, 3, &(0..18).collect::<Vec<u8>>());
-        assert_eq!(picture.crop(1, 1, 2, 1).unwrap(), image(2, 1, 3, &[12, 13, 14, 15, 16, 17]));
-        assert_eq!(picture.crop(0, 0, 3, 2).unwrap(), picture);
+        let original = image(3, 2, 3, &(0..18).collect::<Vec<u8>>());
+        assert_eq!(original.crop(1, 1, 2, 1).unwrap(), image(2, 1, 3, &[12, 13, 14, 15, 16, 17]));
+        assert_eq!(original.crop(0, 0, 3, 2).unwrap(), original);
         for (x, y, width, height) in [
             (3, 0, 1, 1),
             (2, 0, 2, 1),
@@ -319,30 +319,30 @@ mod tests {
             (usize::MAX, 0, 1, 1),
             (0, 0, usize::MAX, 1),
         ] {
-            assert!(picture.crop(x, y, width, height).is_err());
+            assert!(original.crop(x, y, width, height).is_err());
         }
-        assert_eq!(picture.center_crop_square(), picture.crop(0, 0, 2, 2).unwrap());
+        assert_eq!(original.center_crop_square(), original.crop(0, 0, 2, 2).unwrap());
         let tall = image(1, 4, 1, &[1, 2, 3, 4]);
         assert_eq!(tall.center_crop_square(), image(1, 1, 1, &[2]));
         let mirror = image(3, 2, 3, &[6, 7, 8, 3, 4, 5, 0, 1, 2, 15, 16, 17, 12, 13, 14, 9, 10, 11]);
-        assert_eq!(picture.flip_horizontal(), mirror);
-        assert_eq!(mirror.flip_horizontal(), picture);
+        assert_eq!(original.flip_horizontal(), mirror);
+        assert_eq!(mirror.flip_horizontal(), original);
         assert_eq!(tall.to_rgb().pixels(), [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
-        assert_eq!(picture.pixel(2, 1), Some(&[15, 16, 17][..]));
+        assert_eq!(original.pixel(2, 1), Some(&[15, 16, 17][..]));
         for (x, y) in [(3, 0), (0, 2), (0, usize::MAX), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
-            assert_eq!(picture.pixel(x, y), None);
+            assert_eq!(original.pixel(x, y), None);
         }
     }
 
     #[test]
     fn means_of_squares_round_halves_up() {
-        let picture = image(4, 2, 1, &[0, 1, 9, 9, 0, 1, 9, 8]);
-        assert_eq!(picture.average_pool(2).unwrap(), image(2, 1, 1, &[1, 9]));
-        assert_eq!(picture.average_pool(1).unwrap(), picture);
+        let original = image(4, 2, 1, &[0, 1, 9, 9, 0, 1, 9, 8]);
+        assert_eq!(original.average_pool(2).unwrap(), image(2, 1, 1, &[1, 9]));
+        assert_eq!(original.average_pool(1).unwrap(), original);
         let colours = image(2, 2, 3, &[0, 10, 255, 1, 20, 255, 2, 30, 255, 3, 41, 255]);
         assert_eq!(colours.average_pool(2).unwrap(), image(1, 1, 3, &[2, 25, 255]));
         for side in [0, 3, 4] {
-            assert!(picture.average_pool(side).is_err());
+            assert!(original.average_pool(side).is_err());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Section 3.2's palette: k colours found by k-means, and pictures as the numbers of their nearest colours.
+//! Section 3.2's palette: k colours found by k-means, and images as the numbers of their nearest colours.
 //!
 //! The paper shortens its sequences threefold with "a 9-bit color palette": 512 colours, so that a pixel is one token
 //! instead of three. This module fits such palettes, reads OpenAI's and Hugging Face's, and encodes and decodes as the
@@ -115,27 +115,27 @@ impl Palette {
         Ok(pixels)
     }
 
-    /// The picture of `width` × `height` tokens in raster order.
+    /// The image of `width` × `height` tokens in raster order.
     ///
     /// # Errors
     /// If the tokens are not as many, or one is not the number of a colour.
-    pub fn picture(&self, tokens: &[u16], width: usize, height: usize) -> Result<Image> {
+    pub fn image(&self, tokens: &[u16], width: usize, height: usize) -> Result<Image> {
         Image::new(width, height, self.channels, self.decode(tokens)?)
     }
 
-    /// What encoding and decoding makes of a picture.
+    /// What encoding and decoding makes of an image.
     ///
     /// # Errors
-    /// If the picture has other channels than the palette.
+    /// If the image has other channels than the palette.
     pub fn recode(&self, image: &Image) -> Result<Image> {
         if image.channels() != self.channels {
             return Err(Error::invalid(format!(
-                "a picture of {} channels and a palette of {}: see Image::to_rgb",
+                "an image of {} channels and a palette of {}: see Image::to_rgb",
                 image.channels(),
                 self.channels
             )));
         }
-        self.picture(&self.encode(image.pixels())?, image.width(), image.height())
+        self.image(&self.encode(image.pixels())?, image.width(), image.height())
     }
 
     /// The mean squared error that encoding and decoding makes in the pixels' channels, on the scale of bytes, 0..=255.
@@ -187,14 +187,14 @@ impl Palette {
     }
 }
 
-/// The mean squared difference of the bytes of two pictures.
+/// The mean squared difference of the bytes of two images.
 ///
 /// # Errors
 /// If they have different sizes, or none.
 pub fn mean_squared_error(a: &[u8], b: &[u8]) -> Result<f64> {
     if a.len() != b.len() || a.is_empty() {
         return Err(Error::invalid(format!(
-            "pictures of {} and {} bytes cannot be compared byte by byte",
+            "images of {} and {} bytes cannot be compared byte by byte",
             a.len(),
             b.len()
         )));
@@ -203,7 +203,7 @@ pub fn mean_squared_error(a: &[u8], b: &[u8]) -> Result<f64> {
     Ok(sum as f64 / a.len() as f64)
 }
 
-/// The peak signal-to-noise ratio of two pictures, in dB: 10 log₁₀(255² / [`mean_squared_error`]); infinite for equal
+/// The peak signal-to-noise ratio of two images, in dB: 10 log₁₀(255² / [`mean_squared_error`]); infinite for equal
 /// ones.
 ///
 /// # Errors

@@ -109,7 +109,7 @@ pub enum Confidence {
     Read,
     /// It follows by arithmetic from figures that were read.
     Derived,
-    /// It was measured in a picture of the paper's figure.
+    /// It was measured in an image of the paper's figure.
     Digitised,
 }
 

@@ -22,7 +22,7 @@ mod features;
 mod lanes;
 mod lbfgs;
 mod objective;
-mod whiten;
+mod precondition;
 
 pub use accuracy::Accuracy;
 pub use curve::{Choice, Curve, Layer, TestSet, choose};
@@ -31,10 +31,10 @@ pub use features::{FeatureLayers, FeatureMatrix};
 
 use crate::{Error, Result};
 use objective::{Design, Objective, Scaling};
+use precondition::Preconditioner;
 use serde::{Deserialize, Serialize};
-use whiten::Whitening;
 
-/// Bound on the whitened gradient's norm, see [`Fit`].
+/// Bound on the preconditioned gradient's norm, see [`Fit`].
 const TOLERANCE: f64 = 1e-5;
 /// Most steps of one fit.
 const MOST_STEPS: usize = 2000;
@@ -206,14 +206,15 @@ impl Fitting {
         let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
         let mut by_weights = vec![0.0; objective.len()];
-        let whitening = Whitening::new(&self.gram, self.design.width, objective.curvature(&start), l2)?;
+        let preconditioner =
+            Preconditioner::new(&self.gram, self.design.width, objective.curvature(&start), l2)?;
         let function = |u: &[f64], gradient: &mut [f64]| {
-            let value = objective.value(&whitening.weights(u), &mut by_weights);
-            gradient.copy_from_slice(&whitening.gradient(&by_weights));
+            let value = objective.value(&preconditioner.weights(u), &mut by_weights);
+            gradient.copy_from_slice(&preconditioner.gradient(&by_weights));
             value
         };
-        let found = lbfgs::minimise(function, whitening.whitened(&start), TOLERANCE, MOST_STEPS)?;
-        let weights = whitening.weights(&found.at);
+        let found = lbfgs::minimise(function, preconditioner.preconditioned(&start), TOLERANCE, MOST_STEPS)?;
+        let weights = preconditioner.weights(&found.at);
         objective.value(&weights, &mut by_weights);
         let fit = Fit {
             objective: found.value,

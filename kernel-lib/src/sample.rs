@@ -1,6 +1,6 @@
-//! Sampling pictures, token by token.
+//! Sampling images, token by token.
 //!
-//! The paper's pictures are drawn at temperature 1, with neither beam search nor nucleus sampling; `top_k` and
+//! The paper's images are drawn at temperature 1, with neither beam search nor nucleus sampling; `top_k` and
 //! `top_p` are there for those who want to see what they do.
 
 use crate::model::{Network, Parameters};
@@ -18,7 +18,7 @@ pub struct Sampling {
     pub top_k: Option<usize>,
     /// Only the likeliest tokens that together reach this probability (nucleus sampling).
     pub top_p: Option<f64>,
-    /// The seed. Each token's chance is keyed by it, the picture and the place.
+    /// The seed. Each token's chance is keyed by it, the image and the place.
     pub seed: u64,
 }
 
@@ -48,7 +48,7 @@ impl Sampling {
         Ok(())
     }
 
-    /// Draws the token at `place` of picture `image` from its logits `(V)`. The same for any way to compute them, as
+    /// Draws the token at `place` of image `image` from its logits `(V)`. The same for any way to compute them, as
     /// long as the logits are the same.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Sampling {
         };
         if !largest.is_finite() {
             return Err(Error::NotFinite {
-                what: format!("the largest logit at place {place} of picture {image} is {largest}"),
+                what: format!("the largest logit at place {place} of image {image} is {largest}"),
                 cause: "no token can be drawn by it. Did training diverge?".to_owned(),
             });
         }
@@ -96,8 +96,8 @@ impl Sampling {
     }
 }
 
-/// Completes `count` pictures of which the first tokens are given, as many for each: `(count, t)` in, with `t` from 0
-/// to `T`, and `(count, T)` out. They are pictures number `first`, `first + 1` and so on, which keys their chance.
+/// Completes `count` images of which the first tokens are given, as many for each: `(count, t)` in, with `t` from 0
+/// to `T`, and `(count, T)` out. They are images number `first`, `first + 1` and so on, which keys their chance.
 ///
 /// The engine keeps keys and values of what is before a token; the reference computes them for every token again, as
 /// the original code does.
@@ -108,14 +108,14 @@ impl Sampling {
 pub fn sample(
     network: &mut dyn Network,
     parameters: &Parameters,
-    beginnings: &[u16],
+    prompts: &[u16],
     count: usize,
     first: u64,
     settings: &Sampling,
 ) -> Result<Vec<u16>> {
     settings.validate()?;
     let draw = |logits: &[f32], i: usize, place: usize| settings.draw(logits, first + i as u64, place);
-    network.complete(parameters, beginnings, count, &draw)
+    network.complete(parameters, prompts, count, &draw)
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
             for temperature in [0.0, 1.0] {
                 let error = Sampling { temperature, ..Sampling::default() }.draw(&bad, 2, 7).unwrap_err();
                 assert!(matches!(error, Error::NotFinite { .. }), "{bad:?}: {error}");
-                assert!(error.to_string().contains("place 7 of picture 2"), "{error}");
+                assert!(error.to_string().contains("place 7 of image 2"), "{error}");
             }
         }
         assert!(Sampling::default().draw(&[], 0, 0).is_err());
@@ -181,21 +181,21 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_does_not_depend_on_its_neighbours() {
+    fn an_image_does_not_depend_on_its_neighbours() {
         let mut parameters = Parameters::init(TINY, 1).unwrap();
         let mut rng = Rng::keyed(2, "test", [0, 0]);
         parameters.get_mut("head").unwrap().iter_mut().for_each(|x| *x = rng.normal() as f32);
         let mut network = Reference::new(TINY, DType::F32).unwrap();
         let settings = Sampling::default();
-        let mut draw = |beginnings: &[u16], count, first| {
-            sample(&mut network, &parameters, beginnings, count, first, &settings).unwrap()
+        let mut draw = |prompts: &[u16], count, first| {
+            sample(&mut network, &parameters, prompts, count, first, &settings).unwrap()
         };
         let all = draw(&[], 5, 10);
         assert_eq!(all.len(), 5 * TINY.context);
         assert_eq!(draw(&[], 2, 12), all[2 * TINY.context..4 * TINY.context]);
         assert_ne!(all[..TINY.context], all[TINY.context..2 * TINY.context]);
         // Completion keeps what is given; given what would have been drawn, the same comes.
-        let halves: Vec<u16> = all.chunks(TINY.context).flat_map(|picture| &picture[..3]).copied().collect();
+        let halves: Vec<u16> = all.chunks(TINY.context).flat_map(|image| &image[..3]).copied().collect();
         assert_eq!(draw(&halves, 5, 10), all);
         assert_eq!(draw(&all, 5, 10), all);
         assert_eq!(draw(&[3, 2, 1], 1, 0)[..3], [3, 2, 1]);
@@ -208,10 +208,10 @@ mod tests {
         parameters.get_mut("head").unwrap().iter_mut().for_each(|x| *x = rng.normal() as f32);
         let mut network = Reference::new(TINY, DType::F32).unwrap();
         let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-        let picture = sample(&mut network, &parameters, &[], 1, 0, &greedy).unwrap();
+        let image = sample(&mut network, &parameters, &[], 1, 0, &greedy).unwrap();
         for t in 0..TINY.context {
-            let logits = network.next_logits(&parameters, &picture[..t], 1).unwrap();
-            assert!(logits.iter().all(|x| *x <= logits[usize::from(picture[t])]));
+            let logits = network.next_logits(&parameters, &image[..t], 1).unwrap();
+            assert!(logits.iter().all(|x| *x <= logits[usize::from(image[t])]));
         }
     }
 
@@ -220,16 +220,16 @@ mod tests {
         let parameters = Parameters::init(TINY, 1).unwrap();
         let mut network = Reference::new(TINY, DType::F32).unwrap();
         let usual = Sampling::default();
-        for (beginnings, count, settings, said) in [
-            (&[0, 1, 2][..], 2, usual, "3 tokens are not the beginnings"),
-            (&[0; 7], 1, usual, "7 tokens are not the beginnings"),
-            (&[], 0, usual, "of 0 pictures"),
+        for (prompts, count, settings, said) in [
+            (&[0, 1, 2][..], 2, usual, "3 tokens are not the prompts"),
+            (&[0; 7], 1, usual, "7 tokens are not the prompts"),
+            (&[], 0, usual, "of 0 images"),
             (&[], 1, Sampling { temperature: -1.0, ..usual }, "temperature = -1"),
             (&[], 1, Sampling { top_k: Some(0), ..usual }, "top_k = 0"),
             (&[], 1, Sampling { top_p: Some(1.5), ..usual }, "top_p"),
             (&[4], 1, usual, "token 4 is no colour"),
         ] {
-            let error = sample(&mut network, &parameters, beginnings, count, 0, &settings).unwrap_err();
+            let error = sample(&mut network, &parameters, prompts, count, 0, &settings).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");
         }
     }

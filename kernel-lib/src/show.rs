@@ -1,4 +1,4 @@
-//! What notebooks show: tables, pictures, palettes, figures, and pages of several of them.
+//! What notebooks show: tables, images, palettes, figures, and pages of several of them.
 //!
 //! Each of these is a value. The last expression of a cell is shown, as HTML where there is a browser and as
 //! aligned plain text elsewhere:
@@ -16,7 +16,7 @@
 //! compare it.
 //!
 //! The HTML is plain: inline styles of the few properties, and elements, that JupyterLab and GitHub keep in a
-//! notebook that is opened without being run. Pictures and figures are `<img>` with their data inside for the
+//! notebook that is opened without being run. Images and figures are `<img>` with their data inside for the
 //! same reason; `<svg>` and `<style>` would be taken out.
 
 mod bar;
@@ -27,11 +27,11 @@ mod grid;
 mod image;
 mod live;
 mod page;
-mod picture;
 mod swatches;
 mod table;
 mod tensor;
 mod ticks;
+mod tile;
 
 pub use bar::Bar;
 pub use by_debug::ByDebug;
@@ -40,10 +40,10 @@ pub use grid::ImageGrid;
 pub(crate) use live::flush;
 pub use live::{Displayed, clear, display};
 pub use page::Page;
-pub use picture::Tile;
 pub use swatches::Swatches;
 pub use table::{Cell, Row, Table, Tone, fixed, percent};
 pub use tensor::tensor;
+pub use tile::Tile;
 
 pub(crate) use emit::emit;
 

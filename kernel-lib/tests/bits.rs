@@ -64,7 +64,7 @@ fn all(objective: Objective, precision: Precision) -> [String; 5] {
 }
 
 #[test]
-fn pictures_as_tokens_have_these_bits() {
+fn images_as_tokens_have_these_bits() {
     assert_eq!(tokens(&examples().tokens(2, &[0, 4, 9]).unwrap()), "6ad6062e5515b420");
 }
 

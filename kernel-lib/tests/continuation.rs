@@ -27,7 +27,7 @@ fn reference() -> Box<dyn Network> {
 
 /// Trains for so many steps in this folder, with a checkpoint after every step.
 fn train(network: Box<dyn Network>, folder: &Path, steps: u64) -> Result<()> {
-    let pictures = |count: usize, seed| {
+    let images = |count: usize, seed| {
         let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
         let tokens = (0..count * CONFIG.context).map(|_| rng.below(CONFIG.vocabulary) as u16).collect();
         Ok::<_, igpt::Error>(Arc::new(Tokens::new(CONFIG.context, tokens)?))
@@ -40,7 +40,7 @@ fn train(network: Box<dyn Network>, folder: &Path, steps: u64) -> Result<()> {
         checkpoint_every: 1,
         ..Training::paper(steps)
     };
-    let trainer = Trainer::new(settings, network, pictures(30, 1)?, pictures(8, 2)?)?;
+    let trainer = Trainer::new(settings, network, images(30, 1)?, images(8, 2)?)?;
     let mut trainer = trainer.keep_checkpoints(folder)?;
     let outcome = trainer.run(&mut |progress| println!("{progress}"))?;
     assert_eq!(outcome, Outcome::Finished);

@@ -122,8 +122,8 @@ const EDITS: &[Edit] = &[
     edit(
         "the engines' forward pass",
         "engine/forward.rs",
-        "self.pictures * self.config.context",
-        "self.pictures",
+        "self.images * self.config.context",
+        "self.images",
         "cgfFbB",
     ),
     edit("Adam on the CPU", "adam/kernel.rs", "PIECE: usize = 1 << 14", "PIECE: usize = 1 << 13", "cgfFbB"),
@@ -137,7 +137,7 @@ const EDITS: &[Edit] = &[
     edit("the learning rate's schedule", "train/schedule.rs", "0.5 * self.peak", "0.4 * self.peak", "cgfFbB"),
     edit("the probe", "probe/lbfgs.rs", "const MEMORY: usize = 10", "const MEMORY: usize = 11", "bB"),
     edit("the palette's k-means", "palette/kmeans.rs", "131_072.0", "65_536.0", "ptcgfFbB"),
-    edit("how pictures are resized", "image/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbB"),
+    edit("how images are resized", "image/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbB"),
 ];
 
 const fn edit(

@@ -150,7 +150,7 @@ not JSON
         let log = folder.path().join("log");
         let compilation = Compilation { log: &log, packages: None, every: Duration::ZERO };
         if std::io::stderr().is_terminal() {
-            // There cargo speaks to the person itself.
+            // There cargo speaks to the user itself.
             return;
         }
         let sh = |script: &str| {

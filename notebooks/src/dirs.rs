@@ -12,7 +12,7 @@ use crate::repository;
 /// The engine's version. Others may report failures differently.
 pub const EVCXR_VERSION: &str = "0.22.0";
 
-/// The folder of everything that is built once: `IGPT_CACHE`, else `igpt` in the person's cache folder, else a folder
+/// The folder of everything that is built once: `IGPT_CACHE`, else `igpt` in the user's cache folder, else a folder
 /// in the checkout, for a home that is read-only.
 pub fn cache() -> Result<PathBuf> {
     if let Some(set) = non_empty("IGPT_CACHE") {

@@ -14,7 +14,7 @@ use std::{
 /// Relative paths of ours and of the Hugging Face cache become absolute: they are meant from here, and a kernel works
 /// in its notebook's folder.
 ///
-/// Kept are the places and the network settings of cargo and rustup, and library paths that a person set, for
+/// Kept are the places and the network settings of cargo and rustup, and library paths that a user set, for
 /// example for CUDA.
 pub fn scrub(command: &mut Command) {
     for (name, value) in env::vars_os() {

@@ -21,7 +21,7 @@ fn of(root: &Path, path: &OsStr, home: Option<&Path>) -> Option<String> {
         return None;
     }
     let begin = format!("This is ./igpt in {}; to have it in every folder:", root.display());
-    // Where a person's own programs usually lie, if the shell looks there; not where another `igpt` would be hidden.
+    // Where a user's own programs usually lie, if the shell looks there; not where another `igpt` would be hidden.
     let usual = [".local/bin", "bin", ".cargo/bin"].map(|folder| home.map(|home| home.join(folder)));
     let place = usual.into_iter().flatten().find(|folder| found.is_none() && folders.contains(folder));
     Some(match place {

@@ -1,4 +1,4 @@
-//! `igpt setup` and `igpt clean`: what the notebooks' kernel needs, built once and kept outside the person's own cargo
+//! `igpt setup` and `igpt clean`: what the notebooks' kernel needs, built once and kept outside the user's own cargo
 //! folder.
 //!
 //! Each step looks first whether it is done, so that setting up again is quick and needs no network.

@@ -38,7 +38,7 @@ use crate::{dirs, files::folders, hex::hex, locked};
 const FORMAT: &str = "2";
 
 /// evcxr compiles for debugging. The library gets what numeric code needs; cells keep line tables, from which
-/// tracebacks come. Overflow checks stay on in cells, where a person's mistakes are.
+/// tracebacks come. Overflow checks stay on in cells, where a user's mistakes are.
 const CARGO_CONFIG: &str = r#"[profile.dev]
 debug = "line-tables-only"
 strip = "none"
@@ -163,7 +163,7 @@ impl Slot {
     fn prepare(&self) -> Result<()> {
         write_if_different(&self.folder.join("checkout"), self.root.as_os_str().as_encoded_bytes())?;
         write_if_different(&self.folder.join(".cargo/config.toml"), CARGO_CONFIG.as_bytes())?;
-        // evcxr reads its settings from here, and not those of the person's own evcxr.
+        // evcxr reads its settings from here, and not those of the user's own evcxr.
         write_if_different(&self.folder.join("config/evcxr.toml"), b"# Set by `igpt kernel`.\n")?;
         write_if_different(&self.library().join("../Cargo.toml"), library_workspace(&self.root)?.as_bytes())?;
         mirror(&self.root, &self.library())?;
@@ -234,7 +234,7 @@ impl Slot {
         command
             .env("EVCXR_TMPDIR", self.cell())
             .env("EVCXR_CONFIG_DIR", self.folder.join("config"))
-            // evcxr looks after its own kernelspec in here; that of the person is none of our business.
+            // evcxr looks after its own kernelspec in here; that of the user is none of our business.
             .env("JUPYTER_PATH", self.folder.join("config"))
             // evcxr turns backtraces on, and then candle's errors are pages long.
             .env("RUST_LIB_BACKTRACE", "0")

@@ -134,7 +134,7 @@ impl Session {
         Ok(Message { of_shell, kind, parent, content: part(3)? })
     }
 
-    /// Runs a cell. A person goes on after a failure, and so does this client.
+    /// Runs a cell. A user goes on after a failure, and so does this client.
     pub async fn run(&mut self, source: &str, cell: &str, limit: Duration) -> Seen {
         let mut seen = Seen {
             verdict: Verdict::Ok,

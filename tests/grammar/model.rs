@@ -1,4 +1,4 @@
-//! What a person who reads a notebook from the top has in the head: which items and variables there are.
+//! What a user who reads a notebook from the top has in the head: which items and variables there are.
 //!
 //! This is the generator's own idea of a notebook. It decides what a cell may name, and what the stand-alone program of a
 //! cell contains; what that program then does is for `rustc` to say.

@@ -1,8 +1,8 @@
 """What a person does with a notebook that trains, in JupyterLab in headless Chromium.
 
-    .venv/bin/python tests/jupyter/lab_live.py [notebook] [folder for the pictures]
+    .venv/bin/python tests/jupyter/lab_live.py [notebook] [folder for the images]
 
-Opens the quickstart with an empty experiment store, runs all cells; takes two pictures while the network trains, which
+Opens the quickstart with an empty experiment store, runs all cells; takes two images while the network trains, which
 must differ; interrupts the training and goes on with it, from where it was; completes `Tensor::ze`; restarts the kernel
 and runs all cells. Prints a line for each, and exits 1 if one failed. The training takes minutes. Needs what lab.py
 needs."""
@@ -56,18 +56,18 @@ def main():
 
         began = wait(lambda: reached(5), 300)
         cell.evaluate("cell => cell.scrollIntoView(true)")
-        first = lab.picture("training-1").read_bytes()
+        first = lab.image("training-1").read_bytes()
         # Two points of the curve later.
         grown = wait(lambda: reached(60), 300)
         cell.evaluate("cell => cell.scrollIntoView(true)")
-        second = lab.picture("training-2").read_bytes()
+        second = lab.image("training-2").read_bytes()
         tell("the output grows while the network trains", bool(began and grown) and first != second, steps(shown()))
 
         before = max(steps(shown()), default=0)
         begin = time.time()
         lab.command("kernelmenu:interrupt")
         stopped = wait(lambda: "*" not in lab.prompts()[number], 60)
-        lab.picture("interrupted")
+        lab.image("interrupted")
         tell("an interrupt stops it", bool(stopped), f"{time.time() - begin:.1f} s, after step {before}")
         tell("the cells after it did not run", all(not any(c.isdigit() for c in p) for p in lab.prompts()[number + 1:]),
              lab.prompts())
@@ -78,7 +78,7 @@ def main():
         again = wait(lambda: "*" in lab.prompts()[number] and steps(shown()), 120)
         kept = again is not None
         if not kept:
-            lab.picture("lost")
+            lab.image("lost")
             lab.command("notebook:run-all-cells")
             again = wait(lambda: "*" in lab.prompts()[number] and steps(shown()), 120)
         tell("variables survive the interrupt", kept)
@@ -101,7 +101,7 @@ def main():
             completed = True
         except Exception:  # Playwright's timeout
             completed = False
-        lab.picture("completion")
+        lab.image("completion")
         tell("Tensor::ze is completed", completed)
         page.keyboard.press("Escape")
         page.keyboard.press("Escape")
@@ -113,10 +113,10 @@ def main():
         time.sleep(2)
         took = lab.wait_for_the_end()
         prompts = [prompt for prompt in lab.prompts() if any(c.isdigit() for c in prompt)]
-        lab.picture("restarted", whole=True)
+        lab.image("restarted", whole=True)
         wanted = [f"[{i + 1}]:" for i in range(len(lab.sources()))]
         tell("restart and run all", prompts == wanted and not lab.errors(), f"{took:.1f} s: {prompts}, {lab.errors()} errors")
-    print(f"pictures in {lab.pictures}")
+    print(f"images in {lab.images}")
     sys.exit(bool(failed))
 
 

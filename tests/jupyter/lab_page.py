@@ -25,10 +25,10 @@ def free_port():
 
 
 class Lab:
-    """The page, the notebook's document as it was, and where pictures go."""
+    """The page, the notebook's document as it was, and where images go."""
 
-    def __init__(self, page, document, notebook, pictures):
-        self.page, self.document, self.notebook, self.pictures = page, document, notebook, pictures
+    def __init__(self, page, document, notebook, images):
+        self.page, self.document, self.notebook, self.images = page, document, notebook, images
 
     def command(self, name, **arguments):
         """Starts one of JupyterLab's commands and does not wait for its end (which may need a click)."""
@@ -63,8 +63,8 @@ class Lab:
             time.sleep(0.5)
         return time.time() - start - 0.5 * quiet
 
-    def picture(self, name, whole=False):
-        file = self.pictures / f"{self.notebook.stem}-{name}.png"
+    def image(self, name, whole=False):
+        file = self.images / f"{self.notebook.stem}-{name}.png"
         if whole:
             height = self.page.evaluate(
                 "Math.max(...[...document.querySelectorAll('.jp-NotebookPanel *')].map(e => e.scrollHeight))")
@@ -76,10 +76,10 @@ class Lab:
 
 
 @contextlib.contextmanager
-def opened(notebook, pictures, variables=None):
+def opened(notebook, images, variables=None):
     """Works on a copy without outputs, so that the notebook stays as it is."""
-    notebook, pictures = pathlib.Path(notebook).resolve(), pathlib.Path(pictures).resolve()
-    pictures.mkdir(parents=True, exist_ok=True)
+    notebook, images = pathlib.Path(notebook).resolve(), pathlib.Path(images).resolve()
+    images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=notebook.parent, prefix=".lab-") as folder:
         copy = pathlib.Path(folder) / notebook.name
         document = json.loads(notebook.read_text())
@@ -99,7 +99,7 @@ def opened(notebook, pictures, variables=None):
              f"--ServerApp.root_dir={folder}", f"--LabApp.user_settings_dir={settings}",
              f"--LabApp.workspaces_dir={folder}/workspaces", "--LabApp.extension_manager=readonly",
              "--expose-app-in-browser"],
-            stdout=subprocess.DEVNULL, stderr=open(pictures / "lab.log", "w"), env={**os.environ, **(variables or {})})
+            stdout=subprocess.DEVNULL, stderr=open(images / "lab.log", "w"), env={**os.environ, **(variables or {})})
         try:
             url = f"http://127.0.0.1:{port}"
             for _ in range(120):
@@ -117,7 +117,7 @@ def opened(notebook, pictures, variables=None):
                 for name in ["No", "Dismiss"]:
                     for button in page.get_by_role("button", name=name, exact=True).all():
                         button.click()
-                yield Lab(page, document, notebook, pictures)
+                yield Lab(page, document, notebook, images)
                 browser.close()
         finally:
             server.terminate()

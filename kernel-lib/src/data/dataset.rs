@@ -1,4 +1,4 @@
-//! Labelled pictures, for training and for testing.
+//! Labelled images, for training and for testing.
 
 use super::Images;
 use crate::hex::hex;
@@ -7,21 +7,21 @@ use crate::show::{Show, Table, displays};
 use crate::{Error, Result};
 use sha2::{Digest as _, Sha256};
 
-/// Pictures with the class of each.
+/// Images with the class of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Labelled {
-    /// The pictures, (N, H, W, C).
+    /// The images, (N, H, W, C).
     pub images: Images,
-    /// The number of each picture's class, (N).
+    /// The number of each image's class, (N).
     pub labels: Vec<u16>,
 }
 
 impl Labelled {
-    /// Pictures with their labels.
+    /// Images with their labels.
     ///
     /// # Errors
-    /// If there are not as many labels as pictures.
+    /// If there are not as many labels as images.
     pub fn new(images: Images, labels: Vec<u16>) -> Result<Self> {
         let split = Self { images, labels };
         split.check()?;
@@ -31,7 +31,7 @@ impl Labelled {
     fn check(&self) -> Result<()> {
         if self.images.len() != self.labels.len() {
             return Err(Error::invalid(format!(
-                "there are {} labels for {} pictures",
+                "there are {} labels for {} images",
                 self.labels.len(),
                 self.images.len()
             )));
@@ -39,7 +39,7 @@ impl Labelled {
         Ok(())
     }
 
-    /// How many pictures there are.
+    /// How many images there are.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -49,7 +49,7 @@ impl Labelled {
         self.labels.is_empty()
     }
 
-    /// The first pictures, all if there are not so many.
+    /// The first images, all if there are not so many.
     fn first(mut self, count: Option<usize>) -> Self {
         let count = count.unwrap_or(self.len()).min(self.len());
         self.images.truncate(count);
@@ -57,17 +57,17 @@ impl Labelled {
         self
     }
 
-    /// The pictures at these places with their labels, in this order.
+    /// The images at these places with their labels, in this order.
     ///
     /// # Errors
-    /// If there is no picture at one of them.
+    /// If there is no image at one of them.
     pub fn select(&self, places: &[usize]) -> Result<Self> {
         let images = self.images.select(places)?;
         Self::new(images, places.iter().filter_map(|at| self.labels.get(*at).copied()).collect())
     }
 }
 
-/// A training and a test split of the same classes and the same size of picture.
+/// A training and a test split of the same classes and the same size of image.
 ///
 /// It cannot be changed, so that [`Dataset::checksum`] is always that of what is in it: make another with
 /// [`Dataset::new`].
@@ -82,10 +82,10 @@ pub struct Dataset {
 
 impl Dataset {
     /// A data set of these splits. `name` is what tables and reports call it: it should say what was done to the
-    /// pictures.
+    /// images.
     ///
     /// # Errors
-    /// If the two have pictures of different sizes, or a label that is no class.
+    /// If the two have images of different sizes, or a label that is no class.
     pub fn new(
         name: impl Into<String>,
         classes: impl IntoIterator<Item = impl Into<String>>,
@@ -97,7 +97,7 @@ impl Dataset {
         let shape = |split: &Labelled| (split.images.width(), split.images.height(), split.images.channels());
         if shape(&train) != shape(&test) {
             return Err(wrong(format!(
-                "the training pictures are {}, but the test pictures are {}",
+                "the training images are {}, but the test images are {}",
                 size(&train.images),
                 size(&test.images)
             )));
@@ -106,7 +106,7 @@ impl Dataset {
             split.check().map_err(|e| wrong(format!("{which}: {e}")))?;
             if let Some(at) = split.labels.iter().position(|label| usize::from(*label) >= classes.len()) {
                 return Err(wrong(format!(
-                    "the label of {which} picture {at} is {}, but there are {} classes, counted from 0",
+                    "the label of {which} image {at} is {}, but there are {} classes, counted from 0",
                     split.labels[at],
                     classes.len()
                 )));
@@ -116,7 +116,7 @@ impl Dataset {
         Ok(Self { name, classes, train, test, checksum })
     }
 
-    /// The first pictures of each split, all where `None`, without a copy of them.
+    /// The first images of each split, all where `None`, without a copy of them.
     pub(crate) fn first(self, train: Option<usize>, test: Option<usize>) -> Result<Self> {
         let Self { name, classes, train: all_train, test: all_test, checksum } = self;
         let is_cut = |count: Option<usize>, split: &Labelled| count.is_some_and(|count| count < split.len());
@@ -146,7 +146,7 @@ impl Dataset {
         &self.test
     }
 
-    /// A SHA-256, in hexadecimal digits, of the classes' names, the pictures' size, the pixels and the labels. The
+    /// A SHA-256, in hexadecimal digits, of the classes' names, the images' size, the pixels and the labels. The
     /// name of the data set and how its files are compressed have no part in it.
     pub fn checksum(&self) -> &str {
         &self.checksum
@@ -157,7 +157,7 @@ impl Dataset {
             [which.into(), split.len().into(), size(&split.images).into(), self.classes.len().into()]
         };
         let rows = [row("training", &self.train), row("test", &self.test)];
-        Table::of(["Split", "Pictures", "Size", "Classes"], rows)
+        Table::of(["Split", "Images", "Size", "Classes"], rows)
             .caption(&self.name)
             .note(format!("Classes: {}", self.classes.join(", ")))
     }
@@ -216,22 +216,19 @@ mod tests {
     #[test]
     fn labels_must_fit() {
         assert!(dataset(&[0, 1, 1], &[1]).is_ok());
-        assert_eq!(split(2, &[0]).unwrap_err().to_string(), "there are 1 labels for 2 pictures");
+        assert_eq!(split(2, &[0]).unwrap_err().to_string(), "there are 1 labels for 2 images");
         assert_eq!(
             dataset(&[0, 1, 1], &[0, 2]).unwrap_err().to_string(),
-            "Dots: the label of test picture 1 is 2, but there are 2 classes, counted from 0"
+            "Dots: the label of test image 1 is 2, but there are 2 classes, counted from 0"
         );
         let mut cut = split(3, &[0, 1, 1]).unwrap();
         cut.labels.pop();
         let error =
             Dataset::new("Dots", ["cat", "dog"], cut, split(1, &[0]).unwrap()).unwrap_err().to_string();
-        assert_eq!(error, "Dots: training: there are 2 labels for 3 pictures");
+        assert_eq!(error, "Dots: training: there are 2 labels for 3 images");
         let large = Labelled::new(Images::new(4, 1, 1, vec![0; 4]).unwrap(), vec![0]).unwrap();
         let error = Dataset::new("Dots", ["cat"], split(1, &[0]).unwrap(), large).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "Dots: the training pictures are 2 × 2, grey, but the test pictures are 1 × 4, grey"
-        );
+        assert_eq!(error, "Dots: the training images are 2 × 2, grey, but the test images are 1 × 4, grey");
     }
 
     #[test]
@@ -267,12 +264,12 @@ mod tests {
             Dataset::new("X", ["a"], split(1, &[256]).unwrap(), split(1, &[0]).unwrap())
                 .unwrap_err()
                 .to_string(),
-            "X: the label of training picture 0 is 256, but there are 1 classes, counted from 0"
+            "X: the label of training image 0 is 256, but there are 1 classes, counted from 0"
         );
     }
 
     #[test]
-    fn the_first_pictures_are_those_that_are_selected() {
+    fn the_first_images_are_those_that_are_selected() {
         let all = dataset(&[0, 1, 1], &[1, 0]).unwrap();
         let selected = Dataset::new(
             "Dots",
@@ -306,7 +303,7 @@ mod tests {
         let expected = "\
 Dots
 
-Split     Pictures  Size         Classes
+Split     Images  Size         Classes
 --------  --------  -----------  -------
 training         3  2 × 2, grey        2
 test             1  2 × 2, grey        2

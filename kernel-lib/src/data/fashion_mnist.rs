@@ -99,7 +99,7 @@ mod tests {
 
         let one = [0, 0, 8, 1, 0, 0, 0, 1, 3];
         for (images, labels, expected) in [
-            (&images[..], &one[..], "x-labels-idx1-ubyte.gz: there are 1 labels for 2 pictures"),
+            (&images[..], &one[..], "x-labels-idx1-ubyte.gz: there are 1 labels for 2 images"),
             (&labels, &labels, "x-images-idx3-ubyte.gz: holds an array of 1 dimensions, not (N, H, W)"),
             (&images, &images, "x-labels-idx1-ubyte.gz: holds an array of 3 dimensions, not (N)"),
             (&images[..17], &labels, "x-images-idx3-ubyte.gz: ends after 1 of 2 × 1 × 1 = 2 elements"),

@@ -6,7 +6,7 @@ use super::{Dataset, Images};
 use crate::{Error, Result, fetch, hub};
 use std::path::PathBuf;
 
-/// A data set of the hub, or a folder's, with what is to be done to its pictures. [`hub`](super::hub()) is this with
+/// A data set of the hub, or a folder's, with what is to be done to its images. [`hub`](super::hub()) is this with
 /// nothing to be done.
 ///
 /// ```no_run
@@ -43,7 +43,7 @@ impl Fetch {
         self
     }
 
-    /// Takes the pictures from this column, not from `image` or `img`.
+    /// Takes the images from this column, not from `image` or `img`.
     #[must_use]
     pub fn image_column(mut self, column: impl Into<String>) -> Self {
         self.request.image_column = Some(column.into());
@@ -57,7 +57,7 @@ impl Fetch {
         self
     }
 
-    /// Resizes each picture until its shorter side has this length, and cuts out the square in the middle. Pictures of
+    /// Resizes each image until its shorter side has this length, and cuts out the square in the middle. Images of
     /// several sizes need it.
     #[must_use]
     pub fn side(mut self, side: usize) -> Self {
@@ -65,7 +65,7 @@ impl Fetch {
         self
     }
 
-    /// Makes grey pictures red = green = blue. A data set whose first picture is grey is grey otherwise.
+    /// Makes grey images red = green = blue. A data set whose first image is grey is grey otherwise.
     #[must_use]
     pub fn rgb(mut self) -> Self {
         self.request.rgb = true;
@@ -73,7 +73,7 @@ impl Fetch {
     }
 
     /// Reads it, and has it prepared first where that was not done yet. All its pixels are in memory, once: 3 bytes for
-    /// each pixel, which is 3.9 GB for ImageNet with pictures of 32 × 32.
+    /// each pixel, which is 3.9 GB for ImageNet with images of 32 × 32.
     ///
     /// # Errors
     /// If it is not there and cannot be made, or the file is damaged; all with what to do.
@@ -86,7 +86,7 @@ impl Fetch {
         Places::current()?.open(self)?.dataset(labels)
     }
 
-    /// The pictures of one split.
+    /// The images of one split.
     pub(super) fn images(&self, split: &str) -> Result<Images> {
         Places::current()?.open(self)?.images(split)
     }

@@ -62,7 +62,7 @@ fn names(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<BTreeSet<St
 mod tests {
     use super::*;
 
-    /// A picture of 2 × 2 grey pixels, all of one value, as a PNG.
+    /// An image of 2 × 2 grey pixels, all of one value, as a PNG.
     fn write(path: &Path, value: u8, side: u32) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         image::GrayImage::from_pixel(side, side, image::Luma([value])).save(path).unwrap();

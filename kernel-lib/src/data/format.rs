@@ -42,7 +42,7 @@ pub struct Header {
     pub dataset: String,
     /// The repository's commit; for a folder, a hash of its listing.
     pub revision: String,
-    /// Rows of each picture.
+    /// Rows of each image.
     pub height: usize,
     /// Pixels in a row.
     pub width: usize,
@@ -52,13 +52,13 @@ pub struct Header {
     pub label_sets: Vec<LabelSet>,
     /// What follows, in this order.
     pub parts: Vec<Part>,
-    /// How many pictures were JPEG; the others were PNG.
+    /// How many images were JPEG; the others were PNG.
     pub jpeg: usize,
     /// What it was made from.
     pub sources: Vec<Source>,
 }
 
-/// Classes that each labelled picture is in one of.
+/// Classes that each labelled image is in one of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelSet {
     /// `label`; `fine` and `coarse` for CIFAR-100.
@@ -94,13 +94,13 @@ impl Header {
     /// Whether the parts can be what they say: what is wrong, if they cannot.
     ///
     /// # Errors
-    /// If a part is not whole pictures, or not a label of a known set for each picture before it.
+    /// If a part is not whole images, or not a label of a known set for each image before it.
     pub fn check(&self) -> Result<(), String> {
-        let picture = [self.height, self.width, self.channels]
+        let image = [self.height, self.width, self.channels]
             .iter()
             .try_fold(1u64, |product, side| product.checked_mul(u64::try_from(*side).ok()?))
             .filter(|bytes| *bytes > 0)
-            .ok_or("speaks of pictures that have no pixels, or more than there can be")?;
+            .ok_or("speaks of images that have no pixels, or more than there can be")?;
         let mut split: Option<(&str, u64)> = None;
         for part in &self.parts {
             let Some(labels) = &part.labels else {
@@ -113,21 +113,20 @@ impl Header {
                 {
                     return Err(format!("has the split `{}` twice", part.split));
                 }
-                if !part.bytes.is_multiple_of(picture) {
+                if !part.bytes.is_multiple_of(image) {
                     return Err(format!(
-                        "has {} bytes of pixels in the split `{}`, which are not pictures of {picture} bytes",
+                        "has {} bytes of pixels in the split `{}`, which are not images of {image} bytes",
                         part.bytes, part.split
                     ));
                 }
-                split = Some((&part.split, part.bytes / picture));
+                split = Some((&part.split, part.bytes / image));
                 continue;
             };
             let known = self.label_sets.iter().any(|set| set.name == *labels);
-            let pictures =
-                split.filter(|(name, _)| known && *name == part.split).map(|(_, pictures)| pictures);
-            if pictures.and_then(|pictures| pictures.checked_mul(LABEL)) != Some(part.bytes) {
+            let images = split.filter(|(name, _)| known && *name == part.split).map(|(_, images)| images);
+            if images.and_then(|images| images.checked_mul(LABEL)) != Some(part.bytes) {
                 return Err(format!(
-                    "has {} bytes of labels `{labels}` in the split `{}`, which do not belong to the pictures before \
+                    "has {} bytes of labels `{labels}` in the split `{}`, which do not belong to the images before \
                      them",
                     part.bytes, part.split
                 ));
@@ -141,10 +140,10 @@ impl Header {
         self.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.bytes))
     }
 
-    /// How many pictures a split has, once the header is checked.
-    pub fn pictures(&self, split: &str) -> u64 {
+    /// How many images a split has, once the header is checked.
+    pub fn images(&self, split: &str) -> u64 {
         let part = self.parts.iter().find(|part| part.split == split && part.labels.is_none());
-        let picture = (self.height * self.width * self.channels) as u64;
-        part.map_or(0, |part| part.bytes.checked_div(picture).unwrap_or(0))
+        let image = (self.height * self.width * self.channels) as u64;
+        part.map_or(0, |part| part.bytes.checked_div(image).unwrap_or(0))
     }
 }

@@ -4,7 +4,7 @@ use super::{Dataset, Fetch, Images};
 use crate::Result;
 
 /// CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009): 50,000 training and 10,000
-/// test pictures, 32 × 32, RGB, of ten classes that are equally frequent, in the order of the hub's
+/// test images, 32 × 32, RGB, of ten classes that are equally frequent, in the order of the hub's
 /// `uoft-cs/cifar10`.
 ///
 /// It is read from one plain file in the folder `IGPT_DATA`, else `target/igpt-data` of this repository. The file is
@@ -12,7 +12,7 @@ use crate::Result;
 /// `~/.cache/huggingface/hub`), where there is one. If it is not there yet, a notebook starts `igpt fetch cifar10`,
 /// which makes it, and whose lines are printed.
 ///
-/// Its name is "CIFAR-10", or "CIFAR-10 (JPEG copy)" if the cache holds JPEG pictures: their pixels are not those of
+/// Its name is "CIFAR-10", or "CIFAR-10 (JPEG copy)" if the cache holds JPEG images: their pixels are not those of
 /// CIFAR-10.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub enum Labels {
     Coarse,
 }
 
-/// CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test pictures, 32 × 32, RGB, of equally frequent classes,
+/// CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test images, 32 × 32, RGB, of equally frequent classes,
 /// in the order of the hub's `uoft-cs/cifar100`. The paper's are the fine ones. It is found and prepared as
 /// [`cifar10`] is.
 ///
@@ -45,7 +45,7 @@ pub fn cifar100(labels: Labels) -> Result<Dataset> {
 }
 
 /// The labelled part of STL-10 (Coates, Ng and Lee, "An Analysis of Single Layer Networks in Unsupervised Feature
-/// Learning", 2011): 5,000 training and 8,000 test pictures, 96 × 96, RGB, of ten equally frequent classes, in the
+/// Learning", 2011): 5,000 training and 8,000 test images, 96 × 96, RGB, of ten equally frequent classes, in the
 /// order of the hub's `jxie/stl10`. It is found and prepared as [`cifar10`] is. The paper shrinks it to 32 × 32 before
 /// its probes: [`Images::map`].
 ///
@@ -55,7 +55,7 @@ pub fn stl10() -> Result<Dataset> {
     Fetch::known("stl10", "STL-10", Some("jxie/stl10")).load()
 }
 
-/// The 100,000 pictures of STL-10 that have no labels: 2.8 GB in memory. The paper does not use them.
+/// The 100,000 images of STL-10 that have no labels: 2.8 GB in memory. The paper does not use them.
 ///
 /// # Errors
 /// As [`cifar10`].
@@ -63,7 +63,7 @@ pub fn stl10_unlabeled() -> Result<Images> {
     Fetch::known("stl10-unlabeled", "STL-10's unlabeled part", Some("jxie/stl10")).images("unlabeled")
 }
 
-/// The whole of Fashion-MNIST, 60,000 training and 10,000 test pictures, 28 × 28, grey, from the hub's
+/// The whole of Fashion-MNIST, 60,000 training and 10,000 test images, 28 × 28, grey, from the hub's
 /// `zalando-datasets/fashion_mnist`; [`fashion_mnist`](super::fashion_mnist()) is the sample that needs no hub. It is
 /// found and prepared as [`cifar10`] is.
 ///
@@ -73,8 +73,8 @@ pub fn fashion_mnist_whole() -> Result<Dataset> {
     Fetch::known("fashion-mnist", "Fashion-MNIST", Some("zalando-datasets/fashion_mnist")).load()
 }
 
-/// ImageNet (ILSVRC 2012) at `side` × `side` pixels: 1,281,167 training pictures, and as the test split the 50,000
-/// that are called its validation split; in 1,000 classes. Each picture is resized until its shorter side has that
+/// ImageNet (ILSVRC 2012) at `side` × `side` pixels: 1,281,167 training images, and as the test split the 50,000
+/// that are called its validation split; in 1,000 classes. Each image is resized until its shorter side has that
 /// length, and the square in the middle is cut out.
 ///
 /// It is prepared from the hub's `ILSVRC/imagenet-1k`, or from the folder that `IGPT_IMAGENET` names, with
@@ -86,7 +86,7 @@ pub fn imagenet(side: usize) -> Result<Dataset> {
     Fetch::known("imagenet", "ImageNet", None).side(side).load()
 }
 
-/// Any data set of the hub whose Parquet files have a column of pictures and one of labels; [`Fetch`] says which
+/// Any data set of the hub whose Parquet files have a column of images and one of labels; [`Fetch`] says which
 /// columns and sizes. It is found and prepared as [`cifar10`] is.
 ///
 /// # Errors

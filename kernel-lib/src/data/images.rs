@@ -1,11 +1,11 @@
-//! Many pictures of one size.
+//! Many images of one size.
 
 use crate::image::{Image, colours};
 use crate::show::{ImageGrid, Show, Tile, displays};
 use crate::{Error, Result};
 use std::fmt;
 
-/// Pictures of one size in one piece of memory, (N, H, W, C).
+/// Images of one size in one piece of memory, (N, H, W, C).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Images {
     height: usize,
@@ -16,36 +16,36 @@ pub struct Images {
 }
 
 impl Images {
-    /// Pictures of this size from their bytes, (N, H, W, C). There may be none.
+    /// Images of this size from their bytes, (N, H, W, C). There may be none.
     ///
     /// # Errors
-    /// If pictures of this size are empty, have neither 1 nor 3 channels, or the bytes are not whole pictures.
+    /// If images of this size are empty, have neither 1 nor 3 channels, or the bytes are not whole images.
     pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>) -> Result<Self> {
         let size = height.checked_mul(width).and_then(|n| n.checked_mul(channels)).unwrap_or(0);
         if size == 0 || !matches!(channels, 1 | 3) || !pixels.len().is_multiple_of(size) {
             return Err(Error::invalid(format!(
-                "{} bytes are not pictures of {width} × {height} pixels with {channels} channels (1 or 3)",
+                "{} bytes are not images of {width} × {height} pixels with {channels} channels (1 or 3)",
                 pixels.len()
             )));
         }
         Ok(Self { height, width, channels, pixels })
     }
 
-    /// Gathers pictures of one size.
+    /// Gathers images of one size.
     ///
     /// # Errors
     /// If there are none, or one has another size or another number of channels than the first.
     pub fn gather(images: impl IntoIterator<Item = Image>) -> Result<Self> {
         let mut images = images.into_iter();
         let Some(first) = images.next() else {
-            return Err(Error::invalid("there are no pictures to gather, so they have no size"));
+            return Err(Error::invalid("there are no images to gather, so they have no size"));
         };
         let (height, width, channels) = (first.height(), first.width(), first.channels());
         let mut all = Self { height, width, channels, pixels: first.into_pixels() };
         for image in images {
             if (image.height(), image.width(), image.channels()) != (height, width, channels) {
                 return Err(Error::invalid(format!(
-                    "picture {} is {}, but picture 0 is {width} × {height}, {}",
+                    "image {} is {}, but image 0 is {width} × {height}, {}",
                     all.len(),
                     image.size(),
                     colours(channels)
@@ -56,7 +56,7 @@ impl Images {
         Ok(all)
     }
 
-    /// How many pictures there are.
+    /// How many images there are.
     pub fn len(&self) -> usize {
         self.pixels.len() / self.size()
     }
@@ -66,7 +66,7 @@ impl Images {
         self.pixels.is_empty()
     }
 
-    /// Rows of each picture.
+    /// Rows of each image.
     pub fn height(&self) -> usize {
         self.height
     }
@@ -81,14 +81,14 @@ impl Images {
         self.channels
     }
 
-    /// The side of each picture.
+    /// The side of each image.
     ///
     /// # Errors
     /// If they are not square.
     pub fn side(&self) -> Result<usize> {
         if self.width != self.height {
             return Err(Error::invalid(format!(
-                "pictures of {} × {} pixels are not square: crop or resize them first",
+                "images of {} × {} pixels are not square: crop or resize them first",
                 self.width, self.height
             )));
         }
@@ -103,17 +103,17 @@ impl Images {
         Image::new(self.width, self.height, self.channels, self.pixels(at)?.to_vec())
     }
 
-    /// The bytes of picture `at`, (H, W, C).
+    /// The bytes of image `at`, (H, W, C).
     ///
     /// # Errors
     /// If there are not so many.
     pub fn pixels(&self, at: usize) -> Result<&[u8]> {
         self.iter_pixels().nth(at).ok_or_else(|| {
-            Error::invalid(format!("there is no picture {at}: there are {}, counted from 0", self.len()))
+            Error::invalid(format!("there is no image {at}: there are {}, counted from 0", self.len()))
         })
     }
 
-    /// The bytes of one picture after the other, each (H, W, C).
+    /// The bytes of one image after the other, each (H, W, C).
     pub fn iter_pixels(&self) -> std::slice::ChunksExact<'_, u8> {
         self.pixels.chunks_exact(self.size())
     }
@@ -123,10 +123,10 @@ impl Images {
         &self.pixels
     }
 
-    /// The pictures at these places, in this order; a place may occur twice.
+    /// The images at these places, in this order; a place may occur twice.
     ///
     /// # Errors
-    /// If there is no picture at one of them.
+    /// If there is no image at one of them.
     pub fn select(&self, places: &[usize]) -> Result<Self> {
         let mut pixels = Vec::with_capacity(places.len() * self.size());
         for at in places {
@@ -135,12 +135,12 @@ impl Images {
         Ok(Self { pixels, ..*self })
     }
 
-    /// Keeps the first pictures only.
+    /// Keeps the first images only.
     pub(super) fn truncate(&mut self, count: usize) {
         self.pixels.truncate(count.saturating_mul(self.size()));
     }
 
-    /// The pictures that `change` makes of these.
+    /// The images that `change` makes of these.
     ///
     /// ```
     /// # use igpt::prelude::*;
@@ -150,7 +150,7 @@ impl Images {
     /// ```
     ///
     /// # Errors
-    /// The first error of `change`; or if the new pictures are not all of one size, or none.
+    /// The first error of `change`; or if the new images are not all of one size, or none.
     pub fn map(&self, mut change: impl FnMut(Image) -> Result<Image>) -> Result<Self> {
         let mut failed = None;
         let changed = (0..self.len()).map_while(|at| match self.get(at).and_then(&mut change) {
@@ -164,11 +164,11 @@ impl Images {
         failed.map_or(gathered, Err)
     }
 
-    /// These pictures at `side` × `side` pixels, resized as [`Image::resize`] does; pictures of that size are not touched.
+    /// These images at `side` × `side` pixels, resized as [`Image::resize`] does; images of that size are not touched.
     /// Whatever is to be read by a network of `side`² tokens goes through here, to train on and to be judged by.
     ///
     /// # Errors
-    /// As [`Image::resize`]; or if there are no pictures and they have another size.
+    /// As [`Image::resize`]; or if there are no images and they have another size.
     pub fn at_side(self, side: usize) -> Result<Self> {
         if self.height == side && self.width == side {
             return Ok(self);
@@ -176,16 +176,16 @@ impl Images {
         self.map(|image| image.resize(side, side))
     }
 
-    /// Bytes of a picture; never 0.
+    /// Bytes of an image; never 0.
     fn size(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// `10,000 pictures, 28 × 28, grey`
+    /// `10,000 images, 28 × 28, grey`
     fn summary(&self) -> String {
         let count = crate::show::fixed(self.len() as f64, 0).into_text();
-        let pictures = if self.len() == 1 { "picture" } else { "pictures" };
-        format!("{count} {pictures}, {} × {}, {}", self.width, self.height, colours(self.channels))
+        let images = if self.len() == 1 { "image" } else { "images" };
+        format!("{count} {images}, {} × {}, {}", self.width, self.height, colours(self.channels))
     }
 }
 
@@ -196,7 +196,7 @@ impl fmt::Debug for Images {
 }
 
 impl Images {
-    /// The first pictures in rows of ten.
+    /// The first images in rows of ten.
     fn grid(&self) -> ImageGrid {
         const COLUMNS: usize = 10;
         const SHOWN: usize = 20;
@@ -227,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_found_by_number() {
+    fn images_are_found_by_number() {
         let images = images();
         assert_eq!((images.len(), images.height(), images.width(), images.channels()), (3, 2, 1, 3));
         assert_eq!(images.pixels(2).unwrap(), [12, 13, 14, 15, 16, 17]);
         assert_eq!(images.get(1).unwrap(), Image::new(1, 2, 3, (6..12).collect()).unwrap());
         assert_eq!(
             images.get(3).unwrap_err().to_string(),
-            "there is no picture 3: there are 3, counted from 0"
+            "there is no image 3: there are 3, counted from 0"
         );
         assert!(images.side().unwrap_err().to_string().contains("1 × 2 pixels are not square"));
         let some = images.select(&[2, 0, 2]).unwrap();
@@ -243,12 +243,12 @@ mod tests {
             [&images.all_pixels()[12..], &images.all_pixels()[..6], &images.all_pixels()[12..]].concat()
         );
         assert!(images.select(&[0, 3]).is_err());
-        assert_eq!(images.to_text(), "[3 pictures, 1 × 2, RGB]\n");
+        assert_eq!(images.to_text(), "[3 images, 1 × 2, RGB]\n");
         assert_eq!(images.to_html().matches("<img").count(), 3);
     }
 
     #[test]
-    fn bytes_must_be_whole_pictures() {
+    fn bytes_must_be_whole_images() {
         for (height, width, channels, bytes) in
             [(2, 2, 1, 7), (0, 2, 1, 0), (2, 0, 1, 0), (1, 1, 2, 2), (1, 1, 0, 0), (usize::MAX, 2, 1, 0)]
         {
@@ -259,18 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_gathered_and_changed() {
+    fn images_are_gathered_and_changed() {
         let images = images();
         let again = Images::gather((0..3).map(|at| images.get(at).unwrap())).unwrap();
         assert_eq!(again, images);
         let grey = Image::new(1, 2, 1, vec![0; 2]).unwrap();
         let error = Images::gather([images.get(0).unwrap(), grey]).unwrap_err().to_string();
-        assert_eq!(error, "picture 1 is 1 × 2, grey, but picture 0 is 1 × 2, RGB");
+        assert_eq!(error, "image 1 is 1 × 2, grey, but image 0 is 1 × 2, RGB");
         assert!(Images::gather([]).is_err());
         let upper = images.map(|image| image.crop(0, 0, 1, 1)).unwrap();
         assert_eq!((upper.len(), upper.side().unwrap()), (3, 1));
         assert_eq!(upper.all_pixels(), [0, 1, 2, 6, 7, 8, 12, 13, 14]);
         let error = images.map(|image| image.average_pool(2)).unwrap_err().to_string();
-        assert_eq!(error, "a picture of 1 × 2 pixels cannot be cut into squares of 2 × 2");
+        assert_eq!(error, "an image of 1 × 2 pixels cannot be cut into squares of 2 × 2");
     }
 }

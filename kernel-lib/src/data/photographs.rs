@@ -18,7 +18,7 @@ pub struct Photograph {
     pub credit: String,
     /// The licence it is under.
     pub licence: String,
-    /// The picture.
+    /// The image.
     pub image: Image,
 }
 

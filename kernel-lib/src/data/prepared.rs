@@ -96,7 +96,7 @@ impl Prepared {
         })
     }
 
-    /// The pictures of a split. They are in memory once, all of them.
+    /// The images of a split. They are in memory once, all of them.
     ///
     /// # Errors
     /// As [`Prepared::dataset`].
@@ -113,7 +113,7 @@ impl Prepared {
         let parts = &self.header.parts;
         let is_it = |part: &&super::format::Part| part.split == split && part.labels.as_deref() == labels;
         let Some(part) = parts.iter().find(is_it).cloned() else {
-            let what = labels.map_or("pictures".into(), |labels| format!("labels `{labels}`"));
+            let what = labels.map_or("images".into(), |labels| format!("labels `{labels}`"));
             return Err(self.wrong(&format!("has no {what} of the split `{split}`")));
         };
         let before: u64 = parts.iter().take_while(|part| !is_it(part)).map(|part| part.bytes).sum();

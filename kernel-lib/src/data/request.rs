@@ -1,4 +1,4 @@
-//! What is asked of `igpt fetch`: a data set, and how its pictures are to be.
+//! What is asked of `igpt fetch`: a data set, and how its images are to be.
 //!
 //! The command compiles this file too, by its path, as it does `format.rs`: both must give a file the same name.
 
@@ -11,13 +11,13 @@ pub struct Request {
     pub name: String,
     /// Which of the repository's configurations.
     pub config: Option<String>,
-    /// The column of pictures.
+    /// The column of images.
     pub image_column: Option<String>,
     /// The column of labels.
     pub label_column: Option<String>,
-    /// Pictures are resized until their shorter side has this length, and the square in the middle is cut out.
+    /// Images are resized until their shorter side has this length, and the square in the middle is cut out.
     pub side: Option<usize>,
-    /// Grey pictures become red = green = blue.
+    /// Grey images become red = green = blue.
     pub rgb: bool,
 }
 
@@ -56,7 +56,7 @@ impl Request {
         arguments
     }
 
-    /// `igpt fetch cifar10`, for a person to type.
+    /// `igpt fetch cifar10`, for a user to type.
     pub fn command(&self) -> String {
         format!("igpt {}", self.arguments().join(" "))
     }

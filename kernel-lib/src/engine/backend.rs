@@ -90,10 +90,10 @@ pub(crate) struct Product {
     pub(crate) shape: [usize; 3],
 }
 
-/// What attention works on: `pictures` sequences of `tokens`, `heads` heads of `width` channels.
+/// What attention works on: `images` sequences of `tokens`, `heads` heads of `width` channels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heads {
-    pub(crate) pictures: usize,
+    pub(crate) images: usize,
     pub(crate) tokens: usize,
     pub(crate) heads: usize,
     pub(crate) width: usize,
@@ -161,7 +161,7 @@ pub(crate) trait Backend {
     fn take_loss(&mut self) -> f64;
 
     /// y = mean over tokens of the norm of x: (B, T, C) → (B, C).
-    fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span);
+    fn mean_of_norm(&mut self, x: Span, gain: Span, images: usize, y: Span);
 
     /// Like `embed` for one position of each sequence: `tokens` (B) are those before it, none at the start.
     fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span);

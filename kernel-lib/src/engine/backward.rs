@@ -24,7 +24,7 @@ impl Pass<'_> {
         self.machine.matmul(Product { form: Form::LeftTransposed, a: x, b: dy, c, plus: Some(c), shape });
     }
 
-    /// Adds the shard's loss to the machine's, and its gradients, times `scale`. False if someone asked to stop: nobody
+    /// Adds the micro-batch's loss to the machine's, and its gradients, times `scale`. False if someone asked to stop: nobody
     /// will use what there is.
     pub(super) fn forward_backward(&mut self, input: Input<'_>, targets: &Targets<'_>, scale: f32) -> bool {
         self.embed(input);

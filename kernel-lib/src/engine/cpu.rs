@@ -304,17 +304,17 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         std::mem::take(&mut self.loss)
     }
 
-    fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span) {
+    fn mean_of_norm(&mut self, x: Span, gain: Span, images: usize, y: Span) {
         apart(&[y], &[x, gain]);
         // SAFETY: apart.
         let (x, gain) = unsafe { (self.get(x), self.get(gain)) };
         let (c, isa) = (gain.len(), self.isa);
-        let each = x.len() / pictures;
-        assert!(y.len == pictures * c && each.is_multiple_of(c));
+        let each = x.len() / images;
+        assert!(y.len == images * c && each.is_multiple_of(c));
         let y = Shared(self.pointer(y));
-        self.team.share(pictures, |picture| {
-            // SAFETY: each picture's is written once.
-            let (x, y) = (&x[picture * each..][..each], unsafe { y.part(picture * c, c) });
+        self.team.share(images, |image| {
+            // SAFETY: each image's is written once.
+            let (x, y) = (&x[image * each..][..each], unsafe { y.part(image * c, c) });
             with_scratch(c, |sum| S::run(isa, norm::Mean { x, gain, y, sum }));
         });
     }
@@ -335,16 +335,16 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
     fn attention_one(&mut self, heads: Heads, position: usize, qkv: Span, keys: Span, values: Span, o: Span) {
         apart(&[keys, values, o], &[qkv]);
-        let Heads { pictures, tokens, heads: count, width, .. } = heads;
+        let Heads { images, tokens, heads: count, width, .. } = heads;
         let (c, [k_len, v_len]) = (count * width, cache_len(tokens, width));
-        assert!(qkv.len == pictures * 3 * c && o.len == pictures * c && position < tokens);
-        assert!(keys.len == pictures * count * k_len && values.len == pictures * count * v_len);
+        assert!(qkv.len == images * 3 * c && o.len == images * c && position < tokens);
+        assert!(keys.len == images * count * k_len && values.len == images * count * v_len);
         let all = Shared([qkv, keys, values, o].map(|span| self.pointer(span)));
         let isa = self.isa;
-        self.team.share(pictures * count, |task| {
-            let (picture, head) = (task / count, task % count);
+        self.team.share(images * count, |task| {
+            let (image, head) = (task / count, task % count);
             let [qkv, k, v, o] = all.get();
-            let q = qkv.wrapping_add(3 * picture * c + head * width).cast_const();
+            let q = qkv.wrapping_add(3 * image * c + head * width).cast_const();
             with_scratch(attention::STEP_SCRATCH, |scratch| {
                 let kernel = attention::Step {
                     q,
@@ -355,7 +355,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
                     tokens,
                     width,
                     position,
-                    o: o.wrapping_add(picture * c + head * width),
+                    o: o.wrapping_add(image * c + head * width),
                     scratch: scratch.as_mut_ptr(),
                 };
                 S::run(isa, kernel);
@@ -396,7 +396,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
     }
 }
 
-/// How many numbers the cached keys, and values, of one head of one picture take.
+/// How many numbers the cached keys, and values, of one head of one image take.
 pub(super) fn cache_len(tokens: usize, width: usize) -> [usize; 2] {
     [tile::packed_len(width, tokens), tile::packed_len(tokens, width)]
 }

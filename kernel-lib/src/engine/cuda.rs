@@ -107,7 +107,7 @@ fn bytes_mut(numbers: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
 }
 
-/// A count of rows, channels or pictures: a shard has 131,072 rows at most.
+/// A count of rows, channels or images: a micro-batch has 131,072 rows at most.
 fn int(number: usize) -> Argument {
     Argument::Int(i32::try_from(number).unwrap_or(i32::MAX))
 }
@@ -128,13 +128,13 @@ impl Cuda {
         }
     }
 
-    /// How a workspace is laid out, for shards of about so many tokens.
-    fn storage(rounded: Element, shard_tokens: usize) -> Storage {
+    /// How a workspace is laid out, for micro-batches of about so many tokens.
+    fn storage(rounded: Element, micro_batch_tokens: usize) -> Storage {
         Storage {
             exact: 4,
             rounded: rounded.bytes(),
             alignment: 256,
-            shard_tokens,
+            micro_batch_tokens,
             logit_rows: 1 << 14,
             logits: 1 << 24,
         }
@@ -250,13 +250,13 @@ impl Cuda {
         self.launch(kernel, [blocks(n, 2048), 1, 1], [256, 1, 1], arguments);
     }
 
-    /// One of attention's kernels: a block for each tile of tokens of each head of each picture.
+    /// One of attention's kernels: a block for each tile of tokens of each head of each image.
     fn attend(&mut self, kernel: &str, heads: Heads, spans: &[Argument]) {
         let kernel = match Attention::new(kernel, heads.width, self.rounded) {
             Ok(kernel) => kernel,
             Err(error) => return self.attempt(|_| Err(error)),
         };
-        let grid = [blocks(heads.tokens, kernel.tile), heads.heads as u32, heads.pictures as u32];
+        let grid = [blocks(heads.tokens, kernel.tile), heads.heads as u32, heads.images as u32];
         let shape = [heads.tokens, heads.heads, heads.width, usize::from(heads.causal)].map(int);
         let arguments: Vec<_> = spans.iter().copied().chain(shape).collect();
         self.launch_with(&kernel.name, grid, [128, 1, 1], kernel.shared, &arguments);
@@ -434,14 +434,14 @@ impl Backend for Cuda {
     }
 
     fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span) {
-        let rows = heads.pictures * heads.heads * heads.tokens;
+        let rows = heads.images * heads.heads * heads.tokens;
         let delta = Argument::At(self.piece(Piece::Delta, 4 * rows));
         let [qkv, o, lse, d_o, dqkv] = [qkv, o, lse, d_o, dqkv].map(|span| self.at(span));
-        let shape = [heads.pictures, heads.tokens, heads.heads, heads.width].map(int);
-        let [pictures, t, h, width] = shape;
+        let shape = [heads.images, heads.tokens, heads.heads, heads.width].map(int);
+        let [images, t, h, width] = shape;
         // Σ o do, which is Σ p dp                                 (B, H, T)
         let grid = [blocks(rows, 16), 1, 1];
-        self.launch("attention_delta", grid, [128, 1, 1], &[o, d_o, delta, pictures, t, h, width]);
+        self.launch("attention_delta", grid, [128, 1, 1], &[o, d_o, delta, images, t, h, width]);
         let spans = [qkv, d_o, lse, delta, dqkv];
         self.attend("attention_backward_kv", heads, &spans);
         self.attend("attention_backward_q", heads, &spans);
@@ -476,10 +476,10 @@ impl Backend for Cuda {
         f64::from_le_bytes(loss)
     }
 
-    fn mean_of_norm(&mut self, x: Span, gain: Span, pictures: usize, y: Span) {
-        let (c, t) = (gain.len, x.len / gain.len / pictures);
+    fn mean_of_norm(&mut self, x: Span, gain: Span, images: usize, y: Span) {
+        let (c, t) = (gain.len, x.len / gain.len / images);
         let arguments = [self.at(x), self.at(gain), self.at(y), int(t), int(c)];
-        self.launch("mean_of_norm", [pictures as u32, 1, 1], [256, 1, 1], &arguments);
+        self.launch("mean_of_norm", [images as u32, 1, 1], [256, 1, 1], &arguments);
     }
 
     fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span) {
@@ -492,10 +492,10 @@ impl Backend for Cuda {
     }
 
     fn attention_one(&mut self, heads: Heads, position: usize, qkv: Span, keys: Span, values: Span, o: Span) {
-        let Heads { pictures, tokens, heads, width, .. } = heads;
+        let Heads { images, tokens, heads, width, .. } = heads;
         let [qkv, keys, values, o] = [qkv, keys, values, o].map(|span| self.at(span));
         let arguments = [qkv, keys, values, o, int(position), int(tokens), int(heads), int(width)];
-        let grid = [heads as u32, pictures as u32, 1];
+        let grid = [heads as u32, images as u32, 1];
         self.launch_with("attention_one", grid, [128, 1, 1], 4 * (tokens as u32 + 256), &arguments);
     }
 

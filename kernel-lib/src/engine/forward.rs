@@ -17,13 +17,13 @@ pub(super) struct Pass<'a> {
     pub(super) config: Config,
     pub(super) weights: &'a Weights,
     pub(super) plan: &'a Plan,
-    /// Pictures of this shard; at most the plan's.
-    pub(super) pictures: usize,
+    /// Images of this micro-batch; at most the plan's.
+    pub(super) images: usize,
     /// Whether a token sees only those before it.
     pub(super) causal: bool,
 }
 
-/// What of a shard is to be predicted.
+/// What of a micro-batch is to be predicted.
 pub(super) struct Targets<'a> {
     /// (N): all tokens.
     pub(super) tokens: &'a [u16],
@@ -34,12 +34,12 @@ pub(super) struct Targets<'a> {
 }
 
 impl Pass<'_> {
-    /// N, how many tokens the shard has.
+    /// N, how many tokens the micro-batch has.
     pub(super) fn tokens(&self) -> usize {
-        self.pictures * self.config.context
+        self.images * self.config.context
     }
 
-    /// The first N rows, of `width` each, of a span that is made for a full shard.
+    /// The first N rows, of `width` each, of a span that is made for a full micro-batch.
     pub(super) fn rows(&self, span: Span, width: usize) -> Span {
         span.first(self.tokens() * width)
     }
@@ -67,8 +67,8 @@ impl Pass<'_> {
 
     pub(super) fn heads(&self) -> Heads {
         let Config { heads, context: tokens, .. } = self.config;
-        let (pictures, width) = (self.pictures, self.config.head_width());
-        Heads { pictures, tokens, heads, width, causal: self.causal }
+        let (images, width) = (self.images, self.config.head_width());
+        Heads { images, tokens, heads, width, causal: self.causal }
     }
 
     /// y = plus + x W, where x is (rows, k) and W (k, n).
@@ -130,7 +130,7 @@ impl Pass<'_> {
         logits
     }
 
-    /// Adds the shard to the machine's loss, part by part, for the residual stream after the last block; `each` is shown
+    /// Adds the micro-batch to the machine's loss, part by part, for the residual stream after the last block; `each` is shown
     /// each part's place among the rows that count, and does what else is to be done with its logits.
     pub(super) fn loss(
         &mut self,
@@ -177,6 +177,6 @@ pub(super) struct Part<'a> {
     pub(super) logits: Span,
     /// How many come before them.
     pub(super) start: usize,
-    /// Which rows of the shard they are; `None` if consecutive.
+    /// Which rows of the micro-batch they are; `None` if consecutive.
     pub(super) rows: Option<&'a [u32]>,
 }

@@ -11,7 +11,7 @@ pub(super) enum Source {
     Nothing,
 }
 
-/// Which vector row `i` (picture i / T, position i % T) begins with.
+/// Which vector row `i` (image i / T, position i % T) begins with.
 pub(super) fn source(input: Input<'_>, t: usize, i: usize) -> Source {
     match input {
         Input::Shifted(_) if i.is_multiple_of(t) => Source::Start,

@@ -13,9 +13,9 @@ pub(super) struct Storage {
     pub(super) rounded: usize,
     /// Each span begins at a multiple of this: a cache line.
     pub(super) alignment: usize,
-    /// Pictures are computed in shards of about so many tokens, one shard after the other, which bounds the memory of
+    /// Images are computed in micro-batches of about so many tokens, one micro-batch after the other, which bounds the memory of
     /// activations. It is part of a gradient's bits.
-    pub(super) shard_tokens: usize,
+    pub(super) micro_batch_tokens: usize,
     /// Logits are computed for so many tokens at once…
     pub(super) logit_rows: usize,
     /// …or fewer, so that they are not more than this many numbers.
@@ -23,13 +23,19 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// The CPU's: a shard is to stay in the caches; logits take 16 MiB at most.
-    pub(super) const CPU: Self =
-        Self { exact: 1, rounded: 1, alignment: 16, shard_tokens: 2048, logit_rows: 1024, logits: 1 << 22 };
+    /// The CPU's: a micro-batch is to stay in the caches; logits take 16 MiB at most.
+    pub(super) const CPU: Self = Self {
+        exact: 1,
+        rounded: 1,
+        alignment: 16,
+        micro_batch_tokens: 2048,
+        logit_rows: 1024,
+        logits: 1 << 22,
+    };
 
-    /// How many pictures each shard of a batch has; the last may have fewer.
-    pub(super) fn shard(&self, config: &Config, batch: usize) -> usize {
-        let most = (self.shard_tokens / config.context).max(1);
+    /// How many images each micro-batch of a batch has; the last may have fewer.
+    pub(super) fn micro_batch(&self, config: &Config, batch: usize) -> usize {
+        let most = (self.micro_batch_tokens / config.context).max(1);
         batch.div_ceil(batch.div_ceil(most).max(1)).max(1)
     }
 
@@ -140,10 +146,10 @@ pub(super) enum Keep {
     All,
 }
 
-/// The workspace for one shard.
+/// The workspace for one micro-batch.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    pub(super) pictures: usize,
+    pub(super) images: usize,
     pub(super) keep: Keep,
     pub(super) storage: Storage,
     /// R, how many tokens' logits are computed at once.
@@ -178,7 +184,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for a batch of so many pictures: the last one, if it still fits.
+    /// The plan for a batch of so many images: the last one, if it still fits.
     pub(super) fn kept(
         last: &mut Option<Arc<Self>>,
         config: &Config,
@@ -186,20 +192,19 @@ impl Plan {
         keep: Keep,
         storage: Storage,
     ) -> Arc<Self> {
-        let pictures = storage.shard(config, batch);
-        let fits =
-            |plan: &Arc<Self>| plan.pictures == pictures && plan.keep == keep && plan.storage == storage;
+        let images = storage.micro_batch(config, batch);
+        let fits = |plan: &Arc<Self>| plan.images == images && plan.keep == keep && plan.storage == storage;
         let plan = last.take().filter(fits);
-        let plan = plan.unwrap_or_else(|| Arc::new(Self::new(config, pictures, keep, storage)));
+        let plan = plan.unwrap_or_else(|| Arc::new(Self::new(config, images, keep, storage)));
         Arc::clone(last.insert(plan))
     }
 
-    pub(super) fn new(config: &Config, pictures: usize, keep: Keep, storage: Storage) -> Self {
+    pub(super) fn new(config: &Config, images: usize, keep: Keep, storage: Storage) -> Self {
         use Kind::{Exact, Rounded};
         let Config { layers, width: c, heads, context: t, vocabulary: v, .. } = *config;
         let inner = config.inner_width();
         let logit_rows = storage.logit_rows(config);
-        let (n, rows) = (pictures * t, logit_rows.min(pictures * t));
+        let (n, rows) = (images * t, logit_rows.min(images * t));
         let mut room = Room::new(storage);
         let mut add = |kind, numbers| room.add(kind, numbers);
         let backward = keep != Keep::Nothing;
@@ -222,7 +227,7 @@ impl Plan {
         let (dx, dn) = (if_backward(n * c), if_backward(n * c));
         let (dlast, dpicked) = (if_backward(rows * c), if_backward(rows * c));
         Self {
-            pictures,
+            images,
             keep,
             storage,
             logit_rows,
@@ -238,7 +243,7 @@ impl Plan {
             dlast,
             dpicked,
             logits: add(Rounded, rows * v),
-            mean: add(Exact, pictures * c),
+            mean: add(Exact, images * c),
             len: room.len,
         }
     }

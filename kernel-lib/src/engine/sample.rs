@@ -1,8 +1,8 @@
-//! Drawing pictures token by token (section 3.6 of the paper shows some). A step computes one token of each sequence;
+//! Drawing images token by token (section 3.6 of the paper shows some). A step computes one token of each sequence;
 //! keys and values of those before it are cached, as the kernels want them, and so are the packed matrices.
 //!
 //! A step is `forward.rs` for one position. Because a row's bits depend on nothing but the row, its logits have the bits
-//! that a forward pass over the whole picture gives, whatever the batch.
+//! that a forward pass over the whole image gives, whatever the batch.
 
 use super::backend::{Arena, Backend, Form, Heads, Kind, Product, Span};
 use super::cpu::{Cpu, Extra, cache_len, pack, packed_len, share};
@@ -100,11 +100,11 @@ pub(super) fn complete(
     isa: Isa,
     weights: &Weights,
     parameters: &Parameters,
-    beginnings: &[u16],
+    prompts: &[u16],
     count: usize,
     draw: &crate::model::Draw<'_>,
 ) -> Result<Option<Vec<u16>>> {
-    let (t, given) = (config.context, beginnings.len() / count);
+    let (t, given) = (config.context, prompts.len() / count);
     let (matrices, packed) = Matrices::packed(config, isa, weights, parameters.values());
     let each = count.div_ceil(rayon::current_num_threads()).min(GROUP);
     let groups = count.div_ceil(each);
@@ -127,7 +127,7 @@ pub(super) fn complete(
         let (machine, matrices, places) = (&mut machine, &matrices, &places);
         let mut step = Step { machine, config, weights, matrices, places, parameters };
         let rows = sequences.len();
-        step.complete(&beginnings[sequences.start * given..sequences.end * given], |logits, place| {
+        step.complete(&prompts[sequences.start * given..sequences.end * given], |logits, place| {
             let v = config.vocabulary;
             (0..rows).map(|row| draw(&logits[row * v..][..v], sequences.start + row, place)).collect()
         })
@@ -152,11 +152,11 @@ impl Step<'_> {
     /// finite, and is told the place. None if someone asked to stop.
     pub(super) fn complete(
         &mut self,
-        beginnings: &[u16],
+        prompts: &[u16],
         mut draw: impl FnMut(&[f32], usize) -> Result<Vec<u16>>,
     ) -> Result<Option<Vec<u16>>> {
         let (t, rows) = (self.config.context, self.places.r.len);
-        let given = beginnings.len() / rows;
+        let given = prompts.len() / rows;
         let mut tokens = vec![0; rows * t];
         let mut logits = vec![0.0; rows * self.config.vocabulary];
         let mut before: Option<Vec<u16>> = None;
@@ -166,7 +166,7 @@ impl Step<'_> {
             }
             self.forward(before.as_deref(), place);
             let now = if place < given {
-                (0..rows).map(|row| beginnings[row * given + place]).collect()
+                (0..rows).map(|row| prompts[row * given + place]).collect()
             } else {
                 self.logits();
                 self.machine.read(self.places.logits, &mut logits);
@@ -190,7 +190,7 @@ impl Step<'_> {
     fn forward(&mut self, before: Option<&[u16]>, place: usize) {
         let Config { layers, heads, context: tokens, .. } = *self.config;
         let Places { x, mid, n, o, r, qkv, fc, g, .. } = *self.places;
-        let heads = Heads { pictures: r.len, tokens, heads, width: self.config.head_width(), causal: true };
+        let heads = Heads { images: r.len, tokens, heads, width: self.config.head_width(), causal: true };
         self.machine.embed_one(before, place, self.weights.embedding, x);
         for l in 0..layers {
             let (w, form) = (self.weights.blocks[l], self.matrices.forms[0]);

@@ -25,16 +25,16 @@ pub(super) fn random(config: Config, seed: u64) -> Parameters {
     parameters
 }
 
-pub(super) fn random_tokens(config: &Config, pictures: usize, seed: u64) -> Vec<u16> {
+pub(super) fn random_tokens(config: &Config, images: usize, seed: u64) -> Vec<u16> {
     let mut rng = Rng::keyed(seed, "test tokens", [0, 0]);
-    (0..pictures * config.context).map(|_| rng.below(config.vocabulary) as u16).collect()
+    (0..images * config.context).map(|_| rng.below(config.vocabulary) as u16).collect()
 }
 
-/// About a sixth, and at least one in each picture.
-pub(super) fn random_mask(config: &Config, pictures: usize, seed: u64) -> Vec<bool> {
+/// About a sixth, and at least one in each image.
+pub(super) fn random_mask(config: &Config, images: usize, seed: u64) -> Vec<bool> {
     let mut rng = Rng::keyed(seed, "test mask", [0, 0]);
-    let mut mask: Vec<bool> = (0..pictures * config.context).map(|_| rng.below(6) == 0).collect();
-    mask.chunks_mut(config.context).for_each(|picture| picture[rng.below(config.context)] = true);
+    let mut mask: Vec<bool> = (0..images * config.context).map(|_| rng.below(6) == 0).collect();
+    mask.chunks_mut(config.context).for_each(|image| image[rng.below(config.context)] = true);
     mask
 }
 
@@ -107,9 +107,9 @@ fn truth(parameters: &Parameters, batch: &Batch<'_>) -> candle_core::Result<Trut
     let chosen = probabilities.gather(&ids.unsqueeze(1)?, 1)?.reshape((b, t))?.log()?;
     let hidden: Vec<f64> = hidden
         .chunks(t)
-        .flat_map(|picture| {
-            let count = picture.iter().filter(|hidden| **hidden).count() as f64;
-            picture.iter().map(move |hidden| if *hidden { -1.0 / count / b as f64 } else { 0.0 })
+        .flat_map(|image| {
+            let count = image.iter().filter(|hidden| **hidden).count() as f64;
+            image.iter().map(move |hidden| if *hidden { -1.0 / count / b as f64 } else { 0.0 })
         })
         .collect();
     let loss = (chosen * Tensor::from_vec(hidden, (b, t), &Device::Cpu)?)?.sum_all()?;
@@ -135,10 +135,10 @@ fn error(found: &[f32], truth: &[f64]) -> f64 {
 }
 
 #[track_caller]
-fn agrees(config: Config, pictures: usize, seed: u64, recompute: bool) -> f64 {
+fn agrees(config: Config, images: usize, seed: u64, recompute: bool) -> f64 {
     let parameters = random(config, seed);
-    let tokens = random_tokens(&config, pictures, seed);
-    let mask = random_mask(&config, pictures, seed);
+    let tokens = random_tokens(&config, images, seed);
+    let mask = random_mask(&config, images, seed);
     let mut engine = Engine::new(config).unwrap().with_recomputation(recompute);
     let mut worst: f64 = 0.0;
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
@@ -159,7 +159,7 @@ fn agrees(config: Config, pictures: usize, seed: u64, recompute: bool) -> f64 {
             found.push(("features".to_owned(), error(&features, &truth.features)));
         }
         for (name, error) in found {
-            assert!(error < 1e-5, "{name}: {error:e} for {config:?}, {pictures} pictures, causal {causal}");
+            assert!(error < 1e-5, "{name}: {error:e} for {config:?}, {images} images, causal {causal}");
             worst = worst.max(error);
         }
     }
@@ -191,12 +191,12 @@ fn it_computes_networks_of_any_shape() {
 }
 
 #[test]
-fn it_computes_long_pictures_ragged_shards_and_wide_heads() {
+fn it_computes_long_images_ragged_micro_batches_and_wide_heads() {
     // More keys than one block; more queries than one.
     agrees(Config { layers: 1, width: 32, heads: 1, context: 700, vocabulary: 5, inner: None }, 1, 1, false);
     // Heads of 192, as in iGPT-XL.
     agrees(Config { layers: 1, width: 192, heads: 1, context: 40, vocabulary: 5, inner: None }, 1, 2, false);
-    // Shards of 3 and 2 pictures, in which a picture has 600 tokens.
+    // Micro-batches of 3 and 2 images, in which an image has 600 tokens.
     agrees(Config { layers: 2, width: 16, heads: 1, context: 600, vocabulary: 33, inner: None }, 5, 3, true);
 }
 
@@ -230,7 +230,7 @@ fn it_equals_the_reference() {
         close("features", &engine.features(&parameters, &tokens, causal).unwrap(), &truth);
     }
     for t in [0, 1, 29] {
-        let prefix: Vec<u16> = tokens.chunks(30).flat_map(|picture| &picture[..t]).copied().collect();
+        let prefix: Vec<u16> = tokens.chunks(30).flat_map(|image| &image[..t]).copied().collect();
         let truth = reference.next_logits(&parameters, &prefix, 3).unwrap();
         close("logits", &engine.next_logits(&parameters, &prefix, 3).unwrap(), &truth);
     }
@@ -239,9 +239,9 @@ fn it_equals_the_reference() {
 /// All that an engine computes, in bits.
 fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
     let config = engine.config();
-    let (parameters, pictures) = (random(config, seed), 5);
-    let tokens = random_tokens(&config, pictures, seed);
-    let mask = random_mask(&config, pictures, seed);
+    let (parameters, images) = (random(config, seed), 5);
+    let tokens = random_tokens(&config, images, seed);
+    let mask = random_mask(&config, images, seed);
     let mut all = Vec::new();
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
         let mut gradients = Parameters::zeros(config).unwrap();
@@ -258,7 +258,7 @@ fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
     all
 }
 
-/// Shapes that do not divide evenly: several shards, several depths of a matmul, narrow panels, more than one block of
+/// Shapes that do not divide evenly: several micro-batches, several depths of a matmul, narrow panels, more than one block of
 /// queries and keys, an MLP narrower than queries, keys and values together.
 const UNEVEN: [Config; 2] = [
     Config { layers: 2, width: 72, heads: 3, context: 45, vocabulary: 37, inner: None },
@@ -313,8 +313,8 @@ fn the_workspace_leaves_no_trace() {
     let mut engine = Engine::new(config).unwrap();
     let first = everything(&mut engine, 3);
     let parameters = random(config, 4);
-    for pictures in [1, 60, 2] {
-        let tokens = random_tokens(&config, pictures, 4);
+    for images in [1, 60, 2] {
+        let tokens = random_tokens(&config, images, 4);
         engine.loss(&parameters, &Batch::autoregressive(&tokens)).unwrap();
         engine.features(&parameters, &tokens, false).unwrap();
     }
@@ -369,15 +369,15 @@ fn a_sample_does_not_depend_on_its_batch() {
     let config = Config { layers: 2, width: 30, heads: 3, context: 50, vocabulary: 21, inner: None };
     let (mut engine, parameters) = (Engine::new(config).unwrap(), random(config, 1));
     let settings = Sampling { seed: 5, ..Sampling::default() };
-    let mut draw = |beginnings: &[u16], count, first| {
-        sample(&mut engine, &parameters, beginnings, count, first, &settings).unwrap()
+    let mut draw = |prompts: &[u16], count, first| {
+        sample(&mut engine, &parameters, prompts, count, first, &settings).unwrap()
     };
     let all = draw(&[], 30, 100);
     for (count, first) in [(1, 100), (3, 117), (13, 110)] {
         let start = (first as usize - 100) * config.context;
         assert_eq!(draw(&[], count, first), all[start..start + count * config.context]);
     }
-    let halves: Vec<u16> = all.chunks(50).flat_map(|picture| &picture[..25]).copied().collect();
+    let halves: Vec<u16> = all.chunks(50).flat_map(|image| &image[..25]).copied().collect();
     assert_eq!(draw(&halves, 30, 100), all);
 }
 
@@ -396,7 +396,7 @@ fn cached_keys_and_values_give_the_bits_of_a_forward_pass() {
         assert_eq!(engine.complete(&parameters, &[], count, &draw).unwrap(), tokens);
         let seen = seen.into_inner().unwrap();
         for place in [0, 1, t / 2, t - 1] {
-            let prefix: Vec<u16> = tokens.chunks(t).flat_map(|picture| &picture[..place]).copied().collect();
+            let prefix: Vec<u16> = tokens.chunks(t).flat_map(|image| &image[..place]).copied().collect();
             let logits = engine.next_logits(&parameters, &prefix, count).unwrap();
             for (i, logits) in logits.chunks(v).enumerate() {
                 assert_eq!(seen[&(i, place)], logits, "sequence {i}, place {place}");
@@ -410,10 +410,10 @@ fn greedy_samples_are_the_likeliest() {
     let config = UNEVEN[0];
     let (mut engine, parameters) = (Engine::new(config).unwrap(), random(config, 8));
     let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-    let picture = sample(&mut engine, &parameters, &[], 1, 0, &greedy).unwrap();
+    let image = sample(&mut engine, &parameters, &[], 1, 0, &greedy).unwrap();
     for place in 0..config.context {
-        let logits = engine.next_logits(&parameters, &picture[..place], 1).unwrap();
-        assert!(logits.iter().all(|x| *x <= logits[usize::from(picture[place])]), "{place}");
+        let logits = engine.next_logits(&parameters, &image[..place], 1).unwrap();
+        assert!(logits.iter().all(|x| *x <= logits[usize::from(image[place])]), "{place}");
     }
 }
 
@@ -425,7 +425,7 @@ fn memory_is_what_the_plan_takes() {
     assert_eq!(all.per_token_and_layer, 4 * (2560 + 10));
     assert_eq!(all.kept, 2048 * 12 * all.per_token_and_layer);
     assert!(memory(&config, 2, true).kept * 10 < all.kept);
-    // Batches beyond a shard take no more.
+    // Batches beyond a micro-batch take no more.
     assert_eq!(memory(&config, 64, false), all);
     // What an engine allocates is what is said.
     let (mut engine, parameters) = (Engine::new(UNEVEN[0]).unwrap(), random(UNEVEN[0], 1));
@@ -448,9 +448,9 @@ fn what_does_not_fit_is_refused() {
         assert!(error.contains(said), "{error}");
     };
     said(engine.features(&other, &tokens, true), "for an engine of");
-    said(engine.features(&own, &tokens[1..], true), "no whole pictures");
+    said(engine.features(&own, &tokens[1..], true), "no whole images");
     said(engine.next_logits(&own, &tokens, 1), "complete");
-    said(engine.next_logits(&own, &tokens[..3], 2), "3 tokens are not the beginnings");
+    said(engine.next_logits(&own, &tokens[..3], 2), "3 tokens are not the prompts");
     said(engine.next_logits(&own, &[37], 1), "token 37 is no colour");
     said(engine.loss(&own, &Batch { tokens: &tokens, target: Target::Bert(&[]) }).map(|_| vec![]), "mask");
     assert!(Engine::new(Config { heads: 5, ..config }).is_err());

@@ -170,6 +170,7 @@ impl Data {
     pub fn images(&self, split: Split) -> Result<Images> {
         let set = self.load()?;
         // Test images are varied by other chance than training images.
+        // These words are seeds, which keep their old spelling: with other words images would be placed elsewhere.
         let (images, purpose) = match split {
             Split::Train => (&set.train().images, "training pictures"),
             Split::Test => (&set.test().images, "test pictures"),

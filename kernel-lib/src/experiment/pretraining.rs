@@ -249,7 +249,7 @@ impl Pretraining {
         if !tokens.len().is_multiple_of(side * side) {
             return Err(Error::invalid(format!("{} tokens are no whole images of {side}²", tokens.len())));
         }
-        tokens.chunks(side * side).map(|image| palette.picture(image, side, side)).collect()
+        tokens.chunks(side * side).map(|image| palette.image(image, side, side)).collect()
     }
 }
 

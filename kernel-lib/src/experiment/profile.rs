@@ -7,7 +7,7 @@
 //!
 //! ```
 //! let profile = igpt::profile::Profile::current()?;
-//! println!("{}: batches of {} pictures", profile.name, profile.training.batch);
+//! println!("{}: batches of {} images", profile.name, profile.training.batch);
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
@@ -86,17 +86,17 @@ pub struct Probe {
     pub data: Option<Data>,
     /// Penalties λ that are tried.
     pub l2: Vec<f64>,
-    /// How many of the training pictures a probe is fitted to (with the validation share); absent: all.
+    /// How many of the training images a probe is fitted to (with the validation share); absent: all.
     pub images: Option<usize>,
 }
 
-/// Pictures that the network makes up.
+/// Images that the network makes up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Samples {
     /// How many.
-    pub pictures: usize,
+    pub images: usize,
     /// Steps of training after which they are made, beside the last one, each more than the one before: how they get
     /// better.
     #[serde(default = "at_the_start")]
@@ -208,7 +208,7 @@ impl Profile {
                 !probe.l2.is_empty() && probe.l2.iter().all(|x| positive(*x)),
             ),
             ("probe.images (at least 1)", some(probe.images)),
-            ("samples.pictures (at least 1)", samples.pictures > 0),
+            ("samples.images (at least 1)", samples.images > 0),
         ] {
             if !right {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
@@ -246,8 +246,8 @@ impl Profile {
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
             ("Data", format!("{set}, {}", data.augmentation)),
-            ("Pictures", format!("{0} × {0} pixels, {1} colours", data.side, palette.colours)),
-            ("Training, test pictures", format!("{}, {}", count(data.train_images), count(data.test_images))),
+            ("Images", format!("{0} × {0} pixels, {1} colours", data.side, palette.colours)),
+            ("Training, test images", format!("{}, {}", count(data.train_images), count(data.test_images))),
             ("Held out to choose by", crate::show::percent(data.validation, 0).into_text()),
             (
                 "Network",
@@ -256,11 +256,11 @@ impl Profile {
                     model.layers, model.width, model.heads
                 ),
             ),
-            ("Training", format!("{length} of {} pictures{precision}{activations}", training.batch)),
+            ("Training", format!("{length} of {} images{precision}{activations}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             ("Seed", training.seed.to_string()),
             ("Probe's L2", l2.join(", ")),
-            ("Samples", format!("{} at temperature {}", samples.pictures, samples.sampling.temperature)),
+            ("Samples", format!("{} at temperature {}", samples.images, samples.sampling.temperature)),
         ];
         let rows = rows.map(|(name, value)| [name.into(), Cell::text(value)]);
         Table::of(["Setting", "Value"], rows)
@@ -354,8 +354,8 @@ mod tests {
                 "objective = { bert = { mask = 1e-12 } }\nlength = { steps",
                 "mask = 0.000000000001",
             ),
-            // Held-out pictures are not trained on: all are.
-            ("side = 14", "side = 14\ntrain_images = 1", "0 pictures"),
+            // Held-out images are not trained on: all are.
+            ("side = 14", "side = 14\ntrain_images = 1", "0 images"),
             ("about = ", "name = \"x\"\nabout = ", "unknown field `name`"),
         ] {
             assert!(good.contains(from), "{from}");
@@ -368,7 +368,7 @@ mod tests {
             ("after = [0, 50, 200]", "after = [500]", &[500]),
             ("after = [0, 50, 200]", "after = []", &[]),
             ("after = [0, 50, 200]\n", "", &[0]),
-            // The default warm-up, one epoch, whose steps nobody knows before the pictures are there.
+            // The default warm-up, one epoch, whose steps nobody knows before the images are there.
             ("warm_up = { steps = 50 }", "", &[0, 50, 200]),
             ("side = 14", "side = 14\ntrain_images = 2", &[0, 50, 200]),
         ] {

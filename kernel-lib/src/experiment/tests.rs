@@ -123,7 +123,7 @@ fn settings_that_would_end_the_process_are_errors() {
     }
     shift(28).unwrap();
     let error = said(&|step| step.training.batch = usize::MAX).unwrap_err();
-    assert!(error.contains("a batch of 18446744073709551615 pictures"), "{error}");
+    assert!(error.contains("a batch of 18446744073709551615 images"), "{error}");
     let error = said(&|step| step.data.side = 1 << 40).unwrap_err();
     assert!(error.contains("data.side"), "{error}");
     let error = said(&|step| step.data.set = "fashion".into()).unwrap_err();
@@ -145,7 +145,7 @@ fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
         (bert.loss_on(&on, &trained.parameters, &unseen).unwrap(), trained.curve.validation.last().unwrap());
     assert!((loss / last.loss - 1.0).abs() < 1e-9, "{loss} {last:?}");
 
-    // Features see all tokens and no start vector: the start vector may be anything.
+    // Features see all tokens and no SOS token: the SOS token may be anything.
     let tokens = bert.encoding(Split::Test).run_on(&on).unwrap().0;
     let mut other = trained.parameters.clone();
     other.get_mut("sos").unwrap().fill(3.0);

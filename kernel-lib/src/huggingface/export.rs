@@ -24,7 +24,7 @@ pub(super) fn write(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
             let side = config.context.isqrt();
             if side * side != config.context {
                 return Err(Error::invalid(format!(
-                    "transformers' processor makes square pictures, and {} tokens are none: write the checkpoint without \
+                    "transformers' processor makes square images, and {} tokens are none: write the checkpoint without \
                      a palette",
                     config.context
                 )));

@@ -1,7 +1,7 @@
 //! Resizing that equals the `Image.resize(size, Image.Resampling.BILINEAR)` of Pillow up to 12 in every byte.
 //!
 //! The published ImageGPT image processor resizes with Pillow, and one level more or less in a pixel can be another
-//! colour of the palette. So not only the filter must be the same (a triangle, widened when the picture shrinks, so
+//! colour of the palette. So not only the filter must be the same (a triangle, widened when the image shrinks, so
 //! that it averages all pixels that a new one covers), but also its arithmetic: weights in f64, rounded to fixed point
 //! with 22 fractional bits, sums in integers, and a rounding to 8 bits between the horizontal and the vertical pass.
 //!
@@ -9,14 +9,14 @@
 //! level in some bytes. The published token ids are older, so here the horizontal pass is always first.
 
 //!
-//! Nothing of this library is used here: the `igpt` command, which resizes the pictures of a data set before they are
+//! Nothing of this library is used here: the `igpt` command, which resizes the images of a data set before they are
 //! stored, compiles this file too, by its path: as a dependency the library would bring candle and much else with it.
 
 /// Fractional bits of a weight. Of 32 bits, 8 are for the pixel and 2 are kept free by Pillow for filters with
 /// negative lobes, which this one has not.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 
-/// A picture of `height` rows of `width` pixels of `channels` bytes (1 or 3), (H, W, C), at another size. Neither may be
+/// An image of `height` rows of `width` pixels of `channels` bytes (1 or 3), (H, W, C), at another size. Neither may be
 /// empty.
 pub(crate) fn bilinear(
     pixels: &[u8],
@@ -50,7 +50,7 @@ struct Window {
 /// The window of each of the `new` pixels of a side that is `old` pixels long.
 fn windows(old: usize, new: usize) -> Vec<Window> {
     let scale = old as f64 / new as f64;
-    // A new pixel covers `scale` old ones. When the picture grows, the triangle is as wide as two old ones.
+    // A new pixel covers `scale` old ones. When the image grows, the triangle is as wide as two old ones.
     let support = scale.max(1.0);
     let per_support = 1.0 / support;
     let window = |at: usize| {

@@ -1,19 +1,19 @@
-//! Pictures at another size.
+//! Images at another size.
 
 use super::Image;
 use super::bilinear::{bilinear, longer_side};
 use crate::{Error, Result};
 
-/// No resized picture has more bytes.
+/// No resized image has more bytes.
 const LARGEST: usize = 1 << 30;
 
 impl Image {
-    /// The picture at another size, proportions not kept. Equals `resize((width, height), BILINEAR)` of Pillow up to
+    /// The image at another size, proportions not kept. Equals `resize((width, height), BILINEAR)` of Pillow up to
     /// 12 in every byte: each new pixel is the mean of those below it, weighted by a triangle that is two new pixels wide
-    /// (two old ones if the picture grows).
+    /// (two old ones if the image grows).
     ///
     /// # Errors
-    /// If the new picture would be empty or larger than 1 GiB.
+    /// If the new image would be empty or larger than 1 GiB.
     pub fn resize(&self, width: usize, height: usize) -> Result<Self> {
         let bytes = |width: usize, height: usize| {
             let bytes = width.checked_mul(height)?.checked_mul(self.channels);
@@ -22,7 +22,7 @@ impl Image {
         // The second size is the one between the two passes.
         if bytes(width, height).is_none() || bytes(width, self.height).is_none() {
             return Err(Error::invalid(format!(
-                "a picture of {} × {} pixels cannot be resized to {width} × {height}: a picture has at least one pixel \
+                "an image of {} × {} pixels cannot be resized to {width} × {height}: an image has at least one pixel \
                  and at most {LARGEST} bytes",
                 self.width, self.height
             )));
@@ -31,7 +31,7 @@ impl Image {
         Self::new(width, height, self.channels, pixels)
     }
 
-    /// The picture at the size at which its shorter side is `side` long, proportions kept. The longer side is
+    /// The image at the size at which its shorter side is `side` long, proportions kept. The longer side is
     /// `side * longer / shorter`, rounded down, as in torchvision's `Resize(side)`.
     ///
     /// # Errors
@@ -110,20 +110,20 @@ mod tests {
                 compared += 1;
             }
         }
-        assert!(compared >= 40, "only {compared} pictures were compared");
+        assert!(compared >= 40, "only {compared} images were compared");
     }
 
     #[test]
     fn the_cats_equal_the_published_processors() {
         let folder = repository().join("../shared/reference");
-        let picture = folder.join("000000039769.png");
-        if !picture.is_file() {
-            eprintln!("skipped: {} is not there", picture.display());
+        let image = folder.join("000000039769.png");
+        if !image.is_file() {
+            eprintln!("skipped: {} is not there", image.display());
             return;
         }
         // (32, 32, 3)
         let expected = Tensor::read_npy(folder.join("cats_32_rgb.npy")).unwrap();
-        let resized = Image::open(picture).unwrap().to_rgb().resize(32, 32).unwrap();
+        let resized = Image::open(image).unwrap().to_rgb().resize(32, 32).unwrap();
         assert_eq!(expected.dims(), [32, 32, 3]);
         assert_eq!(resized.pixels(), expected.flatten_all().unwrap().to_vec1::<u8>().unwrap());
     }
@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn sizes_that_are_none_are_refused() {
-        let picture = Image::new(2, 3, 1, vec![0; 6]).unwrap();
+        let image = Image::new(2, 3, 1, vec![0; 6]).unwrap();
         for (width, height) in [(0, 1), (1, 0), (usize::MAX, 2), (1 << 29, 1), (1 << 15, 1 << 16)] {
-            let error = picture.resize(width, height).unwrap_err().to_string();
-            assert!(error.starts_with("a picture of 2 × 3 pixels cannot be resized to"), "{error}");
+            let error = image.resize(width, height).unwrap_err().to_string();
+            assert!(error.starts_with("an image of 2 × 3 pixels cannot be resized to"), "{error}");
         }
     }
 

@@ -53,7 +53,7 @@ impl Config {
         Self { layers: 60, width: 3072, heads: 16, context: 32 * 32, vocabulary: 512, inner: None }
     }
 
-    /// The same network for pictures of `side` × `side` pixels.
+    /// The same network for images of `side` × `side` pixels.
     #[must_use]
     pub const fn at(self, side: usize) -> Self {
         Self { context: side.saturating_mul(side), ..self }

@@ -1,14 +1,14 @@
-//! What trains, describes and samples pictures: the interface that the readable reference and the fast engine share.
+//! What trains, describes and samples images: the interface that the readable reference and the fast engine share.
 
 use super::{Config, Parameters};
 use crate::adam::{Adam, AdamState};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Pictures as sequences of tokens, `(B, T)`, and what of them is to be predicted.
+/// Images as sequences of tokens, `(B, T)`, and what of them is to be predicted.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// Tokens of all pictures, one picture after the other, each in raster order: `B · T`.
+    /// Tokens of all images, one image after the other, each in raster order: `B · T`.
     pub tokens: &'a [u16],
     /// What is predicted.
     pub target: Target<'a>,
@@ -17,10 +17,10 @@ pub struct Batch<'a> {
 /// The two ways to pre-train (section 2.1).
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a> {
-    /// Each token is predicted from those before it. The loss is the mean over all tokens of all pictures.
+    /// Each token is predicted from those before it. The loss is the mean over all tokens of all images.
     Autoregressive,
     /// Tokens at masked places, `(B, T)`, are predicted from all others. The loss is the mean over the masked tokens
-    /// of a picture, and then over pictures (original code: `model.py`). A picture needs at least one masked token.
+    /// of an image, and then over images (original code: `model.py`). An image needs at least one masked token.
     Bert(&'a [bool]),
 }
 
@@ -32,26 +32,23 @@ impl<'a> Target<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Pictures whose every token is predicted from those before it.
+    /// Images whose every token is predicted from those before it.
     pub fn autoregressive(tokens: &'a [u16]) -> Self {
         Self { tokens, target: Target::Autoregressive }
     }
 
-    /// Checks the batch against a network, and returns how many pictures it has, `B`.
+    /// Checks the batch against a network, and returns how many images it has, `B`.
     ///
     /// # Errors
-    /// If tokens are no whole pictures or no colours of the palette, or a mask does not fit or masks nothing.
+    /// If tokens are no whole images or no colours of the palette, or a mask does not fit or masks nothing.
     pub fn check(&self, config: &Config) -> Result<usize> {
         let (tokens, t) = (self.tokens, config.context);
         if tokens.is_empty() || !tokens.len().is_multiple_of(t) {
-            return Err(Error::invalid(format!(
-                "{} tokens are no whole pictures of {t} tokens",
-                tokens.len()
-            )));
+            return Err(Error::invalid(format!("{} tokens are no whole images of {t} tokens", tokens.len())));
         }
         if let Some(token) = tokens.iter().find(|token| usize::from(**token) >= config.vocabulary) {
             return Err(Error::invalid(format!(
-                "token {token} is no colour of a palette of {}: was the picture encoded with another palette?",
+                "token {token} is no colour of a palette of {}: was the image encoded with another palette?",
                 config.vocabulary
             )));
         }
@@ -63,8 +60,8 @@ impl<'a> Batch<'a> {
                     tokens.len()
                 )));
             }
-            if masked.chunks(t).any(|picture| !picture.contains(&true)) {
-                return Err(Error::invalid("a picture without a masked token: draw its mask again"));
+            if masked.chunks(t).any(|image| !image.contains(&true)) {
+                return Err(Error::invalid("an image without a masked token: draw its mask again"));
             }
         }
         Ok(tokens.len() / t)
@@ -119,7 +116,7 @@ pub trait Resident {
 /// Draws a token from logits (V): of which image, and at which position.
 pub type Draw<'a> = dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync + 'a;
 
-/// An image GPT that computes with given parameters. Sizes: `B` pictures, `T` tokens each, `C` channels, `L` blocks,
+/// An image GPT that computes with given parameters. Sizes: `B` images, `T` tokens each, `C` channels, `L` blocks,
 /// `V` colours.
 pub trait Network: Send {
     /// The network's shape.
@@ -151,7 +148,7 @@ pub trait Network: Send {
         }
     }
 
-    /// From now on takes at most so many bytes of its device's memory to train in batches of so many pictures, in the
+    /// From now on takes at most so many bytes of its device's memory to train in batches of so many images, in the
     /// precision that it has now.
     ///
     /// # Errors
@@ -187,15 +184,15 @@ pub trait Network: Send {
         gradients: &mut Parameters,
     ) -> Result<f64>;
 
-    /// Features of pictures for a linear probe (section 2.4): for each layer l < L the output of block l's first norm,
+    /// Features of images for a linear probe (section 2.4): for each layer l < L the output of block l's first norm,
     /// and last the output of the final norm, each averaged over the sequence: `(B, L + 1, C)`. `causal` is true for a
-    /// network trained to predict the next token, whose sequence begins with the start vector.
+    /// network trained to predict the next token, whose sequence begins with the SOS token.
     ///
     /// # Errors
     /// If the tokens do not fit the network; [`Error::NotFinite`] if a feature is not finite.
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>>;
 
-    /// Logits of the next token for sequences of one length `t < T`, `(B, t)` in and `(B, V)` out: how a picture goes
+    /// Logits of the next token for sequences of one length `t < T`, `(B, t)` in and `(B, V)` out: how an image goes
     /// on. `t` may be 0; then `count` tells how many sequences there are.
     ///
     /// # Errors
@@ -214,28 +211,28 @@ pub trait Network: Send {
     fn complete(
         &mut self,
         parameters: &Parameters,
-        beginnings: &[u16],
+        prompts: &[u16],
         count: usize,
         draw: &Draw<'_>,
     ) -> Result<Vec<u16>> {
         let Config { context, vocabulary, .. } = self.config();
-        if count == 0 || !beginnings.len().is_multiple_of(count) || beginnings.len() / count > context {
+        if count == 0 || !prompts.len().is_multiple_of(count) || prompts.len() / count > context {
             return Err(Error::invalid(format!(
-                "{} tokens are not the beginnings, of one length up to {context}, of {count} pictures",
-                beginnings.len()
+                "{} tokens are not the prompts, of one length up to {context}, of {count} images",
+                prompts.len()
             )));
         }
-        let given = beginnings.len() / count;
-        let mut pictures: Vec<Vec<u16>> = match given {
+        let given = prompts.len() / count;
+        let mut images: Vec<Vec<u16>> = match given {
             0 => vec![Vec::new(); count],
-            given => beginnings.chunks(given).map(<[u16]>::to_vec).collect(),
+            given => prompts.chunks(given).map(<[u16]>::to_vec).collect(),
         };
         for place in given..context {
-            let logits = self.next_logits(parameters, &pictures.concat(), count)?; // (B, V)
-            for (i, (picture, logits)) in pictures.iter_mut().zip(logits.chunks(vocabulary)).enumerate() {
-                picture.push(draw(logits, i, place)?);
+            let logits = self.next_logits(parameters, &images.concat(), count)?; // (B, V)
+            for (i, (image, logits)) in images.iter_mut().zip(logits.chunks(vocabulary)).enumerate() {
+                image.push(draw(logits, i, place)?);
             }
         }
-        Ok(pictures.concat())
+        Ok(images.concat())
     }
 }

@@ -8,10 +8,10 @@
 //!
 //! let config = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 4, inner: None };
 //! let model = ImageGpt::new(&Parameters::init(config, 1)?, DType::F32, &Device::Cpu)?;
-//! let picture = Tensor::from_slice(&[0u32, 1, 2, 3, 0, 1, 2, 3, 0], (1, 9), &Device::Cpu)?;
-//! assert_eq!(model.logits(&picture)?.dims(), [1, 9, 4]);
+//! let image = Tensor::from_slice(&[0u32, 1, 2, 3, 0, 1, 2, 3, 0], (1, 9), &Device::Cpu)?;
+//! assert_eq!(model.logits(&image)?.dims(), [1, 9, 4]);
 //! // The output matrix starts at zero, so all colours are equally likely.
-//! assert!((model.loss(&picture)?.to_scalar::<f32>()? - 4f32.ln()).abs() < 1e-6);
+//! assert!((model.loss(&image)?.to_scalar::<f32>()? - 4f32.ln()).abs() < 1e-6);
 //! # Ok::<(), igpt::Error>(())
 //! ```
 //!
@@ -33,7 +33,7 @@ use crate::{Error, Result};
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops;
 
-/// An image GPT in candle (section 2.2), with parameters that candle differentiates by. Sizes: `B` pictures, `T`
+/// An image GPT in candle (section 2.2), with parameters that candle differentiates by. Sizes: `B` images, `T`
 /// tokens each, `C` channels, `H` heads, `V` colours.
 #[derive(Debug)]
 pub struct ImageGpt {
@@ -194,7 +194,7 @@ impl ImageGpt {
         first.into_iter().chain(blocks).chain(last).collect()
     }
 
-    /// Logits `(B, T, V)` of pictures `(B, T)`: those at place i predict token i from the tokens before it.
+    /// Logits `(B, T, V)` of images `(B, T)`: those at place i predict token i from the tokens before it.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
@@ -202,7 +202,7 @@ impl ImageGpt {
         self.output(&self.hidden_states(tokens)?)
     }
 
-    /// Hidden states of pictures `(B, T)`, each `(B, T, C)`: what goes into each of the `L` blocks, and last what
+    /// Hidden states of images `(B, T)`, each `(B, T, C)`: what goes into each of the `L` blocks, and last what
     /// comes out of the final norm (as Hugging Face counts them).
     ///
     /// # Errors
@@ -211,16 +211,16 @@ impl ImageGpt {
         self.states(&self.start_then(tokens)?.narrow(1, 0, tokens.dim(1)?)?, true)
     }
 
-    /// Logits `(B, V)` of the token that follows each of the beginnings `(B, t)`, for `t < T`.
+    /// Logits `(B, V)` of the token that follows each of the prompts `(B, t)`, for `t < T`.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
-    pub fn next_logits(&self, beginnings: &Tensor) -> Result<Tensor> {
-        let logits = self.output(&self.states(&self.start_then(beginnings)?, true)?)?; // (B, t + 1, V)
-        Ok(logits.narrow(1, beginnings.dim(1)?, 1)?.squeeze(1)?)
+    pub fn next_logits(&self, prompts: &Tensor) -> Result<Tensor> {
+        let logits = self.output(&self.states(&self.start_then(prompts)?, true)?)?; // (B, t + 1, V)
+        Ok(logits.narrow(1, prompts.dim(1)?, 1)?.squeeze(1)?)
     }
 
-    /// Logits `(B, T, V)` of pictures `(B, T)` for BERT's objective: nothing is hidden but the colours at masked places
+    /// Logits `(B, T, V)` of images `(B, T)` for BERT's objective: nothing is hidden but the colours at masked places
     /// (`masked` is `(B, T)`, 1 there and 0 elsewhere), whose embeddings are set to zero (section 2.2).
     ///
     /// # Errors
@@ -230,7 +230,7 @@ impl ImageGpt {
         self.output(&self.states(&self.embed(tokens)?.broadcast_mul(&seen)?, false)?)
     }
 
-    /// The loss of pictures `(B, T)`, in nats per token: `-log p(x_i | x_0 .. x_(i-1))`, averaged over all tokens
+    /// The loss of images `(B, T)`, in nats per token: `-log p(x_i | x_0 .. x_(i-1))`, averaged over all tokens
     /// (section 2.1).
     ///
     /// # Errors
@@ -239,7 +239,7 @@ impl ImageGpt {
         Ok(surprise(&self.logits(tokens)?, tokens)?.mean_all()?)
     }
 
-    /// BERT's loss of pictures `(B, T)`: averaged over a picture's masked tokens, then over pictures (original code:
+    /// BERT's loss of images `(B, T)`: averaged over an image's masked tokens, then over images (original code:
     /// `model.py`; section 2.1 writes the sum).
     ///
     /// # Errors
@@ -252,7 +252,7 @@ impl ImageGpt {
 
     /// What a linear probe sees (section 2.4): the output of each block's first norm, and last that of the final norm,
     /// averaged over the sequence: `(B, L + 1, C)`. `causal` is false for a network trained by BERT's objective, which
-    /// begins with no start vector and looks both ways.
+    /// begins with no SOS token and looks both ways.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
@@ -273,7 +273,7 @@ impl ImageGpt {
         Ok(self.wte.index_select(&tokens.flatten_all()?, 0)?.reshape((b, t, self.config.width))?)
     }
 
-    /// The start vector and then the colours' vectors: `(B, t)` → `(B, t + 1, C)`. So place i knows the tokens before i.
+    /// The SOS token and then the colours' vectors: `(B, t)` → `(B, t + 1, C)`. So place i knows the tokens before i.
     fn start_then(&self, tokens: &Tensor) -> Result<Tensor> {
         let (b, t) = tokens.dims2()?;
         let start = self.sos.reshape((1, 1, ()))?.broadcast_as((b, 1, self.config.width))?;

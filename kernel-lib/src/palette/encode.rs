@@ -14,7 +14,7 @@ impl Palette {
     /// original code, squared and Euclidean between `byte / 127.5 - 1` and the colour, but of real numbers: where the
     /// original's rounding errors (about 1e-7) decide, its token may be another.
     ///
-    /// `pixels` are bytes, the channels of each pixel beside each other, of as many pictures as you like: that takes
+    /// `pixels` are bytes, the channels of each pixel beside each other, of as many images as you like: that takes
     /// less time than one by one, since candidates are found once for each small box of colours. Any number of threads
     /// gives the same tokens.
     ///

@@ -48,7 +48,7 @@ impl Palette {
         parse_config(&bytes).map_err(|what| Error::format(path, what))
     }
 
-    /// Writes a `preprocessor_config.json` for Hugging Face's ImageGPT processor: this palette, and pictures of `size`
+    /// Writes a `preprocessor_config.json` for Hugging Face's ImageGPT processor: this palette, and images of `size`
     /// × `size` pixels, resized by bilinear interpolation, as in the files of the released models. If the file is there
     /// already, its other fields stay as they are. The file is complete or not there, as with
     /// [`write_npy`](Self::write_npy).

@@ -114,7 +114,7 @@ impl Palette {
     /// (on which sample, from which start, for how long) is not published.
     ///
     /// `pixels` are bytes, the `channels` (1: grey, 3: red, green, blue) of each pixel beside each other, of as many
-    /// pictures as you like.
+    /// images as you like.
     ///
     /// The result is exactly that of Lloyd's algorithm: centres are ruled out only where they provably are not the
     /// nearest. It depends on nothing but the arguments: all sums are of whole numbers, so any number of threads gives

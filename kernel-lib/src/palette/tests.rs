@@ -2,7 +2,7 @@ use super::*;
 use crate::rng::Rng;
 use std::path::PathBuf;
 
-/// Pixels around a few colours, as pictures have them, and some anywhere.
+/// Pixels around a few colours, as images have them, and some anywhere.
 fn pixels(n: usize, channels: usize, seed: u64) -> Vec<u8> {
     let mut rng = Rng::keyed(seed, "test pixels", [0, 0]);
     let kinds: Vec<[f64; 3]> = (0..12).map(|_| [0; 3].map(|_| 255.0 * rng.uniform())).collect();

@@ -182,16 +182,16 @@ impl Choice<'_> {
                 let probe = fitting.probe(best.l2, None)?;
                 let design = Design::new(&*test.features.layer(layer)?, &all, &fitting.scaling);
                 let predicted = probe.classify(&design);
-                let hits: Vec<bool> = predicted.iter().zip(&test.labels).map(|(a, b)| a == b).collect();
-                let correct = hits.iter().filter(|hit| **hit).count();
+                let is_correct: Vec<bool> = predicted.iter().zip(&test.labels).map(|(a, b)| a == b).collect();
+                let correct = is_correct.iter().filter(|correct| **correct).count();
                 Ok(Layer {
                     l2: best.l2,
                     validation: best.validation,
-                    test: Accuracy::new(correct, hits.len())?,
+                    test: Accuracy::new(correct, is_correct.len())?,
                     at_edge: tried.len() > 1
                         && [tried.first(), tried.last()].into_iter().flatten().any(|end| end.l2 == best.l2),
                     converged: probe.fit.converged && tried.iter().all(|tried| tried.converged),
-                    hits,
+                    is_correct,
                 })
             };
             Some(layer())
@@ -217,7 +217,7 @@ pub struct Layer {
     /// Whether every fit of this layer came to its end.
     pub converged: bool,
     /// Whether each test image was classified correctly.
-    pub hits: Vec<bool>,
+    pub is_correct: Vec<bool>,
 }
 
 /// Accuracy by layer, as in Figure 2.
@@ -337,16 +337,17 @@ impl Layer {
     /// # Errors
     /// If the other layer was judged by another number of images.
     pub fn difference(&self, other: &Self) -> Result<(f64, f64)> {
-        if self.hits.len() != other.hits.len() || self.hits.is_empty() {
+        if self.is_correct.len() != other.is_correct.len() || self.is_correct.is_empty() {
             return Err(Error::invalid(format!(
                 "{} and {} test images cannot be compared one by one",
-                self.hits.len(),
-                other.hits.len()
+                self.is_correct.len(),
+                other.is_correct.len()
             )));
         }
-        let n = self.hits.len() as f64;
+        let n = self.is_correct.len() as f64;
         let only = |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| **a && !**b).count() as f64;
-        let (more, less) = (only(&self.hits, &other.hits), only(&other.hits, &self.hits));
+        let (more, less) =
+            (only(&self.is_correct, &other.is_correct), only(&other.is_correct, &self.is_correct));
         let mean = (more - less) / n;
         // Each difference is 1, -1 or 0.
         let variance = (more + less) / n - mean * mean;

@@ -272,10 +272,11 @@ fn a_split_may_lack_a_class() {
 
 #[test]
 fn layers_are_compared_image_by_image() {
-    let layer = |hits: &[u8]| {
-        let hits: Vec<bool> = hits.iter().map(|hit| *hit == 1).collect();
-        let accuracy = Accuracy::new(hits.iter().filter(|hit| **hit).count(), hits.len()).unwrap();
-        Layer { l2: 1.0, validation: accuracy, test: accuracy, at_edge: false, converged: true, hits }
+    let layer = |is_correct: &[u8]| {
+        let is_correct: Vec<bool> = is_correct.iter().map(|correct| *correct == 1).collect();
+        let accuracy =
+            Accuracy::new(is_correct.iter().filter(|correct| **correct).count(), is_correct.len()).unwrap();
+        Layer { l2: 1.0, validation: accuracy, test: accuracy, at_edge: false, converged: true, is_correct }
     };
     let (a, b) = (layer(&[1, 1, 1, 0]), layer(&[0, 1, 1, 0]));
     let (mean, error) = a.difference(&b).unwrap();

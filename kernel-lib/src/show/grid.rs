@@ -1,8 +1,8 @@
-//! Pictures in rows and columns.
+//! Images in rows and columns.
 
 use super::{Show, Tile, caption_html, clean, escape};
 
-/// Pictures in rows and columns, each pixel drawn as a small square.
+/// Images in rows and columns, each pixel drawn as a small square.
 ///
 /// ```
 /// use igpt::show::{ImageGrid, Tile};
@@ -28,7 +28,7 @@ impl Default for ImageGrid {
 }
 
 impl ImageGrid {
-    /// A grid without pictures.
+    /// A grid without images.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -64,7 +64,7 @@ impl ImageGrid {
         Self { scale: scale.clamp(1, 64), side: None, ..self }
     }
 
-    /// Draws every picture about `side` screen pixels wide, whatever its resolution.
+    /// Draws every image about `side` screen pixels wide, whatever its resolution.
     #[must_use]
     pub fn side(self, side: usize) -> Self {
         Self { side: Some(side), ..self }
@@ -126,14 +126,14 @@ impl Show for ImageGrid {
             text.push_str(&format!("{}\n", clean(&self.caption)));
         }
         for (name, tiles) in &self.rows {
-            let pictures = tiles.iter().enumerate().map(|(at, tile)| {
+            let images = tiles.iter().enumerate().map(|(at, tile)| {
                 let column = self.columns.get(at).map_or(String::new(), |label| format!("{label} "));
                 let caption =
                     if tile.caption.is_empty() { String::new() } else { format!(", {}", tile.caption) };
                 format!("[{column}{} × {}{caption}]", tile.width, tile.height)
             });
             let label = if name.is_empty() { String::new() } else { format!("{name}: ") };
-            text.push_str(&format!("{label}{}\n", pictures.collect::<Vec<_>>().join(" ")));
+            text.push_str(&format!("{label}{}\n", images.collect::<Vec<_>>().join(" ")));
         }
         text
     }
@@ -149,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn the_text_names_every_picture() {
+    fn the_text_names_every_image() {
         assert_eq!(grid().to_text(), "Grid\none: [a 2 × 2] [<b> 2 × 2, 9 & dB]\n");
     }
 
     #[test]
-    fn the_html_holds_every_picture_once_and_is_escaped() {
+    fn the_html_holds_every_image_once_and_is_escaped() {
         let html = grid().to_html();
         assert_eq!(html.matches("<img ").count(), 2);
         assert!(html.contains("&lt;b&gt;") && html.contains("9 &amp; dB") && !html.contains("<b>"));

@@ -4,7 +4,7 @@ use super::{ImageGrid, Show, Tile, displays};
 use crate::Image;
 
 impl Image {
-    /// The picture about 256 screen pixels wide, or smaller than it is if it is very large: a page should not carry
+    /// The image about 256 screen pixels wide, or smaller than it is if it is very large: a page should not carry
     /// megapixels that nobody asked for.
     pub(crate) fn tile(&self, caption: &str) -> ImageGrid {
         const LARGE: usize = 512;
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_shown_at_a_reasonable_size() {
+    fn images_are_shown_at_a_reasonable_size() {
         let small = image(28, 28, 1, &[5; 784]);
         assert!(small.to_html().contains("width=\"252\""));
         assert_eq!(small.to_text(), "[28 × 28, grey]\n");

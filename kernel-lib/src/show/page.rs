@@ -31,7 +31,7 @@ impl Page {
         Self { across: true, items: Vec::new() }
     }
 
-    /// Adds a table, a picture, a paragraph of text, another page, …
+    /// Adds a table, an image, a paragraph of text, another page, …
     #[must_use]
     pub fn show(mut self, item: impl Show) -> Self {
         self.push(item);

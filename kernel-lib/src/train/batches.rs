@@ -1,16 +1,16 @@
-//! Which pictures a step sees.
+//! Which images a step sees.
 
 use crate::rng::Rng;
 use crate::{Error, Result, memory};
 
-/// The order of pictures: all of them once in each epoch, each epoch in another order. What a step sees is a function
+/// The order of images: all of them once in each epoch, each epoch in another order. What a step sees is a function
 /// of the seed and the step alone, so that a run can be continued anywhere.
 ///
-/// Steps take their pictures from epoch after epoch without a gap: a batch at the seam has the last pictures of one
-/// epoch and the first of the next, and no picture is left out.
+/// Steps take their images from epoch after epoch without a gap: a batch at the seam has the last images of one
+/// epoch and the first of the next, and no image is left out.
 #[derive(Debug, Clone)]
 pub struct Batches {
-    pictures: usize,
+    images: usize,
     batch: usize,
     seed: u64,
     /// The epoch whose order is at hand.
@@ -18,37 +18,37 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches of `batch` of so many `pictures`.
+    /// Batches of `batch` of so many `images`.
     ///
     /// # Errors
-    /// If there are no pictures or a batch is to have none, or more than the machine has memory for.
-    pub fn new(pictures: usize, batch: usize, seed: u64) -> Result<Self> {
-        if pictures == 0 || batch == 0 {
-            return Err(Error::invalid(format!("{pictures} pictures cannot be had in batches of {batch}")));
+    /// If there are no images or a batch is to have none, or more than the machine has memory for.
+    pub fn new(images: usize, batch: usize, seed: u64) -> Result<Self> {
+        if images == 0 || batch == 0 {
+            return Err(Error::invalid(format!("{images} images cannot be had in batches of {batch}")));
         }
-        memory::check(&format!("a batch of {batch} pictures"), &[batch, size_of::<usize>()])?;
-        Ok(Self { pictures, batch, seed, at_hand: None })
+        memory::check(&format!("a batch of {batch} images"), &[batch, size_of::<usize>()])?;
+        Ok(Self { images, batch, seed, at_hand: None })
     }
 
-    /// Steps in which every picture is seen once.
+    /// Steps in which every image is seen once.
     pub fn epoch(&self) -> u64 {
-        self.pictures.div_ceil(self.batch) as u64
+        self.images.div_ceil(self.batch) as u64
     }
 
-    /// The pictures of a step.
+    /// The images of a step.
     pub fn of(&mut self, step: u64) -> Vec<usize> {
         let first = u128::from(step) * self.batch as u128;
         let mut of_step = Vec::with_capacity(self.batch);
         for place in (0..self.batch).map(|i| first + i as u128) {
-            let (epoch, place) = (place / self.pictures as u128, place % self.pictures as u128);
+            let (epoch, place) = (place / self.images as u128, place % self.images as u128);
             of_step.push(self.order(epoch as u64)[place as usize]);
         }
         of_step
     }
 
     fn order(&mut self, epoch: u64) -> &[usize] {
-        let (pictures, seed) = (self.pictures, self.seed);
-        let order = || (epoch, Rng::keyed(seed, "order", [epoch, 0]).permutation(pictures));
+        let (images, seed) = (self.images, self.seed);
+        let order = || (epoch, Rng::keyed(seed, "order", [epoch, 0]).permutation(images));
         if self.at_hand.as_ref().is_none_or(|(at_hand, _)| *at_hand != epoch) {
             self.at_hand = None;
         }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_epoch_has_every_picture_once_in_another_order() {
+    fn every_epoch_has_every_image_once_in_another_order() {
         let mut batches = Batches::new(10, 4, 1).unwrap();
         assert_eq!(batches.epoch(), 3);
         let seen: Vec<usize> = (0..5).flat_map(|step| batches.of(step)).collect();
@@ -89,7 +89,7 @@ mod tests {
         for batch in [usize::MAX, 1 << 50] {
             let error = Batches::new(7, batch, 5).unwrap_err();
             assert!(matches!(error, Error::Memory { .. }), "{error}");
-            assert!(error.to_string().contains(&format!("a batch of {batch} pictures")), "{error}");
+            assert!(error.to_string().contains(&format!("a batch of {batch} images")), "{error}");
         }
     }
 }

@@ -22,8 +22,8 @@ const KEY: &str = "igpt";
 pub(super) struct Identity {
     pub settings: Training,
     pub network: Config,
-    /// Pictures to train on and to validate with.
-    pub pictures: [usize; 2],
+    /// Images to train on and to validate with.
+    pub images: [usize; 2],
     /// What else it depends on, each by name: checksums of the data and the palette.
     pub inputs: BTreeMap<String, String>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Curve {
     /// Mean loss of the steps since the point before.
     pub training: Vec<Point>,
-    /// Loss on the validation pictures.
+    /// Loss on the validation images.
     pub validation: Vec<Point>,
 }
 
@@ -34,7 +34,7 @@ pub struct Progress {
     pub steps: u64,
     /// Mean loss of the steps since the last report, if this is one.
     pub loss: Option<f64>,
-    /// Loss on the validation pictures, if it was computed now.
+    /// Loss on the validation images, if it was computed now.
     pub validation: Option<f64>,
     /// Learning rate of the step just done.
     pub learning_rate: f64,

@@ -1,11 +1,11 @@
-//! Pictures to train on.
+//! Images to train on.
 
 use crate::{Error, Result};
 
-/// Pictures as tokens. Where they are augmented, a picture's tokens depend on the step that sees it, and on nothing
+/// Images as tokens. Where they are augmented, an image's tokens depend on the step that sees it, and on nothing
 /// else: not on threads, nor on what was asked before.
 pub trait Examples: Send + Sync {
-    /// How many pictures there are.
+    /// How many images there are.
     fn len(&self) -> usize;
 
     /// Whether there are none.
@@ -13,14 +13,14 @@ pub trait Examples: Send + Sync {
         self.len() == 0
     }
 
-    /// Tokens of these pictures, in this order, as step `step` sees them: `(images.len(), T)`.
+    /// Tokens of these images, in this order, as step `step` sees them: `(images.len(), T)`.
     ///
     /// # Errors
-    /// If there is no such picture, or it cannot be encoded.
+    /// If there is no such image, or it cannot be encoded.
     fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>>;
 }
 
-/// Pictures that are always the same.
+/// Images that are always the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     context: usize,
@@ -28,14 +28,14 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Pictures of `context` tokens each, one after the other.
+    /// Images of `context` tokens each, one after the other.
     ///
     /// # Errors
-    /// If they are no whole pictures.
+    /// If they are no whole images.
     pub fn new(context: usize, tokens: Vec<u16>) -> Result<Self> {
         if context == 0 || !tokens.len().is_multiple_of(context) {
             let n = tokens.len();
-            return Err(Error::invalid(format!("{n} tokens are no whole pictures of {context} tokens")));
+            return Err(Error::invalid(format!("{n} tokens are no whole images of {context} tokens")));
         }
         Ok(Self { context, tokens })
     }
@@ -49,16 +49,16 @@ impl Examples for Tokens {
     fn tokens(&self, _step: u64, images: &[usize]) -> Result<Vec<u16>> {
         let mut tokens = Vec::with_capacity(images.len() * self.context);
         for image in images {
-            let picture = self.tokens.chunks(self.context).nth(*image);
-            tokens.extend_from_slice(picture.ok_or_else(|| no_picture(*image, self.len()))?);
+            let of_image = self.tokens.chunks(self.context).nth(*image);
+            tokens.extend_from_slice(of_image.ok_or_else(|| no_image(*image, self.len()))?);
         }
         Ok(tokens)
     }
 }
 
-/// The error of asking for a picture that is not there.
-pub(crate) fn no_picture(image: usize, count: usize) -> Error {
-    Error::invalid(format!("there is no picture {image}: there are {count}"))
+/// The error of asking for an image that is not there.
+pub(crate) fn no_image(image: usize, count: usize) -> Error {
+    Error::invalid(format!("there is no image {image}: there are {count}"))
 }
 
 #[cfg(test)]
@@ -66,11 +66,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_come_in_the_order_asked_for() {
-        let pictures = Tokens::new(2, vec![0, 1, 2, 3, 4, 5]).unwrap();
-        assert_eq!(pictures.len(), 3);
-        assert_eq!(pictures.tokens(0, &[2, 0, 2]).unwrap(), [4, 5, 0, 1, 4, 5]);
-        assert_eq!(pictures.tokens(0, &[3]).unwrap_err().to_string(), "there is no picture 3: there are 3");
+    fn images_come_in_the_order_asked_for() {
+        let images = Tokens::new(2, vec![0, 1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(images.len(), 3);
+        assert_eq!(images.tokens(0, &[2, 0, 2]).unwrap(), [4, 5, 0, 1, 4, 5]);
+        assert_eq!(images.tokens(0, &[3]).unwrap_err().to_string(), "there is no image 3: there are 3");
         assert!(Tokens::new(4, vec![0; 6]).is_err());
     }
 }

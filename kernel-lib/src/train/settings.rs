@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub struct Training {
     /// How long to train.
     pub length: Length,
-    /// Pictures in a step.
+    /// Images in a step.
     #[serde(default = "default::batch")]
     pub batch: usize,
     /// The peak learning rate.
@@ -45,10 +45,10 @@ pub struct Training {
     #[serde(default, skip_serializing_if = "is_default")]
     pub activation_checkpointing: bool,
     /// How many gigabytes (10⁹ bytes) of its device's memory the training may take; without it most of a GPU's. A GPU then
-    /// computes fewer pictures at a time, which changes how sums are rounded.
+    /// computes fewer images at a time, which changes how sums are rounded.
     #[serde(default, skip_serializing_if = "is_default")]
     pub device_memory_gb: Option<f64>,
-    /// Of the network's start, the order of pictures, and masks.
+    /// Of the network's start, the order of images, and masks.
     #[serde(default)]
     pub seed: u64,
     /// Steps from one report to the next; each is the mean loss since the last.
@@ -68,7 +68,7 @@ pub struct Training {
 pub enum Length {
     /// So many steps.
     Steps(u64),
-    /// So many times all pictures; need not be whole.
+    /// So many times all images; need not be whole.
     Epochs(f64),
 }
 
@@ -120,7 +120,7 @@ impl std::fmt::Display for Length {
 }
 
 impl Objective {
-    /// Whether each token is predicted from those before it: then the sequence begins with the start vector, no token sees
+    /// Whether each token is predicted from those before it: then the sequence begins with the SOS token, no token sees
     /// a later one, and images can be drawn token by token.
     pub fn is_causal(&self) -> bool {
         matches!(self, Self::Autoregressive)
@@ -135,7 +135,7 @@ impl Objective {
             return Ok(());
         }
         Err(Error::invalid(
-            "a network trained by BERT's objective cannot draw images token by token: it never saw the start vector, and \
+            "a network trained by BERT's objective cannot draw images token by token: it never saw the SOS token, and \
              each token it saw together with those after it. Train one with objective = \"autoregressive\" to sample from",
         ))
     }
@@ -203,55 +203,55 @@ impl Training {
         }
     }
 
-    /// The number of steps with so many pictures to train on.
+    /// The number of steps with so many images to train on.
     ///
     /// # Errors
     /// If there are none, or the length makes no sense.
-    pub fn steps(&self, pictures: usize) -> Result<u64> {
-        Batches::new(pictures, self.batch, self.seed)?;
+    pub fn steps(&self, images: usize) -> Result<u64> {
+        Batches::new(images, self.batch, self.seed)?;
         match self.length {
             Length::Steps(steps) if steps > 0 => Ok(steps),
             Length::Epochs(epochs) if epochs.is_finite() && epochs > 0.0 => {
-                // As many as reach the last picture of the last epoch.
-                Ok((epochs * pictures as f64 / self.batch as f64).ceil().max(1.0) as u64)
+                // As many as reach the last image of the last epoch.
+                Ok((epochs * images as f64 / self.batch as f64).ceil().max(1.0) as u64)
             }
             length => Err(Error::invalid(format!("{length:?} is no length to train for"))),
         }
     }
 
-    /// The learning rate at each step, with so many pictures to train on.
+    /// The learning rate at each step, with so many images to train on.
     ///
     /// # Errors
     /// If length, learning rate and warm-up do not go together.
-    pub fn schedule(&self, pictures: usize) -> Result<Schedule> {
+    pub fn schedule(&self, images: usize) -> Result<Schedule> {
         let warm_up = match self.warm_up {
-            WarmUp::Epoch => Batches::new(pictures, self.batch, self.seed)?.epoch(),
+            WarmUp::Epoch => Batches::new(images, self.batch, self.seed)?.epoch(),
             WarmUp::Steps(steps) => steps,
         };
-        Schedule::new(self.learning_rate, warm_up, self.steps(pictures)?)
+        Schedule::new(self.learning_rate, warm_up, self.steps(images)?)
     }
 
-    /// Checks the settings against so many pictures to train on.
+    /// Checks the settings against so many images to train on.
     ///
     /// # Errors
     /// If a setting makes no sense.
-    pub fn validate(&self, pictures: usize) -> Result<()> {
+    pub fn validate(&self, images: usize) -> Result<()> {
         self.validate_alone()?;
-        self.schedule(pictures).map(|_| ())
+        self.schedule(images).map(|_| ())
     }
 
-    /// Checks what can be checked before it is known how many pictures there are to train on: not how long an epoch is.
+    /// Checks what can be checked before it is known how many images there are to train on: not how long an epoch is.
     ///
     /// # Errors
     /// If a setting makes no sense.
     pub fn validate_alone(&self) -> Result<()> {
         // The epoch that is kindest to the length: one step for a run of so many steps, and as many as there can be for a
         // run of so many epochs. What does not go together then never does.
-        let pictures = match self.length {
+        let images = match self.length {
             Length::Steps(_) => self.batch,
             Length::Epochs(_) => usize::MAX >> 32,
         };
-        self.schedule(pictures)?;
+        self.schedule(images)?;
         self.adam.validate()?;
         for (name, every) in [
             ("log_every", self.log_every),
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_can_be_checked_before_the_number_of_pictures_is_known() {
+    fn settings_can_be_checked_before_the_number_of_images_is_known() {
         // One epoch of warm-up, whatever that will be: the default.
         Training::paper(500).validate_alone().unwrap();
         Training { length: Length::Epochs(1.5), ..Training::paper(1) }.validate_alone().unwrap();

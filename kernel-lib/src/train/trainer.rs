@@ -59,7 +59,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the settings make no sense, the network has not their precision or cannot keep within the memory that they allow,
-    /// the machine has not the memory, or pictures cannot be had or have not as many tokens as the network reads.
+    /// the machine has not the memory, or images cannot be had or have not as many tokens as the network reads.
     pub fn new(
         settings: Training,
         mut network: Box<dyn Network>,
@@ -74,10 +74,10 @@ impl Trainer {
         let config = network.config();
         let Training { batch, .. } = settings;
         let (of_a_token, of_a_parameter) = (16, 4 * size_of::<f32>());
-        memory::check(&format!("a batch of {batch} pictures"), &[batch, config.context, of_a_token])?;
+        memory::check(&format!("a batch of {batch} images"), &[batch, config.context, of_a_token])?;
         let all = config.parameters();
         memory::check(&format!("training a network of {all} parameters"), &[all, of_a_parameter])?;
-        // One picture of each says now what would otherwise be found hours later, at the first validation.
+        // One image of each says now what would otherwise be found hours later, at the first validation.
         tokens_of(training.as_ref(), 0, &[0], &config)?;
         if !validation.is_empty() {
             tokens_of(validation.as_ref(), 0, &[0], &config)?;
@@ -96,7 +96,7 @@ impl Trainer {
             identity: Identity {
                 settings,
                 network: config,
-                pictures: [training.len(), validation.len()],
+                images: [training.len(), validation.len()],
                 inputs: BTreeMap::new(),
             },
             network,
@@ -140,7 +140,7 @@ impl Trainer {
     /// `|progress| println!("{progress}")` each is a whole line.
     ///
     /// # Errors
-    /// If pictures cannot be had, the network refuses them, or a checkpoint cannot be written.
+    /// If images cannot be had, the network refuses them, or a checkpoint cannot be written.
     pub fn run(&mut self, report: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
         self.run_until(self.steps, report)
     }
@@ -219,7 +219,7 @@ impl Trainer {
         Ok(Outcome::Stopped { step: self.now.step })
     }
 
-    /// Whether the loss on the validation pictures is to be computed after this step, and is not yet: an interrupt may
+    /// Whether the loss on the validation images is to be computed after this step, and is not yet: an interrupt may
     /// come while it is.
     fn owes_validation(&self) -> bool {
         let step = self.now.step;
@@ -231,7 +231,7 @@ impl Trainer {
     /// Does one step, and returns its loss, that of the network before the step.
     ///
     /// # Errors
-    /// If pictures cannot be had or the network refuses them; [`Error::NotFinite`] if the loss or a gradient is not finite,
+    /// If images cannot be had or the network refuses them; [`Error::NotFinite`] if the loss or a gradient is not finite,
     /// and [`Error::Interrupted`] if someone asks to stop meanwhile: neither changes anything.
     pub fn advance(&mut self) -> Result<f64> {
         let loss = self.take_step()?;
@@ -281,7 +281,7 @@ impl Trainer {
         Ok(loss)
     }
 
-    /// The loss on all validation pictures, as the network now is. Masks are the same each time.
+    /// The loss on all validation images, as the network now is. Masks are the same each time.
     ///
     /// # Errors
     /// If there are none, they cannot be had, or the network refuses them.
@@ -310,7 +310,7 @@ impl Trainer {
             }
         }
         if images.is_empty() {
-            return Err(Error::invalid("there are no validation pictures"));
+            return Err(Error::invalid("there are no validation images"));
         }
         Ok(Some(sum / images.len() as f64))
     }
@@ -390,13 +390,13 @@ impl std::fmt::Debug for Trainer {
     }
 }
 
-/// Tokens of these pictures, each of as many as the network reads. Where tokens meet a network their number alone does
-/// not show this: four times too many are four pictures, each a strip of one.
+/// Tokens of these images, each of as many as the network reads. Where tokens meet a network their number alone does
+/// not show this: four times too many are four images, each a strip of one.
 fn tokens_of(examples: &dyn Examples, step: u64, images: &[usize], network: &Config) -> Result<Vec<u16>> {
     let tokens = examples.tokens(step, images)?;
     if images.len().checked_mul(network.context) != Some(tokens.len()) {
         return Err(Error::invalid(format!(
-            "{} pictures have {} tokens together, but the network reads {} of each: resize the pictures \
+            "{} images have {} tokens together, but the network reads {} of each: resize the images \
              (Augmented::at_side), or give the network their context",
             images.len(),
             tokens.len(),

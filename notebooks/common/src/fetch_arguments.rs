@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// What to fetch, and how its pictures are to be.
+/// What to fetch, and how its images are to be.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Names of the list, or a data set of the hub, OWNER/NAME
@@ -17,19 +17,19 @@ pub struct Arguments {
     /// The configuration of a data set that has several: the name of its folder
     #[arg(long, value_name = "NAME")]
     pub config: Option<String>,
-    /// The column of pictures [default: image or img]
+    /// The column of images [default: image or img]
     #[arg(long, value_name = "NAME")]
     pub image_column: Option<String>,
     /// The column of labels [default: label]
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
-    /// Resize each picture until its shorter side has this many pixels, and cut out the square in the middle
+    /// Resize each image until its shorter side has this many pixels, and cut out the square in the middle
     #[arg(long, value_name = "PIXELS")]
     pub side: Option<usize>,
-    /// Make grey pictures red = green = blue; else they stay grey if the first one is
+    /// Make grey images red = green = blue; else they stay grey if the first one is
     #[arg(long)]
     pub rgb: bool,
-    /// Take the pictures from this folder, with train/CLASS/*.JPEG and val/CLASS/*.JPEG (for imagenet, IGPT_IMAGENET
+    /// Take the images from this folder, with train/CLASS/*.JPEG and val/CLASS/*.JPEG (for imagenet, IGPT_IMAGENET
     /// names it too)
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,

@@ -33,7 +33,7 @@ pub(super) struct DataSet {
     /// What tables and reports call it.
     pub title: &'static str,
     pub folder: &'static str,
-    pub picture: &'static str,
+    pub image: &'static str,
     /// The sets of labels and their columns.
     pub labels: &'static [(&'static str, &'static str)],
     pub splits: &'static [Split],
@@ -42,7 +42,7 @@ pub(super) struct DataSet {
     /// What the classes of the first set are called, where other names would mean another data set.
     pub names: Option<&'static [&'static str]>,
     pub colours: Colours,
-    /// The pictures were published without loss, have one size, and their classes are equally frequent.
+    /// The images were published without loss, have one size, and their classes are equally frequent.
     pub is_uniform: bool,
 }
 
@@ -61,7 +61,7 @@ const TEST: Split = Split { name: "test", theirs: "test", is_labelled: true };
 const CIFAR10: DataSet = DataSet {
     title: "CIFAR-10",
     folder: "plain_text",
-    picture: "img",
+    image: "img",
     labels: &[("label", "label")],
     splits: &[TRAIN, TEST],
     classes: &[10],
@@ -79,13 +79,13 @@ const CIFAR100: DataSet = DataSet {
     ..CIFAR10
 };
 
-const STL10: DataSet = DataSet { title: "STL-10", folder: "data", picture: "image", names: None, ..CIFAR10 };
+const STL10: DataSet = DataSet { title: "STL-10", folder: "data", image: "image", names: None, ..CIFAR10 };
 
 /// All that can be fetched by name. A data set that is not here is fetched by its repository, `owner/name`.
 pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "cifar10",
-        what: "CIFAR-10: 50,000 + 10,000 pictures, 32 × 32, ten classes",
+        what: "CIFAR-10: 50,000 + 10,000 images, 32 × 32, ten classes",
         repository: "uoft-cs/cifar10",
         licence: "not stated",
         download: "about 144 MB",
@@ -94,7 +94,7 @@ pub(super) static ENTRIES: [Entry; 9] = [
     },
     Entry {
         name: "cifar100",
-        what: "CIFAR-100: 50,000 + 10,000 pictures, 32 × 32, 100 classes in 20",
+        what: "CIFAR-100: 50,000 + 10,000 images, 32 × 32, 100 classes in 20",
         repository: "uoft-cs/cifar100",
         licence: "not stated",
         download: "about 142 MB",
@@ -103,18 +103,18 @@ pub(super) static ENTRIES: [Entry; 9] = [
     },
     Entry {
         name: "stl10",
-        what: "STL-10: 5,000 + 8,000 pictures, 96 × 96, ten classes",
+        what: "STL-10: 5,000 + 8,000 images, 96 × 96, ten classes",
         repository: "jxie/stl10",
-        licence: "not stated; the pictures are ImageNet's",
+        licence: "not stated; the images are ImageNet's",
         download: "about 230 MB",
         prepared: "359 MB",
         kind: Kind::Data(STL10),
     },
     Entry {
         name: "stl10-unlabeled",
-        what: "the same with its 100,000 pictures without labels",
+        what: "the same with its 100,000 images without labels",
         repository: "jxie/stl10",
-        licence: "not stated; the pictures are ImageNet's",
+        licence: "not stated; the images are ImageNet's",
         download: "about 2 GB",
         prepared: "3.1 GB",
         kind: Kind::Data(DataSet {
@@ -124,7 +124,7 @@ pub(super) static ENTRIES: [Entry; 9] = [
     },
     Entry {
         name: "fashion-mnist",
-        what: "Fashion-MNIST: 60,000 + 10,000 pictures, 28 × 28, grey, ten classes",
+        what: "Fashion-MNIST: 60,000 + 10,000 images, 28 × 28, grey, ten classes",
         repository: "zalando-datasets/fashion_mnist",
         licence: "MIT",
         download: "about 36 MB",
@@ -132,7 +132,7 @@ pub(super) static ENTRIES: [Entry; 9] = [
         kind: Kind::Data(DataSet {
             title: "Fashion-MNIST",
             folder: "fashion_mnist",
-            picture: "image",
+            image: "image",
             names: None,
             colours: Colours::Exactly(1),
             ..CIFAR10
@@ -140,7 +140,7 @@ pub(super) static ENTRIES: [Entry; 9] = [
     },
     Entry {
         name: "imagenet",
-        what: "ImageNet (ILSVRC 2012): 1,281,167 + 50,000 pictures, 1,000 classes; needs --side",
+        what: "ImageNet (ILSVRC 2012): 1,281,167 + 50,000 images, 1,000 classes; needs --side",
         repository: "ILSVRC/imagenet-1k",
         licence: "research, non-commercial; gated",
         download: "about 155 GB",
@@ -148,7 +148,7 @@ pub(super) static ENTRIES: [Entry; 9] = [
         kind: Kind::Data(DataSet {
             title: "ImageNet",
             folder: "data",
-            picture: "image",
+            image: "image",
             // The test split has no labels; the validation split is what everybody tests on.
             splits: &[TRAIN, Split { name: "test", theirs: "validation", is_labelled: true }],
             classes: &[1000],
@@ -231,7 +231,7 @@ pub(super) fn table(hub: &Path, data: &Path) -> Result<String> {
     let lines: String = rows.iter().map(line).collect();
     Ok(lines
         + &format!(
-            "\nAny other data set of the hub with a picture and a label in each row: igpt fetch OWNER/NAME\n\
+            "\nAny other data set of the hub with an image and a label in each row: igpt fetch OWNER/NAME\n\
              The cache is {}; prepared files are in {}.\n",
             hub.display(),
             data.display()

@@ -1,4 +1,4 @@
-//! A picture that is not decoded yet: where it is from, its bytes, its labels.
+//! An image that is not decoded yet: where it is from, its bytes, its labels.
 
 use std::{
     borrow::Cow,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 use parquet::data_type::ByteArray;
 
-/// A picture that is not decoded yet.
+/// An image that is not decoded yet.
 pub(super) struct Row {
     pub place: Place,
     pub content: Content,
@@ -18,7 +18,7 @@ pub(super) struct Row {
     pub labels: Vec<Option<i64>>,
 }
 
-/// What errors call a picture.
+/// What errors call an image.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
     Row(Arc<Path>, usize),
@@ -46,7 +46,7 @@ impl Content {
         Ok(match self {
             Self::Bytes(bytes) => bytes.data().into(),
             Self::File(path) => fs::read(path)?.into(),
-            Self::Nothing => bail!("has no picture"),
+            Self::Nothing => bail!("has no image"),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures in folders, one folder for each class, as ImageNet is published: `train/n01440764/*.JPEG`.
+//! Images in folders, one folder for each class, as ImageNet is published: `train/n01440764/*.JPEG`.
 
 use std::{
     ffi::OsString,
@@ -11,12 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::encoded::{Content, Place, Row};
 
-/// Pictures that are decoded at a time. Each is read by the thread that decodes it.
+/// Images that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;
-/// Pictures have one of these endings, in any case. Other files are not looked at.
+/// Images have one of these endings, in any case. Other files are not looked at.
 const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
 
-/// The pictures of a split, in the order of classes and then of names.
+/// The images of a split, in the order of classes and then of names.
 pub(super) struct Folder {
     path: PathBuf,
     /// The names of the classes' folders, in order.
@@ -31,18 +31,18 @@ impl Folder {
     /// Lists a split.
     ///
     /// # Errors
-    /// If it is not folders with pictures in them.
+    /// If it is not folders with images in them.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut classes = Vec::new();
-        let mut pictures_beside = 0;
+        let mut images_beside = 0;
         for (name, is_folder, _) in list(path)? {
             match is_folder {
                 true => classes.push(name.into_string().map_err(|name| not_text(path, &name))?),
-                false => pictures_beside += usize::from(is_picture(&name)),
+                false => images_beside += usize::from(is_image(&name)),
             }
         }
         if classes.is_empty() {
-            let found = if pictures_beside > 0 { " but pictures" } else { "" };
+            let found = if images_beside > 0 { " but images" } else { "" };
             bail!(
                 "{}: holds no folder for each class{found}; it is to hold {}/CLASS/*.JPEG",
                 path.display(),
@@ -56,13 +56,13 @@ impl Folder {
         for (class, folder) in (0..=u16::MAX).zip(&classes) {
             let before = files.len();
             for (name, is_folder, bytes) in list(&path.join(folder))? {
-                if !is_folder && is_picture(&name) {
+                if !is_folder && is_image(&name) {
                     hash.update(format!("{folder}/{} {bytes}\n", name.to_string_lossy()));
                     files.push((class, name));
                 }
             }
             if files.len() == before {
-                bail!("{}: holds no picture (.JPEG, .jpg, .png)", path.join(folder).display());
+                bail!("{}: holds no image (.JPEG, .jpg, .png)", path.join(folder).display());
             }
         }
         let sha256 = super::hex(&hash.finalize());
@@ -80,7 +80,7 @@ impl Folder {
         &self.sha256
     }
 
-    /// How many pictures there are.
+    /// How many images there are.
     pub(super) fn total(&self) -> usize {
         self.files.len()
     }
@@ -90,7 +90,7 @@ impl Folder {
         self.at = 0;
     }
 
-    /// The next pictures; `None` after the last one.
+    /// The next images; `None` after the last one.
     pub(super) fn next(&mut self) -> Option<Vec<Row>> {
         let files = self.files.get(self.at..)?;
         let files = &files[..files.len().min(BATCH)];
@@ -125,7 +125,7 @@ fn list(path: &Path) -> Result<Vec<(OsString, bool, u64)>> {
     Ok(entries)
 }
 
-fn is_picture(name: &OsString) -> bool {
+fn is_image(name: &OsString) -> bool {
     let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_come_in_the_order_of_classes_and_names() {
+    fn images_come_in_the_order_of_classes_and_names() {
         let files = ["b/2.JPEG", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
         let folder = folder(&files);
         let mut split = Folder::open(folder.path()).unwrap();
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn what_is_no_split_is_refused() {
         let error = |files: &[&str]| Folder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
-        assert!(error(&["x.JPEG"]).contains("holds no folder for each class but pictures; it is to hold "));
-        assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no picture (.JPEG, .jpg, .png)"));
+        assert!(error(&["x.JPEG"]).contains("holds no folder for each class but images; it is to hold "));
+        assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no image (.JPEG, .jpg, .png)"));
         assert!(
             Folder::open(Path::new("/no/such")).map(|_| ()).unwrap_err().to_string().contains("/no/such")
         );

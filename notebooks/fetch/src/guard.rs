@@ -1,4 +1,4 @@
-//! A guard around the Parquet reader and the picture decoders.
+//! A guard around the Parquet reader and the image decoders.
 
 use std::{
     cell::Cell,
@@ -13,7 +13,7 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what uses the Parquet reader or a picture decoder. They take more care with damaged files than they promise:
+/// Runs what uses the Parquet reader or an image decoder. They take more care with damaged files than they promise:
 /// a panic is an error like others, does not end this program, and is not told twice.
 pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     static HOOK: Once = Once::new();

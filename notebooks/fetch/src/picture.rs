@@ -1,4 +1,4 @@
-//! One picture: decoded, with the colours and at the size that its data set has.
+//! One image: decoded, with the colours and at the size that its data set has.
 
 use std::io::Cursor;
 
@@ -12,18 +12,18 @@ mod bilinear;
 const LONGEST_SIDE: u32 = 1 << 15;
 /// Pixels that a byte of a file can stand for: deflate makes 1,032 bytes of one, and PNG packs 8 pixels into a byte.
 const PIXELS_OF_A_BYTE: u64 = 8 * 1032;
-/// Bytes; no picture is larger on its way to its size.
+/// Bytes; no image is larger on its way to its size.
 const LARGEST: usize = 1 << 29;
 
-/// What the pictures of a data set have to be.
+/// What the images of a data set have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub colours: Colours,
-    /// Pictures become squares of this side; without it they stay as they are.
+    /// Images become squares of this side; without it they stay as they are.
     pub side: Option<usize>,
 }
 
-/// The colours of a data set's pictures.
+/// The colours of a data set's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colours {
     /// The number of 8-bit channels that all have: another would be a fault.
@@ -34,7 +34,7 @@ pub(super) enum Colours {
     Grey,
 }
 
-/// A decoded picture.
+/// A decoded image.
 pub(super) struct Picture {
     pub height: usize,
     pub width: usize,
@@ -56,37 +56,37 @@ impl Picture {
     /// and red a level of difference nearly doubles. Of 7 million bytes of a JPEG copy of CIFAR-10, 78 % are the same,
     /// 13 % are off by one level, 8 % by two, and 1 in 1,500 by three to five.
     pub(super) fn decode(bytes: &[u8], wanted: Wanted) -> Result<Self> {
-        let (picture, is_jpeg) = decode(bytes)?;
-        let has_colour = picture.color().has_color();
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let (image, is_jpeg) = decode(bytes)?;
+        let has_colour = image.color().has_color();
+        let (width, height) = (image.width() as usize, image.height() as usize);
         let (channels, pixels) = match wanted.colours {
-            Colours::Exactly(3) if picture.color() == ColorType::Rgb8 => (3, picture.into_rgb8().into_raw()),
-            Colours::Exactly(1) if picture.color() == ColorType::L8 => (1, picture.into_luma8().into_raw()),
+            Colours::Exactly(3) if image.color() == ColorType::Rgb8 => (3, image.into_rgb8().into_raw()),
+            Colours::Exactly(1) if image.color() == ColorType::L8 => (1, image.into_luma8().into_raw()),
             Colours::Exactly(channels) => {
                 let what = if channels == 1 { "grey" } else { "red-green-blue" };
-                bail!("its picture is {:?}, not {what} of 8 bits", picture.color())
+                bail!("its image is {:?}, not {what} of 8 bits", image.color())
             }
-            Colours::Rgb => (3, picture.into_rgb8().into_raw()),
+            Colours::Rgb => (3, image.into_rgb8().into_raw()),
             Colours::Grey if has_colour => {
                 bail!(
-                    "its picture has colours, but the first one is grey: --rgb makes all of them red-green-blue"
+                    "its image has colours, but the first one is grey: --rgb makes all of them red-green-blue"
                 )
             }
-            Colours::Grey => (1, picture.into_luma8().into_raw()),
+            Colours::Grey => (1, image.into_luma8().into_raw()),
         };
-        let picture = Self { height, width, channels, pixels, is_jpeg };
+        let image = Self { height, width, channels, pixels, is_jpeg };
         match wanted.side {
-            Some(side) => picture.square(side),
-            None => Ok(picture),
+            Some(side) => image.square(side),
+            None => Ok(image),
         }
     }
 
-    /// Whether a picture has colours.
+    /// Whether an image has colours.
     pub(super) fn has_colour(bytes: &[u8]) -> Result<bool> {
         Ok(decode(bytes)?.0.color().has_color())
     }
 
-    /// The square in the middle of the picture whose shorter side has been made `side` long: section 3.1's evaluation,
+    /// The square in the middle of the image whose shorter side has been made `side` long: section 3.1's evaluation,
     /// with the triangular filter of the library's `Image::resize`. Where it cannot be quite in the middle, it is half a
     /// pixel to the left or up.
     fn square(self, side: usize) -> Result<Self> {
@@ -102,7 +102,7 @@ impl Picture {
             between.is_some_and(|bytes| bytes <= LARGEST)
         };
         let Some((width, height)) = size.filter(|size| is_small(*size)) else {
-            bail!("its picture of {} × {} pixels cannot be resized to {side}", self.width, self.height);
+            bail!("its image of {} × {} pixels cannot be resized to {side}", self.width, self.height);
         };
         let resized =
             bilinear::bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
@@ -113,21 +113,21 @@ impl Picture {
     }
 }
 
-/// The picture, and whether it was JPEG.
+/// The image, and whether it was JPEG.
 fn decode(bytes: &[u8]) -> Result<(DynamicImage, bool)> {
     let format = match bytes {
         [0xff, 0xd8, ..] => ImageFormat::Jpeg,
         [0x89, b'P', b'N', b'G', ..] => ImageFormat::Png,
         _ => {
-            bail!("its picture is neither PNG nor JPEG, it begins with {:02x?}", &bytes[..bytes.len().min(4)])
+            bail!("its image is neither PNG nor JPEG, it begins with {:02x?}", &bytes[..bytes.len().min(4)])
         }
     };
     let is_jpeg = format == ImageFormat::Jpeg;
     // The decoder would fill up with grey what is missing.
     if is_jpeg && !has_end(bytes) {
-        bail!("its JPEG picture has no end");
+        bail!("its JPEG image has no end");
     }
-    let context = || "its picture cannot be decoded";
+    let context = || "its image cannot be decoded";
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(LONGEST_SIDE), Some(LONGEST_SIDE));
@@ -136,17 +136,17 @@ fn decode(bytes: &[u8]) -> Result<(DynamicImage, bool)> {
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > bytes.len() as u64 * PIXELS_OF_A_BYTE {
         bail!(
-            "its picture says that it has {width} × {height} pixels, more than {} bytes can hold",
+            "its image says that it has {width} × {height} pixels, more than {} bytes can hold",
             bytes.len()
         );
     }
     if width == 0 || height == 0 {
-        bail!("its picture has {width} × {height} pixels");
+        bail!("its image has {width} × {height} pixels");
     }
     Ok((DynamicImage::from_decoder(decoder).with_context(context)?, is_jpeg))
 }
 
-/// Whether a JPEG picture has its end marker. What programs have put behind it hurts nobody.
+/// Whether a JPEG image has its end marker. What programs have put behind it hurts nobody.
 fn has_end(bytes: &[u8]) -> bool {
     let mut at = 2;
     loop {
@@ -160,7 +160,7 @@ fn has_end(bytes: &[u8]) -> bool {
         if bytes[at - 1] == 0xd9 {
             return true;
         }
-        // Every other marker has a segment, which may hold anything, a small picture with an end of its own too.
+        // Every other marker has a segment, which may hold anything, a small image with an end of its own too.
         let Some(&[high, low]) = bytes.get(at..at + 2) else { return false };
         at += usize::from(u16::from_be_bytes([high, low]));
     }

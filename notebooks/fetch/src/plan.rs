@@ -1,4 +1,4 @@
-//! Which pictures a data set is made of, and what they are to become.
+//! Which images a data set is made of, and what they are to become.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use super::{
     source::{self, Source},
 };
 
-/// All that must be known before the first picture is decoded.
+/// All that must be known before the first image is decoded.
 pub(super) struct Plan {
     /// What tables and reports call the data set.
     pub title: String,
@@ -32,7 +32,7 @@ pub(super) struct Plan {
     pub sources: Vec<prepared::Source>,
     pub splits: Vec<Planned>,
     pub wanted: Wanted,
-    /// The pictures were published without loss, and their classes are equally frequent.
+    /// The images were published without loss, and their classes are equally frequent.
     pub is_uniform: bool,
 }
 
@@ -55,9 +55,9 @@ impl Plan {
             layout::ensure(repository, known, request.config.as_deref())?;
         let files = splits.iter().map(|split| Ok((*split, snapshot.shards(&folder, split.theirs)?)));
         let files = files.collect::<Result<Vec<(Split, Vec<PathBuf>)>>>()?;
-        let picture = match (&request.image_column, known) {
+        let image = match (&request.image_column, known) {
             (Some(column), _) => column.clone(),
-            (None, Some(known)) => known.picture.into(),
+            (None, Some(known)) => known.image.into(),
             (None, None) => Rows::column(&files[0].1[0], &["image", "img"])?.into(),
         };
         let sets: Vec<(String, String)> = match (&request.label_column, known) {
@@ -77,7 +77,7 @@ impl Plan {
         }
         let open = |(split, files): &(Split, Vec<PathBuf>)| {
             let labels = if split.is_labelled { &columns[..] } else { &[] };
-            Ok((*split, Rows::open(files, &picture, labels)?))
+            Ok((*split, Rows::open(files, &image, labels)?))
         };
         let opened = files.iter().map(open).collect::<Result<Vec<(Split, Rows)>>>()?;
         for (split, rows) in &opened {
@@ -94,7 +94,7 @@ impl Plan {
             Some(known) => known.colours,
             None if request.rgb => Colours::Rgb,
             None => {
-                let first = Rows::open(&files[0].1[..1], &picture, &[])?.next()?;
+                let first = Rows::open(&files[0].1[..1], &image, &[])?.next()?;
                 source::colours_of_the_first(&first.unwrap_or_default())?
             }
         };
@@ -171,14 +171,14 @@ impl Plan {
     }
 }
 
-/// A data set whose pictures have many sizes is of no use as it is.
+/// A data set whose images have many sizes is of no use as it is.
 fn check_side(request: &Request, known: Option<&DataSet>) -> Result<()> {
     if request.side.is_some_and(|side| !(1..=1024).contains(&side)) {
         bail!("--side is from 1 to 1024 pixels");
     }
     match known {
         Some(known) if !known.is_uniform && request.side.is_none() => {
-            bail!("the pictures of {} have many sizes: --side 32 makes all of them 32 × 32", known.title)
+            bail!("the images of {} have many sizes: --side 32 makes all of them 32 × 32", known.title)
         }
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! From a plan to a file: every picture is decoded, and written at once.
+//! From a plan to a file: every image is decoded, and written at once.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use super::{
 /// Makes the file that the library reads, in the folder `data`; a good one is left as it is.
 ///
 /// # Errors
-/// If a picture or a label is not as it should be, or the file cannot be written.
+/// If an image or a label is not as it should be, or the file cannot be written.
 pub(super) fn prepare(request: &Request, plan: Plan, data: &Path) -> Result<PathBuf> {
     let begun = Instant::now();
     let stem = request.stem();
@@ -32,14 +32,14 @@ pub(super) fn prepare(request: &Request, plan: Plan, data: &Path) -> Result<Path
     }
 
     say(format_args!("{stem}: decoding revision {short} of {dataset}"));
-    let pictures: usize = splits.iter().map(|split| split.source.total()).sum();
+    let images: usize = splits.iter().map(|split| split.source.total()).sum();
     let mut writer = Writer::new(&path, &header)?;
     let mut size = None;
     for Planned { name, is_labelled, mut source } in splits {
         let sets: &[LabelSet] = if is_labelled { &header.label_sets } else { &[] };
         let classes: Vec<usize> = sets.iter().map(|set| set.classes.len()).collect();
         let seen = source.decode(wanted, &classes, size, &format!("{stem}: {name}"), |pixels| {
-            writer.expect(pixels.len() as u64 * pictures as u64);
+            writer.expect(pixels.len() as u64 * images as u64);
             writer.write(pixels)
         })?;
         writer.end(name, None);
@@ -53,7 +53,7 @@ pub(super) fn prepare(request: &Request, plan: Plan, data: &Path) -> Result<Path
         }
         header.jpeg += seen.jpeg;
     }
-    let Some((height, width, channels)) = size else { bail!("there is no picture in {dataset}") };
+    let Some((height, width, channels)) = size else { bail!("there is no image in {dataset}") };
     (header.height, header.width, header.channels) = (height, width, channels);
     // Compression changed the pixels: it is not the data set that others' results are of.
     header.name = if is_uniform && header.jpeg > 0 { format!("{title} (JPEG copy)") } else { title };
@@ -67,22 +67,22 @@ pub(super) fn prepare(request: &Request, plan: Plan, data: &Path) -> Result<Path
     Ok(path)
 }
 
-/// `CIFAR-10 (JPEG copy): 50,000 training and 10,000 test pictures, 32 × 32, RGB (60,000 of them JPEG)`
+/// `CIFAR-10 (JPEG copy): 50,000 training and 10,000 test images, 32 × 32, RGB (60,000 of them JPEG)`
 fn found(header: &Header) -> String {
     let jpeg = match header.jpeg {
         0 => "all PNG".to_owned(),
         jpeg => format!("{} of them JPEG", count(jpeg)),
     };
-    let pictures = |split: &str| usize::try_from(header.pictures(split)).unwrap_or(usize::MAX);
-    let unlabeled = match pictures("unlabeled") {
+    let images = |split: &str| usize::try_from(header.images(split)).unwrap_or(usize::MAX);
+    let unlabeled = match images("unlabeled") {
         0 => String::new(),
         more => format!(", {} more without labels", count(more)),
     };
     format!(
-        "{}: {} training and {} test pictures{unlabeled}, {} × {}, {} ({jpeg})",
+        "{}: {} training and {} test images{unlabeled}, {} × {}, {} ({jpeg})",
         header.name,
-        count(pictures("train")),
-        count(pictures("test")),
+        count(images("train")),
+        count(images("test")),
         header.width,
         header.height,
         if header.channels == 1 { "grey" } else { "RGB" },

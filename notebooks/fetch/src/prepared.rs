@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(intact(&path, &wanted).unwrap(), Some(full.clone()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         let parts: Vec<_> = full.parts.iter().map(|part| (part.labels.as_deref(), part.bytes)).collect();
-        assert_eq!((parts, full.pictures("train")), (vec![(None, 4), (Some("label"), 4)], 2));
+        assert_eq!((parts, full.images("train")), (vec![(None, 4), (Some("label"), 4)], 2));
         let good = fs::read(&path).unwrap();
         assert_eq!(good.iter().position(|byte| *byte == b'\n'), Some(3 * BLOCK - 1));
         assert_eq!(good[3 * BLOCK..], [1, 2, 3, 4, 0, 0, 1, 0]);
@@ -292,7 +292,7 @@ mod tests {
         writer.end("train", None);
         let error = writer.finish(header()).unwrap_err().to_string();
         assert!(
-            error.contains("has 1 bytes of pixels in the split `train`, which are not pictures"),
+            error.contains("has 1 bytes of pixels in the split `train`, which are not images"),
             "{error}"
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -1,4 +1,4 @@
-//! The rows of an image data set's Parquet files: a picture, encoded as PNG or JPEG, and its labels.
+//! The rows of an image data set's Parquet files: an image, encoded as PNG or JPEG, and its labels.
 
 use std::{
     fs::File,
@@ -27,13 +27,13 @@ mod thrift;
 
 /// Rows that are in memory, encoded, at the same time: at most so many,
 const MOST_ROWS: usize = 2048;
-/// and fewer where a row group's pictures are so large that these would have more bytes.
+/// and fewer where a row group's images are so large that these would have more bytes.
 const BATCH_BYTES: usize = 1 << 26;
 
 /// The rows of several files, in their order, a batch at a time.
 pub(super) struct Rows {
     files: Vec<Opened>,
-    picture: String,
+    image: String,
     labels: Vec<String>,
     /// The file that is being read, the row group that is next in it, and the row.
     at: (usize, usize, usize),
@@ -50,24 +50,24 @@ struct Opened {
 
 /// A row group that is being read.
 struct Group {
-    pictures: Column<ByteArrayType>,
+    images: Column<ByteArrayType>,
     labels: Vec<Integers>,
     left: usize,
     batch: usize,
 }
 
 impl Rows {
-    /// Opens these files, whose column `picture` holds pictures and whose columns `labels` hold labels.
+    /// Opens these files, whose column `image` holds images and whose columns `labels` hold labels.
     ///
     /// # Errors
     /// If one cannot be opened, or has not these columns.
-    pub(super) fn open(files: &[PathBuf], picture: &str, labels: &[String]) -> Result<Self> {
+    pub(super) fn open(files: &[PathBuf], image: &str, labels: &[String]) -> Result<Self> {
         let open = |file: &PathBuf| -> Result<Opened> {
             let opened = guarded(|| {
                 let bytes = Bounded::open(file)?;
                 let reader = SerializedFileReader::new(bytes.clone())?;
                 let schema = reader.metadata().file_metadata().schema_descr();
-                check(schema, place_of_pictures(schema, picture)?, &[Type::BYTE_ARRAY])?;
+                check(schema, place_of_images(schema, image)?, &[Type::BYTE_ARRAY])?;
                 for label in labels {
                     check(schema, place(schema, label)?, &[Type::INT64, Type::INT32])?;
                 }
@@ -76,7 +76,7 @@ impl Rows {
             opened.with_context(|| file.display().to_string())
         };
         let files = files.iter().map(open).collect::<Result<_>>()?;
-        Ok(Self { files, picture: picture.into(), labels: labels.to_vec(), at: (0, 0, 0), open: None })
+        Ok(Self { files, image: image.into(), labels: labels.to_vec(), at: (0, 0, 0), open: None })
     }
 
     /// The first of these columns that the first file has.
@@ -84,7 +84,7 @@ impl Rows {
         guarded(|| {
             let reader = SerializedFileReader::new(Bounded::open(file)?)?;
             let schema = reader.metadata().file_metadata().schema_descr();
-            let found = names.iter().find(|name| place_of_pictures(schema, name).is_ok());
+            let found = names.iter().find(|name| place_of_images(schema, name).is_ok());
             found.copied().ok_or_else(|| missing(schema, &names.join("` or `")))
         })
         .with_context(|| file.display().to_string())
@@ -153,19 +153,18 @@ impl Rows {
                 }
                 return Ok(None);
             }
-            self.open =
-                Some(Group::open(bytes, &*reader.get_row_group(*group)?, &self.picture, &self.labels)?);
+            self.open = Some(Group::open(bytes, &*reader.get_row_group(*group)?, &self.image, &self.labels)?);
             *group += 1;
         }
         let Some(group) = &mut self.open else { return Ok(None) };
         let count = group.left.min(group.batch);
         let at = || format!("rows from {row}");
-        let pictures = group.pictures.read(count).with_context(at)?;
+        let images = group.images.read(count).with_context(at)?;
         let labels = group.labels.iter_mut().map(|column| column.read(count).with_context(at));
         let labels = labels.collect::<Result<Vec<_>>>()?;
-        let rows = pictures.into_iter().enumerate().map(|(i, picture)| Row {
+        let rows = images.into_iter().enumerate().map(|(i, image)| Row {
             place: Place::Row(Arc::clone(path), *row + i),
-            content: picture.map_or(Content::Nothing, Content::Bytes),
+            content: image.map_or(Content::Nothing, Content::Bytes),
             labels: labels.iter().map(|column| column[i]).collect(),
         });
         let rows = rows.collect();
@@ -174,7 +173,7 @@ impl Rows {
         Ok(Some(rows))
     }
 
-    /// The largest label of each label column, without looking at a picture.
+    /// The largest label of each label column, without looking at an image.
     ///
     /// # Errors
     /// If a file is damaged; the message names it.
@@ -204,15 +203,15 @@ impl Rows {
 }
 
 impl Group {
-    fn open(file: &Bounded, group: &dyn RowGroupReader, picture: &str, labels: &[String]) -> Result<Self> {
+    fn open(file: &Bounded, group: &dyn RowGroupReader, image: &str, labels: &[String]) -> Result<Self> {
         let left = usize::try_from(group.metadata().num_rows())?;
         let schema = group.metadata().schema_descr_ptr();
-        let at = place_of_pictures(&schema, picture)?;
+        let at = place_of_images(&schema, image)?;
         let bytes = usize::try_from(group.metadata().column(at).uncompressed_size()).unwrap_or(0);
         let each = bytes.checked_div(left).unwrap_or(0).max(1);
         let batch = (BATCH_BYTES / each).clamp(1, MOST_ROWS);
-        let (pictures, labels) = (Column::open(file, group, at)?, integers(file, group, labels)?);
-        Ok(Self { pictures, labels, left, batch })
+        let (images, labels) = (Column::open(file, group, at)?, integers(file, group, labels)?);
+        Ok(Self { images, labels, left, batch })
     }
 }
 
@@ -221,8 +220,8 @@ fn integers(file: &Bounded, group: &dyn RowGroupReader, names: &[String]) -> Res
     names.iter().map(|name| Integers::open(file, group, place(&schema, name)?)).collect()
 }
 
-/// The column of pictures: the hub's `Image` feature is a struct of bytes and a path; plain bytes will do.
-fn place_of_pictures(schema: &SchemaDescriptor, name: &str) -> Result<usize> {
+/// The column of images: the hub's `Image` feature is a struct of bytes and a path; plain bytes will do.
+fn place_of_images(schema: &SchemaDescriptor, name: &str) -> Result<usize> {
     let bytes = format!("{name}.bytes");
     place(schema, &bytes).or_else(|_| place(schema, name)).map_err(|_| missing(schema, &bytes))
 }

@@ -1,4 +1,4 @@
-//! Where pictures come from, and how they become the bytes of a split.
+//! Where images come from, and how they become the bytes of a split.
 
 use anyhow::{Context as _, Result, bail};
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ use super::{
     rows::Rows,
 };
 
-/// The pictures of a split, a batch at a time.
+/// The images of a split, a batch at a time.
 pub(super) enum Source {
     Rows(Box<Rows>),
     Folder(Folder),
@@ -21,17 +21,17 @@ pub(super) enum Source {
 /// What was in a split, besides the pixels, which have been written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// (height, width, channels) of every picture.
+    /// (height, width, channels) of every image.
     pub size: Option<(usize, usize, usize)>,
     /// (N) for each set.
     pub labels: Vec<Vec<u16>>,
-    pub pictures: usize,
-    /// How many of the pictures were JPEG; the others were PNG.
+    pub images: usize,
+    /// How many of the images were JPEG; the others were PNG.
     pub jpeg: usize,
 }
 
 impl Source {
-    /// How many pictures there are.
+    /// How many images there are.
     pub(super) fn total(&self) -> usize {
         match self {
             Self::Rows(rows) => rows.total(),
@@ -39,7 +39,7 @@ impl Source {
         }
     }
 
-    /// The next pictures; `None` after the last one.
+    /// The next images; `None` after the last one.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Row>>> {
         match self {
             Self::Rows(rows) => rows.next(),
@@ -47,12 +47,12 @@ impl Source {
         }
     }
 
-    /// Decodes all pictures, in parallel, and hands them to `write` in their order. Besides the labels, only one batch
-    /// is in memory. `classes` are how many there are in each set, `size` what every picture must have, and `what` is
+    /// Decodes all images, in parallel, and hands them to `write` in their order. Besides the labels, only one batch
+    /// is in memory. `classes` are how many there are in each set, `size` what every image must have, and `what` is
     /// what progress lines call them.
     ///
     /// # Errors
-    /// The first picture that is not as it should be; the message names its place. Or an error of `write`.
+    /// The first image that is not as it should be; the message names its place. Or an error of `write`.
     pub(super) fn decode(
         &mut self,
         wanted: Wanted,
@@ -68,32 +68,31 @@ impl Source {
                 .par_iter()
                 .map(|row| guarded(|| Picture::decode(&row.content.bytes()?, wanted)))
                 .collect();
-            for (row, picture) in rows.iter().zip(decoded) {
-                let picture = picture
-                    .and_then(|picture| seen.add(picture, &row.labels, classes))
+            for (row, image) in rows.iter().zip(decoded) {
+                let image = image
+                    .and_then(|image| seen.add(image, &row.labels, classes))
                     .with_context(|| row.place.to_string())?;
-                write(&picture.pixels)?;
+                write(&image.pixels)?;
             }
-            progress.tick(|| format!("{what}: {} of {} pictures", count(seen.pictures), count(total)));
+            progress.tick(|| format!("{what}: {} of {} images", count(seen.images), count(total)));
         }
         Ok(seen)
     }
 }
 
 impl Seen {
-    fn add(&mut self, picture: Picture, labels: &[Option<i64>], classes: &[usize]) -> Result<Picture> {
-        let (height, width, channels) =
-            *self.size.get_or_insert((picture.height, picture.width, picture.channels));
-        if (picture.height, picture.width) != (height, width) {
+    fn add(&mut self, image: Picture, labels: &[Option<i64>], classes: &[usize]) -> Result<Picture> {
+        let (height, width, channels) = *self.size.get_or_insert((image.height, image.width, image.channels));
+        if (image.height, image.width) != (height, width) {
             bail!(
-                "its picture has {} × {} pixels, but the first one {width} × {height}; --side makes all of them as \
+                "its image has {} × {} pixels, but the first one {width} × {height}; --side makes all of them as \
                  large",
-                picture.width,
-                picture.height,
+                image.width,
+                image.height,
             );
         }
-        if picture.channels != channels {
-            bail!("its picture has {} channels, but the first one {channels}", picture.channels);
+        if image.channels != channels {
+            bail!("its image has {} channels, but the first one {channels}", image.channels);
         }
         for ((label, classes), labels) in labels.iter().zip(classes).zip(&mut self.labels) {
             let label = label.context("has no label")?;
@@ -102,13 +101,13 @@ impl Seen {
                 format!("its label is {label}, but there are {classes} classes, counted from 0")
             })?);
         }
-        self.pictures += 1;
-        self.jpeg += usize::from(picture.is_jpeg);
-        Ok(picture)
+        self.images += 1;
+        self.jpeg += usize::from(image.is_jpeg);
+        Ok(image)
     }
 }
 
-/// The colours that all pictures will have, as the first picture has them.
+/// The colours that all images will have, as the first image has them.
 pub(super) fn colours_of_the_first(rows: &[Row]) -> Result<Colours> {
     let Some(row) = rows.first() else { return Ok(Colours::Rgb) };
     let has_colour = guarded(|| Picture::has_colour(&row.content.bytes()?));

@@ -12,7 +12,7 @@ use crate::{program::output, setup};
 
 const WHAT: &str = "Jupyter";
 
-/// Each Jupyter that a person here would use: the checkout's own, and the one of the `PATH`.
+/// Each Jupyter that a user here would use: the checkout's own, and the one of the `PATH`.
 pub fn findings(root: &Path) -> Vec<Finding> {
     let own = root.join(".venv/bin/jupyter");
     let mut findings: Vec<Finding> =

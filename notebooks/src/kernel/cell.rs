@@ -1,4 +1,4 @@
-//! One cell at the engine: what of the engine's messages is for the person, and how the cell ended.
+//! One cell at the engine: what of the engine's messages is for the user, and how the cell ended.
 //!
 //! The engine calls a cell that panicked or returned early a success. The cell's own process says what happened
 //! (`kernel-lib/src/notebook.rs`): its end mark, which bears the cell's nonce, holds the verdict and says that its output
@@ -68,7 +68,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Whether it is words alone, and not the picture of a place in the cell: of one of evcxr's commands, of the linker,
+    /// Whether it is words alone, and not the image of a place in the cell: of one of evcxr's commands, of the linker,
     /// of a compiler that was killed.
     pub fn is_message(&self) -> bool {
         self.lines.concat() == self.evalue
@@ -186,7 +186,7 @@ impl Cell {
         }
     }
 
-    /// Takes what the engine says, and returns what the person is to see of it now.
+    /// Takes what the engine says, and returns what the user is to see of it now.
     pub fn hear(&mut self, event: &Event) -> Vec<Output> {
         match event {
             Event::Shell(m) if m.parent_id() == self.id && m.kind() == "execute_reply" => {

@@ -154,7 +154,7 @@ fn simplify_colours(line: &str) -> String {
 
 /// `command_5:1:1` becomes `cell [3], line 2, column 7`.
 fn rename_cell(line: &str, count: u64, place: Option<(u64, usize)>) -> String {
-    // Only in the frame of the picture: a user's source may say it, too.
+    // Only in the frame of the image: a user's source may say it, too.
     let frame = line.find('╭').and_then(|frame| Some(frame + line[frame..].find("command_")?));
     let Some((before, rest)) = frame.map(|at| (&line[..at], &line[at + "command_".len()..])) else {
         return line.to_owned();
@@ -164,10 +164,10 @@ fn rename_cell(line: &str, count: u64, place: Option<(u64, usize)>) -> String {
     format!("{before}cell [{count}]{place}{}", &rest[end..])
 }
 
-/// The colour in which the engine marks what an error is about; other places in the same picture explain it.
+/// The colour in which the engine marks what an error is about; other places in the same image explain it.
 const MAIN_MARK: &str = "38;5;54";
 
-/// Line and column of what an error is about, from the engine's picture:
+/// Line and column of what an error is about, from the engine's image:
 ///
 /// ```text
 ///  12 │ let a = b;

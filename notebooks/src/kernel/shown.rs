@@ -21,7 +21,7 @@ pub fn as_sent(code: &str) -> Cow<'_, str> {
 }
 
 /// The code with a call behind its last expression, if that is a call of something: only those use up variables. No line
-/// and no column of the person's own code moves.
+/// and no column of the user's own code moves.
 fn with_display(code: &str) -> Option<String> {
     let rust = Rust::of(code)?;
     let block = rust.parse().ok()?;

@@ -1,4 +1,4 @@
-//! What a person sees while the kernel wakes: shown in the cell that waits, and taken away when it begins, so that no
+//! What a user sees while the kernel wakes: shown in the cell that waits, and taken away when it begins, so that no
 //! notebook holds it.
 
 use std::{

@@ -309,21 +309,21 @@ fn facts(outputs: &[Value]) -> Vec<Fact> {
     facts
 }
 
-/// Pictures become their hash, everything else is its text.
+/// Images become their hash, everything else is its text.
 fn media(mime: &str, value: &Value) -> String {
     let text = joined(value).unwrap_or_else(|| value.to_string());
     match mime {
-        "image/svg+xml" => picture_hash(mime, text.as_bytes()),
+        "image/svg+xml" => image_hash(mime, text.as_bytes()),
         _ if mime.starts_with("image/") => match BASE64.decode(text.as_bytes()) {
-            Ok(bytes) => picture_hash(mime, &bytes),
-            Err(_) => picture_hash(mime, text.as_bytes()),
+            Ok(bytes) => image_hash(mime, &bytes),
+            Err(_) => image_hash(mime, text.as_bytes()),
         },
         "text/html" => hash_data_uris(&text),
         _ => text,
     }
 }
 
-fn picture_hash(mime: &str, bytes: &[u8]) -> String {
+fn image_hash(mime: &str, bytes: &[u8]) -> String {
     format!("{mime} sha256 {}", hex(bytes))
 }
 
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_named_by_their_hashes() {
+    fn images_are_named_by_their_hashes() {
         let text =
             difference(display("image/png", json!("AAAA\n")), display("image/png", json!("AAAB"))).unwrap();
         let (zeros, one) = (hex(&[0, 0, 0]), hex(&[0, 0, 1]));
@@ -501,7 +501,7 @@ mod tests {
             text.contains("line 2:") && text.contains("-2.00\n+3.00") && !text.contains("-1.00"),
             "{text}"
         );
-        // A picture is its hash, whatever the tolerance.
+        // An image is its hash, whatever the tolerance.
         assert!(
             tagged(tolerance, display("image/png", json!("AAAA")), display("image/png", json!("AAAB")))
                 .is_some()

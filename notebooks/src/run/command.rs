@@ -46,7 +46,7 @@ pub struct Arguments {
     /// How much to compute
     #[arg(long, value_name = "NAME", default_value = profiles::USUAL, value_parser = profiles::parser())]
     profile: String,
-    /// Compare the new outputs with the committed ones: text, tables and HTML exactly, pictures by their hash.
+    /// Compare the new outputs with the committed ones: text, tables and HTML exactly, images by their hash.
     /// Cells tagged `volatile` are not compared; `check-tolerance:1e-3` and `check-ignore:REGEX` allow for less
     #[arg(long)]
     check: bool,

@@ -187,7 +187,7 @@ mod tests {
         let errors = [
             (Kind::Panic, error("panic", &["panic: why"])),
             (Kind::Error, error("ParseIntError", &["ParseIntError: why", "  at cell [3], line 2"])),
-            (Kind::CompileError, error("CompileError", &["CompileError: why", "a picture"])),
+            (Kind::CompileError, error("CompileError", &["CompileError: why", "an image"])),
             (Kind::ProcessDied, error("ProcessDied", &["ProcessDied: why"])),
         ];
         for (kind, error) in &errors {

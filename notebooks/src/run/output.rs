@@ -22,7 +22,7 @@ pub struct OutputArea {
 struct Output {
     value: Value,
     display_id: Option<String>,
-    /// Of its texts and pictures.
+    /// Of its texts and images.
     bytes: usize,
 }
 
@@ -205,7 +205,7 @@ fn mask_stream(outputs: &mut [Value], name: &str, secrets: &Secrets) {
     }
 }
 
-/// The bytes of texts and pictures.
+/// The bytes of texts and images.
 fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),

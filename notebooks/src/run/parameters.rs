@@ -174,7 +174,7 @@ fn definitions(source: &str) -> Result<Vec<Definition>> {
     Ok(found)
 }
 
-/// A type as the person wrote it, in one line.
+/// A type as the user wrote it, in one line.
 fn written(source: &str, kind: &Type) -> String {
     let span = syn::spanned::Spanned::span(kind);
     let (start, end) = (span.start(), span.end());

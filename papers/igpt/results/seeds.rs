@@ -16,7 +16,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let ar = Pretraining::of(&profile);
     let probe = |features: Features| LinearProbe::of(features).with(&profile.probe).run();
     println!(
-        "# Made by seeds.rs, which stands beside this file. Accuracies of the linear probe on the test pictures, in percent."
+        "# Made by seeds.rs, which stands beside this file. Accuracies of the linear probe on the test images, in percent."
     );
     println!("profile = {:?}\ndata = {:?}", profile.name, ar.data.name()?);
     println!("steps = {}", profile.training.steps(ar.data.training_positions()?.len())?);

@@ -462,7 +462,7 @@ fn samples(pictures: &Path, out: &Path, count: usize) -> Any<()> {
     let mut image =
         image::RgbImage::from_pixel((width * scale) as u32, (height * scale) as u32, image::Rgb([255; 3]));
     for (number, picture) in rows.iter().enumerate() {
-        let pixels = palette.picture(picture, side, side)?.to_rgb();
+        let pixels = palette.image(picture, side, side)?.to_rgb();
         let (left, above) = (number % COLUMNS * step, number / COLUMNS * step);
         for y in 0..side * scale {
             for x in 0..side * scale {

@@ -42,7 +42,7 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     })
 }
 
-/// The pictures of one array with the labels of another; the paths are what errors call them.
+/// The images of one array with the labels of another; the paths are what errors call them.
 pub(in crate::data) fn split((images, path): (Idx, PathBuf), labels: (Idx, PathBuf)) -> Result<Labelled> {
     let images = match images.shape[..] {
         [_, height, width] => Images::new(height, width, 1, images.bytes),
@@ -94,7 +94,7 @@ mod tests {
         let named = dataset("Dots", folder.path(), &["a", "b", "c", "d", "e"]).unwrap();
         assert_eq!(named.classes().len(), 5);
         let error = dataset("Dots", folder.path(), &["a"]).unwrap_err().to_string();
-        assert!(error.contains("the label of training picture 0 is 3, but there are 1 classes"), "{error}");
+        assert!(error.contains("the label of training image 0 is 3, but there are 1 classes"), "{error}");
     }
 
     /// Debian's package `dataset-fashion-mnist`.

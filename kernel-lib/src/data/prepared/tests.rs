@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 
-/// A data set of three and one pictures, 2 × 1, RGB, with two sets of labels, and two more pictures without; `change`
+/// A data set of three and one images, 2 × 1, RGB, with two sets of labels, and two more images without; `change`
 /// may spoil it.
 pub(in super::super) fn write(folder: &Path, change: impl Fn(&mut Value, &mut Vec<u8>)) -> PathBuf {
     let pixels = |first: u8, count: u8| -> Vec<u8> { (first..first + 6 * count).collect() };
@@ -57,7 +57,7 @@ fn what_was_written_is_read() {
     let unlabeled = open(&path).unwrap().images("unlabeled").unwrap();
     assert_eq!((unlabeled.len(), unlabeled.pixels(1).unwrap()[0]), (2, 206));
     let error = open(&path).unwrap().images("validation").unwrap_err().to_string();
-    assert!(error.contains("has no pictures of the split `validation`; `igpt fetch dots`"), "{error}");
+    assert!(error.contains("has no images of the split `validation`; `igpt fetch dots`"), "{error}");
 }
 
 #[test]
@@ -82,10 +82,10 @@ fn a_damaged_file_is_refused_with_the_cure() {
         (|_, body| body[15] ^= 1, "the bytes of its split `train` have the SHA-256 "),
         (|_, body| body[18] ^= 1, "the bytes of its split `train` have the SHA-256 "),
         (|_, body| body[31] ^= 1, "the bytes of its split `test` have the SHA-256 "),
-        (|header, _| header["parts"][0]["bytes"] = json!(17), "which are not pictures of 6 bytes"),
+        (|header, _| header["parts"][0]["bytes"] = json!(17), "which are not images of 6 bytes"),
         (
             |header, _| header["parts"][0]["bytes"] = json!(24),
-            "has 6 bytes of labels `kind` in the split `train`, which do not belong to the pictures before them",
+            "has 6 bytes of labels `kind` in the split `train`, which do not belong to the images before them",
         ),
         (|header, _| header["parts"][1]["labels"] = json!("x"), "has 6 bytes of labels `x`"),
         (|header, _| header["parts"][1]["split"] = json!("x"), "in the split `x`, which do not belong"),
@@ -93,14 +93,14 @@ fn a_damaged_file_is_refused_with_the_cure() {
         (|header, _| header["parts"][6]["bytes"] = json!(u64::MAX - 3), "speaks of more than there can be"),
         (|header, _| header["parts"][6]["bytes"] = json!(6u64 << 40), "which speaks of 6597069766696"),
         (|header, _| header["height"] = json!(-1), "its first line makes no sense (invalid value"),
-        (|header, _| header["height"] = json!(0), "speaks of pictures that have no pixels"),
+        (|header, _| header["height"] = json!(0), "speaks of images that have no pixels"),
         (|header, _| header["version"] = json!(1), "is `igpt-data` of version 1, but"),
         (|header, _| header["format"] = json!("x"), "is `x` of version 2, but"),
         (|header, _| *header = json!([]), "does not begin with the line that `igpt fetch` writes"),
         (|header, _| header["revision"] = json!("é123456789abcdef"), "holds the revision `é123456789abcdef`"),
         (
             |header, _| header["label_sets"][0]["classes"] = json!(["cat"]),
-            "the label of training picture 1 is 1, but there are 1",
+            "the label of training image 1 is 1, but there are 1",
         ),
     ];
     for (change, expected) in cases {

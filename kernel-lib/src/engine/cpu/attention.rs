@@ -1,4 +1,4 @@
-//! Attention of one head of one picture, without ever holding its T × T matrix (Dao et al., "FlashAttention").
+//! Attention of one head of one image, without ever holding its T × T matrix (Dao et al., "FlashAttention").
 //!
 //! Forward, for each query i over the keys j that it sees (j ≤ i if causal):
 //!
@@ -15,7 +15,7 @@
 //!
 //! for blocks of 96 queries and [`KEYS`] keys, always in the same order. Probabilities of keys that are not
 //! seen are exact zeros, and adding zero products changes no bit: so a query's bits do not depend on the queries and
-//! keys beside it, and one query against cached keys gives the same bits as that row of a whole picture.
+//! keys beside it, and one query against cached keys gives the same bits as that row of a whole image.
 
 mod backward;
 
@@ -38,7 +38,7 @@ const FAR: f64 = (1u64 << 30) as f64;
 /// A row of probabilities in scratch: not a power of two, lest rows meet in one set of the cache.
 const ROW: usize = KEYS + LANES;
 
-/// One head of one picture: queries, keys, values, which lie `row` numbers apart.
+/// One head of one image: queries, keys, values, which lie `row` numbers apart.
 #[derive(Clone, Copy)]
 pub(super) struct Head<S> {
     pub(super) q: *const S,

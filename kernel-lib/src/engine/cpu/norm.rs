@@ -100,7 +100,7 @@ impl<S: Number> Kernel<S> for Backward<'_, S> {
     }
 }
 
-/// The mean over rows of their norm: features of one picture, (T, C) → (C).
+/// The mean over rows of their norm: features of one image, (T, C) → (C).
 pub(super) struct Mean<'a, S> {
     pub(super) x: &'a [S],
     pub(super) gain: &'a [S],

@@ -45,18 +45,18 @@ impl<S: Scalar> Cpu<'_, S> {
     /// Attention forward, its factors rounded to bf16 or not.
     pub(super) fn attend<F: Factors>(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
         apart(&[o, lse], &[qkv]);
-        let Heads { pictures, tokens, heads: count, width, .. } = heads;
+        let Heads { images, tokens, heads: count, width, .. } = heads;
         let c = count * width;
-        assert!(qkv.len == pictures * tokens * 3 * c && o.len == pictures * tokens * c);
-        assert_eq!(lse.len, pictures * count * tokens);
+        assert!(qkv.len == images * tokens * 3 * c && o.len == images * tokens * c);
+        assert_eq!(lse.len, images * count * tokens);
         let all = Shared((self.pointer(qkv), self.pointer(o), self.pointer(lse)));
         let isa = self.isa;
-        self.team.share(pictures * count, |task| {
-            let (picture, head) = (task / count, task % count);
+        self.team.share(images * count, |task| {
+            let (image, head) = (task / count, task % count);
             let (qkv, o, lse) = all.get();
-            let o = o.wrapping_add(picture * tokens * c + head * width);
+            let o = o.wrapping_add(image * tokens * c + head * width);
             let lse = lse.wrapping_add(task * tokens);
-            let head = head_at(heads, qkv, picture, head);
+            let head = head_at(heads, qkv, image, head);
             with_scratch(attention::forward_scratch(tokens, width), |scratch| {
                 let scratch = scratch.as_mut_ptr();
                 let factors = PhantomData::<F>;
@@ -76,18 +76,18 @@ impl<S: Scalar> Cpu<'_, S> {
         dqkv: Span,
     ) {
         apart(&[dqkv], &[qkv, o, lse, d_o]);
-        let Heads { pictures, tokens, heads: count, width, .. } = heads;
+        let Heads { images, tokens, heads: count, width, .. } = heads;
         let c = count * width;
-        assert!(qkv.len == pictures * tokens * 3 * c && o.len == pictures * tokens * c);
-        assert!(lse.len == pictures * count * tokens && d_o.len == o.len && dqkv.len == qkv.len);
+        assert!(qkv.len == images * tokens * 3 * c && o.len == images * tokens * c);
+        assert!(lse.len == images * count * tokens && d_o.len == o.len && dqkv.len == qkv.len);
         let all = Shared([qkv, o, lse, d_o, dqkv].map(|span| self.pointer(span)));
         let isa = self.isa;
-        self.team.share(pictures * count, |task| {
-            let (picture, head) = (task / count, task % count);
+        self.team.share(images * count, |task| {
+            let (image, head) = (task / count, task % count);
             let [qkv, o, lse, d_o, dqkv] = all.get();
-            let at = picture * tokens * c + head * width;
-            let dq = dqkv.wrapping_add(3 * picture * tokens * c + head * width);
-            let head = head_at(heads, qkv, picture, head);
+            let at = image * tokens * c + head * width;
+            let dq = dqkv.wrapping_add(3 * image * tokens * c + head * width);
+            let head = head_at(heads, qkv, image, head);
             with_scratch(attention::backward_scratch(tokens, width), |scratch| {
                 let kernel = attention::Backward {
                     head,
@@ -107,10 +107,10 @@ impl<S: Scalar> Cpu<'_, S> {
     }
 }
 
-/// One head of one picture.
-fn head_at<S>(heads: Heads, qkv: *mut S, picture: usize, head: usize) -> attention::Head<S> {
+/// One head of one image.
+fn head_at<S>(heads: Heads, qkv: *mut S, image: usize, head: usize) -> attention::Head<S> {
     let Heads { tokens, heads, width, causal, .. } = heads;
     let c = heads * width;
-    let q = qkv.wrapping_add(3 * picture * tokens * c + head * width).cast_const();
+    let q = qkv.wrapping_add(3 * image * tokens * c + head * width).cast_const();
     attention::Head { q, k: q.wrapping_add(c), v: q.wrapping_add(2 * c), row: 3 * c, tokens, width, causal }
 }

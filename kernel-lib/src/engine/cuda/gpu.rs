@@ -282,7 +282,7 @@ impl Device for Gpu {
     }
 
     fn memory(&self) -> usize {
-        // Shards are planned by it, and with them a gradient's bits: cards of one kind differ by some MiB.
+        // Micro-batches are planned by it, and with them a gradient's bits: cards of one kind differ by some MiB.
         self.memory >> 30 << 30
     }
 

@@ -6,17 +6,17 @@ use super::source::WIDEST_HEAD;
 use super::{Cuda, Piece, bytes, bytes_mut};
 use crate::adam::{self, Adam, AdamState};
 use crate::engine::cpu::share;
+use crate::engine::micro_batches::MicroBatches;
 use crate::engine::plan::{Keep, Plan, Storage, Weights};
 use crate::engine::sample::{Matrices, Places, Step};
-use crate::engine::shards::Shards;
-use crate::engine::{Memory, check_beginnings, check_parameters, check_prefix};
+use crate::engine::{Memory, check_parameters, check_prefix, check_prompts};
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident, finite};
 use crate::{Error, Result, stop};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Most tokens of a shard, however large the memory: more make nothing faster.
-const SHARD_TOKENS: usize = 1 << 17;
+/// Most tokens of a micro-batch, however large the memory: more make nothing faster.
+const MICRO_BATCH_TOKENS: usize = 1 << 17;
 /// What the kernels have room for.
 const WIDEST: usize = 4096;
 /// Most sequences that are drawn together: a grid's second side.
@@ -118,19 +118,19 @@ impl GpuEngine {
         self.machine.allocated()
     }
 
-    /// How much memory the training with batches of so many pictures takes. What the libraries take, some hundred MiB,
+    /// How much memory the training with batches of so many images takes. What the libraries take, some hundred MiB,
     /// comes on top.
     pub fn memory(&self, batch: usize) -> Memory {
         let (rounded, keep) = (Element::of(self.precision), self.keep());
         let storage = self.storage(rounded, keep);
-        let plan = Plan::new(&self.config, storage.shard(&self.config, batch), keep, storage);
+        let plan = Plan::new(&self.config, storage.micro_batch(&self.config, batch), keep, storage);
         let Config { layers, width: c, heads, context, .. } = self.config;
         let half = rounded.bytes();
         let per_token_and_layer = match self.recompute {
             true => 4 * c,
             false => half * (4 * c + self.config.inner_width()) + 4 * (2 * c + heads + 2),
         };
-        let kept = plan.pictures * context * layers * per_token_and_layer;
+        let kept = plan.images * context * layers * per_token_and_layer;
         let each = 16 + if rounded == Element::Bf16 { 2 } else { 0 };
         Memory {
             parameters: each * self.layout.len(),
@@ -151,15 +151,15 @@ impl GpuEngine {
         room.saturating_sub(18 * self.layout.len())
     }
 
-    /// The layout of a workspace, with shards of as many tokens as the device's memory holds.
+    /// The layout of a workspace, with micro-batches of as many tokens as the device's memory holds.
     fn storage(&self, rounded: Element, keep: Keep) -> Storage {
-        let [one, two] = [1, 2].map(|pictures| {
-            let storage = Cuda::storage(rounded, pictures * self.config.context);
-            Plan::new(&self.config, pictures, keep, storage).len
+        let [one, two] = [1, 2].map(|images| {
+            let storage = Cuda::storage(rounded, images * self.config.context);
+            Plan::new(&self.config, images, keep, storage).len
         });
         let more = self.room().saturating_sub(one) / (two - one).max(1);
         let tokens = (1 + more).saturating_mul(self.config.context);
-        Cuda::storage(rounded, tokens.min(SHARD_TOKENS).max(self.config.context))
+        Cuda::storage(rounded, tokens.min(MICRO_BATCH_TOKENS).max(self.config.context))
     }
 
     /// Brings these parameters to the device, unless they are there.
@@ -181,17 +181,17 @@ impl GpuEngine {
         Ok(())
     }
 
-    /// Makes the machine ready for a pass over so many pictures, and does it.
+    /// Makes the machine ready for a pass over so many images, and does it.
     fn with<T>(
         &mut self,
         precision: Precision,
         keep: Keep,
-        pictures: usize,
-        work: impl FnOnce(Shards<'_>) -> T,
+        images: usize,
+        work: impl FnOnce(MicroBatches<'_>) -> T,
     ) -> Result<T> {
         let rounded = Element::of(precision);
         let storage = self.storage(rounded, keep);
-        let plan = Plan::kept(&mut self.plan, &self.config, pictures, keep, storage);
+        let plan = Plan::kept(&mut self.plan, &self.config, images, keep, storage);
         self.machine.rounded = rounded;
         self.machine.tf32 = precision == Precision::Tf32;
         self.machine.piece(Piece::Workspace, plan.len);
@@ -201,17 +201,21 @@ impl GpuEngine {
             self.copied = true;
         }
         self.machine.check()?;
-        let shards =
-            Shards { machine: &mut self.machine, config: self.config, weights: &self.weights, plan: &plan };
-        let done = work(shards);
+        let batches = MicroBatches {
+            machine: &mut self.machine,
+            config: self.config,
+            weights: &self.weights,
+            plan: &plan,
+        };
+        let done = work(batches);
         self.machine.check()?;
         Ok(done)
     }
 
     /// The loss of a batch; its gradients are added to those on the device, times `scale`.
     fn gradients_there(&mut self, batch: &Batch<'_>, scale: f32) -> Result<f64> {
-        let (keep, pictures) = (self.keep(), batch.tokens.len() / self.config.context);
-        let loss = self.with(self.precision, keep, pictures, |mut shards| shards.loss(batch, Some(scale)))?;
+        let (keep, images) = (self.keep(), batch.tokens.len() / self.config.context);
+        let loss = self.with(self.precision, keep, images, |mut batches| batches.loss(batch, Some(scale)))?;
         loss.ok_or_else(|| stop::interrupted("the step"))
     }
 
@@ -315,9 +319,9 @@ impl Network for GpuEngine {
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
         self.load(parameters)?;
         batch.check(&self.config)?;
-        let pictures = batch.tokens.len() / self.config.context;
+        let images = batch.tokens.len() / self.config.context;
         let loss =
-            self.with(Precision::F32, Keep::Nothing, pictures, |mut shards| shards.loss(batch, None))?;
+            self.with(Precision::F32, Keep::Nothing, images, |mut batches| batches.loss(batch, None))?;
         finite::loss(loss.ok_or_else(|| stop::interrupted("the loss"))?, parameters)
     }
 
@@ -344,9 +348,9 @@ impl Network for GpuEngine {
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
         self.load(parameters)?;
         Batch::autoregressive(tokens).check(&self.config)?;
-        let pictures = tokens.len() / self.config.context;
+        let images = tokens.len() / self.config.context;
         let features =
-            self.with(Precision::F32, Keep::Nothing, pictures, |mut shards| shards.features(tokens, causal))?;
+            self.with(Precision::F32, Keep::Nothing, images, |mut batches| batches.features(tokens, causal))?;
         let features = features.ok_or_else(|| stop::interrupted("the features"))?;
         finite::values("a feature", &features, parameters)?;
         Ok(features)
@@ -355,8 +359,8 @@ impl Network for GpuEngine {
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.load(parameters)?;
         check_prefix(&self.config, prefix, count)?;
-        let logits =
-            self.with(Precision::F32, Keep::Nothing, count, |mut shards| shards.next_logits(prefix, count))?;
+        let logits = self
+            .with(Precision::F32, Keep::Nothing, count, |mut batches| batches.next_logits(prefix, count))?;
         finite::values("a logit", &logits, parameters)?;
         Ok(logits)
     }
@@ -364,13 +368,13 @@ impl Network for GpuEngine {
     fn complete(
         &mut self,
         parameters: &Parameters,
-        beginnings: &[u16],
+        prompts: &[u16],
         count: usize,
         draw: &crate::model::Draw<'_>,
     ) -> Result<Vec<u16>> {
         self.load(parameters)?;
-        check_beginnings(&self.config, beginnings, count)?;
-        let (given, v) = (beginnings.len() / count, self.config.vocabulary);
+        check_prompts(&self.config, prompts, count)?;
+        let (given, v) = (prompts.len() / count, self.config.vocabulary);
         let storage = Cuda::storage(Element::F32, 0);
         let cache = [self.config.context * self.config.head_width(); 2];
         let each = Places::new(&self.config, 1, cache, storage).len;
@@ -391,11 +395,10 @@ impl Network for GpuEngine {
                 places: &places,
                 parameters,
             };
-            let tokens =
-                step.complete(&beginnings[first * given..(first + rows) * given], |logits, place| {
-                    let drawn = share(rows, |row| draw(&logits[row * v..][..v], first + row, place));
-                    drawn.into_iter().collect()
-                });
+            let tokens = step.complete(&prompts[first * given..(first + rows) * given], |logits, place| {
+                let drawn = share(rows, |row| draw(&logits[row * v..][..v], first + row, place));
+                drawn.into_iter().collect()
+            });
             self.machine.check()?;
             completed.extend(tokens?.ok_or_else(|| stop::interrupted("sampling"))?);
         }

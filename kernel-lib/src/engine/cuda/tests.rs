@@ -158,7 +158,7 @@ fn loss_features_logits_and_samples_are_the_cpus(new: New) {
         }
         for given in [0, config.context / 2] {
             let prefix: Vec<u16> =
-                tokens.chunks(config.context).flat_map(|picture| &picture[..given]).copied().collect();
+                tokens.chunks(config.context).flat_map(|image| &image[..given]).copied().collect();
             let [a, b] = [
                 gpu.next_logits(&parameters, &prefix, 3).unwrap(),
                 cpu.next_logits(&parameters, &prefix, 3).unwrap(),
@@ -223,7 +223,7 @@ fn steps_of_adam_are_the_cpus(new: New) {
 fn a_training_goes_on_on_the_other_device(new: New) {
     let config = CONFIGS[0];
     let tokens = random_tokens(&config, 24, 8);
-    let pictures = |range: std::ops::Range<usize>| {
+    let images = |range: std::ops::Range<usize>| {
         let t = config.context;
         Arc::new(Tokens::new(t, tokens[range.start * t..range.end * t].to_vec()).unwrap())
     };
@@ -239,7 +239,7 @@ fn a_training_goes_on_on_the_other_device(new: New) {
             "cpu" => Box::new(Engine::new(config).unwrap()),
             _ => Box::new(engine(new, config, 0)),
         };
-        let mut trainer = Trainer::new(settings, network, pictures(0..20), pictures(20..24))
+        let mut trainer = Trainer::new(settings, network, images(0..20), images(20..24))
             .unwrap()
             .keep_checkpoints(folder)
             .unwrap();
@@ -285,7 +285,7 @@ fn the_papers_networks_fit_a_card_of_80_gb() {
 }
 
 #[test]
-fn small_memory_means_more_shards_and_the_same_gradients() {
+fn small_memory_means_more_micro_batches_and_the_same_gradients() {
     let config = CONFIGS[0];
     let parameters = random(config, 5);
     let tokens = random_tokens(&config, 7, 5);

@@ -14,10 +14,10 @@ fn relative(found: &[f32], truth: &[f64]) -> f64 {
 }
 
 /// Errors of the loss, of all gradients together, and of the tensor where it is largest.
-fn errors(config: Config, pictures: usize, seed: u64, precision: Precision) -> [f64; 3] {
+fn errors(config: Config, images: usize, seed: u64, precision: Precision) -> [f64; 3] {
     let parameters = random(config, seed);
-    let tokens = random_tokens(&config, pictures, seed);
-    let mask = random_mask(&config, pictures, seed);
+    let tokens = random_tokens(&config, images, seed);
+    let mask = random_mask(&config, images, seed);
     let mut worst = [0.0f64; 3];
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
         let batch = Batch { tokens: &tokens, target };
@@ -41,16 +41,16 @@ fn errors(config: Config, pictures: usize, seed: u64, precision: Precision) -> [
 #[test]
 fn gradients_in_bf16_are_near_the_truth() {
     let mut most = [0.0f64; 3];
-    for (seed, config, pictures) in [
+    for (seed, config, images) in [
         (1, Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None }, 3),
         (2, Config { layers: 3, width: 60, heads: 5, context: 49, vocabulary: 33, inner: None }, 4),
         (3, Config { layers: 1, width: 31, heads: 1, context: 401, vocabulary: 9, inner: None }, 1),
         // The quick profile's network.
         (4, Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16, inner: None }, 2),
     ] {
-        let exact = errors(config, pictures, seed, Precision::F32);
+        let exact = errors(config, images, seed, Precision::F32);
         assert!(exact.iter().all(|error| *error < 1e-5), "{exact:?}");
-        let found = errors(config, pictures, seed, Precision::Bf16);
+        let found = errors(config, images, seed, Precision::Bf16);
         println!(
             "{config:?}: loss {:.1e}, gradients {:.1e}, worst tensor {:.1e}",
             found[0], found[1], found[2]

@@ -80,7 +80,7 @@ fn a_parameter_that_is_nan_is_found_wherever_it_is_and_named() {
         for value in [f32::NAN, f32::INFINITY] {
             let mut bad = good.clone();
             bad.get_mut(&entry.name).unwrap().fill(value);
-            // BERT has no start vector.
+            // BERT has no SOS token.
             let bert = entry.name == "sos";
             let features = entry.name == "head";
             let expected = [true, !bert, true, !features, !features && !bert, true, true];

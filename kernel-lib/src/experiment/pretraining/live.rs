@@ -9,7 +9,7 @@ use crate::train::{Curve, Point, Progress};
 use crate::{Error, Image, Result};
 use std::time::Duration;
 
-/// Pictures that are drawn each time.
+/// Images that are drawn each time.
 const DRAWN: usize = 8;
 /// Figures cost milliseconds; the bar moves more often.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(super) struct Live<'a> {
     /// None for a network that cannot draw images.
     images: Option<&'a Images<'a>>,
     bar: Option<Bar>,
-    picture: Option<Displayed>,
+    image: Option<Displayed>,
     curve: Curve,
     drawn: ImageGrid,
 }
@@ -38,7 +38,7 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     pub(super) fn new(title: String, guess: f64, images: Option<&'a Images<'a>>) -> Self {
         let (curve, drawn) = (Curve::default(), nothing_drawn());
-        Self { title, guess, images, bar: None, picture: None, curve, drawn }
+        Self { title, guess, images, bar: None, image: None, curve, drawn }
     }
 
     /// Shows the end, whether it was computed now or found: the same in both cases.
@@ -90,9 +90,9 @@ impl<'a> Live<'a> {
 
     fn redraw(&mut self) {
         let page = self.page();
-        match &mut self.picture {
-            Some(picture) => picture.update(page),
-            None => self.picture = Some(display(page)),
+        match &mut self.image {
+            Some(image) => image.update(page),
+            None => self.image = Some(display(page)),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Watch for Live<'_> {
             }
             bar.set(progress.step);
         }
-        if progress.has_loss() && self.picture.as_ref().is_none_or(|picture| picture.is_due(PAUSE)) {
+        if progress.has_loss() && self.image.as_ref().is_none_or(|image| image.is_due(PAUSE)) {
             self.redraw();
         }
     }

@@ -63,7 +63,7 @@ fn the_reference_computes_what_transformers_computes() {
     }
 }
 
-/// Loss, gradients, logits at all places, features by hand from the hidden states, and the greedy picture.
+/// Loss, gradients, logits at all places, features by hand from the hidden states, and the greedy image.
 fn agrees(network: &mut dyn Network, case: &Case) {
     let Case { parameters, expected, tokens } = case;
     let Config { layers, width: c, context: t, vocabulary: v, .. } = parameters.config();
@@ -79,10 +79,10 @@ fn agrees(network: &mut dyn Network, case: &Case) {
 
     let logits = values(&expected["logits"]); // (2, T, V)
     for place in 0..t {
-        let before: Vec<u16> = tokens.chunks(t).flat_map(|picture| &picture[..place]).copied().collect();
+        let before: Vec<u16> = tokens.chunks(t).flat_map(|image| &image[..place]).copied().collect();
         let found = widen(&network.next_logits(parameters, &before, 2).unwrap());
         let theirs: Vec<f64> =
-            logits.chunks(t * v).flat_map(|picture| &picture[place * v..][..v]).copied().collect();
+            logits.chunks(t * v).flat_map(|image| &image[place * v..][..v]).copied().collect();
         close("next logits", &found, &theirs);
     }
 
@@ -99,7 +99,7 @@ fn agrees(network: &mut dyn Network, case: &Case) {
                 mean[place / t * c + i] += normed / t as f64;
             }
         }
-        let found = features.chunks((layers + 1) * c).flat_map(|picture| &picture[l * c..][..c]);
+        let found = features.chunks((layers + 1) * c).flat_map(|image| &image[l * c..][..c]);
         close(&format!("features {l}"), &found.copied().map(f64::from).collect::<Vec<_>>(), &mean);
     }
 

@@ -102,7 +102,7 @@ fn loading_takes_little_more_memory_than_the_network() {
 
 /// Where the cache of the hub's client has `openai/imagegpt-small`: its logits are those that transformers' own test
 /// expects (tests/models/imagegpt/test_modeling_imagegpt.py, `test_inference_causal_lm_head`), and its loss is that of a
-/// network that knows pictures.
+/// network that knows images.
 #[test]
 #[ignore = "needs openai/imagegpt-small in the cache of the hub's client, and the cats of its test"]
 fn the_released_network_is_what_transformers_says() {
@@ -136,6 +136,6 @@ fn the_released_network_is_what_transformers_says() {
     let batch = crate::model::Batch::autoregressive(&ids);
     let loss = crate::model::Network::loss(&mut engine, &checkpoint.parameters, &batch).unwrap();
     println!("{loss:.4} nats per token");
-    // 2.09 on ImageNet's test pictures; a picture may be twice as hard, and chance is 6.24.
+    // 2.09 on ImageNet's test images; an image may be twice as hard, and chance is 6.24.
     assert!((0.5..4.0).contains(&loss), "{loss}");
 }

@@ -11,7 +11,7 @@ const BUDGET: usize = 64 << 20;
 /// [`ImageGpt`] as a [`Network`]: slow, readable, and right. In `F64` it is what other implementations are held
 /// against.
 ///
-/// A batch is computed in parts of a few pictures, so that memory stays small; parts depend on the network's shape
+/// A batch is computed in parts of a few images, so that memory stays small; parts depend on the network's shape
 /// only, so that the result does not depend on the machine.
 #[derive(Debug, Clone)]
 pub struct Reference {
@@ -41,8 +41,8 @@ impl Reference {
         Ok(Self { config, dtype, device })
     }
 
-    /// How many pictures are computed at a time.
-    pub(super) fn pictures_at_a_time(&self) -> usize {
+    /// How many images are computed at a time.
+    pub(super) fn images_at_a_time(&self) -> usize {
         let Config { layers, width, heads, context: t, vocabulary, .. } = self.config;
         let inner = self.config.inner_width();
         // Counted in the graph of a block: some 24 tensors (T, C), 4 of (T, F), 7 of (H, T, T); at the end 5 of (T, V).
@@ -74,14 +74,14 @@ impl Reference {
         Ok(Tensor::from_vec(tokens, (count, t), &self.device)?)
     }
 
-    /// The loss of each part of a batch with its number of pictures.
+    /// The loss of each part of a batch with its number of images.
     fn losses(
         &self,
         model: &ImageGpt,
         batch: &Batch<'_>,
         mut each: impl FnMut(Tensor, usize) -> Result<()>,
     ) -> Result<()> {
-        let part = self.pictures_at_a_time() * self.config.context;
+        let part = self.images_at_a_time() * self.config.context;
         for (i, tokens) in batch.tokens.chunks(part).enumerate() {
             let count = tokens.len() / self.config.context;
             let tensor = self.tokens(tokens, count)?;
@@ -105,14 +105,14 @@ impl Network for Reference {
     }
 
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
-        let pictures = batch.check(&self.config)?;
+        let images = batch.check(&self.config)?;
         let model = self.build(parameters, false)?;
         let mut sum = 0.0;
         self.losses(&model, batch, |loss, count| {
             sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             Ok(())
         })?;
-        finite::loss(sum / pictures as f64, parameters)
+        finite::loss(sum / images as f64, parameters)
     }
 
     fn gradients(
@@ -122,7 +122,7 @@ impl Network for Reference {
         scale: f32,
         gradients: &mut Parameters,
     ) -> Result<f64> {
-        let pictures = batch.check(&self.config)?;
+        let images = batch.check(&self.config)?;
         if gradients.config() != self.config {
             return Err(Error::invalid("the buffer for gradients is that of another network"));
         }
@@ -133,7 +133,7 @@ impl Network for Reference {
         self.losses(&model, batch, |loss, count| {
             let by = loss.backward()?;
             for (entry, tensor) in gradients.layout().entries().iter().zip(model.tensors()) {
-                // None where the loss does not depend on it: the start vector, for BERT.
+                // None where the loss does not depend on it: the SOS token, for BERT.
                 if let Some(gradient) = by.get(tensor) {
                     let gradient = gradient.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
                     let total = &mut total[entry.range.clone()];
@@ -143,9 +143,9 @@ impl Network for Reference {
             sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             Ok(())
         })?;
-        let share = f64::from(scale) / pictures as f64;
+        let share = f64::from(scale) / images as f64;
         gradients.values_mut().iter_mut().zip(&total).for_each(|(sum, x)| *sum += (share * x) as f32);
-        let loss = finite::loss(sum / pictures as f64, parameters)?;
+        let loss = finite::loss(sum / images as f64, parameters)?;
         finite::gradients(gradients, parameters)?;
         Ok(loss)
     }
@@ -154,7 +154,7 @@ impl Network for Reference {
         Batch::autoregressive(tokens).check(&self.config)?;
         let model = self.build(parameters, false)?;
         let mut features = Vec::new();
-        for part in tokens.chunks(self.pictures_at_a_time() * self.config.context) {
+        for part in tokens.chunks(self.images_at_a_time() * self.config.context) {
             let part = self.tokens(part, part.len() / self.config.context)?;
             let of_part = model.features(&part, causal)?.to_dtype(DType::F32)?; // (b, L + 1, C)
             features.extend(of_part.flatten_all()?.to_vec1::<f32>()?);
@@ -167,7 +167,7 @@ impl Network for Reference {
         let Config { context, vocabulary, .. } = self.config;
         if count == 0 || !prefix.len().is_multiple_of(count) || prefix.len() / count >= context {
             return Err(Error::invalid(format!(
-                "{} tokens are not the beginnings, of one length under {context}, of {count} pictures",
+                "{} tokens are not the prompts, of one length under {context}, of {count} images",
                 prefix.len()
             )));
         }

@@ -17,12 +17,12 @@ fn random(config: Config) -> Parameters {
     parameters
 }
 
-fn pictures(count: usize, seed: u64) -> Vec<u16> {
+fn images(count: usize, seed: u64) -> Vec<u16> {
     let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
     (0..count * TINY.context).map(|_| rng.below(TINY.vocabulary) as u16).collect()
 }
 
-/// A mask with places 0, 3, 6, ... of even pictures and 1, 4, 7, ... of odd ones.
+/// A mask with places 0, 3, 6, ... of even images and 1, 4, 7, ... of odd ones.
 fn mask(count: usize) -> Vec<bool> {
     (0..count * TINY.context).map(|i| (i % TINY.context) % 3 == (i / TINY.context) % 2).collect()
 }
@@ -33,7 +33,7 @@ fn tensor(tokens: &[u16]) -> Tensor {
     Tensor::from_vec(tokens, (count, TINY.context), &Device::Cpu).unwrap()
 }
 
-/// Logits of one picture as Hugging Face's `forward` computes them from its tokens alone: those at place i follow token i,
+/// Logits of one image as Hugging Face's `forward` computes them from its tokens alone: those at place i follow token i,
 /// and no start comes before the first.
 pub(crate) fn logits_without_start(parameters: &Parameters, tokens: &[u16]) -> Vec<Vec<f32>> {
     let model = ImageGpt::new(parameters, DType::F32, &Device::Cpu).unwrap();
@@ -95,17 +95,17 @@ fn equals_hugging_faces_image_gpt() {
 }
 
 #[test]
-fn the_start_is_a_vector_before_the_picture() {
-    // With the start at colour 3's place, a picture behind it is one that begins with colour 3.
+fn the_start_is_a_vector_before_the_image() {
+    // With the start at colour 3's place, an image behind it is one that begins with colour 3.
     let mut parameters = random(TINY);
     let third = parameters.get("wte").unwrap()[3 * TINY.width..][..TINY.width].to_vec();
     parameters.get_mut("sos").unwrap().copy_from_slice(&third);
-    let picture = pictures(1, 11);
+    let image = images(1, 11);
     let model = ImageGpt::new(&parameters, DType::F32, &Device::Cpu).unwrap();
-    let begun = [&[3], &picture[..TINY.context - 1]].concat();
+    let begun = [&[3], &image[..TINY.context - 1]].concat();
     let without = logits_without_start(&parameters, &begun).concat();
     let without: Vec<f64> = without.into_iter().map(f64::from).collect();
-    assert_eq!(values(&model.logits(&tensor(&picture)).unwrap()), without);
+    assert_eq!(values(&model.logits(&tensor(&image)).unwrap()), without);
 }
 
 #[test]
@@ -129,12 +129,11 @@ fn the_network_interface_says_the_same() {
 
     let logits = values(&stored["logits"]);
     for t in [0, 5, TINY.context - 1] {
-        let prefix: Vec<u16> =
-            tokens.chunks(TINY.context).flat_map(|picture| &picture[..t]).copied().collect();
+        let prefix: Vec<u16> = tokens.chunks(TINY.context).flat_map(|image| &image[..t]).copied().collect();
         let next = network.next_logits(&parameters, &prefix, 2).unwrap();
-        for (picture, ours) in next.chunks(TINY.vocabulary).enumerate() {
+        for (image, ours) in next.chunks(TINY.vocabulary).enumerate() {
             let ours: Vec<f64> = ours.iter().map(|x| f64::from(*x)).collect();
-            let at = (picture * TINY.context + t) * TINY.vocabulary;
+            let at = (image * TINY.context + t) * TINY.vocabulary;
             assert!(difference(&ours, &logits[at..at + TINY.vocabulary]) < 1e-6, "t = {t}");
         }
     }
@@ -159,7 +158,7 @@ fn the_network_interface_says_the_same() {
             }
         }
         let ours: Vec<f64> = (0..2)
-            .flat_map(|picture| &features[(picture * l + layer) * c..][..c])
+            .flat_map(|image| &features[(image * l + layer) * c..][..c])
             .map(|x| f64::from(*x))
             .collect();
         let off = difference(&ours, &mean);
@@ -170,7 +169,7 @@ fn the_network_interface_says_the_same() {
 #[test]
 fn gradients_equal_finite_differences() {
     let parameters = random(TINY);
-    let tokens = tensor(&pictures(2, 3));
+    let tokens = tensor(&images(2, 3));
     let masked =
         Tensor::from_vec(mask(2).into_iter().map(u8::from).collect(), (2, TINY.context), &Device::Cpu);
     let masked = masked.unwrap();
@@ -212,10 +211,10 @@ fn gradients_equal_finite_differences() {
 #[test]
 fn the_past_does_not_see_the_future() {
     let model = ImageGpt::new(&random(TINY), DType::F32, &Device::Cpu).unwrap();
-    let picture = pictures(1, 5);
-    let before = values(&model.logits(&tensor(&picture)).unwrap());
+    let image = images(1, 5);
+    let before = values(&model.logits(&tensor(&image)).unwrap());
     for place in 0..TINY.context {
-        let mut changed = picture.clone();
+        let mut changed = image.clone();
         changed[place] = (changed[place] + 1) % TINY.vocabulary as u16;
         let after = values(&model.logits(&tensor(&changed)).unwrap());
         // Logits at a place predict its token, so those at `place` do not move either; all after it do.
@@ -231,7 +230,7 @@ fn the_past_does_not_see_the_future() {
 fn a_network_starts_at_ln_v_and_then_everything_learns() {
     let mut parameters = Parameters::init(TINY, 1).unwrap();
     let mut network = Reference::new(TINY, DType::F64).unwrap();
-    let (tokens, masked) = (pictures(4, 6), mask(4));
+    let (tokens, masked) = (images(4, 6), mask(4));
     for target in [Target::Autoregressive, Target::Bert(&masked)] {
         let batch = Batch { tokens: &tokens, target };
         let mut gradients = Parameters::zeros(TINY).unwrap();
@@ -257,14 +256,14 @@ fn a_network_starts_at_ln_v_and_then_everything_learns() {
 #[test]
 fn bert_neither_sees_masked_colours_nor_counts_the_others() {
     let model = ImageGpt::new(&random(TINY), DType::F64, &Device::Cpu).unwrap();
-    let (picture, masked) = (pictures(1, 7), mask(1));
+    let (image, masked) = (images(1, 7), mask(1));
     let mask =
         Tensor::from_vec(masked.iter().copied().map(u8::from).collect(), (1, TINY.context), &Device::Cpu);
     let mask = mask.unwrap();
-    let logits = |picture: &[u16]| values(&model.bert_logits(&tensor(picture), &mask).unwrap());
-    let before = logits(&picture);
+    let logits = |image: &[u16]| values(&model.bert_logits(&tensor(image), &mask).unwrap());
+    let before = logits(&image);
     for (place, masked) in masked.iter().enumerate() {
-        let mut changed = picture.clone();
+        let mut changed = image.clone();
         changed[place] = (changed[place] + 1) % TINY.vocabulary as u16;
         let after = logits(&changed);
         // What is masked changes nothing; what is not changes the logits of all places, those before it as well.
@@ -277,19 +276,19 @@ fn bert_neither_sees_masked_colours_nor_counts_the_others() {
     // The loss by hand, from the logits: masked places only.
     let surprise = |place: usize| {
         let logits = &before[place * TINY.vocabulary..][..TINY.vocabulary];
-        logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[usize::from(picture[place])]
+        logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[usize::from(image[place])]
     };
     let places: Vec<usize> = (0..TINY.context).filter(|place| masked[*place]).collect();
     let by_hand = places.iter().map(|place| surprise(*place)).sum::<f64>() / places.len() as f64;
-    let loss = values(&model.bert_loss(&tensor(&picture), &mask).unwrap())[0];
+    let loss = values(&model.bert_loss(&tensor(&image), &mask).unwrap())[0];
     assert!((loss - by_hand).abs() < 1e-12, "{loss} {by_hand}");
 }
 
 #[test]
-fn berts_pictures_count_alike_however_much_is_masked() {
+fn berts_images_count_alike_however_much_is_masked() {
     let mut network = Reference::new(TINY, DType::F64).unwrap();
     let parameters = random(TINY);
-    let (tokens, mut masked) = (pictures(2, 8), mask(2));
+    let (tokens, mut masked) = (images(2, 8), mask(2));
     masked[TINY.context..].fill(false);
     masked[TINY.context + 2] = true;
     let mut loss = |tokens: &[u16], masked: &[bool]| {
@@ -306,10 +305,10 @@ fn berts_pictures_count_alike_however_much_is_masked() {
 
 #[test]
 fn a_large_batch_is_computed_in_parts() {
-    // So large a network that one picture is a part.
+    // So large a network that one image is a part.
     let config = Config { layers: 1, width: 32, heads: 16, context: 768, vocabulary: 10, inner: None };
     let mut network = Reference::new(config, DType::F32).unwrap();
-    assert_eq!(network.pictures_at_a_time(), 1);
+    assert_eq!(network.images_at_a_time(), 1);
     let parameters = random(config);
     let mut rng = Rng::keyed(9, "pictures", [0, 0]);
     let tokens: Vec<u16> = (0..2 * config.context).map(|_| rng.below(10) as u16).collect();
@@ -317,8 +316,8 @@ fn a_large_batch_is_computed_in_parts() {
     let mut parts = whole.clone();
     let loss = network.gradients(&parameters, &Batch::autoregressive(&tokens), 1.0, &mut whole).unwrap();
     let mut sum = 0.0;
-    for picture in tokens.chunks(config.context) {
-        sum += network.gradients(&parameters, &Batch::autoregressive(picture), 0.5, &mut parts).unwrap();
+    for image in tokens.chunks(config.context) {
+        sum += network.gradients(&parameters, &Batch::autoregressive(image), 0.5, &mut parts).unwrap();
     }
     assert_eq!(loss, sum / 2.0);
     let all = |p: &Parameters| p.values().iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
@@ -330,11 +329,11 @@ fn what_does_not_fit_is_refused() {
     let mut network = Reference::new(TINY, DType::F32).unwrap();
     let parameters = random(TINY);
     let error = network.next_logits(&parameters, &[0; 16], 1).unwrap_err().to_string();
-    assert!(error.contains("16 tokens are not the beginnings"), "{error}");
+    assert!(error.contains("16 tokens are not the prompts"), "{error}");
     let error = network.next_logits(&parameters, &[10], 1).unwrap_err().to_string();
     assert!(error.contains("token 10 is no colour of a palette of 10"), "{error}");
     let error = network.features(&parameters, &[0; 15], true).unwrap_err().to_string();
-    assert!(error.contains("15 tokens are no whole pictures"), "{error}");
+    assert!(error.contains("15 tokens are no whole images"), "{error}");
     let other = Parameters::zeros(Config { layers: 1, ..TINY }).unwrap();
     assert!(network.loss(&other, &Batch::autoregressive(&[0; 16])).is_err());
     assert!(Reference::new(TINY, DType::BF16).is_err());

@@ -6,7 +6,7 @@ use candle_core::DType;
 
 const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
 
-fn pictures(count: usize, seed: u64) -> Arc<Tokens> {
+fn images(count: usize, seed: u64) -> Arc<Tokens> {
     let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
     let tokens = (0..count * TINY.context).map(|_| rng.below(TINY.vocabulary) as u16).collect();
     Arc::new(Tokens::new(TINY.context, tokens).unwrap())
@@ -26,7 +26,7 @@ fn settings(steps: u64) -> Training {
 
 fn trainer(settings: Training) -> Trainer {
     let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
-    Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).unwrap()
+    Trainer::new(settings, network, images(10, 1), images(5, 2)).unwrap()
 }
 
 fn quiet(trainer: &mut Trainer) -> Outcome {
@@ -34,15 +34,15 @@ fn quiet(trainer: &mut Trainer) -> Outcome {
 }
 
 #[test]
-fn a_few_pictures_are_learnt_by_heart() {
+fn a_few_images_are_learnt_by_heart() {
     for objective in [Objective::Autoregressive, Objective::Bert { mask: 0.15 }] {
         let settings = Training { objective, batch: 3, log_every: 10, ..settings(400) };
         let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
-        let mut trainer = Trainer::new(settings, network, pictures(3, 1), pictures(0, 2)).unwrap();
+        let mut trainer = Trainer::new(settings, network, images(3, 1), images(0, 2)).unwrap();
         assert_eq!(quiet(&mut trainer), Outcome::Finished);
         let curve = trainer.curve();
         assert!((curve.training[0].loss - 5f64.ln()).abs() < 0.3, "{curve:?}");
-        // The first token of a picture is one of three at random: ln 3 / 9 cannot be learnt.
+        // The first token of an image is one of three at random: ln 3 / 9 cannot be learnt.
         let floor = if objective == Objective::Autoregressive { 3f64.ln() / 9.0 } else { 0.0 };
         let last = curve.training.last().unwrap().loss;
         assert!(last < floor + 0.1, "{objective:?}: {last}");
@@ -50,9 +50,9 @@ fn a_few_pictures_are_learnt_by_heart() {
     }
 }
 
-/// The tokens of all pictures are a multiple of the network's in each case: nothing else can find it.
+/// The tokens of all images are a multiple of the network's in each case: nothing else can find it.
 #[test]
-fn pictures_of_another_size_are_refused() {
+fn images_of_another_size_are_refused() {
     let of_size = |context: usize, count: usize| -> Arc<Tokens> {
         Arc::new(Tokens::new(context, vec![1; context * count]).unwrap())
     };
@@ -62,9 +62,9 @@ fn pictures_of_another_size_are_refused() {
     };
     let (good, none) = (of_size(9, 10), of_size(9, 0));
     let error = new(of_size(36, 10), good.clone()).unwrap_err();
-    assert!(error.contains("1 pictures have 36 tokens together, but the network reads 9"), "{error}");
+    assert!(error.contains("1 images have 36 tokens together, but the network reads 9"), "{error}");
     let error = new(good.clone(), of_size(3, 9)).unwrap_err();
-    assert!(error.contains("1 pictures have 3 tokens together"), "{error}");
+    assert!(error.contains("1 images have 3 tokens together"), "{error}");
     new(good.clone(), good.clone()).unwrap();
     new(good, none).unwrap();
 }
@@ -74,13 +74,13 @@ fn a_batch_that_no_machine_can_hold_is_an_error() {
     for batch in [usize::MAX, 1 << 45, 1 << 36] {
         let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
         let settings = Training { batch, ..settings(8) };
-        let error = Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).map(|_| ()).unwrap_err();
+        let error = Trainer::new(settings, network, images(10, 1), images(5, 2)).map(|_| ()).unwrap_err();
         assert!(matches!(error, Error::Memory { .. }), "{error}");
-        assert!(error.to_string().contains(&format!("a batch of {batch} pictures")), "{error}");
+        assert!(error.to_string().contains(&format!("a batch of {batch} images")), "{error}");
     }
-    // The good twin, larger than the pictures are many.
+    // The good twin, larger than the images are many.
     let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
-    Trainer::new(Training { batch: 50, ..settings(8) }, network, pictures(10, 1), pictures(5, 2)).unwrap();
+    Trainer::new(Training { batch: 50, ..settings(8) }, network, images(10, 1), images(5, 2)).unwrap();
 }
 
 #[test]
@@ -183,11 +183,11 @@ fn a_checkpoint_of_another_run_is_refused() {
     let error = refused(trainer(settings).input("palette", "abc"));
     assert!(error.contains("inputs.palette is null there and \"abc\" here"), "{error}");
     let network = Box::new(Reference::new(Config { layers: 1, ..TINY }, DType::F32).unwrap());
-    let error = refused(Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).unwrap());
+    let error = refused(Trainer::new(settings, network, images(10, 1), images(5, 2)).unwrap());
     assert!(error.contains("network.layers is 2 there and 1 here"), "{error}");
     let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
-    let error = refused(Trainer::new(settings, network, pictures(11, 1), pictures(5, 2)).unwrap());
-    assert!(error.contains("pictures is [10,5] there and [11,5] here"), "{error}");
+    let error = refused(Trainer::new(settings, network, images(11, 1), images(5, 2)).unwrap());
+    assert!(error.contains("images is [10,5] there and [11,5] here"), "{error}");
     // The good twins.
     let same = trainer(settings).keep_checkpoints(folder.path()).unwrap();
     assert_eq!(same.step(), 6);
@@ -290,7 +290,7 @@ impl Resident for OnDevice {
 #[test]
 fn gradients_take_memory_only_where_they_are_computed() {
     let network = Box::new(OnDevice(Reference::new(TINY, DType::F32).unwrap()));
-    let mut on_device = Trainer::new(settings(8), network, pictures(10, 1), pictures(5, 2)).unwrap();
+    let mut on_device = Trainer::new(settings(8), network, images(10, 1), images(5, 2)).unwrap();
     on_device.advance().unwrap();
     assert!(on_device.gradients.is_none());
     let mut here = trainer(settings(8));
@@ -302,7 +302,7 @@ fn gradients_take_memory_only_where_they_are_computed() {
 fn activations_can_be_computed_again_and_memory_be_limited() {
     use crate::engine::{Engine, memory};
     let new = |settings: Training| {
-        Trainer::new(settings, Box::new(Engine::new(TINY).unwrap()), pictures(10, 1), pictures(5, 2))
+        Trainer::new(settings, Box::new(Engine::new(TINY).unwrap()), images(10, 1), images(5, 2))
     };
     let limited = |gb: usize| Training { device_memory_gb: Some((gb as f64 + 0.5) / 1e9), ..settings(8) };
     let [all, inputs] = [false, true].map(|recompute| memory(&TINY, 4, recompute).total());
@@ -323,7 +323,7 @@ fn activations_can_be_computed_again_and_memory_be_limited() {
     // The readable reference can do neither, and says so.
     for settings in [Training { activation_checkpointing: true, ..settings(8) }, limited(usize::MAX >> 1)] {
         let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
-        assert!(Trainer::new(settings, network, pictures(10, 1), pictures(5, 2)).is_err());
+        assert!(Trainer::new(settings, network, images(10, 1), images(5, 2)).is_err());
     }
     // A run may go on with the other way to keep activations.
     let folder = tempfile::tempdir().unwrap();
@@ -420,7 +420,7 @@ impl Network for Overflows {
 fn a_gradient_that_is_not_finite_is_not_applied() {
     let new = |at: u64| {
         let network = Overflows { inner: Reference::new(TINY, DType::F32).unwrap(), at };
-        Trainer::new(settings(8), Box::new(network), pictures(10, 1), pictures(5, 2)).unwrap()
+        Trainer::new(settings(8), Box::new(network), images(10, 1), images(5, 2)).unwrap()
     };
     let mut broken = new(3);
     assert_eq!(quiet(&mut broken), Outcome::Diverged { step: 3 });
@@ -436,17 +436,17 @@ fn a_gradient_that_is_not_finite_is_not_applied() {
 }
 
 #[test]
-fn validation_is_the_mean_over_pictures() {
-    // 5 pictures in batches of 4: the fifth counts as much as the others.
+fn validation_is_the_mean_over_images() {
+    // 5 images in batches of 4: the fifth counts as much as the others.
     let mut trainer = trainer(settings(14));
     assert_eq!(quiet(&mut trainer), Outcome::Finished);
     let all = trainer.evaluate().unwrap();
     let parameters = trainer.parameters().clone();
     let mut network = Reference::new(TINY, DType::F32).unwrap();
-    let tokens = pictures(5, 2).tokens(0, &[0, 1, 2, 3, 4]).unwrap();
+    let tokens = images(5, 2).tokens(0, &[0, 1, 2, 3, 4]).unwrap();
     let one_by_one: f64 = tokens
         .chunks(TINY.context)
-        .map(|picture| network.loss(&parameters, &Batch::autoregressive(picture)).unwrap())
+        .map(|image| network.loss(&parameters, &Batch::autoregressive(image)).unwrap())
         .sum();
     assert!((all - one_by_one / 5.0).abs() < 1e-6);
     assert_eq!(trainer.curve().validation.last().unwrap().loss, all);

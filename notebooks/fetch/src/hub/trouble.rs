@@ -1,4 +1,4 @@
-//! What goes wrong between this program and the hub: whether it can pass, and what a person can do.
+//! What goes wrong between this program and the hub: whether it can pass, and what a user can do.
 
 use std::{error::Error as _, fmt, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Against pictures that Pillow decoded, `tests/fixtures/parquet/layouts.py`.
+//! Against images that Pillow decoded, `tests/fixtures/parquet/layouts.py`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// A single picture of the script.
+/// A single image of the script.
 struct Case {
     name: String,
     size: (usize, usize),
@@ -32,7 +32,7 @@ fn cases() -> Vec<Case> {
         square: bytes(&case["square"]),
         tolerance: number(&case["tolerance"]) as u8,
     };
-    all["pictures"].as_array().unwrap().iter().map(case).collect()
+    all["images"].as_array().unwrap().iter().map(case).collect()
 }
 
 fn case(name: &str) -> Case {
@@ -49,14 +49,14 @@ fn largest_difference(a: &[u8], b: &[u8]) -> u8 {
 }
 
 #[test]
-fn every_kind_of_picture_becomes_red_green_blue() {
+fn every_kind_of_image_becomes_red_green_blue() {
     let cases = cases();
     assert_eq!(cases.len(), 13);
     for case in cases {
-        let picture = Picture::decode(&case.file, wanted(Colours::Rgb)).unwrap();
-        assert_eq!(((picture.width, picture.height), picture.channels), (case.size, 3), "{}", case.name);
-        assert_eq!(picture.is_jpeg, case.name.starts_with("jpeg"));
-        let difference = largest_difference(&picture.pixels, &case.pixels);
+        let image = Picture::decode(&case.file, wanted(Colours::Rgb)).unwrap();
+        assert_eq!(((image.width, image.height), image.channels), (case.size, 3), "{}", case.name);
+        assert_eq!(image.is_jpeg, case.name.starts_with("jpeg"));
+        let difference = largest_difference(&image.pixels, &case.pixels);
         println!("{}: {difference}", case.name);
         assert!(difference <= case.tolerance, "{}: {difference}", case.name);
         let Some(expected) = case.square else { continue };
@@ -73,14 +73,14 @@ fn what_must_be_exact_is_refused_otherwise() {
         Picture::decode(&case(name).file, wanted(colours)).map(|_| ()).unwrap_err().to_string()
     };
     let (rgb, grey) = (Colours::Exactly(3), Colours::Exactly(1));
-    assert_eq!(error("16 bits, rgb", rgb), "its picture is Rgb16, not red-green-blue of 8 bits");
-    assert_eq!(error("opacity", rgb), "its picture is Rgba8, not red-green-blue of 8 bits");
-    assert_eq!(error("grey", rgb), "its picture is L8, not red-green-blue of 8 bits");
-    assert_eq!(error("rgb", grey), "its picture is Rgb8, not grey of 8 bits");
+    assert_eq!(error("16 bits, rgb", rgb), "its image is Rgb16, not red-green-blue of 8 bits");
+    assert_eq!(error("opacity", rgb), "its image is Rgba8, not red-green-blue of 8 bits");
+    assert_eq!(error("grey", rgb), "its image is L8, not red-green-blue of 8 bits");
+    assert_eq!(error("rgb", grey), "its image is Rgb8, not grey of 8 bits");
     assert!(error("rgb", Colours::Grey).ends_with("--rgb makes all of them red-green-blue"));
-    let picture = Picture::decode(&case("grey").file, wanted(grey)).unwrap();
-    assert_eq!(picture.channels, 1);
-    assert!(picture.pixels.iter().zip(case("grey").pixels.chunks(3)).all(|(a, b)| [*a; 3] == *b));
+    let image = Picture::decode(&case("grey").file, wanted(grey)).unwrap();
+    assert_eq!(image.channels, 1);
+    assert!(image.pixels.iter().zip(case("grey").pixels.chunks(3)).all(|(a, b)| [*a; 3] == *b));
     assert!(Picture::decode(&case("palette").file, wanted(rgb)).is_ok());
     assert!(Picture::has_colour(&case("palette").file).unwrap());
     assert!(!Picture::has_colour(&case("16 bits, grey").file).unwrap());
@@ -92,11 +92,11 @@ fn a_jpeg_that_was_cut_is_refused_and_one_that_goes_on_is_not() {
         let file = case(name).file;
         for length in 2..file.len() {
             let error = Picture::decode(&file[..length], wanted(Colours::Rgb)).map(|_| ()).unwrap_err();
-            assert_eq!(error.to_string(), "its JPEG picture has no end", "{name} cut at {length}");
+            assert_eq!(error.to_string(), "its JPEG image has no end", "{name} cut at {length}");
         }
         let longer = [&file[..], &[0, 0, 7]].concat();
         assert!(Picture::decode(&longer, wanted(Colours::Rgb)).is_ok());
-        // A small picture inside a segment is not the end of the large one.
+        // A small image inside a segment is not the end of the large one.
         let mut inside = file[..2].to_vec();
         inside.extend([0xff, 0xe1, 0, 8, 0xff, 0xd8, 0xff, 0xd9, 0, 0]);
         inside.extend(&file[2..]);
@@ -112,14 +112,14 @@ fn a_header_cannot_ask_for_more_than_the_file_holds() {
     let frame = file.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0x7f, 0xff, 0x7f, 0xff]);
     let error = Picture::decode(&file, wanted(Colours::Rgb)).map(|_| ()).unwrap_err().to_string();
-    assert!(error.starts_with("its picture says that it has 32767 × 32767 pixels, more than "), "{error}");
+    assert!(error.starts_with("its image says that it has 32767 × 32767 pixels, more than "), "{error}");
 }
 
 #[test]
-fn a_picture_that_is_too_long_for_its_side_is_refused() {
+fn an_image_that_is_too_long_for_its_side_is_refused() {
     let long = Picture { height: 1, width: 40_000, channels: 3, pixels: vec![0; 120_000], is_jpeg: false };
     let error = long.square(1000).map(|_| ()).unwrap_err().to_string();
-    assert_eq!(error, "its picture of 40000 × 1 pixels cannot be resized to 1000");
+    assert_eq!(error, "its image of 40000 × 1 pixels cannot be resized to 1000");
 }
 
 #[test]

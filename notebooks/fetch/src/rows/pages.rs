@@ -16,7 +16,7 @@ use super::{Bounded, thrift};
 
 /// Bytes; a column of no more than these may be as small in the file as Zstandard can make it.
 const SMALL: u64 = 1 << 26;
-/// Bytes of a value in a dictionary: a number's, or those of the length before a picture.
+/// Bytes of a value in a dictionary: a number's, or those of the length before an image.
 const LEAST_VALUE: u64 = 4;
 
 /// Refuses a column of a row group whose pages ask for more memory than its bytes in the file can fill. Only the pages
@@ -118,7 +118,7 @@ impl Left {
                      again"
                 );
                 // These encodings have lengths of their own in the page, which are believed in the same way, and with
-                // the second one a few bytes stand for a picture as large as the one before.
+                // the second one a few bytes stand for an image as large as the one before.
                 if let Some(name) = [(6, "DELTA_LENGTH_BYTE_ARRAY"), (7, "DELTA_BYTE_ARRAY")]
                     .into_iter()
                     .find_map(|(number, name)| (number == encoding).then_some(name))

@@ -1,4 +1,4 @@
-//! Against files that pyarrow wrote and pictures that Pillow decoded, `tests/fixtures/parquet/make.py`.
+//! Against files that pyarrow wrote and images that Pillow decoded, `tests/fixtures/parquet/make.py`.
 
 use std::{fs, path::Path};
 
@@ -27,8 +27,8 @@ fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
     rows.classes("label", Some(&CLASSES.map(String::from)))?;
     let wanted = Wanted { colours: Colours::Exactly(3), side: None };
     let mut pixels = Vec::new();
-    let seen = Source::Rows(Box::new(rows)).decode(wanted, &[10], None, "test", |picture| {
-        pixels.extend_from_slice(picture);
+    let seen = Source::Rows(Box::new(rows)).decode(wanted, &[10], None, "test", |image| {
+        pixels.extend_from_slice(image);
         Ok(())
     })?;
     Ok((pixels, seen))
@@ -44,24 +44,25 @@ fn expected(name: &str) -> (Vec<u8>, Vec<u16>) {
     let all: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&all["width"], &all["height"]), (&6.into(), &4.into()));
     let file = &all["files"][name];
-    let pixels =
-        file["pixels"].as_array().unwrap().iter().flat_map(|picture| {
-            data_encoding::HEXLOWER.decode(picture.as_str().unwrap().as_bytes()).unwrap()
-        });
+    let pixels = file["pixels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|image| data_encoding::HEXLOWER.decode(image.as_str().unwrap().as_bytes()).unwrap());
     let labels = file["labels"].as_array().unwrap().iter().map(|label| label.as_u64().unwrap() as u16);
     (pixels.collect(), labels.collect())
 }
 
 #[test]
-fn pictures_are_as_pillow_decodes_them_and_the_right_way_up() {
+fn images_are_as_pillow_decodes_them_and_the_right_way_up() {
     let names = ["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"];
     for name in names {
         let (pixels, seen) = read_file(file(name)).unwrap();
-        assert_eq!((seen.size, seen.pictures, seen.jpeg), (Some((4, 6, 3)), 10, 0));
+        assert_eq!((seen.size, seen.images, seen.jpeg), (Some((4, 6, 3)), 10, 0));
         assert_eq!((pixels, seen.labels[0].clone()), expected(name), "{name}");
     }
     let (pixels, seen) = read(&names.map(file)).unwrap();
-    assert_eq!((seen.pictures, seen.labels[0].len()), (30, 30));
+    assert_eq!((seen.images, seen.labels[0].len()), (30, 30));
     let parts: Vec<u8> = names.iter().flat_map(|name| expected(name).0).collect();
     assert_eq!(pixels, parts);
 }
@@ -100,7 +101,7 @@ fn a_batch_is_at_most_a_row_group() {
     }
     // Row groups of four, as the script wrote them.
     assert_eq!(batches, [4, 4, 2, 4, 4, 2]);
-    // And fewer where its pictures have many bytes.
+    // And fewer where its images have many bytes.
     rows.at = (0, 0, 0);
     rows.next().unwrap();
     let group = rows.open.as_mut().unwrap();
@@ -108,7 +109,7 @@ fn a_batch_is_at_most_a_row_group() {
 }
 
 #[test]
-fn the_largest_label_is_found_without_pictures() {
+fn the_largest_label_is_found_without_images() {
     let rows =
         Rows::open(&[file("bad-png-row-7"), file("bad-label-row-5")], "img", &["label".into()]).unwrap();
     assert_eq!(rows.largest_labels().unwrap(), [10]);
@@ -118,14 +119,14 @@ fn the_largest_label_is_found_without_pictures() {
 fn a_bad_row_is_named() {
     let others = "; --image-column and --label-column name others";
     for (name, expected) in [
-        ("bad-png-row-7", "row 7: its picture cannot be decoded: "),
-        ("bad-jpeg-row-2", "row 2: its JPEG picture has no end"),
-        ("bad-text-row-1", "row 1: its picture is neither PNG nor JPEG, it begins with [68, 65, 6c, 6c]"),
-        ("bad-empty-row-0", "row 0: its picture is neither PNG nor JPEG, it begins with []"),
-        ("bad-grey-row-8", "row 8: its picture is L8, not red-green-blue of 8 bits"),
-        ("bad-size-row-6", "row 6: its picture has 4 × 6 pixels, but the first one 6 × 4"),
-        ("bad-null-row-4", "row 4: has no picture"),
-        ("bad-nulls-row-9", "row 9: has no picture"),
+        ("bad-png-row-7", "row 7: its image cannot be decoded: "),
+        ("bad-jpeg-row-2", "row 2: its JPEG image has no end"),
+        ("bad-text-row-1", "row 1: its image is neither PNG nor JPEG, it begins with [68, 65, 6c, 6c]"),
+        ("bad-empty-row-0", "row 0: its image is neither PNG nor JPEG, it begins with []"),
+        ("bad-grey-row-8", "row 8: its image is L8, not red-green-blue of 8 bits"),
+        ("bad-size-row-6", "row 6: its image has 4 × 6 pixels, but the first one 6 × 4"),
+        ("bad-null-row-4", "row 4: has no image"),
+        ("bad-nulls-row-9", "row 9: has no image"),
         ("bad-label-row-5", "row 5: its label is 10, but there are 10 classes, counted from 0"),
         ("bad-negative-row-9", "row 9: its label is -1, but"),
         ("bad-nolabel-row-3", "row 3: has no label"),
@@ -141,7 +142,7 @@ fn a_bad_row_is_named() {
         let error = format!("{:#}", read_file(path.clone()).unwrap_err());
         assert!(error.starts_with(&format!("{}: {expected}", path.display())), "{error}");
     }
-    assert_eq!(read_file(file("no-rows")).unwrap().1.pictures, 0);
+    assert_eq!(read_file(file("no-rows")).unwrap().1.images, 0);
     let error = format!("{:#}", read_file(file("not-there")).unwrap_err());
     assert!(error.contains("not-there.parquet: No such file"), "{error}");
 }
@@ -157,7 +158,7 @@ fn a_damaged_file_is_an_error_that_names_it_and_no_panic() {
             let error = format!("{:#}", read_file(path.clone()).unwrap_err());
             assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
         }
-        // Some changes hurt nobody, such as one of a picture's path.
+        // Some changes hurt nobody, such as one of an image's path.
         let (mut tried, mut refused) = (0, 0);
         for (at, change) in (0..good.len()).step_by(7).flat_map(|at| [(at, 0xff), (at, 1), (at, 0x80)]) {
             let mut bad = good.clone();

@@ -1,6 +1,6 @@
 //! Which crates rust-analyzer sees. evcxr has it infer the types of variables, and at the start of every notebook it
 //! loads each crate of the graph: 160 for our library, most of which no cell can name. Without them a kernel wakes
-//! seconds earlier. What is compiled does not change; crates that a person adds with `:dep` are seen with all that they
+//! seconds earlier. What is compiled does not change; crates that a user adds with `:dep` are seen with all that they
 //! depend on.
 
 use std::collections::{HashMap, HashSet};
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(names(&pruned["resolve"]["nodes"], "id"), seen);
         assert_eq!(names(&pruned["resolve"]["nodes"][1]["deps"], "pkg"), ["candle-core"]);
         assert_eq!(pruned["target_directory"], "t");
-        // A person's own crate keeps what it depends on.
+        // A user's own crate keeps what it depends on.
         assert_eq!(pruned["resolve"]["nodes"][3]["dependencies"], json!(["libc"]));
     }
 

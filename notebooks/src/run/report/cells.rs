@@ -122,15 +122,15 @@ fn media(data: &Value, html: &mut String) {
     if let Some(rich) = text("text/html") {
         let _ = write!(html, "<div class=\"html\">{rich}</div>");
     } else if let Some(svg) = text("image/svg+xml") {
-        // As a picture: its ids and styles stay its own.
+        // As an image: its ids and styles stay its own.
         let encoded = data_encoding::BASE64.encode(svg.as_bytes());
-        let _ = write!(html, "<img alt=\"picture\" src=\"data:image/svg+xml;base64,{encoded}\">");
+        let _ = write!(html, "<img alt=\"image\" src=\"data:image/svg+xml;base64,{encoded}\">");
     } else if let Some((mime, encoded)) = ["image/png", "image/jpeg", "image/gif", "image/webp"]
         .into_iter()
         .find_map(|mime| Some((mime, text(mime)?)))
     {
         let encoded: String = encoded.split_whitespace().collect();
-        let _ = write!(html, "<img alt=\"picture\" src=\"data:{mime};base64,{}\">", escape(&encoded));
+        let _ = write!(html, "<img alt=\"image\" src=\"data:{mime};base64,{}\">", escape(&encoded));
     } else if let Some(source) = text("text/markdown") {
         let around = Surroundings {
             folder: std::path::Path::new("."),

@@ -1,4 +1,4 @@
-//! Markdown cells as HTML: tables, formulas as MathML, pictures built in.
+//! Markdown cells as HTML: tables, formulas as MathML, images built in.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::rust;
 use crate::run::{notebook::joined, text::escape};
 
-/// What a Markdown cell's links and pictures refer to.
+/// What a Markdown cell's links and images refer to.
 pub struct Surroundings<'a> {
     /// The folder of the notebook.
     pub folder: &'a Path,
@@ -85,7 +85,7 @@ pub fn to_html(markdown: &str, around: &Surroundings<'_>, headings: &mut Vec<Hea
                 events.push(Event::End(TagEnd::Heading(level)));
             }
             Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
-                let dest_url = picture(&dest_url, around).map_or(dest_url, CowStr::from);
+                let dest_url = image(&dest_url, around).map_or(dest_url, CowStr::from);
                 events.push(Event::Start(Tag::Image { link_type, dest_url, title, id }));
             }
             Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
@@ -133,8 +133,8 @@ fn number(level: HeadingLevel) -> u8 {
     }
 }
 
-/// A picture that lies beside the notebook or is attached to the cell, as a data URI: the report is one file.
-fn picture(url: &str, around: &Surroundings<'_>) -> Option<String> {
+/// An image that lies beside the notebook or is attached to the cell, as a data URI: the report is one file.
+fn image(url: &str, around: &Surroundings<'_>) -> Option<String> {
     if let Some(name) = url.strip_prefix("attachment:") {
         let bundle = around.attachments[name].as_object()?;
         let (mime, data) = bundle.iter().find(|(mime, _)| mime.starts_with("image/"))?;
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn headings_links_and_pictures_find_their_way() {
+    fn headings_links_and_images_find_their_way() {
         let (page, headings) =
             html("# A *b* `c`\n[next](02-model.ipynb) ![x](attachment:a.png) ![y](gone.png)");
         assert_eq!(headings, [Heading { level: 1, id: "nb-1".into(), text: "A b c".into() }]);

@@ -145,10 +145,10 @@ pub(super) fn norms(new: New) {
             machine.norm(s[0], gain, s[1], s[2]);
             machine.norm_backward(s[3], s[0], gain, s[2], s[4], gain.gradient());
         });
-        let pictures = 1 + rng.below(3);
-        let spans = [(Exact, pictures * rows * c), (Exact, pictures * c)];
+        let images = 1 + rng.below(3);
+        let spans = [(Exact, images * rows * c), (Exact, images * c)];
         both.check("mean of norm", &spans, |machine, s| {
-            machine.mean_of_norm(s[0], gain, pictures, s[1]);
+            machine.mean_of_norm(s[0], gain, images, s[1]);
         });
     });
 }
@@ -195,11 +195,11 @@ pub(super) fn activations(new: New) {
 pub(super) fn attention(new: New) {
     for (seed, width) in [5, 16, 32, 40, 64, 96, 128, 160].into_iter().enumerate() {
         shapes(new, 40 + 7 * seed as u64, 1, |both, rng| {
-            let (pictures, heads, causal) = (1 + rng.below(2), 1 + rng.below(2), rng.below(2) == 0);
+            let (images, heads, causal) = (1 + rng.below(2), 1 + rng.below(2), rng.below(2) == 0);
             // Up to more than a tile, one below and one above.
             let tokens = [1 + rng.below(40), 63 + rng.below(4), 120 + rng.below(20)][rng.below(3)];
-            let shape = Heads { pictures, tokens, heads, width, causal };
-            let (n, c) = (pictures * tokens, heads * width);
+            let shape = Heads { images, tokens, heads, width, causal };
+            let (n, c) = (images * tokens, heads * width);
             let spans = [
                 (Rounded, n * 3 * c),
                 (Rounded, n * c),
@@ -239,8 +239,8 @@ pub(super) fn embeddings(new: New) {
     shapes(new, 200, 70 * 40 + 40 + 70 * 40, |both, rng| {
         let (v, t, c) = (1 + rng.below(70), 1 + rng.below(70), size(rng, 40).min(40));
         // So many that one colour has several segments.
-        let pictures = 1 + rng.below(9);
-        let n = pictures * t;
+        let images = 1 + rng.below(9);
+        let n = images * t;
         let embedding = Embedding {
             wte: parameter(0, v * c),
             sos: parameter(v * c, c),
@@ -256,8 +256,8 @@ pub(super) fn embeddings(new: New) {
                 machine.embed_backward(input, s[1], embedding.gradient());
             });
         }
-        for before in [None, Some(&tokens[..pictures])] {
-            both.check("embedding of one", &[(Exact, pictures * c)], |machine, s| {
+        for before in [None, Some(&tokens[..images])] {
+            both.check("embedding of one", &[(Exact, images * c)], |machine, s| {
                 machine.embed_one(before, t - 1, embedding, s[0]);
             });
         }
@@ -267,13 +267,13 @@ pub(super) fn embeddings(new: New) {
 /// Attention for one token after the other.
 pub(super) fn cached_attention(new: New) {
     shapes(new, 300, 1, |both, rng| {
-        let (pictures, heads, width) = (1 + rng.below(3), 1 + rng.below(3), size(rng, 64));
+        let (images, heads, width) = (1 + rng.below(3), 1 + rng.below(3), size(rng, 64));
         let tokens = 1 + rng.below(20);
-        let shape = Heads { pictures, tokens, heads, width, causal: true };
+        let shape = Heads { images, tokens, heads, width, causal: true };
         let c = heads * width;
         let [keys, values] = cache_len(tokens, width);
-        let mut spans = vec![(Rounded, pictures * heads * keys), (Rounded, pictures * heads * values)];
-        spans.extend((0..tokens).flat_map(|_| [(Rounded, pictures * 3 * c), (Rounded, pictures * c)]));
+        let mut spans = vec![(Rounded, images * heads * keys), (Rounded, images * heads * values)];
+        spans.extend((0..tokens).flat_map(|_| [(Rounded, images * 3 * c), (Rounded, images * c)]));
         // The caches lie differently, and a GPU's take less: only what attention gives can be compared.
         let [by_cpu, by_gpu] = both.left(&spans, |machine, s| {
             for position in 0..tokens {

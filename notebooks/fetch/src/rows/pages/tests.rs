@@ -37,7 +37,7 @@ fn metadata(path: &Path) -> ParquetMetaData {
     SerializedFileReader::new(Bounded::open(path).unwrap()).unwrap().metadata().clone()
 }
 
-/// Writes a file of 200 rows, every other picture the same, with several pages in each column.
+/// Writes a file of 200 rows, every other image the same, with several pages in each column.
 fn write(path: &Path, version: WriterVersion, codec: Compression, dictionary: bool) {
     let schema = parse_message_type("message m { required binary img; optional int64 label; }").unwrap();
     let properties = WriterProperties::builder()
@@ -51,9 +51,9 @@ fn write(path: &Path, version: WriterVersion, codec: Compression, dictionary: bo
     let file = fs::File::create(path).unwrap();
     let mut file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).unwrap();
     let mut group = file.next_row_group().unwrap();
-    let pictures: Vec<ByteArray> = (0..200_u8).map(|row| vec![row * (row % 2); 20].into()).collect();
+    let images: Vec<ByteArray> = (0..200_u8).map(|row| vec![row * (row % 2); 20].into()).collect();
     let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<ByteArrayType>().write_batch(&pictures, None, None).unwrap();
+    column.typed::<ByteArrayType>().write_batch(&images, None, None).unwrap();
     column.close().unwrap();
     let labels: Vec<i64> = (0..100).collect();
     let there: Vec<i16> = (0..200).map(|row| row % 2).collect();
@@ -64,7 +64,7 @@ fn write(path: &Path, version: WriterVersion, codec: Compression, dictionary: bo
     file.close().unwrap();
 }
 
-/// How many rows a file has whose pictures nobody decodes.
+/// How many rows a file has whose images nobody decodes.
 fn read(path: &Path) -> Result<usize> {
     let mut rows = Rows::open(&[path.to_owned()], "img", &["label".into()])?;
     rows.largest_labels()?;

@@ -1,4 +1,4 @@
-//! A batch goes through the network in shards, one after the other: what is asked of it, over forward and backward
+//! A batch goes through the network in micro-batches, one after the other: what is asked of it, over forward and backward
 //! passes of some machine.
 
 use super::backend::{Backend, Input};
@@ -8,26 +8,26 @@ use crate::model::{Batch, Config, Target};
 use crate::stop;
 use std::ops::Range;
 
-/// A machine with parameters and a workspace for shards of the plan's size.
-pub(super) struct Shards<'a> {
+/// A machine with parameters and a workspace for micro-batches of the plan's size.
+pub(super) struct MicroBatches<'a> {
     pub(super) machine: &'a mut dyn Backend,
     pub(super) config: Config,
     pub(super) weights: &'a Weights,
     pub(super) plan: &'a Plan,
 }
 
-impl Shards<'_> {
-    /// Does something with each shard of a batch of `pictures`: gives it the shard's pass and its range of pictures.
-    fn each(&mut self, causal: bool, pictures: usize, mut work: impl FnMut(&mut Pass<'_>, Range<usize>)) {
-        let each = self.plan.pictures;
-        for first in (0..pictures).step_by(each) {
-            let range = first..(first + each).min(pictures);
+impl MicroBatches<'_> {
+    /// Does something with each micro-batch of a batch of `images`: gives it the micro-batch's pass and its range of images.
+    fn each(&mut self, causal: bool, images: usize, mut work: impl FnMut(&mut Pass<'_>, Range<usize>)) {
+        let each = self.plan.images;
+        for first in (0..images).step_by(each) {
+            let range = first..(first + each).min(images);
             let mut pass = Pass {
                 machine: &mut *self.machine,
                 config: self.config,
                 weights: self.weights,
                 plan: self.plan,
-                pictures: range.len(),
+                images: range.len(),
                 causal,
             };
             work(&mut pass, range);
@@ -38,18 +38,18 @@ impl Shards<'_> {
     /// someone asked to stop.
     pub(super) fn loss(&mut self, batch: &Batch<'_>, gradients: Option<f32>) -> Option<f64> {
         let t = self.config.context;
-        let pictures = batch.tokens.len() / t;
+        let images = batch.tokens.len() / t;
         let (rows, weights) = counting(batch, t);
         let causal = matches!(batch.target, Target::Autoregressive);
         let (mut whole, mut done) = (true, 0);
         let mut local = Vec::new();
         self.machine.clear_loss();
-        self.each(causal, pictures, |pass, pictures| {
+        self.each(causal, images, |pass, images| {
             whole = whole && !stop::requested();
             if !whole {
                 return;
             }
-            let range = pictures.start * t..pictures.end * t;
+            let range = images.start * t..images.end * t;
             let tokens = &batch.tokens[range.clone()];
             let input = match batch.target {
                 Target::Autoregressive => Input::Shifted(tokens),
@@ -82,24 +82,24 @@ impl Shards<'_> {
     /// Features, (B, L + 1, C): see `Network::features`. None if someone asked to stop.
     pub(super) fn features(&mut self, tokens: &[u16], causal: bool) -> Option<Vec<f32>> {
         let Config { layers, width: c, context: t, .. } = self.config;
-        let pictures = tokens.len() / t;
-        let mut features = vec![0.0; pictures * (layers + 1) * c];
+        let images = tokens.len() / t;
+        let mut features = vec![0.0; images * (layers + 1) * c];
         let (mut whole, mut means) = (true, Vec::new());
-        self.each(causal, pictures, |pass, pictures| {
+        self.each(causal, images, |pass, images| {
             whole &= !stop::requested();
             if !whole {
                 return;
             }
-            let tokens = &tokens[pictures.start * t..pictures.end * t];
+            let tokens = &tokens[images.start * t..images.end * t];
             pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
             for l in 0..=layers {
                 let gain = if l < layers { pass.weights.blocks[l].ln_1 } else { pass.weights.ln_f };
-                let (x, mean) = (pass.x(l), pass.plan.mean.first(pictures.len() * c));
-                pass.machine.mean_of_norm(x, gain, pictures.len(), mean);
+                let (x, mean) = (pass.x(l), pass.plan.mean.first(images.len() * c));
+                pass.machine.mean_of_norm(x, gain, images.len(), mean);
                 means.resize(mean.len, 0.0);
                 pass.machine.read(mean, &mut means);
-                for (picture, mean) in pictures.clone().zip(means.chunks_exact(c)) {
-                    features[(picture * (layers + 1) + l) * c..][..c].copy_from_slice(mean);
+                for (image, mean) in images.clone().zip(means.chunks_exact(c)) {
+                    features[(image * (layers + 1) + l) * c..][..c].copy_from_slice(mean);
                 }
                 if l < layers {
                     pass.forward_block(l);
@@ -119,11 +119,11 @@ impl Shards<'_> {
             to[..given].copy_from_slice(from);
         }
         let mut logits = vec![0.0; count * v];
-        self.each(true, count, |pass, pictures| {
-            pass.embed(Input::Shifted(&tokens[pictures.start * t..pictures.end * t]));
+        self.each(true, count, |pass, images| {
+            pass.embed(Input::Shifted(&tokens[images.start * t..images.end * t]));
             (0..layers).for_each(|l| pass.forward_block(l));
-            let rows: Vec<u32> = (0..pictures.len()).map(|i| (i * t + given) as u32).collect();
-            let (all, x) = (&mut logits[pictures.start * v..pictures.end * v], pass.x(layers));
+            let rows: Vec<u32> = (0..images.len()).map(|i| (i * t + given) as u32).collect();
+            let (all, x) = (&mut logits[images.start * v..images.end * v], pass.x(layers));
             let most = pass.plan.logit_rows;
             for (rows, logits) in rows.chunks(most).zip(all.chunks_mut(most * v)) {
                 let picked = pass.plan.picked.first(rows.len() * c);
@@ -137,17 +137,17 @@ impl Shards<'_> {
 }
 
 /// Which rows of a batch are predicted (`None` if all), and how much each counts: all the same, or, for BERT, each
-/// picture the same, see [`Target`].
+/// image the same, see [`Target`].
 fn counting(batch: &Batch<'_>, t: usize) -> (Option<Vec<u32>>, Vec<f64>) {
     let n = batch.tokens.len();
     match batch.target {
         Target::Autoregressive => (None, vec![1.0 / n as f64; n]),
         Target::Bert(masked) => {
             let (mut rows, mut weights) = (Vec::new(), Vec::new());
-            for (picture, masked) in masked.chunks(t).enumerate() {
+            for (image, masked) in masked.chunks(t).enumerate() {
                 let count = masked.iter().filter(|masked| **masked).count();
                 for (i, _) in masked.iter().enumerate().filter(|(_, masked)| **masked) {
-                    rows.push((picture * t + i) as u32);
+                    rows.push((image * t + i) as u32);
                     weights.push(1.0 / (count * (n / t)) as f64);
                 }
             }

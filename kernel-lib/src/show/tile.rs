@@ -1,4 +1,4 @@
-//! A picture inside HTML.
+//! An image inside HTML.
 
 use super::{clean, escape};
 use crate::image::Image;
@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png};
 
-/// A picture with its caption, as [`ImageGrid`](super::ImageGrid) takes it.
+/// An image with its caption, as [`ImageGrid`](super::ImageGrid) takes it.
 #[derive(Debug, Clone)]
 pub struct Tile {
     pub(super) width: usize,
@@ -17,15 +17,15 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// A picture from its bytes, row by row, with 1 (grey), 3 (red, green, blue) or 4 (and opacity) for each pixel.
+    /// An image from its bytes, row by row, with 1 (grey), 3 (red, green, blue) or 4 (and opacity) for each pixel.
     ///
     /// # Errors
-    /// If there are not `width * height * channels` bytes, or the picture is empty.
+    /// If there are not `width * height * channels` bytes, or the image is empty.
     pub fn new(width: usize, height: usize, channels: usize, bytes: &[u8]) -> Result<Self> {
         let expected = width.checked_mul(height).and_then(|n| n.checked_mul(channels));
         if width == 0 || height == 0 || !matches!(channels, 1 | 3 | 4) || expected != Some(bytes.len()) {
             return Err(Error::invalid(format!(
-                "{} bytes are not a picture of {width} × {height} pixels with {channels} channels (1, 3 or 4)",
+                "{} bytes are not an image of {width} × {height} pixels with {channels} channels (1, 3 or 4)",
                 bytes.len()
             )));
         }
@@ -46,7 +46,7 @@ impl Tile {
         Self { width, height, rgba, caption: String::new() }
     }
 
-    /// Sets the line below the picture.
+    /// Sets the line below the image.
     #[must_use]
     pub fn caption(self, caption: impl Into<String>) -> Self {
         Self { caption: clean(&caption.into()), ..self }
@@ -55,7 +55,7 @@ impl Tile {
     /// An `<img>` in which each pixel is `scale` × `scale` pixels large.
     ///
     /// The pixels are repeated in the file, too: a notebook that was opened without being run loses the style
-    /// `image-rendering`, and its small pictures would be blurred.
+    /// `image-rendering`, and its small images would be blurred.
     pub(super) fn to_img(&self, scale: usize, alt: &str) -> String {
         let (width, height) = (self.width * scale, self.height * scale);
         format!(
@@ -66,7 +66,7 @@ impl Tile {
         )
     }
 
-    /// The picture as a PNG file, each pixel repeated `scale` times both ways.
+    /// The image as a PNG file, each pixel repeated `scale` times both ways.
     fn to_png(&self, scale: usize) -> Vec<u8> {
         let opaque = self.rgba.chunks_exact(4).all(|pixel| pixel[3] == 255);
         let channels = if opaque { 3 } else { 4 };
@@ -84,7 +84,7 @@ impl Tile {
         // Repeated rows cost next to nothing when each row is stored as its difference to the one above.
         let encoder =
             png::PngEncoder::new_with_quality(&mut file, png::CompressionType::Best, png::FilterType::Up);
-        // Writing to memory fails only for pictures too large for PNG, and then there is no picture to show.
+        // Writing to memory fails only for images too large for PNG, and then there is no image to show.
         let _ = encoder.write_image(&bytes, width, height, colour);
         file
     }
@@ -109,16 +109,16 @@ mod tests {
     #[test]
     fn pixels_are_repeated_exactly() {
         let tile = Tile::new(2, 1, 3, &[255, 0, 0, 0, 0, 255]).unwrap();
-        let picture = image::load_from_memory(&tile.to_png(3)).unwrap().to_rgb8();
-        assert_eq!((picture.width(), picture.height()), (6, 3));
-        for (x, _, pixel) in picture.enumerate_pixels() {
+        let image = image::load_from_memory(&tile.to_png(3)).unwrap().to_rgb8();
+        assert_eq!((image.width(), image.height()), (6, 3));
+        for (x, _, pixel) in image.enumerate_pixels() {
             assert_eq!(pixel.0, if x < 3 { [255, 0, 0] } else { [0, 0, 255] });
         }
         assert_eq!(tile.to_png(3), tile.to_png(3));
     }
 
     #[test]
-    fn a_picture_must_have_its_bytes() {
+    fn an_image_must_have_its_bytes() {
         assert!(Tile::new(2, 2, 3, &[0; 12]).is_ok());
         for (width, height, channels, bytes) in
             [(2, 2, 3, 11), (0, 2, 3, 0), (2, 2, 2, 8), (usize::MAX, 2, 3, 6)]

@@ -10,14 +10,14 @@ use crate::{Result, stop};
 use rayon::prelude::*;
 
 /// The factor L, and how the intercepts are scaled.
-pub(super) struct Whitening {
+pub(super) struct Preconditioner {
     width: usize,
     /// L, (F, F), lower triangle.
     factor: Vec<f64>,
     intercept: f64,
 }
 
-impl Whitening {
+impl Preconditioner {
     /// For xᵀx / N = `gram` (F, F), curvature α and penalty λ.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Whitening {
     }
 
     /// Weights (F + 1, K) to u (K, F + 1): u = Lᵀ w.
-    pub(super) fn whitened(&self, weights: &[f64]) -> Vec<f64> {
+    pub(super) fn preconditioned(&self, weights: &[f64]) -> Vec<f64> {
         let by_class = transposed(weights, weights.len() / (self.width + 1));
         self.each_class(&by_class, |u| {
             for i in 0..self.width {
@@ -114,12 +114,12 @@ mod tests {
         let gram: Vec<f64> = (0..width * width)
             .map(|at| x.chunks(width).map(|x| x[at / width] * x[at % width]).sum::<f64>() / 20.0)
             .collect();
-        let whitening = Whitening::new(&gram, width, 0.2, 0.01).unwrap();
+        let preconditioner = Preconditioner::new(&gram, width, 0.2, 0.01).unwrap();
         let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
-        let back = whitening.weights(&whitening.whitened(&weights));
+        let back = preconditioner.weights(&preconditioner.preconditioned(&weights));
         assert!(weights.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-10));
         // uᵀu is the quadratic form of the curvature.
-        let u = whitening.whitened(&weights);
+        let u = preconditioner.preconditioned(&weights);
         let mut form = 0.0;
         for k in 0..classes {
             let w = |i: usize| weights[i * classes + k];
@@ -134,12 +134,12 @@ mod tests {
         assert!((dot(&u, &u) - form).abs() < 1e-10 * form);
         // A linear function gᵀw is (L⁻¹ g)ᵀ u.
         let g: Vec<f64> = weights.iter().map(|_| rng.normal()).collect();
-        assert!((dot(&whitening.gradient(&g), &u) - dot(&g, &weights)).abs() < 1e-10);
+        assert!((dot(&preconditioner.gradient(&g), &u) - dot(&g, &weights)).abs() < 1e-10);
     }
 
     #[test]
     fn features_that_repeat_others_do_not_break_it() {
-        let whitening = Whitening::new(&[1.0; 16], 4, 0.1, 0.0).unwrap();
-        assert!(whitening.weights(&[1.0; 10]).iter().all(|w| w.is_finite()));
+        let preconditioner = Preconditioner::new(&[1.0; 16], 4, 0.1, 0.0).unwrap();
+        assert!(preconditioner.weights(&[1.0; 10]).iter().all(|w| w.is_finite()));
     }
 }
