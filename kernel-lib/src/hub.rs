@@ -58,6 +58,12 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
     find_or_fetch(&cache, set("IGPT_PROGRAM").as_deref(), name)
 }
 
+/// The files of OpenAI's network `imagegpt-small`, `imagegpt-medium` or `imagegpt-large`, if the Hugging Face cache has them
+/// whole. As [`snapshot`], but nothing is downloaded.
+pub fn cached(name: &str) -> Option<Snapshot> {
+    find(&cache()?, name).ok()
+}
+
 /// OpenAI's network of a size, `small`, `medium` or `large`, with its palette: [`snapshot`], read.
 ///
 /// # Errors
