@@ -7,7 +7,7 @@ use std::{
 };
 
 use igpt::prelude::{AnyStep, Features, LinearProbe, Pretraining, Profile, Step as _, Store, Workspace};
-use igpt_tests::{igpt, set_up};
+use igpt_tests::{Executed, cell, igpt, set_up, write_notebook};
 
 /// Runs the command with a store of its own.
 fn run(store: &Path, arguments: &[&str]) -> Output {
@@ -127,4 +127,41 @@ fn steps_are_listed_written_and_left_to_make() {
     assert!(made.status.success() && done.exists(), "{}{}", text(&made.stdout), text(&made.stderr));
     let said = text(&run(&store, &["steps"]).stdout);
     assert!(said.contains("1 of 13 steps") && said.contains(" there "), "{said}");
+}
+
+/// The lines of `docs/steps.md`, for networks that train in a second.
+#[test]
+fn a_notebook_composes_steps() {
+    set_up();
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = "use igpt::train::{Length, WarmUp};
+let mut profile = Profile::current()?;
+profile.data.train_images = Some(200);
+profile.data.test_images = Some(100);
+(profile.model.layers, profile.model.width, profile.model.heads) = (2, 16, 2);
+(profile.training.length, profile.training.warm_up) = (Length::Steps(6), WarmUp::Steps(1));
+profile.samples.after = vec![0];";
+    let lines = "let ar = Pretraining::of(&profile).seed(2);
+let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });
+let curve = LinearProbe::of(Features::of(&bert)).run()?;
+println!(\"BERT: {} layers\", curve.layers.len());";
+    let twin = "let curve = LinearProbe::of(Features::of(&ar)).run()?;
+println!(\"AR: {} layers\", curve.layers.len());";
+    let shown = "let trained = ar.show()?;\nprintln!(\"{} steps\", trained.curve.validation.last().map_or(0, |point| point.step));";
+    write_notebook(folder.path(), "steps", &[cell(small), cell(lines), cell(twin), cell(shown)]);
+    let output = igpt()
+        .args(["run", "steps.ipynb", "--out", "out"])
+        .env("IGPT_STORE", folder.path().join("store"))
+        .current_dir(folder.path())
+        .output()
+        .expect("igpt runs");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let notebook = Executed::read(&folder.path().join("out/steps.ipynb"));
+    assert_eq!(notebook.stream(2, "stdout"), "BERT: 3 layers\n", "{said}");
+    assert_eq!(notebook.stream(3, "stdout"), "AR: 3 layers\n", "{said}");
+    assert_eq!(notebook.stream(4, "stdout"), "6 steps\n", "{said}");
+    // What was computed says in the report why, and what was found, too: the last cell's network.
+    let report = fs::read_to_string(folder.path().join("out/report.html")).expect("the report");
+    assert!(report.contains("no result of such a step was stored"), "{said}");
 }
