@@ -142,13 +142,13 @@ fn summary(run: &Run, ids: &[String]) -> String {
 
 /// Every result of the experiment store that a notebook used, and why it was reused or had to be computed.
 fn results(outcomes: &[Outcome]) -> String {
-    let mut rows = String::new();
-    for outcome in outcomes {
+    let mut lists = String::new();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.journal.uses.is_empty()) {
+        let _ = writeln!(lists, "<h3>{}</h3><ul>", escape(&outcome.name));
         for used in &outcome.journal.uses {
             let _ = writeln!(
-                rows,
-                "<tr><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td><td class=\"number\">{:.1}</td><td>{}</td></tr>",
-                escape(&outcome.name),
+                lists,
+                "<li><strong>{}</strong> <code>{}</code>, {} ({:.1} s): {}</li>",
                 escape(&used.step),
                 escape(used.key()),
                 if used.reused { "reused" } else { "computed" },
@@ -156,15 +156,12 @@ fn results(outcomes: &[Outcome]) -> String {
                 escape(&used.why),
             );
         }
+        lists.push_str("</ul>\n");
     }
-    if rows.is_empty() {
-        return rows;
+    if lists.is_empty() {
+        return lists;
     }
-    format!(
-        "<details id=\"results\"><summary>Why each result was reused or computed</summary><table class=\"summary\"><thead><tr>\
-         <th>notebook</th><th>step</th><th>key</th><th>result</th><th class=\"number\">took (s)</th><th>why</th></tr></thead>\
-         <tbody>\n{rows}</tbody></table></details>\n"
-    )
+    format!("<details id=\"results\"><summary>Why each result was reused or computed</summary>\n{lists}</details>\n")
 }
 
 /// Everything that is wrong, before the long part begins.
