@@ -161,7 +161,9 @@ fn results(outcomes: &[Outcome]) -> String {
     if lists.is_empty() {
         return lists;
     }
-    format!("<details id=\"results\"><summary>Why each result was reused or computed</summary>\n{lists}</details>\n")
+    format!(
+        "<details id=\"results\"><summary>Why each result was reused or computed</summary>\n{lists}</details>\n"
+    )
 }
 
 /// Everything that is wrong, before the long part begins.
