@@ -304,9 +304,9 @@ mod tests {
 Dots
 
 Split     Images  Size         Classes
---------  --------  -----------  -------
-training         3  2 × 2, grey        2
-test             1  2 × 2, grey        2
+--------  ------  -----------  -------
+training       3  2 × 2, grey        2
+test           1  2 × 2, grey        2
 
 Classes: cat, dog
 ";

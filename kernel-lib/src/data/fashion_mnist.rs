@@ -65,7 +65,7 @@ mod tests {
         // The first training image is an ankle boot, the first test image too.
         assert_eq!((train.labels[0], test.labels[0]), (9, 9));
         let text = data.to_text();
-        assert!(text.contains("training    10,000  28 × 28, grey       10"), "{text}");
+        assert!(text.contains("training  10,000  28 × 28, grey       10"), "{text}");
         assert!(text.starts_with("Fashion-MNIST (sample)\n") && text.contains("Ankle boot"), "{text}");
     }
 
