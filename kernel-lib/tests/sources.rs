@@ -121,9 +121,9 @@ fn a_trait_is_reached_where_its_methods_are_called() {
         ("rng.rs", "pub struct S; pub fn g() { crate::store::keep(S) }"),
         (
             "store.rs",
-            "pub mod files { pub trait Stored { fn write(&self); } } pub fn keep(x: impl files::Stored) { x.write() }",
+            "pub mod stored { pub trait Stored { fn write(&self); } } pub fn keep(x: impl stored::Stored) { x.write() }",
         ),
-        ("b.rs", "impl crate::store::files::Stored for crate::rng::S { fn write(&self) { 1; } }"),
+        ("b.rs", "impl crate::store::stored::Stored for crate::rng::S { fn write(&self) { 1; } }"),
     ];
     assert!(moves(&stored, "{ 1; }", "{ 2; }"));
 }
@@ -242,15 +242,20 @@ fn what_an_error_says_does_not_count_and_what_is_matched_does() {
 
 #[test]
 fn modules_that_decide_no_number_are_not_followed() {
-    let files =
-        [("rng.rs", "pub fn g() { crate::live::f(); }"), ("live.rs", "pub fn f() { crate::a::f(); }"), OTHER];
+    let files = [
+        ("rng.rs", "pub fn g() { crate::journal::f(); }"),
+        ("journal.rs", "pub fn f() { crate::a::f(); }"),
+        OTHER,
+    ];
     assert!(!moves(&files, "crate::a::f", "crate::a::unused") && !moves(&files, "{ 1 }", "{ 2 }"));
-    // A single function of one may be.
-    let held_out = (
-        "profile.rs",
-        "pub struct Data; impl Data { pub fn held_out(&self) -> u8 { 1 } pub fn other(&self) -> u8 { 2 } }",
-    );
-    let files = [("rng.rs", "pub fn g(d: crate::profile::Data) { d.held_out(); d.other() }"), held_out];
+    // A trait of one may be, with what is implemented of it.
+    let step = ("experiment/step.rs", "pub trait Step { fn of(&self) -> u8; } pub fn run() -> u8 { 2 }");
+    let files = [
+        ("rng.rs", "pub struct S; pub fn g() { crate::experiment::step::run(); }"),
+        ("experiment.rs", "pub mod step;"),
+        ("a.rs", "impl crate::experiment::step::Step for crate::rng::S { fn of(&self) -> u8 { 1 } }"),
+        step,
+    ];
     assert!(moves(&files, "{ 1 }", "{ 3 }") && !moves(&files, "{ 2 }", "{ 3 }"));
     // A module is not reached because it is declared.
     let files = [("rng.rs", "mod below; pub fn g() {}"), ("rng/below.rs", "fn f() -> u8 { 1 }")];

@@ -553,14 +553,17 @@ pub(crate) mod tests {
     fn a_snapshot_has_what_the_library_is_compiled_from() -> Result<()> {
         let temporary = tempfile::tempdir()?;
         let (from, to) = (temporary.path().join("from"), temporary.path().join("to"));
+        let library = from.join("kernel-lib");
         for file in ["Cargo.toml", "build.rs", "build/sources.rs", "src/lib.rs", "tests/keys.rs"] {
-            write_if_different(&from.join(file), b"")?;
+            write_if_different(&library.join(file), b"")?;
         }
+        write_if_different(&from.join("Cargo.toml"), b"[workspace]\nmembers = []\n")?;
+        write_if_different(&library.join("Cargo.toml"), b"[package]\nname = \"igpt\"\n")?;
         mirror(&from, &to)?;
         let compiled = ["Cargo.toml", "build.rs", "build/sources.rs", "src/lib.rs"].map(PathBuf::from);
         assert_eq!(library_files(&to)?, compiled);
         assert!(!to.join("tests").exists());
-        fs::remove_file(from.join("build/sources.rs"))?;
+        fs::remove_file(library.join("build/sources.rs"))?;
         mirror(&from, &to)?;
         assert!(!to.join("build/sources.rs").exists(), "it was removed");
         Ok(())

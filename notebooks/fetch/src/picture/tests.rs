@@ -32,7 +32,7 @@ fn cases() -> Vec<Case> {
         square: bytes(&case["square"]),
         tolerance: number(&case["tolerance"]) as u8,
     };
-    all["images"].as_array().unwrap().iter().map(case).collect()
+    all["pictures"].as_array().unwrap().iter().map(case).collect()
 }
 
 fn case(name: &str) -> Case {
