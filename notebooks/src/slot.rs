@@ -38,8 +38,7 @@ use crate::{dirs, files::folders, hex::hex, locked};
 const FORMAT: &str = "2";
 
 /// evcxr compiles for debugging. The library gets what numeric code needs; cells keep line tables, from which
-/// tracebacks come. Overflow checks stay on in cells, where a user's mistakes are. In more units than these the library's
-/// kernels are instantiated again and again, and compiling it takes longer.
+/// tracebacks come. Overflow checks stay on in cells, where a user's mistakes are.
 const CARGO_CONFIG: &str = r#"[profile.dev]
 debug = "line-tables-only"
 strip = "none"
@@ -52,7 +51,6 @@ debug-assertions = false
 
 [profile.dev.package.igpt]
 opt-level = 3
-codegen-units = 16
 "#;
 
 /// A folder in which one kernel builds. The lock lasts until this and every process that inherited it are gone.
