@@ -249,14 +249,17 @@ fn modules_that_decide_no_number_are_not_followed() {
     ];
     assert!(!moves(&files, "crate::a::f", "crate::a::unused") && !moves(&files, "{ 1 }", "{ 2 }"));
     // A trait of one may be, with what is implemented of it.
-    let step = ("experiment/step.rs", "pub trait Step { fn of(&self) -> u8; } pub fn run() -> u8 { 2 }");
+    let step = (
+        "experiment/step.rs",
+        "pub trait Step { fn of(&self) -> u8; } pub fn run(x: impl Step) -> u8 { x.of(); 2 }",
+    );
     let files = [
-        ("rng.rs", "pub struct S; pub fn g() { crate::experiment::step::run(); }"),
+        ("rng.rs", "pub struct S; pub fn g() { crate::experiment::step::run(S); }"),
         ("experiment.rs", "pub mod step;"),
         ("a.rs", "impl crate::experiment::step::Step for crate::rng::S { fn of(&self) -> u8 { 1 } }"),
         step,
     ];
-    assert!(moves(&files, "{ 1 }", "{ 3 }") && !moves(&files, "{ 2 }", "{ 3 }"));
+    assert!(moves(&files, "{ 1 }", "{ 3 }") && !moves(&files, "; 2 }", "; 3 }"));
     // A module is not reached because it is declared.
     let files = [("rng.rs", "mod below; pub fn g() {}"), ("rng/below.rs", "fn f() -> u8 { 1 }")];
     assert!(!moves(&files, "{ 1 }", "{ 2 }"));
