@@ -558,7 +558,7 @@ pub(crate) mod tests {
         write_if_different(&from.join("Cargo.toml"), b"[workspace]\nmembers = []\n")?;
         write_if_different(&library.join("Cargo.toml"), b"[package]\nname = \"igpt\"\n")?;
         mirror(&from, &to)?;
-        let compiled = ["Cargo.toml", "build.rs", "build/sources.rs", "src/lib.rs"].map(PathBuf::from);
+        let compiled = ["Cargo.toml", "build/sources.rs", "build.rs", "src/lib.rs"].map(PathBuf::from);
         assert_eq!(library_files(&to)?, compiled);
         assert!(!to.join("tests").exists());
         fs::remove_file(library.join("build/sources.rs"))?;

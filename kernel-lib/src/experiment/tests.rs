@@ -157,8 +157,8 @@ fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
     let assert_same = |step: Features, expected: &Vec<crate::probe::FeatureMatrix>| {
         let found = step.run_on(&on).unwrap();
         assert_eq!((found.layers(), found.images(), found.width()), (3, 100, 16));
-        for layer in 0..3 {
-            assert_eq!(*found.layer(layer).unwrap(), expected[layer]);
+        for (layer, expected) in expected.iter().enumerate() {
+            assert_eq!(*found.layer(layer).unwrap(), *expected);
         }
         assert!(found.layer(3).is_err());
     };
