@@ -45,9 +45,7 @@ pub struct Steps {
 pub fn compute(root: &Path, words: &Compute) -> Result<ExitCode> {
     let mut code = String::from("use igpt::prelude::*;\nlet on = Workspace::current()?;\n");
     for file in &words.files {
-        let file = std::path::absolute(file).with_context(|| format!("no path {}", file.display()))?;
-        let name = file.to_str().with_context(|| format!("{} is not valid UTF-8", file.display()))?;
-        code += &format!("println!(\"{{}}\", experiment::compute({name:?}.as_ref(), &on)?);\n");
+        code += &format!("println!(\"{{}}\", experiment::compute({}, &on)?);\n", in_rust(file)?);
     }
     evaluate(root, &code, &[])
 }
@@ -55,19 +53,21 @@ pub fn compute(root: &Path, words: &Compute) -> Result<ExitCode> {
 /// Lists the steps of a profile.
 pub fn list(root: &Path, words: &Steps) -> Result<ExitCode> {
     let folder = match &words.write {
-        Some(folder) => Some(std::path::absolute(folder).context("no path")?),
-        None => None,
+        Some(folder) => format!("Some({})", in_rust(folder)?),
+        None => "None".into(),
     };
-    let folder = folder
-        .as_deref()
-        .map(|folder| folder.to_str().context("the folder is not valid UTF-8"))
-        .transpose()?;
-    let folder = folder.map_or("None".into(), |folder| format!("Some({folder:?}.as_ref())"));
     let code = format!(
         "use igpt::prelude::*;\nprintln!(\"{{}}\", experiment::list(&Profile::current()?, &Workspace::current()?, {}, {folder})?);",
         words.missing
     );
     evaluate(root, &code, &[("IGPT_PROFILE", OsStr::new(&words.profile))])
+}
+
+/// A path in Rust, the same in any working directory.
+fn in_rust(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).with_context(|| format!("no path {}", path.display()))?;
+    let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
+    Ok(format!("{text:?}.as_ref()"))
 }
 
 /// Runs a cell in a kernel of its own, and passes on what it prints.
