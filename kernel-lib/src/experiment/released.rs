@@ -1,12 +1,10 @@
 //! Networks that others have trained and released.
 
-use crate::hex::hex;
+use crate::hex::sha256_of_file;
 use crate::huggingface::Checkpoint;
 use crate::palette::Palette;
 use crate::{Error, Result, hub};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -53,15 +51,7 @@ fn sha256(path: &Path) -> Result<String> {
     if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&state) {
         return Ok(known.clone());
     }
-    let (mut file, mut hash, mut buffer) =
-        (std::fs::File::open(path).map_err(io)?, Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(io)? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let digest = hex(&hash.finalize());
+    let (_, digest) = sha256_of_file(path).map_err(io)?;
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(state, digest.clone());
     Ok(digest)
 }

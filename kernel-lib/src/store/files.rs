@@ -1,6 +1,6 @@
 //! How results become files, and files results.
 
-use crate::hex::hex;
+use crate::hex::{hex, sha256_of_file};
 use crate::{Error, Result, atomic};
 use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Named tensors on the CPU.
@@ -186,14 +186,6 @@ impl Files {
 }
 
 fn checked(path: &Path) -> std::io::Result<Checked> {
-    let mut file = File::open(path)?;
-    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(Checked { bytes, sha256: hex(&hash.finalize()) });
-        }
-        hash.update(&buffer[..count]);
-        bytes += count as u64;
-    }
+    let (bytes, sha256) = sha256_of_file(path)?;
+    Ok(Checked { bytes, sha256 })
 }
