@@ -314,9 +314,9 @@ fn cifar10_is_whole_and_the_right_way_up() {
     let (out, errors) = said(&output);
     assert!(output.status.success(), "{out}{errors}");
     println!("{out}{:.1} s in all", begun.elapsed().as_secs_f64());
-    let (out, _) = said(&in_a_process_of_its_own("child_checks_cifar10", &hub, folder.path(), true));
+    let (out, errors) = said(&in_a_process_of_its_own("child_checks_cifar10", &hub, folder.path(), true));
     println!("{out}");
-    assert!(out.contains("all of CIFAR-10 is right"), "{out}");
+    assert!(out.contains("all of CIFAR-10 is right"), "{out}{errors}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn described(data: &Dataset) -> Value {
 fn image(name: &str) -> Vec<u8> {
     let text = fs::read_to_string(fixtures().join("layouts.json")).unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
-    let images = all["pictures"].as_array().unwrap();
+    let images = all["images"].as_array().unwrap();
     let file =
         images.iter().find(|image| image["name"] == name).unwrap()["file"].as_str().unwrap().to_owned();
     (0..file.len() / 2).map(|at| u8::from_str_radix(&file[2 * at..2 * at + 2], 16).unwrap()).collect()
