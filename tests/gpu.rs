@@ -36,7 +36,7 @@ fn without_a_gpu_the_cpu_is_used_and_asking_for_one_is_an_error() {
     let (well, said) = alone("says_what_it_uses", None);
     assert!(well && said.contains("device: CPU"), "{said}");
     let (well, said) = alone("says_what_it_uses", Some("cpu"));
-    assert!(well && said.contains("placed at random, CPU"), "{said}");
+    assert!(well && said.contains("randomly translated, CPU"), "{said}");
     for device in ["cuda", "cuda:1"] {
         let (well, said) = alone("says_what_it_uses", Some(device));
         assert!(!well && said.contains(&format!("IGPT_DEVICE={device}: ")), "{said}");

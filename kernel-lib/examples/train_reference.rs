@@ -1,5 +1,5 @@
 //! How fast the readable reference trains: `cargo run --release -p igpt --example train_reference -- [layers width heads
-//! steps]`. Fashion-MNIST, placed at random, 16 greys, batches of 32, as in the quick profile.
+//! steps]`. Fashion-MNIST, randomly translated, 16 greys, batches of 32, as in the quick profile.
 
 use igpt::augment::{Augmentation, Augmented};
 use igpt::model::{Config, Reference};
@@ -13,15 +13,15 @@ fn main() -> Result<()> {
     let [layers, width, heads, steps] = numbers[..] else {
         return Err(Error::invalid("needs four numbers: layers width heads steps"));
     };
-    let augmentation = Augmentation::placed();
+    let augmentation = Augmentation::random_translation();
     let data = igpt::data::fashion_mnist()?;
     let train = data.train().images.clone();
     let placed = augmentation.fixed(&train.select(&(0..1000).collect::<Vec<_>>())?, 0)?;
     let palette = Palette::fit(placed.all_pixels(), 1, &KMeans::new(16))?.palette;
 
     let config = Config { layers, width, heads, context: 14 * 14, vocabulary: palette.len(), inner: None };
-    let examples = |places: std::ops::Range<usize>| {
-        let images = Arc::new(train.select(&places.collect::<Vec<_>>())?);
+    let examples = |indices: std::ops::Range<usize>| {
+        let images = Arc::new(train.select(&indices.collect::<Vec<_>>())?);
         Ok::<_, Error>(Arc::new(Augmented::new(images, augmentation, palette.clone(), 0)?))
     };
     let settings = Training {

@@ -19,7 +19,7 @@ pub struct Adam {
     /// Added to the root of the mean square. The paper does not state it.
     pub epsilon: f64,
     /// Decoupled weight decay (Loshchilov and Hutter): each step takes `learning rate · weight_decay` of a weight away.
-    /// Matrices of the blocks and the output matrix decay; embeddings, positions, the SOS token and gains do not.
+    /// Matrices of the blocks and the output matrix decay; embeddings, positions, the SOS token and weights do not.
     pub weight_decay: f64,
     /// Gradients whose norm, over all parameters, is larger than this are scaled down to it.
     pub clip: Option<f64>,

@@ -17,14 +17,14 @@ pub enum Augmentation {
     #[default]
     None,
     /// Mirrored with probability ½, shifted by up to `shift` pixels to either side and up or down, each shift equally
-    /// likely, with black (0) coming in; then each square of `shrink` × `shrink` pixels becomes its mean, halves
-    /// rounded up. "Fashion-MNIST, placed at random" is this with 4 and 2: garments that always lie in the middle
+    /// likely, with black (0) coming in; then each square of `pool` × `pool` pixels becomes its mean, halves
+    /// rounded up. "Fashion-MNIST, randomly translated" is this with 4 and 2: garments that always lie in the middle
     /// would be too easy for raw pixels.
-    Placed {
+    RandomTranslation {
         /// The largest shift.
         shift: usize,
         /// The side of the squares; 1 leaves the size as it is.
-        shrink: usize,
+        pool: usize,
     },
     /// Padded by reflection on every side, mirrored with probability ½, and cropped at random to the size it had
     /// (section 3.1, for CIFAR, with 4 pixels).
@@ -38,16 +38,16 @@ impl std::fmt::Display for Augmentation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::None => "as they are",
-            Self::Placed { .. } => "placed at random",
+            Self::RandomTranslation { .. } => "randomly translated",
             Self::Crop { .. } => "padded by reflection, cropped and mirrored at random",
         })
     }
 }
 
 impl Augmentation {
-    /// Fashion-MNIST, placed at random: 28 × 28 pixels become 14 × 14.
-    pub const fn placed() -> Self {
-        Self::Placed { shift: 4, shrink: 2 }
+    /// Fashion-MNIST, randomly translated: 28 × 28 pixels become 14 × 14.
+    pub const fn random_translation() -> Self {
+        Self::RandomTranslation { shift: 4, pool: 2 }
     }
 
     /// CIFAR's padding, crop and mirror (section 3.1).
@@ -61,16 +61,18 @@ impl Augmentation {
     /// If they cannot.
     pub fn check(&self, width: usize, height: usize) -> Result<()> {
         match *self {
-            Self::Placed { shift, .. } if shift > width.max(height) => Err(Error::invalid(format!(
-                "shifts of up to {shift} pixels move images of {width} × {height} out of sight: shift = {} moves them \
+            Self::RandomTranslation { shift, .. } if shift > width.max(height) => {
+                Err(Error::invalid(format!(
+                    "shifts of up to {shift} pixels move images of {width} × {height} out of sight: shift = {} moves them \
                  as far as can be seen",
-                width.max(height)
-            ))),
-            Self::Placed { shrink, .. }
-                if shrink == 0 || !width.is_multiple_of(shrink) || !height.is_multiple_of(shrink) =>
+                    width.max(height)
+                )))
+            }
+            Self::RandomTranslation { pool, .. }
+                if pool == 0 || !width.is_multiple_of(pool) || !height.is_multiple_of(pool) =>
             {
                 Err(Error::invalid(format!(
-                    "an image of {width} × {height} pixels cannot be cut into squares of {shrink} × {shrink}"
+                    "an image of {width} × {height} pixels cannot be cut into squares of {pool} × {pool}"
                 )))
             }
             Self::Crop { padding } if padding >= width.min(height) => Err(Error::invalid(format!(
@@ -88,12 +90,12 @@ impl Augmentation {
         self.check(image.width(), image.height())?;
         match *self {
             Self::None => Ok(image.clone()),
-            Self::Placed { shift, shrink } => {
+            Self::RandomTranslation { shift, pool } => {
                 let (x, y, mirror) = (rng.below(2 * shift + 1), rng.below(2 * shift + 1), rng.below(2) == 1);
                 let image = if mirror { image.flip_horizontal() } else { image.clone() };
                 // The window that an image with `shift` black pixels around it is seen through.
                 let black = |_: isize, _: usize| None;
-                window(&image, shift, (x, y), black)?.average_pool(shrink)
+                window(&image, shift, (x, y), black)?.average_pool(pool)
             }
             Self::Crop { padding } => {
                 let (x, y, mirror) =
@@ -112,8 +114,8 @@ impl Augmentation {
         self.keyed(images, picks, |image| Rng::keyed(seed, "augmentation", [step, image as u64]))
     }
 
-    /// All images as they are evaluated, always the same. Placed images have a placement each, keyed by seed and
-    /// number: a network that has learnt from placed images is tested on placed images. Crops are for training
+    /// All images as they are evaluated, always the same. Translated images have a translation each, keyed by
+    /// seed and number: a network that has learnt from translated images is tested on translated images. Crops are for training
     /// only; here they change nothing.
     ///
     /// # Errors
@@ -133,15 +135,15 @@ impl Augmentation {
     }
 }
 
-/// The place that is mirrored at the border: -1 is 1, and `size` is `size - 2`. The border itself is not repeated
+/// The coordinate that is mirrored at the border: -1 is 1, and `size` is `size - 2`. The border itself is not repeated
 /// (NumPy's and PyTorch's `reflect`).
-fn reflected(place: isize, size: usize) -> Option<usize> {
-    let place = place.unsigned_abs();
-    Some(if place < size { place } else { 2 * (size - 1) - place })
+fn reflected(coordinate: isize, size: usize) -> Option<usize> {
+    let coordinate = coordinate.unsigned_abs();
+    Some(if coordinate < size { coordinate } else { 2 * (size - 1) - coordinate })
 }
 
 /// What is seen of an image with `by` pixels more on each side through a window of the image's own size, whose upper
-/// left corner is at column and row `corner` of all that. `outside` says which place stands for one outside; none is
+/// left corner is at column and row `corner` of all that. `outside` says which coordinate stands for one outside; none is
 /// black. Only what is seen is made, so it is no larger than the image.
 fn window(
     image: &Image,
@@ -150,14 +152,14 @@ fn window(
     outside: fn(isize, usize) -> Option<usize>,
 ) -> Result<Image> {
     let (width, height, channels) = (image.width(), image.height(), image.channels());
-    let place = |padded: usize, size: usize| match padded.checked_sub(by) {
-        Some(place) if place < size => Some(place),
+    let coordinate = |padded: usize, size: usize| match padded.checked_sub(by) {
+        Some(coordinate) if coordinate < size => Some(coordinate),
         _ => outside(padded as isize - by as isize, size),
     };
     let mut pixels = Vec::with_capacity(width * height * channels);
     for y in corner.1..corner.1 + height {
         for x in corner.0..corner.0 + width {
-            let from = place(x, width).zip(place(y, height)).and_then(|(x, y)| image.pixel(x, y));
+            let from = coordinate(x, width).zip(coordinate(y, height)).and_then(|(x, y)| image.pixel(x, y));
             match from {
                 Some(pixel) => pixels.extend_from_slice(pixel),
                 None => pixels.extend(std::iter::repeat_n(0, channels)),
@@ -234,7 +236,7 @@ mod tests {
     fn placements_are_all_shifts_of_both_mirrors() {
         let image = image(5, 3);
         let mut seen = std::collections::BTreeMap::new();
-        let augmentation = Augmentation::Placed { shift: 1, shrink: 1 };
+        let augmentation = Augmentation::RandomTranslation { shift: 1, pool: 1 };
         for i in 0..2000 {
             *seen.entry(augmentation.apply(&image, &mut rng(i)).unwrap().into_pixels()).or_insert(0) += 1;
         }
@@ -260,11 +262,11 @@ mod tests {
     #[test]
     fn placed_fashion_mnist_has_14_by_14_pixels_whose_halves_are_rounded_up() {
         let image = Image::new(28, 28, 1, vec![10; 784]).unwrap();
-        let placed = Augmentation::placed().apply(&image, &mut rng(0)).unwrap();
-        assert_eq!((placed.width(), placed.height(), placed.channels()), (14, 14, 1));
+        let translated = Augmentation::random_translation().apply(&image, &mut rng(0)).unwrap();
+        assert_eq!((translated.width(), translated.height(), translated.channels()), (14, 14, 1));
         // Squares hold 4, 2 or 1 of the image's pixels: means 10, 5, 2.5, or none.
-        assert!(placed.pixels().iter().all(|pixel| [0, 3, 5, 10].contains(pixel)));
-        assert!(Augmentation::Placed { shift: 1, shrink: 3 }.apply(&image, &mut rng(0)).is_err());
+        assert!(translated.pixels().iter().all(|pixel| [0, 3, 5, 10].contains(pixel)));
+        assert!(Augmentation::RandomTranslation { shift: 1, pool: 3 }.apply(&image, &mut rng(0)).is_err());
     }
 
     #[test]
@@ -304,8 +306,8 @@ mod tests {
         let images = Arc::new(images.unwrap());
         // All 256 greys: a token is its pixel.
         let greys = Palette::new(1, (0..256).map(|grey| grey as f32 / 127.5 - 1.0).collect()).unwrap();
-        let placed = Augmentation::Placed { shift: 2, shrink: 2 };
-        let augmented = Augmented::new(images.clone(), placed, greys, 7).unwrap();
+        let translated = Augmentation::RandomTranslation { shift: 2, pool: 2 };
+        let augmented = Augmented::new(images.clone(), translated, greys, 7).unwrap();
         (images, augmented)
     }
 
@@ -346,17 +348,17 @@ mod tests {
     fn shifts_and_paddings_beyond_the_image_are_errors() {
         let image = image(6, 1);
         for beyond in [7, 4_000_000_000, i64::MAX as usize, usize::MAX] {
-            let placed = Augmentation::Placed { shift: beyond, shrink: 1 };
-            let error = placed.apply(&image, &mut rng(0)).unwrap_err().to_string();
+            let translated = Augmentation::RandomTranslation { shift: beyond, pool: 1 };
+            let error = translated.apply(&image, &mut rng(0)).unwrap_err().to_string();
             assert!(error.contains(&format!("shifts of up to {beyond} pixels")), "{error}");
             assert!(error.contains("shift = 6"), "{error}");
             let crop = Augmentation::Crop { padding: beyond };
             assert!(crop.apply(&image, &mut rng(0)).is_err());
-            let shrink = Augmentation::Placed { shift: 0, shrink: beyond };
-            assert!(shrink.apply(&image, &mut rng(0)).is_err());
+            let pool = Augmentation::RandomTranslation { shift: 0, pool: beyond };
+            assert!(pool.apply(&image, &mut rng(0)).is_err());
         }
         // The good twins. As far as can be: some are all black.
-        let far = Augmentation::Placed { shift: 6, shrink: 1 };
+        let far = Augmentation::RandomTranslation { shift: 6, pool: 1 };
         let seen: Vec<Image> = (0..200).map(|i| far.apply(&image, &mut rng(i)).unwrap()).collect();
         assert!(seen.iter().any(|image| image.pixels().iter().all(|pixel| *pixel == 0)));
         assert!(seen.iter().any(|image| image.pixels().iter().filter(|pixel| **pixel > 0).count() > 18));
@@ -366,9 +368,9 @@ mod tests {
     #[test]
     fn evaluation_is_fixed() {
         let (images, _) = examples();
-        let placed = Augmentation::Placed { shift: 2, shrink: 2 };
-        assert_eq!(placed.fixed(&images, 1).unwrap(), placed.fixed(&images, 1).unwrap());
-        assert_ne!(placed.fixed(&images, 1).unwrap(), placed.fixed(&images, 2).unwrap());
+        let translated = Augmentation::RandomTranslation { shift: 2, pool: 2 };
+        assert_eq!(translated.fixed(&images, 1).unwrap(), translated.fixed(&images, 1).unwrap());
+        assert_ne!(translated.fixed(&images, 1).unwrap(), translated.fixed(&images, 2).unwrap());
         assert_eq!(Augmentation::cifar().fixed(&images, 1).unwrap(), *images);
         assert_ne!(
             Augmentation::Crop { padding: 2 }.fresh(&images, &[0], 1, 0).unwrap(),
@@ -379,10 +381,11 @@ mod tests {
     #[test]
     fn unknown_settings_are_errors() {
         let read = |text: &str| toml::from_str::<std::collections::BTreeMap<String, Augmentation>>(text);
-        let good =
-            read("a = \"none\"\nb = { placed = { shift = 4, shrink = 2 } }\nc = { crop = { padding = 4 } }");
-        assert_eq!(good.unwrap()["b"], Augmentation::placed());
-        assert!(read("b = { placed = { shift = 4, shrink = 2, tint = 1 } }").is_err());
-        assert!(read("b = { placed = { shift = 4 } }").is_err());
+        let good = read(
+            "a = \"none\"\nb = { random_translation = { shift = 4, pool = 2 } }\nc = { crop = { padding = 4 } }",
+        );
+        assert_eq!(good.unwrap()["b"], Augmentation::random_translation());
+        assert!(read("b = { random_translation = { shift = 4, pool = 2, tint = 1 } }").is_err());
+        assert!(read("b = { translated = { shift = 4 } }").is_err());
     }
 }

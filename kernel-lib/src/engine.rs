@@ -7,7 +7,7 @@
 //! - `backend.rs`: the kernels that both are written with, and `plan.rs`: where activations lie;
 //! - `micro_batches.rs`: a batch, micro-batch by micro-batch, through the passes;
 //! - `cpu/`: the kernels for a CPU; `cuda.rs` and `cuda/`: those for a GPU;
-//! - `sample.rs`: drawing images, token by token, with cached keys and values;
+//! - `sample.rs`: sampling images, token by token, with cached keys and values;
 //!
 //! What follows is said of the CPU, [`Engine`]; `cuda.rs` says it of a GPU, [`GpuEngine`].
 //!
@@ -20,9 +20,9 @@
 //! `f32`. It is another result, but again the same bits always.
 //!
 //! **Memory.** For each token a block keeps 10 C + H + 2 numbers for the backward pass (its input, queries, keys and
-//! values, attention's output, the stream between, the MLP's 4 C before the activation; norms and activation are
+//! values, attention's output, the stream between, the MLP's 4 C before the activation; RMSNorms and activation are
 //! computed again), for the tokens of one micro-batch. The T × T matrix of attention is never held. With
-//! [`Engine::with_recomputation`] only a block's input is kept, C numbers, for a third more work. [`memory`] counts.
+//! [`Engine::with_activation_checkpointing`] only a block's input is kept, C numbers, for a third more work. [`memory`] counts.
 
 mod backend;
 mod backward;
@@ -65,7 +65,7 @@ pub struct Engine {
     config: Config,
     isa: Isa,
     precision: Precision,
-    recompute: bool,
+    checkpointing: bool,
     core: Core<f32>,
 }
 
@@ -76,7 +76,7 @@ impl Engine {
     /// If there is no such network.
     pub fn new(config: Config) -> Result<Self> {
         let (isa, precision) = (Isa::best(), Precision::F32);
-        Ok(Self { config, isa, precision, recompute: false, core: Core::new(config)? })
+        Ok(Self { config, isa, precision, checkpointing: false, core: Core::new(config)? })
     }
 
     /// The same with these instructions: other speed, same bits.
@@ -96,8 +96,8 @@ impl Engine {
     /// The same, computing blocks a second time when it goes backward instead of keeping their activations: less
     /// memory, a third more work, same bits.
     #[must_use]
-    pub fn with_recomputation(self, recompute: bool) -> Self {
-        Self { recompute, ..self }
+    pub fn with_activation_checkpointing(self, checkpointing: bool) -> Self {
+        Self { checkpointing, ..self }
     }
 
     /// The same, computing gradients in this precision; see [`Precision`]. [`Precision::Bf16`] is faster than `F32` only
@@ -138,11 +138,11 @@ impl Memory {
     }
 
     /// Checks that it is within a limit, if there is one.
-    fn check_limit(&self, bytes: Option<u64>, recompute: bool) -> Result<()> {
+    fn check_limit(&self, bytes: Option<u64>, checkpointing: bool) -> Result<()> {
         match bytes {
             Some(limit) if self.total() as u64 > limit => {
                 let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-                let advice = if recompute {
+                let advice = if checkpointing {
                     ""
                 } else {
                     ", or keep fewer activations (activation_checkpointing = true)"
@@ -162,15 +162,15 @@ impl Memory {
 
 /// How much memory the gradients of a batch of so many images take. What threads keep for attention, about
 /// `16 (T + 96) C / H + 230,000` bytes each, comes on top.
-pub fn memory(config: &Config, batch: usize, recompute: bool) -> Memory {
+pub fn memory(config: &Config, batch: usize, checkpointing: bool) -> Memory {
     let float = size_of::<f32>();
     let images = Storage::CPU.micro_batch(config, batch);
-    let keep = if recompute { Keep::Starts } else { Keep::All };
+    let keep = if checkpointing { Keep::BlockInputs } else { Keep::All };
     let plan = Plan::new(config, images, keep, Storage::CPU);
     let Config { layers, width: c, heads, context, vocabulary, .. } = *config;
     let inner = config.inner_width();
     let tokens = images * context;
-    let kept_each = if recompute { c } else { 6 * c + inner + heads + 2 };
+    let kept_each = if checkpointing { c } else { 6 * c + inner + heads + 2 };
     let kept = tokens * kept_each * layers;
     let extra = cpu::extra_len(c * inner.max(3 * c).max(vocabulary.next_multiple_of(16)), tokens, c);
     Memory {
@@ -195,7 +195,7 @@ struct Core<S> {
 struct Wanted<'a, S> {
     to: &'a mut [S],
     scale: f32,
-    recompute: bool,
+    checkpointing: bool,
     precision: Precision,
 }
 
@@ -216,8 +216,8 @@ impl<S: Scalar> Core<S> {
     ) -> Result<T> {
         let (gradients, keep, precision) = match gradients {
             None => (&mut [][..], Keep::Nothing, Precision::F32),
-            Some(Wanted { to, recompute, precision, .. }) => {
-                (to, if recompute { Keep::Starts } else { Keep::All }, precision)
+            Some(Wanted { to, checkpointing, precision, .. }) => {
+                (to, if checkpointing { Keep::BlockInputs } else { Keep::All }, precision)
             }
         };
         let plan = Plan::kept(&mut self.plan, &self.config, images, keep, Storage::CPU);
@@ -284,12 +284,12 @@ impl Network for Engine {
     }
 
     fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
-        self.recompute = on;
+        self.checkpointing = on;
         Ok(())
     }
 
     fn set_memory_limit(&mut self, bytes: Option<u64>, batch: usize) -> Result<()> {
-        memory(&self.config, batch, self.recompute).check_limit(bytes, self.recompute)
+        memory(&self.config, batch, self.checkpointing).check_limit(bytes, self.checkpointing)
     }
 
     fn loss(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<f64> {
@@ -309,8 +309,8 @@ impl Network for Engine {
         self.check(parameters)?;
         self.check(gradients)?;
         batch.check(&self.config)?;
-        let Self { isa, precision, recompute, .. } = *self;
-        let wanted = Wanted { to: gradients.values_mut(), scale, recompute, precision };
+        let Self { isa, precision, checkpointing, .. } = *self;
+        let wanted = Wanted { to: gradients.values_mut(), scale, checkpointing, precision };
         let loss = self.core.loss(isa, parameters.values(), batch, Some(wanted))?;
         let loss = finite::loss(loss.ok_or_else(|| stop::interrupted("the step"))?, parameters)?;
         finite::gradients(gradients, parameters)?;
@@ -339,12 +339,13 @@ impl Network for Engine {
         parameters: &Parameters,
         prompts: &[u16],
         count: usize,
-        draw: &crate::model::Draw<'_>,
+        sample_token: &crate::model::Sampler<'_>,
     ) -> Result<Vec<u16>> {
         self.check(parameters)?;
         check_prompts(&self.config, prompts, count)?;
         let Self { config, isa, core, .. } = self;
-        let completed = sample::complete(config, *isa, &core.weights, parameters, prompts, count, draw)?;
+        let completed =
+            sample::complete(config, *isa, &core.weights, parameters, prompts, count, sample_token)?;
         completed.ok_or_else(|| stop::interrupted("sampling"))
     }
 }

@@ -18,8 +18,8 @@
 //! Read it in this order: `config.rs` (which networks these are), `names.rs` (their tensors and ours), `weights.rs` (which
 //! files hold them), `safetensors.rs` or `torch.rs` with `zip.rs` and `pickle.rs` (how), `export.rs`.
 //!
-//! Hugging Face's own `forward` puts no start before an image; ours does, as the original code. So logits are theirs for
-//! their inputs `[V, x₀, x₁, …]`, where token V, the last row of their `wte`, is the start.
+//! Hugging Face's own `forward` puts no SOS token before an image; ours does, as the original code. So logits are theirs for
+//! their inputs `[V, x₀, x₁, …]`, where token V, the last row of their `wte`, is the SOS token.
 
 mod config;
 mod export;
@@ -81,7 +81,7 @@ impl Checkpoint {
     }
 
     /// Writes the checkpoint into a folder, which is made if it is not there: `config.json`, `model.safetensors` with zeros
-    /// for biases and the start as last row of `wte`, and, with a palette, `preprocessor_config.json`. Each file is
+    /// for biases and the SOS token as last row of `wte`, and, with a palette, `preprocessor_config.json`. Each file is
     /// complete or not there.
     ///
     /// # Errors

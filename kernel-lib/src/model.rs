@@ -7,8 +7,8 @@ mod parameters;
 mod reference;
 
 pub use config::Config;
-pub use network::{Batch, Draw, Network, Precision, Resident, Target};
+pub use network::{Batch, Network, Precision, Resident, Sampler, Target};
 pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};
 #[cfg(test)]
-pub(crate) use reference::logits_without_start;
+pub(crate) use reference::logits_without_sos;
 pub use reference::{ImageGpt, Reference};

@@ -19,7 +19,7 @@
 mod accuracy;
 mod curve;
 mod features;
-mod lanes;
+mod kernels;
 mod lbfgs;
 mod objective;
 mod precondition;
@@ -162,13 +162,13 @@ struct Fitting {
     scaling: Scaling,
     design: Design,
     seen: Vec<u16>,
-    /// The place in `seen` of each image's class.
+    /// The index in `seen` of each image's class.
     labels: Vec<usize>,
     gram: Vec<f64>,
 }
 
 impl Fitting {
-    /// Of the images at these places, whose labels have been checked.
+    /// Of the images with these indices, whose labels have been checked.
     fn new(features: &FeatureMatrix, labels: &[u16], images: &[usize]) -> Result<Self> {
         if images.is_empty() {
             return Err(Error::invalid("a probe cannot be fitted to no image"));

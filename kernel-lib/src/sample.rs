@@ -1,6 +1,6 @@
 //! Sampling images, token by token.
 //!
-//! The paper's images are drawn at temperature 1, with neither beam search nor nucleus sampling; `top_k` and
+//! The paper's images are sampled at temperature 1, with neither beam search nor nucleus sampling; `top_k` and
 //! `top_p` are there for those who want to see what they do.
 
 use crate::model::{Network, Parameters};
@@ -8,7 +8,7 @@ use crate::rng::Rng;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How tokens are drawn.
+/// How tokens are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
@@ -18,7 +18,7 @@ pub struct Sampling {
     pub top_k: Option<usize>,
     /// Only the likeliest tokens that together reach this probability (nucleus sampling).
     pub top_p: Option<f64>,
-    /// The seed. Each token's chance is keyed by it, the image and the place.
+    /// The seed. Each token's chance is keyed by it, the image and the position.
     pub seed: u64,
 }
 
@@ -48,21 +48,21 @@ impl Sampling {
         Ok(())
     }
 
-    /// Draws the token at `place` of image `image` from its logits `(V)`. The same for any way to compute them, as
+    /// Samples the token at `position` of image `image` from its logits `(V)`. The same for any way to compute them, as
     /// long as the logits are the same.
     ///
     /// # Errors
     /// If there are no logits; [`Error::NotFinite`] if one is NaN, or the largest is infinite: they say nothing of what
     /// is likely.
-    pub fn draw(&self, logits: &[f32], image: u64, place: usize) -> Result<u16> {
+    pub fn sample_token(&self, logits: &[f32], image: u64, position: usize) -> Result<u16> {
         let largest = logits.iter().copied().reduce(|a, b| if a.is_nan() || a > b { a } else { b });
         let Some(largest) = largest.map(f64::from) else {
-            return Err(Error::invalid("there are no logits to draw a token by"));
+            return Err(Error::invalid("there are no logits to sample_token a token by"));
         };
         if !largest.is_finite() {
             return Err(Error::NotFinite {
-                what: format!("the largest logit at place {place} of image {image} is {largest}"),
-                cause: "no token can be drawn by it. Did training diverge?".to_owned(),
+                what: format!("the largest logit at position {position} of image {image} is {largest}"),
+                cause: "no token can be sampled by it. Did training diverge?".to_owned(),
             });
         }
         // The likeliest first; of equal ones the first.
@@ -84,7 +84,7 @@ impl Sampling {
             weights.truncate(reached.map_or(weights.len(), |last| last + 1));
         }
         let mut left =
-            Rng::keyed(self.seed, "sample", [image, place as u64]).uniform() * weights.iter().sum::<f64>();
+            Rng::keyed(self.seed, "sample", [image, position as u64]).uniform() * weights.iter().sum::<f64>();
         for (token, weight) in order.iter().zip(&weights) {
             left -= weight;
             if left < 0.0 {
@@ -114,8 +114,9 @@ pub fn sample(
     settings: &Sampling,
 ) -> Result<Vec<u16>> {
     settings.validate()?;
-    let draw = |logits: &[f32], i: usize, place: usize| settings.draw(logits, first + i as u64, place);
-    network.complete(parameters, prompts, count, &draw)
+    let sample_token =
+        |logits: &[f32], i: usize, position: usize| settings.sample_token(logits, first + i as u64, position);
+    network.complete(parameters, prompts, count, &sample_token)
 }
 
 #[cfg(test)]
@@ -131,7 +132,8 @@ mod tests {
     fn frequencies(settings: &Sampling) -> [f64; 4] {
         let logits: Vec<f32> = P.iter().map(|p| p.ln() as f32 + 5.0).collect();
         let mut counts = [0; 4];
-        (0..20_000).for_each(|image| counts[usize::from(settings.draw(&logits, image, 3).unwrap())] += 1);
+        (0..20_000)
+            .for_each(|image| counts[usize::from(settings.sample_token(&logits, image, 3).unwrap())] += 1);
         counts.map(|count| f64::from(count) / 20_000.0)
     }
 
@@ -170,14 +172,15 @@ mod tests {
             [-infinity; 3],
         ] {
             for temperature in [0.0, 1.0] {
-                let error = Sampling { temperature, ..Sampling::default() }.draw(&bad, 2, 7).unwrap_err();
+                let error =
+                    Sampling { temperature, ..Sampling::default() }.sample_token(&bad, 2, 7).unwrap_err();
                 assert!(matches!(error, Error::NotFinite { .. }), "{bad:?}: {error}");
-                assert!(error.to_string().contains("place 7 of image 2"), "{error}");
+                assert!(error.to_string().contains("position 7 of image 2"), "{error}");
             }
         }
-        assert!(Sampling::default().draw(&[], 0, 0).is_err());
-        // The good twin: what can never be drawn is not drawn, and hinders nobody.
-        assert_eq!(Sampling::default().draw(&[-infinity, 0.5, -infinity], 0, 0).unwrap(), 1);
+        assert!(Sampling::default().sample_token(&[], 0, 0).is_err());
+        // The good twin: what can never be sampled is not sampled, and hinders nobody.
+        assert_eq!(Sampling::default().sample_token(&[-infinity, 0.5, -infinity], 0, 0).unwrap(), 1);
     }
 
     #[test]
@@ -187,18 +190,18 @@ mod tests {
         parameters.get_mut("head").unwrap().iter_mut().for_each(|x| *x = rng.normal() as f32);
         let mut network = Reference::new(TINY, DType::F32).unwrap();
         let settings = Sampling::default();
-        let mut draw = |prompts: &[u16], count, first| {
+        let mut sample_token = |prompts: &[u16], count, first| {
             sample(&mut network, &parameters, prompts, count, first, &settings).unwrap()
         };
-        let all = draw(&[], 5, 10);
+        let all = sample_token(&[], 5, 10);
         assert_eq!(all.len(), 5 * TINY.context);
-        assert_eq!(draw(&[], 2, 12), all[2 * TINY.context..4 * TINY.context]);
+        assert_eq!(sample_token(&[], 2, 12), all[2 * TINY.context..4 * TINY.context]);
         assert_ne!(all[..TINY.context], all[TINY.context..2 * TINY.context]);
-        // Completion keeps what is given; given what would have been drawn, the same comes.
+        // Completion keeps what is given; given what would have been sampled, the same comes.
         let halves: Vec<u16> = all.chunks(TINY.context).flat_map(|image| &image[..3]).copied().collect();
-        assert_eq!(draw(&halves, 5, 10), all);
-        assert_eq!(draw(&all, 5, 10), all);
-        assert_eq!(draw(&[3, 2, 1], 1, 0)[..3], [3, 2, 1]);
+        assert_eq!(sample_token(&halves, 5, 10), all);
+        assert_eq!(sample_token(&all, 5, 10), all);
+        assert_eq!(sample_token(&[3, 2, 1], 1, 0)[..3], [3, 2, 1]);
     }
 
     #[test]

@@ -7,5 +7,5 @@ mod lanes;
 mod x86;
 
 pub use isa::Isa;
-pub(crate) use isa::Scalar;
+pub(crate) use isa::{Loops, Scalar};
 pub(crate) use lanes::{Kernel, LANES, Lanes, Number};

@@ -27,11 +27,11 @@ fn tokens(tokens: &[u16]) -> String {
     digest(tokens.iter().map(|token| u32::from(*token)))
 }
 
-/// Fashion-MNIST, placed at random, in sixteen greys.
+/// Fashion-MNIST, randomly translated, in sixteen greys.
 fn examples() -> Augmented {
     let greys = Palette::new(1, (0..16).map(|grey| grey as f32 / 7.5 - 1.0).collect()).unwrap();
     let images = igpt::data::fashion_mnist().unwrap().train().images.clone();
-    Augmented::new(Arc::new(images), Augmentation::placed(), greys, 3).unwrap()
+    Augmented::new(Arc::new(images), Augmentation::random_translation(), greys, 3).unwrap()
 }
 
 /// A short training: digests of its parameters and losses, of features, logits and samples. (Those of a network trained by
@@ -59,8 +59,8 @@ fn all(objective: Objective, precision: Precision) -> [String; 5] {
     let causal = matches!(objective, Objective::Autoregressive);
     let features = network.features(&parameters, &unseen, causal).unwrap();
     let logits = network.next_logits(&parameters, &unseen[..100], 1).unwrap();
-    let drawn = sample(network.as_mut(), &parameters, &[], 3, 0, &Sampling::default()).unwrap();
-    [floats(parameters.values()), losses, floats(&features), floats(&logits), tokens(&drawn)]
+    let sampled = sample(network.as_mut(), &parameters, &[], 3, 0, &Sampling::default()).unwrap();
+    [floats(parameters.values()), losses, floats(&features), floats(&logits), tokens(&sampled)]
 }
 
 #[test]

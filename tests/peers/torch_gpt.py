@@ -68,7 +68,7 @@ class Gpt(torch.nn.Module):
         return torch.stack([*found, self.last(x).mean(1)], 1)
 
     def sample(self, given, dtype):
-        """Goes on with pictures of which these tokens are given, with keys and values kept in memory made beforehand."""
+        """Goes on with images of which these tokens are given, with keys and values kept in memory made beforehand."""
         (count, at), width = given.shape, self.sos.numel()
         shape = (count, self.heads, self.tokens, width // self.heads)
         empty = lambda: torch.empty(shape, device=self.sos.device, dtype=dtype)

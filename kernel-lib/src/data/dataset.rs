@@ -57,13 +57,13 @@ impl Labelled {
         self
     }
 
-    /// The images at these places with their labels, in this order.
+    /// The images with these indices with their labels, in this order.
     ///
     /// # Errors
     /// If there is no image at one of them.
-    pub fn select(&self, places: &[usize]) -> Result<Self> {
-        let images = self.images.select(places)?;
-        Self::new(images, places.iter().filter_map(|at| self.labels.get(*at).copied()).collect())
+    pub fn select(&self, indices: &[usize]) -> Result<Self> {
+        let images = self.images.select(indices)?;
+        Self::new(images, indices.iter().filter_map(|at| self.labels.get(*at).copied()).collect())
     }
 }
 
@@ -131,7 +131,7 @@ impl Dataset {
         &self.name
     }
 
-    /// The names of the classes; a label is a place in this list.
+    /// The names of the classes; a label is an index into this list.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
@@ -141,7 +141,7 @@ impl Dataset {
         &self.train
     }
 
-    /// What is predicted, once, when everything is settled.
+    /// What is predicted, once, when everything else is decided.
     pub fn test(&self) -> &Labelled {
         &self.test
     }

@@ -63,7 +63,7 @@ pub struct Header {
 pub struct LabelSet {
     /// `label`; `fine` and `coarse` for CIFAR-100.
     pub name: String,
-    /// A label is a place in this list.
+    /// A label is an index into this list.
     pub classes: Vec<String>,
 }
 

@@ -123,13 +123,13 @@ impl Images {
         &self.pixels
     }
 
-    /// The images at these places, in this order; a place may occur twice.
+    /// The images with these indices, in this order; an index may occur twice.
     ///
     /// # Errors
     /// If there is no image at one of them.
-    pub fn select(&self, places: &[usize]) -> Result<Self> {
-        let mut pixels = Vec::with_capacity(places.len() * self.size());
-        for at in places {
+    pub fn select(&self, indices: &[usize]) -> Result<Self> {
+        let mut pixels = Vec::with_capacity(indices.len() * self.size());
+        for at in indices {
             pixels.extend_from_slice(self.pixels(*at)?);
         }
         Ok(Self { pixels, ..*self })

@@ -64,17 +64,17 @@ impl Span {
     }
 }
 
-/// What of a product's factors is transposed.
+/// Which of a product's factors are transposed: N is as it is, T transposed, as BLAS has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// (M, K) · (K, N): activations by a weight.
-    Plain,
+    NN,
     /// (M, K) · (N, K)ᵀ: gradients by a weight, going back; and logits.
-    RightTransposed,
+    NT,
     /// (M, K) · (K, N), where the right factor was packed before: sampling multiplies by it a thousand times.
     Packed,
     /// (K, M)ᵀ · (K, N): activations by gradients, the gradient of a weight. K counts tokens.
-    LeftTransposed,
+    TN,
 }
 
 /// A matrix product: `c = plus + a · b`, of shape (M, N).
@@ -104,7 +104,7 @@ pub(crate) struct Heads {
 /// What goes into the first block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Input<'a> {
-    /// The start, then all tokens but the last, (B, T).
+    /// The SOS token, then all tokens but the last, (B, T).
     Shifted(&'a [u16]),
     /// All tokens, (B, T), nothing (zeros) in the place of those that are masked.
     Masked(&'a [u16], Option<&'a [bool]>),
@@ -133,10 +133,10 @@ pub(crate) trait Backend {
     /// Adds `dx` to the gradients of the vectors it was made of.
     fn embed_backward(&mut self, input: Input<'_>, dx: Span, gradients: Embedding);
 
-    /// y = x r g with r = 1 / √(mean(x²) + 10⁻⁵), row by row; keeps r. `x`, `y`: (rows, C), `gain`: (C), `r`: (rows).
-    fn norm(&mut self, x: Span, gain: Span, y: Span, r: Span);
-    /// dx += ∂y/∂x dy, dgain += Σ rows.
-    fn norm_backward(&mut self, dy: Span, x: Span, gain: Span, r: Span, dx: Span, dgain: Span);
+    /// y = x · rstd · weight with rstd = 1 / √(mean(x²) + 10⁻⁵), row by row; keeps rstd. `x`, `y`: (rows, C), `weight`: (C), `rstd`: (rows).
+    fn rms_norm(&mut self, x: Span, weight: Span, y: Span, rstd: Span);
+    /// dx += ∂y/∂x dy, dweight += Σ rows.
+    fn rms_norm_backward(&mut self, dy: Span, x: Span, weight: Span, rstd: Span, dx: Span, dweight: Span);
 
     /// A matrix product.
     fn matmul(&mut self, product: Product);
@@ -160,8 +160,8 @@ pub(crate) trait Backend {
     /// The loss since it was last cleared or taken.
     fn take_loss(&mut self) -> f64;
 
-    /// y = mean over tokens of the norm of x: (B, T, C) → (B, C).
-    fn mean_of_norm(&mut self, x: Span, gain: Span, images: usize, y: Span);
+    /// y = mean over tokens of the RMSNorm of x: (B, T, C) → (B, C).
+    fn mean_of_rms_norm(&mut self, x: Span, weight: Span, images: usize, y: Span);
 
     /// Like `embed` for one position of each sequence: `tokens` (B) are those before it, none at the start.
     fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span);

@@ -13,7 +13,7 @@ impl Pass<'_> {
     fn linear_backward(&mut self, dy: Span, weight: Span, k: usize, dx: Span) {
         let n = weight.len / k;
         let shape = [dy.len / n, k, n];
-        let form = Form::RightTransposed;
+        let form = Form::NT;
         self.machine.matmul(Product { form, a: dy, b: weight, c: dx, plus: None, shape });
     }
 
@@ -21,7 +21,7 @@ impl Pass<'_> {
     fn weight_gradient(&mut self, x: Span, dy: Span, k: usize, weight: Span) {
         let (rows, c) = (x.len / k, weight.gradient());
         let shape = [k, weight.len / k, rows];
-        self.machine.matmul(Product { form: Form::LeftTransposed, a: x, b: dy, c, plus: Some(c), shape });
+        self.machine.matmul(Product { form: Form::TN, a: x, b: dy, c, plus: Some(c), shape });
     }
 
     /// Adds the micro-batch's loss to the machine's, and its gradients, times `scale`. False if someone asked to stop: nobody
@@ -44,7 +44,7 @@ impl Pass<'_> {
             if stop::requested() {
                 return false;
             }
-            if self.plan.keep == Keep::Starts && l + 1 < self.config.layers {
+            if self.plan.keep == Keep::BlockInputs && l + 1 < self.config.layers {
                 // The same bits as before, its output included.
                 self.forward_block(l);
             }
@@ -58,21 +58,21 @@ impl Pass<'_> {
     fn backward_logits(&mut self, part: Part<'_>, dx: Span) {
         let Config { width: c, vocabulary: v, .. } = self.config;
         let rows = part.x.len / c;
-        let (n, r) = (self.plan.last.first(rows * c), self.plan.r.first(rows));
+        let (n, rstd) = (self.plan.last.first(rows * c), self.plan.rstd.first(rows));
         let (dn, head) = (self.plan.dlast.first(rows * c), self.weights.head);
         // dhead += dlogitsᵀ n                                     (V, C)
         self.weight_gradient(part.logits, n, v, head);
         // dn = dlogits head                                       (rows, C)
-        let (form, shape) = (Form::Plain, [rows, c, v]);
+        let (form, shape) = (Form::NN, [rows, c, v]);
         self.machine.matmul(Product { form, a: part.logits, b: head, c: dn, plus: None, shape });
-        // dx = through the norm                                   (rows, C)
+        // dx = through the RMSNorm                                   (rows, C)
         let to = match part.rows {
             None => dx.part(part.start * c..part.start * c + rows * c),
             Some(_) => self.plan.dpicked.first(rows * c),
         };
         self.machine.clear(to);
         let ln_f = self.weights.ln_f;
-        self.machine.norm_backward(dn, part.x, ln_f, r, to, ln_f.gradient());
+        self.machine.rms_norm_backward(dn, part.x, ln_f, rstd, to, ln_f.gradient());
         if let Some(rows) = part.rows {
             self.machine.scatter(to, rows, dx);
         }
@@ -92,25 +92,25 @@ impl Pass<'_> {
         self.machine.gelu_backward(a.fc, wide);
         // dW_proj += gᵀ dx                                        (F, C)
         self.weight_gradient(a.fc, dx, inner, w.mlp_c_proj);
-        // n = norm(x′; g₂) again, dW_fc += nᵀ df                  (C, F)
-        self.machine.norm(a.mid, w.ln_2, n, a.r_2);
+        // n = rms_norm(x′; weight₂) again, dW_fc += nᵀ df                  (C, F)
+        self.machine.rms_norm(a.mid, w.ln_2, n, a.rstd_2);
         self.weight_gradient(n, wide, c, w.c_fc);
         // dn = df W_fcᵀ                                           (N, C)
         self.linear_backward(wide, w.c_fc, c, dn);
-        // dx += through the norm
-        self.machine.norm_backward(dn, a.mid, w.ln_2, a.r_2, dx, w.ln_2.gradient());
+        // dx += through the RMSNorm
+        self.machine.rms_norm_backward(dn, a.mid, w.ln_2, a.rstd_2, dx, w.ln_2.gradient());
 
         // dW_proj += oᵀ dx, do = dx W_projᵀ                       (C, C), (N, C)
         self.weight_gradient(a.o, dx, c, w.attn_c_proj);
         self.linear_backward(dx, w.attn_c_proj, c, dn);
         // [dq dk dv] through attention                            (N, 3C)
         self.machine.attention_backward(self.heads(), a.qkv, a.o, a.lse, dn, dqkv);
-        // n = norm(x; g₁) again, dW_qkv += nᵀ [dq dk dv]          (C, 3C)
-        self.machine.norm(x, w.ln_1, n, a.r_1);
+        // n = rms_norm(x; weight₁) again, dW_qkv += nᵀ [dq dk dv]          (C, 3C)
+        self.machine.rms_norm(x, w.ln_1, n, a.rstd_1);
         self.weight_gradient(n, dqkv, c, w.c_attn);
         // dn = [dq dk dv] W_qkvᵀ                                  (N, C)
         self.linear_backward(dqkv, w.c_attn, c, dn);
-        // dx += through the norm
-        self.machine.norm_backward(dn, x, w.ln_1, a.r_1, dx, w.ln_1.gradient());
+        // dx += through the RMSNorm
+        self.machine.rms_norm_backward(dn, x, w.ln_1, a.rstd_1, dx, w.ln_1.gradient());
     }
 }

@@ -3,24 +3,21 @@
 mod attention;
 mod cross_entropy;
 mod embedding;
-mod factors;
 mod gelu;
-mod matmul;
-mod norm;
-mod products;
-mod tile;
+mod gemm;
+mod microkernel;
+mod pack;
+mod rms_norm;
 
 use super::backend::{Arena, Backend, Embedding, Heads, Input, Product, Span};
 use super::inputs::{Sorted, Source, source};
 use crate::model::Precision;
 use crate::parallel::{Shared, Team, with_scratch};
 use crate::simd::{Isa, Scalar};
-use factors::{Bf16, Exact};
-
+use pack::{Bf16, Exact, Matrix};
 use std::marker::PhantomData;
-use tile::Matrix;
 
-/// Rows of one task of a kernel that works row by row; also rows whose gain gradients are added before they are added
+/// Rows of one task of a kernel that works row by row; also rows whose weight gradients are added before they are added
 /// to the others', so it is part of the result's bits.
 const ROWS: usize = 64;
 
@@ -29,7 +26,7 @@ const ROWS: usize = 64;
 pub(super) struct Extra<S> {
     /// The right factor of a product, packed.
     packed: Vec<S>,
-    /// Gain gradients of each [`ROWS`] rows.
+    /// Gradients of RMSNorm's weight of each [`ROWS`] rows.
     partial: Vec<S>,
     /// Losses of rows.
     losses: Vec<f64>,
@@ -144,7 +141,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
                 let x = unsafe { x.part(i * c, c) };
                 x.copy_from_slice(&wpe[i % t * c..][..c]);
                 let vector = match source(input, t, i) {
-                    Source::Start => sos,
+                    Source::Sos => sos,
                     Source::Token(token) => &wte[usize::from(token) * c..][..c],
                     Source::Nothing => continue,
                 };
@@ -190,29 +187,29 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         });
     }
 
-    fn norm(&mut self, x: Span, gain: Span, y: Span, r: Span) {
-        apart(&[y, r], &[x, gain]);
+    fn rms_norm(&mut self, x: Span, weight: Span, y: Span, rstd: Span) {
+        apart(&[y, rstd], &[x, weight]);
         // SAFETY: apart.
-        let (x, gain) = unsafe { (self.get(x), self.get(gain)) };
-        let (c, rows) = (gain.len(), r.len);
+        let (x, weight) = unsafe { (self.get(x), self.get(weight)) };
+        let (c, rows) = (weight.len(), rstd.len);
         assert!(x.len() == rows * c && y.len == rows * c);
-        let (y, r) = (Shared(self.pointer(y)), Shared(self.pointer(r)));
+        let (y, rstd) = (Shared(self.pointer(y)), Shared(self.pointer(rstd)));
         let isa = self.isa;
         self.team.share(rows.div_ceil(ROWS), |task| {
             let (i, n) = (task * ROWS, ROWS.min(rows - task * ROWS));
             // SAFETY: each row is written once.
-            let (y, r) = unsafe { (y.part(i * c, n * c), r.part(i, n)) };
-            S::run(isa, norm::Forward { x: &x[i * c..][..n * c], gain, y, r });
+            let (y, rstd) = unsafe { (y.part(i * c, n * c), rstd.part(i, n)) };
+            S::run(isa, rms_norm::Forward { x: &x[i * c..][..n * c], weight, y, rstd });
         });
     }
 
-    fn norm_backward(&mut self, dy: Span, x: Span, gain: Span, r: Span, dx: Span, dgain: Span) {
-        apart(&[dx, dgain], &[dy, x, gain, r]);
+    fn rms_norm_backward(&mut self, dy: Span, x: Span, weight: Span, rstd: Span, dx: Span, dweight: Span) {
+        apart(&[dx, dweight], &[dy, x, weight, rstd]);
         // SAFETY: apart.
-        let ([dy, x, gain, r], dgain) =
-            unsafe { ([dy, x, gain, r].map(|span| self.get(span)), self.get_mut(dgain)) };
-        let (c, rows) = (gain.len(), r.len());
-        assert!(dy.len() == rows * c && x.len() == rows * c && dx.len == rows * c && dgain.len() == c);
+        let ([dy, x, weight, rstd], dweight) =
+            unsafe { ([dy, x, weight, rstd].map(|span| self.get(span)), self.get_mut(dweight)) };
+        let (c, rows) = (weight.len(), rstd.len());
+        assert!(dy.len() == rows * c && x.len() == rows * c && dx.len == rows * c && dweight.len() == c);
         let (isa, dx) = (self.isa, Shared(self.pointer(dx)));
         let parts = rows.div_ceil(ROWS);
         let (sum, partial) = grown(&mut self.extra.partial, (parts + 1) * c).split_at_mut(c);
@@ -220,15 +217,15 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         self.team.share(parts, |task| {
             let (i, n) = (task * ROWS, ROWS.min(rows - task * ROWS));
             // SAFETY: each row is written once, and each task has its own sums.
-            let (dx, dgain) = unsafe { (dx.part(i * c, n * c), sums.part(task * c, c)) };
+            let (dx, dweight) = unsafe { (dx.part(i * c, n * c), sums.part(task * c, c)) };
             let (dy, x) = (&dy[i * c..][..n * c], &x[i * c..][..n * c]);
-            S::run(isa, norm::Backward { dy, x, gain, r: &r[i..][..n], dx, dgain });
+            S::run(isa, rms_norm::Backward { dy, x, weight, rstd: &rstd[i..][..n], dx, dweight });
         });
         sum.fill(S::ZERO);
         for part in partial.chunks_exact(c) {
             sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x);
         }
-        dgain.iter_mut().zip(sum).for_each(|(to, sum)| *to += *sum);
+        dweight.iter_mut().zip(sum).for_each(|(to, sum)| *to += *sum);
     }
 
     fn matmul(&mut self, product: Product) {
@@ -304,18 +301,18 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
         std::mem::take(&mut self.loss)
     }
 
-    fn mean_of_norm(&mut self, x: Span, gain: Span, images: usize, y: Span) {
-        apart(&[y], &[x, gain]);
+    fn mean_of_rms_norm(&mut self, x: Span, weight: Span, images: usize, y: Span) {
+        apart(&[y], &[x, weight]);
         // SAFETY: apart.
-        let (x, gain) = unsafe { (self.get(x), self.get(gain)) };
-        let (c, isa) = (gain.len(), self.isa);
+        let (x, weight) = unsafe { (self.get(x), self.get(weight)) };
+        let (c, isa) = (weight.len(), self.isa);
         let each = x.len() / images;
         assert!(y.len == images * c && each.is_multiple_of(c));
         let y = Shared(self.pointer(y));
         self.team.share(images, |image| {
             // SAFETY: each image's is written once.
             let (x, y) = (&x[image * each..][..each], unsafe { y.part(image * c, c) });
-            with_scratch(c, |sum| S::run(isa, norm::Mean { x, gain, y, sum }));
+            with_scratch(c, |sum| S::run(isa, rms_norm::Mean { x, weight, y, sum }));
         });
     }
 
@@ -398,7 +395,7 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
 
 /// How many numbers the cached keys, and values, of one head of one image take.
 pub(super) fn cache_len(tokens: usize, width: usize) -> [usize; 2] {
-    [tile::packed_len(width, tokens), tile::packed_len(tokens, width)]
+    [pack::packed_len(width, tokens), pack::packed_len(tokens, width)]
 }
 
 /// The results of tasks 0..n, which all threads share, in order.
@@ -409,7 +406,7 @@ pub(super) fn share<T: Send>(n: usize, task: impl Fn(usize) -> T + Sync + Send) 
 
 /// How many numbers a packed (k, n) matrix takes.
 pub(super) fn packed_len(k: usize, n: usize) -> usize {
-    tile::packed_len(k, n)
+    pack::packed_len(k, n)
 }
 
 /// Packs a (k, n) matrix, or the transpose of an (n, k) one, for [`Form::Packed`].
@@ -418,7 +415,7 @@ pub(super) fn pack<S: Scalar>(isa: Isa, from: &[S], [k, n]: [usize; 2], transpos
     let at = from.as_ptr();
     let matrix = if transposed { Matrix { at, row: 1, column: k } } else { Matrix { at, row: n, column: 1 } };
     // SAFETY: the sizes were checked.
-    unsafe { matmul::pack::<S, Exact>(isa, Team::all(), matrix, k, n, to) };
+    unsafe { gemm::pack::<S, Exact>(isa, Team::all(), matrix, k, n, to) };
 }
 
 /// Numbers of one task of a kernel that works number by number.

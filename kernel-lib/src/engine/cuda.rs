@@ -13,6 +13,7 @@
 //! one order. They are not the CPU's bits, and, as cuBLASLt computes products of few rows in another order than those of
 //! many, a sample's rounding may depend on how many are drawn together.
 
+mod attention;
 mod device;
 #[cfg(test)]
 mod emulator;
@@ -32,10 +33,10 @@ use super::inputs::Sorted;
 use super::plan::Storage;
 use crate::adam::AdamStep;
 use crate::{Error, Result};
+use attention::{Attention, Pass};
 use device::{Address, Argument, Device, Element, Launch, Matmul, Matrix};
-use source::Attention;
 
-/// Rows of which a block adds up a norm's gain gradients; as `norm.cu` has it.
+/// Rows of which a block adds up an RMSNorm's weight gradients; as `rms_norm.cu` has it.
 const NORM_ROWS: usize = 64;
 /// Most rows of an embedding's gradient that one block adds up: a colour that is everywhere has thousands.
 const SEGMENT: usize = 256;
@@ -251,12 +252,12 @@ impl Cuda {
     }
 
     /// One of attention's kernels: a block for each tile of tokens of each head of each image.
-    fn attend(&mut self, kernel: &str, heads: Heads, spans: &[Argument]) {
-        let kernel = match Attention::new(kernel, heads.width, self.rounded) {
+    fn attend(&mut self, pass: Pass, heads: Heads, spans: &[Argument]) {
+        let kernel = match Attention::new(pass, heads.width, self.rounded) {
             Ok(kernel) => kernel,
             Err(error) => return self.attempt(|_| Err(error)),
         };
-        let grid = [blocks(heads.tokens, kernel.tile), heads.heads as u32, heads.images as u32];
+        let grid = [blocks(heads.tokens, kernel.rows), heads.heads as u32, heads.images as u32];
         let shape = [heads.tokens, heads.heads, heads.width, usize::from(heads.causal)].map(int);
         let arguments: Vec<_> = spans.iter().copied().chain(shape).collect();
         self.launch_with(&kernel.name, grid, [128, 1, 1], kernel.shared, &arguments);
@@ -383,28 +384,28 @@ impl Backend for Cuda {
         self.launch("embed_backward_positions", [t as u32, strips, 1], block, &positions);
     }
 
-    fn norm(&mut self, x: Span, gain: Span, y: Span, r: Span) {
-        let [x, gain_at, y, r_at] = [x, gain, y, r].map(|span| self.at(span));
-        self.rows("rms_norm", r.len, &[x, gain_at, y, r_at, int(r.len), int(gain.len)]);
+    fn rms_norm(&mut self, x: Span, weight: Span, y: Span, rstd: Span) {
+        let [x, weight_at, y, rstd_at] = [x, weight, y, rstd].map(|span| self.at(span));
+        self.rows("rms_norm", rstd.len, &[x, weight_at, y, rstd_at, int(rstd.len), int(weight.len)]);
     }
 
-    fn norm_backward(&mut self, dy: Span, x: Span, gain: Span, r: Span, dx: Span, dgain: Span) {
-        let (rows, c) = (r.len, gain.len);
+    fn rms_norm_backward(&mut self, dy: Span, x: Span, weight: Span, rstd: Span, dx: Span, dweight: Span) {
+        let (rows, c) = (rstd.len, weight.len);
         let count = rows.div_ceil(NORM_ROWS);
         let parts = Argument::At(self.piece(Piece::Parts, 4 * count * c));
-        let [dy, x, gain, r, dx, dgain] = [dy, x, gain, r, dx, dgain].map(|span| self.at(span));
-        let arguments = [dy, x, gain, r, dx, parts, int(rows), int(c)];
-        self.launch("norm_backward", [count as u32, 1, 1], [256, 1, 1], &arguments);
-        let sum = [parts, dgain, int(count), int(c)];
+        let [dy, x, weight, rstd, dx, dweight] = [dy, x, weight, rstd, dx, dweight].map(|span| self.at(span));
+        let arguments = [dy, x, weight, rstd, dx, parts, int(rows), int(c)];
+        self.launch("rms_norm_backward", [count as u32, 1, 1], [256, 1, 1], &arguments);
+        let sum = [parts, dweight, int(count), int(c)];
         self.launch("sum_parts", [blocks(c, 32), 1, 1], [32, 8, 1], &sum);
     }
 
     fn matmul(&mut self, product: Product) {
         let Product { form, a, b, c, plus, shape } = product;
         let (left, right) = match form {
-            Form::Plain => (false, false),
-            Form::RightTransposed => (false, true),
-            Form::LeftTransposed => (true, false),
+            Form::NN => (false, false),
+            Form::NT => (false, true),
+            Form::TN => (true, false),
             Form::Packed => unreachable!("a GPU packs nothing"),
         };
         let matmul = Matmul {
@@ -430,7 +431,7 @@ impl Backend for Cuda {
 
     fn attention(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
         let spans = [qkv, o, lse].map(|span| self.at(span));
-        self.attend("attention", heads, &spans);
+        self.attend(Pass::Forward, heads, &spans);
     }
 
     fn attention_backward(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span, d_o: Span, dqkv: Span) {
@@ -443,8 +444,8 @@ impl Backend for Cuda {
         let grid = [blocks(rows, 16), 1, 1];
         self.launch("attention_delta", grid, [128, 1, 1], &[o, d_o, delta, images, t, h, width]);
         let spans = [qkv, d_o, lse, delta, dqkv];
-        self.attend("attention_backward_kv", heads, &spans);
-        self.attend("attention_backward_q", heads, &spans);
+        self.attend(Pass::BackwardKv, heads, &spans);
+        self.attend(Pass::BackwardQ, heads, &spans);
     }
 
     fn cross_entropy(&mut self, logits: Span, targets: &[u16], weights: &[f64], gradient: Option<f32>) {
@@ -476,10 +477,10 @@ impl Backend for Cuda {
         f64::from_le_bytes(loss)
     }
 
-    fn mean_of_norm(&mut self, x: Span, gain: Span, images: usize, y: Span) {
-        let (c, t) = (gain.len, x.len / gain.len / images);
-        let arguments = [self.at(x), self.at(gain), self.at(y), int(t), int(c)];
-        self.launch("mean_of_norm", [images as u32, 1, 1], [256, 1, 1], &arguments);
+    fn mean_of_rms_norm(&mut self, x: Span, weight: Span, images: usize, y: Span) {
+        let (c, t) = (weight.len, x.len / weight.len / images);
+        let arguments = [self.at(x), self.at(weight), self.at(y), int(t), int(c)];
+        self.launch("mean_of_rms_norm", [images as u32, 1, 1], [256, 1, 1], &arguments);
     }
 
     fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span) {

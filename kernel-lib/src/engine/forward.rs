@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! x₀ = token vectors + position vectors
-//! x′ = x + attention(norm(x; g₁))
-//! x″ = x′ + mlp(norm(x′; g₂))                                                    L times
-//! logits = norm(x; g) headᵀ
+//! x′ = x + attention(rms_norm(x; weight₁))
+//! x″ = x′ + mlp(rms_norm(x′; weight₂))                                                    L times
+//! logits = rms_norm(x; weight) headᵀ
 //! ```
 
 use super::backend::{Backend, Form, Heads, Input, Product, Span};
@@ -52,14 +52,14 @@ impl Pass<'_> {
     /// Block l's parameters and activations.
     pub(super) fn block(&self, l: usize) -> (BlockWeights, Block) {
         let (c, h) = (self.config.width, self.config.heads);
-        let Block { r_1, qkv, lse, o, mid, r_2, fc } = self.plan.blocks[l];
+        let Block { rstd_1, qkv, lse, o, mid, rstd_2, fc } = self.plan.blocks[l];
         let block = Block {
-            r_1: self.rows(r_1, 1),
+            rstd_1: self.rows(rstd_1, 1),
             qkv: self.rows(qkv, 3 * c),
             lse: self.rows(lse, h),
             o: self.rows(o, c),
             mid: self.rows(mid, c),
-            r_2: self.rows(r_2, 1),
+            rstd_2: self.rows(rstd_2, 1),
             fc: self.rows(fc, self.config.inner_width()),
         };
         (self.weights.blocks[l], block)
@@ -74,7 +74,7 @@ impl Pass<'_> {
     /// y = plus + x W, where x is (rows, k) and W (k, n).
     fn linear(&mut self, x: Span, weight: Span, k: usize, y: Span, plus: Option<Span>) {
         let shape = [x.len / k, weight.len / k, k];
-        self.machine.matmul(Product { form: Form::Plain, a: x, b: weight, c: y, plus, shape });
+        self.machine.matmul(Product { form: Form::NN, a: x, b: weight, c: y, plus, shape });
     }
 
     /// x₀: (N, C).
@@ -90,8 +90,8 @@ impl Pass<'_> {
         let (n, g) = (self.rows(self.plan.n, c), self.rows(self.plan.g, inner));
         let (x, next) = (self.x(l), self.x(l + 1));
 
-        // n = norm(x; g₁)                                         (N, C)
-        self.machine.norm(x, w.ln_1, n, a.r_1);
+        // n = rms_norm(x; weight₁)                                         (N, C)
+        self.machine.rms_norm(x, w.ln_1, n, a.rstd_1);
         // [q k v] = n W_qkv                                       (N, 3C)
         self.linear(n, w.c_attn, c, a.qkv, None);
         // o = softmax(q kᵀ / √width) v, head by head              (N, C)
@@ -99,8 +99,8 @@ impl Pass<'_> {
         // x′ = x + o W_proj                                       (N, C)
         self.linear(a.o, w.attn_c_proj, c, a.mid, Some(x));
 
-        // n = norm(x′; g₂)                                        (N, C)
-        self.machine.norm(a.mid, w.ln_2, n, a.r_2);
+        // n = rms_norm(x′; weight₂)                                        (N, C)
+        self.machine.rms_norm(a.mid, w.ln_2, n, a.rstd_2);
         // f = n W_fc                                              (N, F)
         self.linear(n, w.c_fc, c, a.fc, None);
         // g = f σ(1.702 f)                                        (N, F)
@@ -109,17 +109,17 @@ impl Pass<'_> {
         self.linear(g, w.mlp_c_proj, inner, next, Some(a.mid));
     }
 
-    /// Logits of `rows` rows of the residual stream, (rows, V), in the workspace; the last norm's output and
+    /// Logits of `rows` rows of the residual stream, (rows, V), in the workspace; the last RMSNorm's output and
     /// reciprocal roots are left beside them.
     pub(super) fn logits(&mut self, x: Span) -> Span {
         let Config { width: c, vocabulary: v, .. } = self.config;
         let rows = x.len / c;
-        let (n, r) = (self.plan.last.first(rows * c), self.plan.r.first(rows));
+        let (n, rstd) = (self.plan.last.first(rows * c), self.plan.rstd.first(rows));
         let logits = self.plan.logits.first(rows * v);
-        // n = norm(x; g), logits = n headᵀ                        (rows, V)
-        self.machine.norm(x, self.weights.ln_f, n, r);
+        // n = rms_norm(x; weight), logits = n headᵀ                        (rows, V)
+        self.machine.rms_norm(x, self.weights.ln_f, n, rstd);
         let head = Product {
-            form: Form::RightTransposed,
+            form: Form::NT,
             a: n,
             b: self.weights.head,
             c: logits,
@@ -131,7 +131,7 @@ impl Pass<'_> {
     }
 
     /// Adds the micro-batch to the machine's loss, part by part, for the residual stream after the last block; `each` is shown
-    /// each part's place among the rows that count, and does what else is to be done with its logits.
+    /// each part's position among the rows that count, and does what else is to be done with its logits.
     pub(super) fn loss(
         &mut self,
         targets: &Targets<'_>,

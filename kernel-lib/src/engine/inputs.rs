@@ -6,7 +6,7 @@ use super::backend::Input;
 /// Where a row's vector comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    Start,
+    Sos,
     Token(u16),
     Nothing,
 }
@@ -14,7 +14,7 @@ pub(super) enum Source {
 /// Which vector row `i` (image i / T, position i % T) begins with.
 pub(super) fn source(input: Input<'_>, t: usize, i: usize) -> Source {
     match input {
-        Input::Shifted(_) if i.is_multiple_of(t) => Source::Start,
+        Input::Shifted(_) if i.is_multiple_of(t) => Source::Sos,
         Input::Shifted(tokens) => Source::Token(tokens[i - 1]),
         Input::Masked(_, Some(masked)) if masked[i] => Source::Nothing,
         Input::Masked(tokens, _) => Source::Token(tokens[i]),
@@ -26,7 +26,7 @@ pub(super) fn source(input: Input<'_>, t: usize, i: usize) -> Source {
 pub(super) struct Sorted {
     /// Rows by vector, those of each in their own order.
     pub(super) rows: Vec<u32>,
-    /// Where each vector's end: those of the V tokens, then the start's.
+    /// Where each vector's end: those of the V tokens, then the SOS token's.
     ends: Vec<u32>,
 }
 
@@ -36,26 +36,26 @@ impl Sorted {
         let Self { rows: sorted, ends } = self;
         ends.clear();
         ends.resize(vocabulary + 2, 0);
-        let place = |i| match source(input, t, i) {
+        let destination = |i| match source(input, t, i) {
             Source::Token(token) => Some(usize::from(token)),
-            Source::Start => Some(vocabulary),
+            Source::Sos => Some(vocabulary),
             Source::Nothing => None,
         };
-        (0..rows).filter_map(place).for_each(|place| ends[place + 1] += 1);
-        (0..=vocabulary).for_each(|place| ends[place + 1] += ends[place]);
+        (0..rows).filter_map(destination).for_each(|destination| ends[destination + 1] += 1);
+        (0..=vocabulary).for_each(|destination| ends[destination + 1] += ends[destination]);
         sorted.clear();
         sorted.resize(ends[vocabulary + 1] as usize, 0);
         for i in 0..rows {
-            if let Some(place) = place(i) {
-                sorted[ends[place] as usize] = i as u32;
-                ends[place] += 1;
+            if let Some(destination) = destination(i) {
+                sorted[ends[destination] as usize] = i as u32;
+                ends[destination] += 1;
             }
         }
         // Each begin has become its end, which is the next one's begin.
         ends.pop();
     }
 
-    /// The rows that were made of a token's vector, or, for V, of the start.
+    /// The rows that were made of a token's vector, or, for V, of the SOS token.
     pub(super) fn of(&self, vector: usize) -> std::ops::Range<usize> {
         let begin = if vector == 0 { 0 } else { self.ends[vector - 1] };
         begin as usize..self.ends[vector] as usize

@@ -93,9 +93,9 @@ impl MicroBatches<'_> {
             let tokens = &tokens[images.start * t..images.end * t];
             pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
             for l in 0..=layers {
-                let gain = if l < layers { pass.weights.blocks[l].ln_1 } else { pass.weights.ln_f };
+                let weight = if l < layers { pass.weights.blocks[l].ln_1 } else { pass.weights.ln_f };
                 let (x, mean) = (pass.x(l), pass.plan.mean.first(images.len() * c));
-                pass.machine.mean_of_norm(x, gain, images.len(), mean);
+                pass.machine.mean_of_rms_norm(x, weight, images.len(), mean);
                 means.resize(mean.len, 0.0);
                 pass.machine.read(mean, &mut means);
                 for (image, mean) in images.clone().zip(means.chunks_exact(c)) {

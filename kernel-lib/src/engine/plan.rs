@@ -119,8 +119,8 @@ impl Weights {
 /// What of a block is kept for the backward pass, for N = B·T tokens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
-    /// (N): reciprocal roots of the first norm.
-    pub(super) r_1: Span,
+    /// (N): reciprocal roots of the first RMSNorm.
+    pub(super) rstd_1: Span,
     /// (N, 3C): queries, keys, values.
     pub(super) qkv: Span,
     /// (B, H, T): logarithms of attention's denominators.
@@ -129,8 +129,8 @@ pub(super) struct Block {
     pub(super) o: Span,
     /// (N, C): the residual stream between attention and MLP.
     pub(super) mid: Span,
-    /// (N): reciprocal roots of the second norm.
-    pub(super) r_2: Span,
+    /// (N): reciprocal roots of the second RMSNorm.
+    pub(super) rstd_2: Span,
     /// (N, F): the MLP before its activation; F is 4C, or what the configuration says.
     pub(super) fc: Span,
 }
@@ -140,8 +140,8 @@ pub(super) struct Block {
 pub(super) enum Keep {
     /// One block's activations, overwritten by the next: inference.
     Nothing,
-    /// The residual stream at each block's start; a block is computed again when its turn comes to go backward.
-    Starts,
+    /// The residual stream at each block's input; a block is computed again when its turn comes to go backward.
+    BlockInputs,
     /// All that the backward pass needs.
     All,
 }
@@ -159,19 +159,19 @@ pub(super) struct Plan {
     pub(super) x: Vec<Span>,
     /// L blocks; without [`Keep::All`], L times the same one.
     pub(super) blocks: Vec<Block>,
-    /// (N, C): a norm's output, for a moment.
+    /// (N, C): an RMSNorm's output, for a moment.
     pub(super) n: Span,
     /// (N, F): the MLP's activation, for a moment; or (N, 3C): gradients of queries, keys and values.
     pub(super) g: Span,
     /// (N, C): the residual stream's gradient.
     pub(super) dx: Span,
-    /// (N, C): a norm's output's gradient, or attention's output's.
+    /// (N, C): an RMSNorm's output's gradient, or attention's output's.
     pub(super) dn: Span,
     /// (R, C): rows whose logits are wanted.
     pub(super) picked: Span,
-    /// (R): reciprocal roots of the last norm.
-    pub(super) r: Span,
-    /// (R, C): the last norm's output, and the gradient of it and of the rows.
+    /// (R): reciprocal roots of the last RMSNorm.
+    pub(super) rstd: Span,
+    /// (R, C): the last RMSNorm's output, and the gradient of it and of the rows.
     pub(super) last: Span,
     pub(super) dlast: Span,
     pub(super) dpicked: Span,
@@ -213,12 +213,12 @@ impl Plan {
         let x = (0..=layers).map(|l| streams[l % streams.len()]).collect();
         let own: Vec<Block> = (0..if keep == Keep::All { layers } else { 1 })
             .map(|_| Block {
-                r_1: add(Exact, n),
+                rstd_1: add(Exact, n),
                 qkv: add(Rounded, n * 3 * c),
                 lse: add(Exact, n * heads),
                 o: add(Rounded, n * c),
                 mid: add(Exact, n * c),
-                r_2: add(Exact, n),
+                rstd_2: add(Exact, n),
                 fc: add(Rounded, n * inner),
             })
             .collect();
@@ -238,7 +238,7 @@ impl Plan {
             dx,
             dn,
             picked: add(Exact, rows * c),
-            r: add(Exact, rows),
+            rstd: add(Exact, rows),
             last: add(Rounded, rows * c),
             dlast,
             dpicked,

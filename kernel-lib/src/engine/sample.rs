@@ -29,7 +29,7 @@ impl Matrices {
     /// As they are.
     pub(super) fn plain(weights: &Weights) -> Self {
         let blocks = weights.blocks.iter().map(|w| [w.c_attn, w.attn_c_proj, w.c_fc, w.mlp_c_proj]);
-        Self { blocks: blocks.collect(), head: weights.head, forms: [Form::Plain, Form::RightTransposed] }
+        Self { blocks: blocks.collect(), head: weights.head, forms: [Form::NN, Form::NT] }
     }
 
     /// Packed into an arena of their own, whose numbers come second.
@@ -58,14 +58,14 @@ impl Matrices {
 }
 
 /// Where a group's activations lie, for R sequences.
-pub(super) struct Places {
-    /// (R, C): the residual stream, before and after a half of a block; a norm's output; attention's output.
+pub(super) struct Buffers {
+    /// (R, C): the residual stream, before and after a half of a block; an RMSNorm's output; attention's output.
     x: Span,
     mid: Span,
     n: Span,
     o: Span,
     /// (R)
-    r: Span,
+    rstd: Span,
     /// (R, 3C), (R, F), (R, F), (R, V)
     qkv: Span,
     fc: Span,
@@ -77,7 +77,7 @@ pub(super) struct Places {
     pub(super) len: usize,
 }
 
-impl Places {
+impl Buffers {
     /// For `rows` sequences; a head's cached keys, and values, are `cache` numbers.
     pub(super) fn new(config: &Config, rows: usize, cache: [usize; 2], storage: Storage) -> Self {
         use Kind::{Exact, Rounded};
@@ -87,10 +87,10 @@ impl Places {
         let mut add = |kind, numbers| room.add(kind, rows * numbers);
         let [x, mid] = [(); 2].map(|()| add(Exact, c));
         let [n, o] = [(); 2].map(|()| add(Rounded, c));
-        let r = add(Exact, 1);
+        let rstd = add(Exact, 1);
         let [qkv, fc, g, logits] = [3 * c, inner, inner, v].map(|numbers| add(Rounded, numbers));
         let caches = (0..layers).map(|_| cache.map(|len| add(Rounded, heads * len))).collect();
-        Self { x, mid, n, o, r, qkv, fc, g, logits, caches, len: room.len }
+        Self { x, mid, n, o, rstd, qkv, fc, g, logits, caches, len: room.len }
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn complete(
     parameters: &Parameters,
     prompts: &[u16],
     count: usize,
-    draw: &crate::model::Draw<'_>,
+    sample_token: &crate::model::Sampler<'_>,
 ) -> Result<Option<Vec<u16>>> {
     let (t, given) = (config.context, prompts.len() / count);
     let (matrices, packed) = Matrices::packed(config, isa, weights, parameters.values());
@@ -111,7 +111,7 @@ pub(super) fn complete(
     let alone = groups > 1 || config.width < WIDE;
     let cache = cache_len(t, config.head_width());
     let together = groups.min(rayon::current_num_threads());
-    let each_takes = Places::new(config, each, cache, Storage::CPU).len;
+    let each_takes = Buffers::new(config, each, cache, Storage::CPU).len;
     memory::check(
         &format!("drawing {count} images of {t} tokens"),
         &[together, each_takes, size_of::<f32>()],
@@ -119,17 +119,19 @@ pub(super) fn complete(
     memory::check(&format!("{count} images of {t} tokens"), &[count, t, size_of::<u16>()])?;
     let groups = share(groups, |group| {
         let sequences = group * each..((group + 1) * each).min(count);
-        let places = Places::new(config, sequences.len(), cache, Storage::CPU);
-        let mut workspace: Vec<f32> = memory::zeros("drawing images", places.len)?;
+        let buffers = Buffers::new(config, sequences.len(), cache, Storage::CPU);
+        let mut workspace: Vec<f32> = memory::zeros("sampling images", buffers.len)?;
         let mut extra = Extra::default();
         let mut machine = Cpu::new(isa, parameters.values(), &mut [], &mut workspace, &mut extra)
             .with_packed(&packed, alone);
-        let (machine, matrices, places) = (&mut machine, &matrices, &places);
-        let mut step = Step { machine, config, weights, matrices, places, parameters };
+        let (machine, matrices, buffers) = (&mut machine, &matrices, &buffers);
+        let mut step = Step { machine, config, weights, matrices, buffers, parameters };
         let rows = sequences.len();
-        step.complete(&prompts[sequences.start * given..sequences.end * given], |logits, place| {
+        step.complete(&prompts[sequences.start * given..sequences.end * given], |logits, position| {
             let v = config.vocabulary;
-            (0..rows).map(|row| draw(&logits[row * v..][..v], sequences.start + row, place)).collect()
+            (0..rows)
+                .map(|row| sample_token(&logits[row * v..][..v], sequences.start + row, position))
+                .collect()
         })
     });
     let groups = groups.into_iter().collect::<Result<Option<Vec<_>>>>()?;
@@ -142,38 +144,38 @@ pub(super) struct Step<'a> {
     pub(super) config: &'a Config,
     pub(super) weights: &'a Weights,
     pub(super) matrices: &'a Matrices,
-    pub(super) places: &'a Places,
+    pub(super) buffers: &'a Buffers,
     /// Where the reason is looked for if logits are not finite.
     pub(super) parameters: &'a Parameters,
 }
 
 impl Step<'_> {
-    /// Completes the group's sequences, (R, t) → (R, T); `draw` chooses a token for each by their logits (R, V), which are
-    /// finite, and is told the place. None if someone asked to stop.
+    /// Completes the group's sequences, (R, t) → (R, T); `sample_token` chooses a token for each by their logits (R, V), which are
+    /// finite, and is told the position. None if someone asked to stop.
     pub(super) fn complete(
         &mut self,
         prompts: &[u16],
-        mut draw: impl FnMut(&[f32], usize) -> Result<Vec<u16>>,
+        mut sample_token: impl FnMut(&[f32], usize) -> Result<Vec<u16>>,
     ) -> Result<Option<Vec<u16>>> {
-        let (t, rows) = (self.config.context, self.places.r.len);
+        let (t, rows) = (self.config.context, self.buffers.rstd.len);
         let given = prompts.len() / rows;
         let mut tokens = vec![0; rows * t];
         let mut logits = vec![0.0; rows * self.config.vocabulary];
         let mut before: Option<Vec<u16>> = None;
-        for place in 0..t {
+        for position in 0..t {
             if crate::stop::requested() {
                 return Ok(None);
             }
-            self.forward(before.as_deref(), place);
-            let now = if place < given {
-                (0..rows).map(|row| prompts[row * given + place]).collect()
+            self.forward(before.as_deref(), position);
+            let now = if position < given {
+                (0..rows).map(|row| prompts[row * given + position]).collect()
             } else {
                 self.logits();
-                self.machine.read(self.places.logits, &mut logits);
+                self.machine.read(self.buffers.logits, &mut logits);
                 finite::values("a logit", &logits, self.parameters)?;
-                draw(&logits, place)?
+                sample_token(&logits, position)?
             };
-            now.iter().enumerate().for_each(|(row, token)| tokens[row * t + place] = *token);
+            now.iter().enumerate().for_each(|(row, token)| tokens[row * t + position] = *token);
             before = Some(now);
         }
         Ok(Some(tokens))
@@ -181,36 +183,36 @@ impl Step<'_> {
 
     /// y = plus + x W, (R, k) → (R, n).
     fn linear(&mut self, form: Form, x: Span, matrix: Span, y: Span, plus: Option<Span>) {
-        let rows = self.places.r.len;
+        let rows = self.buffers.rstd.len;
         let shape = [rows, y.len / rows, x.len / rows];
         self.machine.matmul(Product { form, a: x, b: matrix, c: y, plus, shape });
     }
 
-    /// The residual stream at `place` after all blocks, for the tokens before it.
-    fn forward(&mut self, before: Option<&[u16]>, place: usize) {
+    /// The residual stream at `position` after all blocks, for the tokens before it.
+    fn forward(&mut self, before: Option<&[u16]>, position: usize) {
         let Config { layers, heads, context: tokens, .. } = *self.config;
-        let Places { x, mid, n, o, r, qkv, fc, g, .. } = *self.places;
-        let heads = Heads { images: r.len, tokens, heads, width: self.config.head_width(), causal: true };
-        self.machine.embed_one(before, place, self.weights.embedding, x);
+        let Buffers { x, mid, n, o, rstd, qkv, fc, g, .. } = *self.buffers;
+        let heads = Heads { images: rstd.len, tokens, heads, width: self.config.head_width(), causal: true };
+        self.machine.embed_one(before, position, self.weights.embedding, x);
         for l in 0..layers {
             let (w, form) = (self.weights.blocks[l], self.matrices.forms[0]);
             let [c_attn, attn_c_proj, c_fc, mlp_c_proj] = self.matrices.blocks[l];
-            let [keys, values] = self.places.caches[l];
-            self.machine.norm(x, w.ln_1, n, r);
+            let [keys, values] = self.buffers.caches[l];
+            self.machine.rms_norm(x, w.ln_1, n, rstd);
             self.linear(form, n, c_attn, qkv, None);
-            self.machine.attention_one(heads, place, qkv, keys, values, o);
+            self.machine.attention_one(heads, position, qkv, keys, values, o);
             self.linear(form, o, attn_c_proj, mid, Some(x));
-            self.machine.norm(mid, w.ln_2, n, r);
+            self.machine.rms_norm(mid, w.ln_2, n, rstd);
             self.linear(form, n, c_fc, fc, None);
             self.machine.gelu(fc, g);
             self.linear(form, g, mlp_c_proj, x, Some(mid));
         }
     }
 
-    /// Logits of what comes at this place.
+    /// Logits of what comes at this position.
     fn logits(&mut self) {
-        let Places { x, n, r, logits, .. } = *self.places;
-        self.machine.norm(x, self.weights.ln_f, n, r);
+        let Buffers { x, n, rstd, logits, .. } = *self.buffers;
+        self.machine.rms_norm(x, self.weights.ln_f, n, rstd);
         self.linear(self.matrices.forms[1], n, self.matrices.head, logits, None);
     }
 }

@@ -11,15 +11,15 @@ use crate::sample::{Sampling, sample};
 use candle_core::{D, DType, Device, Tensor, Var};
 use std::collections::HashMap;
 
-/// Parameters with random gains and a random output matrix: zeros there would make all other gradients zero.
+/// Parameters with random weights and a random output matrix: zeros there would make all other gradients zero.
 pub(super) fn random(config: Config, seed: u64) -> Parameters {
     let mut parameters = Parameters::init(config, seed).unwrap();
     let entries = parameters.layout().entries().to_vec();
-    for (place, entry) in entries.iter().enumerate() {
-        let mut rng = Rng::keyed(seed, "test parameters", [place as u64, 0]);
+    for (index, entry) in entries.iter().enumerate() {
+        let mut rng = Rng::keyed(seed, "test parameters", [index as u64, 0]);
         let values = parameters.get_mut(&entry.name).unwrap();
-        let gain = entry.name.contains("ln_");
-        let (mean, deviation) = if gain { (1.0, 0.2) } else { (0.0, 0.15) };
+        let weight = entry.name.contains("ln_");
+        let (mean, deviation) = if weight { (1.0, 0.2) } else { (0.0, 0.15) };
         values.iter_mut().for_each(|x| *x = (mean + deviation * rng.normal()) as f32);
     }
     parameters
@@ -55,9 +55,9 @@ fn truth(parameters: &Parameters, batch: &Batch<'_>) -> candle_core::Result<Trut
         vars.insert(entry.name.clone(), Var::from_tensor(&tensor)?);
     }
     let p = |name: &str| vars[name].as_tensor().clone();
-    let norm = |x: &Tensor, gain: Tensor| -> candle_core::Result<Tensor> {
+    let norm = |x: &Tensor, weight: Tensor| -> candle_core::Result<Tensor> {
         let r = (x.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
-        x.broadcast_div(&r)?.broadcast_mul(&gain)
+        x.broadcast_div(&r)?.broadcast_mul(&weight)
     };
     let linear = |x: &Tensor, weight: Tensor| -> candle_core::Result<Tensor> {
         let (b, t, k) = x.dims3()?;
@@ -72,8 +72,8 @@ fn truth(parameters: &Parameters, batch: &Batch<'_>) -> candle_core::Result<Trut
     let vectors = p("wte").index_select(&ids, 0)?.reshape((b, t, c))?;
     let (vectors, hidden, causal) = match batch.target {
         Target::Autoregressive => {
-            let start = p("sos").reshape((1, 1, c))?.broadcast_as((b, 1, c))?;
-            (Tensor::cat(&[&start, &vectors.narrow(1, 0, t - 1)?], 1)?, vec![true; b * t], true)
+            let sos = p("sos").reshape((1, 1, c))?.broadcast_as((b, 1, c))?;
+            (Tensor::cat(&[&sos, &vectors.narrow(1, 0, t - 1)?], 1)?, vec![true; b * t], true)
         }
         Target::Bert(masked) => {
             let seen: Vec<f64> = masked.iter().map(|masked| f64::from(u8::from(!masked))).collect();
@@ -135,11 +135,11 @@ fn error(found: &[f32], truth: &[f64]) -> f64 {
 }
 
 #[track_caller]
-fn agrees(config: Config, images: usize, seed: u64, recompute: bool) -> f64 {
+fn agrees(config: Config, images: usize, seed: u64, checkpointing: bool) -> f64 {
     let parameters = random(config, seed);
     let tokens = random_tokens(&config, images, seed);
     let mask = random_mask(&config, images, seed);
-    let mut engine = Engine::new(config).unwrap().with_recomputation(recompute);
+    let mut engine = Engine::new(config).unwrap().with_activation_checkpointing(checkpointing);
     let mut worst: f64 = 0.0;
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
         let batch = Batch { tokens: &tokens, target };
@@ -253,8 +253,8 @@ fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
     let features = engine.features(&parameters, &tokens, true).unwrap();
     all.extend(features.iter().map(|x| x.to_bits()));
     let settings = Sampling { seed, ..Sampling::default() };
-    let drawn = sample(engine, &parameters, &[], 7, 0, &settings).unwrap();
-    all.extend(drawn.iter().map(|token| u32::from(*token)));
+    let sampled = sample(engine, &parameters, &[], 7, 0, &settings).unwrap();
+    all.extend(sampled.iter().map(|token| u32::from(*token)));
     all
 }
 
@@ -287,7 +287,7 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-fn the_instructions_and_recomputation_change_no_bit() {
+fn the_instructions_and_activation_checkpointing_change_no_bit() {
     for (config, precision) in cases() {
         let engine = || Engine::new(config).unwrap().with_precision(precision);
         let best = everything(&mut engine(), 2);
@@ -301,8 +301,8 @@ fn the_instructions_and_recomputation_change_no_bit() {
                 }
             }
         }
-        let mut engine = engine().with_recomputation(true);
-        assert!(everything(&mut engine, 2) == best, "recomputed, {config:?}, {precision:?}");
+        let mut engine = engine().with_activation_checkpointing(true);
+        assert!(everything(&mut engine, 2) == best, "activation checkpointing, {config:?}, {precision:?}");
     }
 }
 
@@ -337,7 +337,7 @@ fn gradients_are_finite_differences() {
             let batch = Batch { tokens: &tokens, target };
             let mut gradients = vec![0.0; values.len()];
             let (to, precision) = (&mut gradients[..], Precision::F32);
-            let wanted = Wanted { to, scale: 1.0, recompute: false, precision };
+            let wanted = Wanted { to, scale: 1.0, checkpointing: false, precision };
             core.loss(Isa::Portable, &values, &batch, Some(wanted)).unwrap().unwrap();
             for entry in parameters.layout().entries() {
                 let mut rng = Rng::keyed(seed, &entry.name, [0, 0]);
@@ -369,16 +369,16 @@ fn a_sample_does_not_depend_on_its_batch() {
     let config = Config { layers: 2, width: 30, heads: 3, context: 50, vocabulary: 21, inner: None };
     let (mut engine, parameters) = (Engine::new(config).unwrap(), random(config, 1));
     let settings = Sampling { seed: 5, ..Sampling::default() };
-    let mut draw = |prompts: &[u16], count, first| {
+    let mut sample_token = |prompts: &[u16], count, first| {
         sample(&mut engine, &parameters, prompts, count, first, &settings).unwrap()
     };
-    let all = draw(&[], 30, 100);
+    let all = sample_token(&[], 30, 100);
     for (count, first) in [(1, 100), (3, 117), (13, 110)] {
         let start = (first as usize - 100) * config.context;
-        assert_eq!(draw(&[], count, first), all[start..start + count * config.context]);
+        assert_eq!(sample_token(&[], count, first), all[start..start + count * config.context]);
     }
     let halves: Vec<u16> = all.chunks(50).flat_map(|image| &image[..25]).copied().collect();
-    assert_eq!(draw(&halves, 30, 100), all);
+    assert_eq!(sample_token(&halves, 30, 100), all);
 }
 
 #[test]
@@ -389,17 +389,17 @@ fn cached_keys_and_values_give_the_bits_of_a_forward_pass() {
         let tokens = random_tokens(&config, count, 6);
         let seen = std::sync::Mutex::new(HashMap::new());
         // Draws what is in `tokens`, and keeps the logits.
-        let draw = |logits: &[f32], i: usize, place: usize| {
-            seen.lock().unwrap().insert((i, place), logits.to_vec());
-            Ok(tokens[i * t + place])
+        let sample_token = |logits: &[f32], i: usize, position: usize| {
+            seen.lock().unwrap().insert((i, position), logits.to_vec());
+            Ok(tokens[i * t + position])
         };
-        assert_eq!(engine.complete(&parameters, &[], count, &draw).unwrap(), tokens);
+        assert_eq!(engine.complete(&parameters, &[], count, &sample_token).unwrap(), tokens);
         let seen = seen.into_inner().unwrap();
-        for place in [0, 1, t / 2, t - 1] {
-            let prefix: Vec<u16> = tokens.chunks(t).flat_map(|image| &image[..place]).copied().collect();
+        for position in [0, 1, t / 2, t - 1] {
+            let prefix: Vec<u16> = tokens.chunks(t).flat_map(|image| &image[..position]).copied().collect();
             let logits = engine.next_logits(&parameters, &prefix, count).unwrap();
             for (i, logits) in logits.chunks(v).enumerate() {
-                assert_eq!(seen[&(i, place)], logits, "sequence {i}, place {place}");
+                assert_eq!(seen[&(i, position)], logits, "sequence {i}, position {position}");
             }
         }
     }
@@ -411,9 +411,9 @@ fn greedy_samples_are_the_likeliest() {
     let (mut engine, parameters) = (Engine::new(config).unwrap(), random(config, 8));
     let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
     let image = sample(&mut engine, &parameters, &[], 1, 0, &greedy).unwrap();
-    for place in 0..config.context {
-        let logits = engine.next_logits(&parameters, &image[..place], 1).unwrap();
-        assert!(logits.iter().all(|x| *x <= logits[usize::from(image[place])]), "{place}");
+    for position in 0..config.context {
+        let logits = engine.next_logits(&parameters, &image[..position], 1).unwrap();
+        assert!(logits.iter().all(|x| *x <= logits[usize::from(image[position])]), "{position}");
     }
 }
 

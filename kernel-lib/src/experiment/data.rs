@@ -38,7 +38,7 @@ pub struct Data {
 pub enum Split {
     /// Those that may be learned from, the held-out ones included.
     Train,
-    /// Those that are predicted, once, when everything is settled.
+    /// Those that are predicted, once, when everything else is decided.
     Test,
 }
 
@@ -105,14 +105,14 @@ impl Data {
         Ok(set)
     }
 
-    /// What tables call it: `Fashion-MNIST (sample), placed at random`.
+    /// What tables call it: `Fashion-MNIST (sample), randomly translated`.
     ///
     /// # Errors
     /// As [`Data::load`].
     pub fn name(&self) -> Result<String> {
         let set = self.load()?;
         Ok(match self.augmentation {
-            Augmentation::Placed { .. } => format!("{}, {}", set.name(), self.augmentation),
+            Augmentation::RandomTranslation { .. } => format!("{}, {}", set.name(), self.augmentation),
             _ => set.name().to_owned(),
         })
     }

@@ -117,7 +117,8 @@ fn settings_that_would_end_the_process_are_errors() {
         }
         step.run_on(&on).map(|_| ()).map_err(|error| error.to_string())
     };
-    let shift = |shift| said(&|step| step.data.augmentation = Augmentation::Placed { shift, shrink: 2 });
+    let shift =
+        |shift| said(&|step| step.data.augmentation = Augmentation::RandomTranslation { shift, pool: 2 });
     for far in [4_000_000_000, i64::MAX as usize, usize::MAX] {
         assert!(shift(far).unwrap_err().contains("out of sight"));
     }
@@ -216,12 +217,12 @@ fn images_are_trained_on_at_the_size_at_which_they_are_judged() {
     let on = on(folder.path());
     // Of 14 × 14 pixels after the augmentation, of 28 × 28, and (the good twin) of the size already.
     for (side, augmentation) in [
-        (7, Augmentation::placed()),
-        (28, Augmentation::placed()),
-        (1, Augmentation::placed()),
+        (7, Augmentation::random_translation()),
+        (28, Augmentation::random_translation()),
+        (1, Augmentation::random_translation()),
         (14, Augmentation::cifar()),
         (14, Augmentation::None),
-        (14, Augmentation::placed()),
+        (14, Augmentation::random_translation()),
     ] {
         let mut profile = small(2);
         profile.data.train_images = Some(40);
@@ -250,7 +251,7 @@ fn images_are_trained_on_at_the_size_at_which_they_are_judged() {
 fn images_are_encoded_once_and_held_out_ones_are_not_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let (first, ar) = (on(folder.path()), ar());
-    assert_eq!(ar.data.name().unwrap(), "Fashion-MNIST (sample), placed at random");
+    assert_eq!(ar.data.name().unwrap(), "Fashion-MNIST (sample), randomly translated");
     let (training, validation) =
         (ar.data.training_positions().unwrap(), ar.data.validation_positions().unwrap());
     assert_eq!((training.len(), validation.len()), (270, 30));

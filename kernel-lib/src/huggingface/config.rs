@@ -83,9 +83,9 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
     ] {
         differs(field, json!(theirs), json!(ours))?;
     }
-    // The last of their tokens is the start, which is no colour.
+    // The last of their tokens is the SOS token, which is no colour.
     let vocabulary =
-        theirs.vocab_size.checked_sub(1).ok_or("vocab_size is 0; it counts the colours and the start")?;
+        theirs.vocab_size.checked_sub(1).ok_or("vocab_size is 0; it counts the colours and the SOS token")?;
     let mut config = Config {
         layers: theirs.n_layer,
         width: theirs.n_embd,

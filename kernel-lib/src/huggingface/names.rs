@@ -1,6 +1,6 @@
 //! Hugging Face's tensors and ours.
 //!
-//! Names are ours between `transformer.` and `.weight`, `head` is theirs `lm_head`, and their `wte` has the start, our
+//! Names are ours between `transformer.` and `.weight`, `head` is theirs `lm_head`, and their `wte` has the SOS token, our
 //! `sos`, as its last row. They have biases, which the original code has not: zeros in the released checkpoints. Older
 //! files also hold the causal mask, which is no parameter.
 

@@ -1,5 +1,8 @@
 //! `pytorch_model.bin`: what `torch.save` makes of a state dictionary. A zip archive with a pickle, `…/data.pkl`, and
 //! the numbers of each storage in `…/data/KEY`.
+//!
+//! Read here and not with candle's `pickle`, which copies every tensor; here files are mapped, and whatever is wrong with one
+//! is said (`tests/malformed.rs`).
 
 use super::pickle::{self, Tensor};
 use super::tensor::{Raw, Tensors, bytes_of};

@@ -79,8 +79,8 @@ impl Config {
     }
 
     /// How many numbers the network learns: `L (4 C² + 2 F C + 2 C) + T C + 2 V C + 2 C`, where `F` is `4 C` in the
-    /// paper. Attention has 4 C² weights and the MLP 2 F C; no layer has a bias; two gains a block; positions, colours
-    /// in and out, the start, the last gain.
+    /// paper. Attention has 4 C² weights and the MLP 2 F C; no layer has a bias; two weights a block; positions, colours
+    /// in and out, the SOS token, the last weight.
     pub const fn parameters(&self) -> usize {
         let Self { layers, width, context, vocabulary, .. } = *self;
         // Saturating, so that this says no small number of a network that there cannot be.

@@ -19,7 +19,7 @@ pub struct Batch<'a> {
 pub enum Target<'a> {
     /// Each token is predicted from those before it. The loss is the mean over all tokens of all images.
     Autoregressive,
-    /// Tokens at masked places, `(B, T)`, are predicted from all others. The loss is the mean over the masked tokens
+    /// Tokens at masked positions, `(B, T)`, are predicted from all others. The loss is the mean over the masked tokens
     /// of an image, and then over images (original code: `model.py`). An image needs at least one masked token.
     Bert(&'a [bool]),
 }
@@ -61,7 +61,7 @@ impl<'a> Batch<'a> {
                 )));
             }
             if masked.chunks(t).any(|image| !image.contains(&true)) {
-                return Err(Error::invalid("an image without a masked token: draw its mask again"));
+                return Err(Error::invalid("an image without a masked token: sample_token its MASK again"));
             }
         }
         Ok(tokens.len() / t)
@@ -91,7 +91,7 @@ pub trait Resident {
     /// One step of Adam against the gradient of the batch's loss; returns the loss, that of the network before the step.
     /// A loss or a gradient that is not finite changes nothing. `step` counts from 0. The first step brings `parameters` and `moments`
     /// to the device; from then on, as long as the same are given with rising steps, the device's are the true ones,
-    /// and the caller's are out of date until [`Resident::settle`].
+    /// and the caller's are out of date until [`Resident::download`].
     ///
     /// # Errors
     /// If the batch does not fit the network, or the device fails; [`Error::NotFinite`] if the loss or a gradient is not
@@ -110,11 +110,11 @@ pub trait Resident {
     ///
     /// # Errors
     /// If they are others, or the device fails.
-    fn settle(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()>;
+    fn download(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()>;
 }
 
-/// Draws a token from logits (V): of which image, and at which position.
-pub type Draw<'a> = dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync + 'a;
+/// Samples a token from logits (V): of which image, and at which position.
+pub type Sampler<'a> = dyn Fn(&[f32], usize, usize) -> Result<u16> + Sync + 'a;
 
 /// An image GPT that computes with given parameters. Sizes: `B` images, `T` tokens each, `C` channels, `L` blocks,
 /// `V` colours.
@@ -184,8 +184,8 @@ pub trait Network: Send {
         gradients: &mut Parameters,
     ) -> Result<f64>;
 
-    /// Features of images for a linear probe (section 2.4): for each layer l < L the output of block l's first norm,
-    /// and last the output of the final norm, each averaged over the sequence: `(B, L + 1, C)`. `causal` is true for a
+    /// Features of images for a linear probe (section 2.4): for each layer l < L the output of block l's first RMSNorm,
+    /// and last the output of the final RMSNorm, each averaged over the sequence: `(B, L + 1, C)`. `causal` is true for a
     /// network trained to predict the next token, whose sequence begins with the SOS token.
     ///
     /// # Errors
@@ -199,21 +199,21 @@ pub trait Network: Send {
     /// If the tokens do not fit the network; [`Error::NotFinite`] if a logit is not finite.
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>>;
 
-    /// Completes sequences of one length `t` ≤ T, `(B, t)` in and `(B, T)` out, token by token: `draw` chooses one by
-    /// its logits `(V)`, and is told the sequence in 0..B and the place in t..T. Several sequences may be drawn at the
-    /// same time, so what `draw` chooses may depend on nothing else.
+    /// Completes sequences of one length `t` ≤ T, `(B, t)` in and `(B, T)` out, token by token: `sample_token` chooses one by
+    /// its logits `(V)`, and is told the sequence in 0..B and the position in t..T. Several sequences may be sampled at the
+    /// same time, so what `sample_token` chooses may depend on nothing else.
     ///
     /// As written here, every token is a forward pass over all that is before it, as in the original code.
     ///
     /// # Errors
-    /// If the tokens do not fit the network, or `draw` fails; [`Error::NotFinite`] if a logit is not finite: `draw` never
+    /// If the tokens do not fit the network, or `sample_token` fails; [`Error::NotFinite`] if a logit is not finite: `sample_token` never
     /// sees such logits.
     fn complete(
         &mut self,
         parameters: &Parameters,
         prompts: &[u16],
         count: usize,
-        draw: &Draw<'_>,
+        sample_token: &Sampler<'_>,
     ) -> Result<Vec<u16>> {
         let Config { context, vocabulary, .. } = self.config();
         if count == 0 || !prompts.len().is_multiple_of(count) || prompts.len() / count > context {
@@ -227,10 +227,10 @@ pub trait Network: Send {
             0 => vec![Vec::new(); count],
             given => prompts.chunks(given).map(<[u16]>::to_vec).collect(),
         };
-        for place in given..context {
+        for position in given..context {
             let logits = self.next_logits(parameters, &images.concat(), count)?; // (B, V)
             for (i, (image, logits)) in images.iter_mut().zip(logits.chunks(vocabulary)).enumerate() {
-                image.push(draw(logits, i, place)?);
+                image.push(sample_token(logits, i, position)?);
             }
         }
         Ok(images.concat())

@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// | name | shape | what |
 /// |---|---|---|
 /// | `wte` | (V, C) | a vector for each colour, going in |
-/// | `sos` | (C) | the start of the sequence |
+/// | `sos` | (C) | the SOS token |
 /// | `wpe` | (T, C) | a vector for each position |
-/// | `h.l.ln_1`, `h.l.ln_2` | (C) | gains of block l's norms |
+/// | `h.l.ln_1`, `h.l.ln_2` | (C) | weights of block l's RMSNorms |
 /// | `h.l.attn.c_attn` | (C, 3C) | queries, keys, values, in this order |
 /// | `h.l.attn.c_proj` | (C, C) | attention's output |
 /// | `h.l.mlp.c_fc` | (C, F) | the MLP's first matrix; F is 4C in the paper |
 /// | `h.l.mlp.c_proj` | (F, C) | the MLP's second matrix |
-/// | `ln_f` | (C) | the last norm's gain |
+/// | `ln_f` | (C) | the last RMSNorm's weight |
 /// | `head` | (V, C) | a vector for each colour, coming out (the original's `wtet`) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -164,7 +164,7 @@ impl Layout {
     }
 
     /// The parts of the flat buffer that decay, and those that do not, in order: matrices of blocks and the output matrix
-    /// do; embeddings, the start and gains do not.
+    /// do; embeddings, the SOS token and weights do not.
     pub fn decays(&self) -> Vec<(std::ops::Range<usize>, bool)> {
         let mut groups: Vec<(std::ops::Range<usize>, bool)> = Vec::new();
         for entry in self.entries() {
@@ -218,19 +218,19 @@ impl Parameters {
         Ok(Self { layout, values, stamp: Stamp::new() })
     }
 
-    /// A network's start, see [`Layout::new`]. Each tensor's numbers are keyed by the seed and the tensor's place, so
+    /// A network's initial values, see [`Layout::new`]. Each tensor's numbers are keyed by the seed and the tensor's index, so
     /// that a deeper network starts with the same first blocks' directions.
     ///
     /// # Errors
     /// If such a network cannot be built, or has more parameters than the machine has memory for.
     pub fn init(config: Config, seed: u64) -> Result<Self> {
         let mut parameters = Self::zeros(config)?;
-        for (place, entry) in parameters.layout.entries.iter().enumerate() {
+        for (index, entry) in parameters.layout.entries.iter().enumerate() {
             let values = &mut parameters.values[entry.range.clone()];
             match entry.init {
                 Init::Constant(value) => values.fill(value),
                 Init::Normal(deviation) => {
-                    let mut rng = Rng::keyed(seed, "init", [place as u64, 0]);
+                    let mut rng = Rng::keyed(seed, "init", [index as u64, 0]);
                     values.iter_mut().for_each(|x| *x = (deviation * rng.normal()) as f32);
                 }
             }

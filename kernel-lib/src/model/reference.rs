@@ -15,7 +15,7 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 //!
-//! It departs from GPT-2 where the original code does, whatever its README says: norms take no mean away and have
+//! It departs from GPT-2 where the original code does, whatever its README says: RMSNorms take no mean away and have
 //! no bias, no matrix has a bias, GELU is the quick one, and input and output embeddings are two matrices. Nothing
 //! of `candle_nn` is used that has no backward pass (`softmax_last_dim`, `RmsNorm`, ...): those cut the graph
 //! without a word, and gradients before the cut are silently missing.
@@ -26,7 +26,7 @@ mod tests;
 
 pub use network::Reference;
 #[cfg(test)]
-pub(crate) use tests::logits_without_start;
+pub(crate) use tests::logits_without_sos;
 
 use super::{Config, Entry, Layout, Parameters};
 use crate::{Error, Result};
@@ -42,23 +42,23 @@ pub struct ImageGpt {
     sos: Tensor,
     wpe: Tensor,
     blocks: Vec<Block>,
-    ln_f: Norm,
+    ln_f: RmsNorm,
     head: Tensor,
 }
 
-/// One block: `a = h + attention(norm(h))`, then `a + mlp(norm(a))` (section 2.2).
+/// One block: `a = h + attention(rms_norm(h))`, then `a + mlp(rms_norm(a))` (section 2.2).
 #[derive(Debug)]
 struct Block {
-    ln_1: Norm,
+    ln_1: RmsNorm,
     attn: Attention,
-    ln_2: Norm,
+    ln_2: RmsNorm,
     mlp: Mlp,
 }
 
 /// A norm by the root of the mean square, without mean or bias.
 #[derive(Debug)]
-struct Norm {
-    gain: Tensor,
+struct RmsNorm {
+    weight: Tensor,
 }
 
 /// Attention with `H` heads.
@@ -76,12 +76,12 @@ struct Mlp {
     c_proj: Tensor,
 }
 
-impl Norm {
+impl RmsNorm {
     /// `(B, T, C)` → `(B, T, C)`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         // x / sqrt(mean(x²) + 1e-5) · g, over the channels.
         let deviation = (x.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?; // (B, T, 1)
-        Ok(x.broadcast_div(&deviation)?.broadcast_mul(&self.gain)?)
+        Ok(x.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?)
     }
 }
 
@@ -154,7 +154,7 @@ impl ImageGpt {
             }
             Ok(tensor)
         };
-        let norm = |name: &str| -> Result<Norm> { Ok(Norm { gain: get(name)? }) };
+        let norm = |name: &str| -> Result<RmsNorm> { Ok(RmsNorm { weight: get(name)? }) };
         let block = |l: usize| -> Result<Block> {
             let get = |name: &str| get(&format!("h.{l}.{name}"));
             Ok(Block {
@@ -188,13 +188,13 @@ impl ImageGpt {
     pub fn tensors(&self) -> Vec<&Tensor> {
         let blocks = self.blocks.iter().flat_map(|block| {
             let Block { ln_1, attn, ln_2, mlp } = block;
-            [&ln_1.gain, &attn.c_attn, &attn.c_proj, &ln_2.gain, &mlp.c_fc, &mlp.c_proj]
+            [&ln_1.weight, &attn.c_attn, &attn.c_proj, &ln_2.weight, &mlp.c_fc, &mlp.c_proj]
         });
-        let (first, last) = ([&self.wte, &self.sos, &self.wpe], [&self.ln_f.gain, &self.head]);
+        let (first, last) = ([&self.wte, &self.sos, &self.wpe], [&self.ln_f.weight, &self.head]);
         first.into_iter().chain(blocks).chain(last).collect()
     }
 
-    /// Logits `(B, T, V)` of images `(B, T)`: those at place i predict token i from the tokens before it.
+    /// Logits `(B, T, V)` of images `(B, T)`: those at position i predict token i from the tokens before it.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
@@ -203,12 +203,12 @@ impl ImageGpt {
     }
 
     /// Hidden states of images `(B, T)`, each `(B, T, C)`: what goes into each of the `L` blocks, and last what
-    /// comes out of the final norm (as Hugging Face counts them).
+    /// comes out of the final RMSNorm (as Hugging Face counts them).
     ///
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn hidden_states(&self, tokens: &Tensor) -> Result<Vec<Tensor>> {
-        self.states(&self.start_then(tokens)?.narrow(1, 0, tokens.dim(1)?)?, true)
+        self.states(&self.sos_then(tokens)?.narrow(1, 0, tokens.dim(1)?)?, true)
     }
 
     /// Logits `(B, V)` of the token that follows each of the prompts `(B, t)`, for `t < T`.
@@ -216,11 +216,11 @@ impl ImageGpt {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn next_logits(&self, prompts: &Tensor) -> Result<Tensor> {
-        let logits = self.output(&self.states(&self.start_then(prompts)?, true)?)?; // (B, t + 1, V)
+        let logits = self.output(&self.states(&self.sos_then(prompts)?, true)?)?; // (B, t + 1, V)
         Ok(logits.narrow(1, prompts.dim(1)?, 1)?.squeeze(1)?)
     }
 
-    /// Logits `(B, T, V)` of images `(B, T)` for BERT's objective: nothing is hidden but the colours at masked places
+    /// Logits `(B, T, V)` of images `(B, T)` for BERT's objective: nothing is hidden but the colours at masked positions
     /// (`masked` is `(B, T)`, 1 there and 0 elsewhere), whose embeddings are set to zero (section 2.2).
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl ImageGpt {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn loss(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(surprise(&self.logits(tokens)?, tokens)?.mean_all()?)
+        Ok(negative_log_likelihood(&self.logits(tokens)?, tokens)?.mean_all()?)
     }
 
     /// BERT's loss of images `(B, T)`: averaged over an image's masked tokens, then over images (original code:
@@ -245,12 +245,12 @@ impl ImageGpt {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn bert_loss(&self, tokens: &Tensor, masked: &Tensor) -> Result<Tensor> {
-        let surprise = surprise(&self.bert_logits(tokens, masked)?, tokens)?; // (B, T)
-        let masked = masked.to_dtype(surprise.dtype())?;
-        Ok(((surprise * &masked)?.sum(1)? / masked.sum(1)?)?.mean_all()?)
+        let nll = negative_log_likelihood(&self.bert_logits(tokens, masked)?, tokens)?; // (B, T)
+        let masked = masked.to_dtype(nll.dtype())?;
+        Ok(((nll * &masked)?.sum(1)? / masked.sum(1)?)?.mean_all()?)
     }
 
-    /// What a linear probe sees (section 2.4): the output of each block's first norm, and last that of the final norm,
+    /// What a linear probe sees (section 2.4): the output of each block's first RMSNorm, and last that of the final RMSNorm,
     /// averaged over the sequence: `(B, L + 1, C)`. `causal` is false for a network trained by BERT's objective, which
     /// begins with no SOS token and looks both ways.
     ///
@@ -273,17 +273,17 @@ impl ImageGpt {
         Ok(self.wte.index_select(&tokens.flatten_all()?, 0)?.reshape((b, t, self.config.width))?)
     }
 
-    /// The SOS token and then the colours' vectors: `(B, t)` → `(B, t + 1, C)`. So place i knows the tokens before i.
-    fn start_then(&self, tokens: &Tensor) -> Result<Tensor> {
+    /// The SOS token and then the colours' vectors: `(B, t)` → `(B, t + 1, C)`. So position i knows the tokens before i.
+    fn sos_then(&self, tokens: &Tensor) -> Result<Tensor> {
         let (b, t) = tokens.dims2()?;
-        let start = self.sos.reshape((1, 1, ()))?.broadcast_as((b, 1, self.config.width))?;
+        let sos = self.sos.reshape((1, 1, ()))?.broadcast_as((b, 1, self.config.width))?;
         if t == 0 {
-            return Ok(start.contiguous()?);
+            return Ok(sos.contiguous()?);
         }
-        Ok(Tensor::cat(&[&start, &self.embed(tokens)?], 1)?)
+        Ok(Tensor::cat(&[&sos, &self.embed(tokens)?], 1)?)
     }
 
-    /// From embeddings `(B, t, C)` to what goes into each block, and last what comes out of the final norm.
+    /// From embeddings `(B, t, C)` to what goes into each block, and last what comes out of the final RMSNorm.
     fn states(&self, embeddings: &Tensor, causal: bool) -> Result<Vec<Tensor>> {
         let t = embeddings.dim(1)?;
         if t > self.config.context {
@@ -316,15 +316,15 @@ fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     Ok(x.reshape((b * t, width))?.matmul(w)?.reshape((b, t, ()))?)
 }
 
-/// `(T, T)`: 0 where row i may look, at places up to i, and -∞ after it.
+/// `(T, T)`: 0 where row i may look, at positions up to i, and -∞ after it.
 fn causal_mask(t: usize, like: &Tensor) -> Result<Tensor> {
     let row = |i: usize| (0..t).map(move |j| if j <= i { 0f32 } else { f32::NEG_INFINITY });
     let mask: Vec<f32> = (0..t).flat_map(row).collect();
     Ok(Tensor::from_vec(mask, (t, t), like.device())?.to_dtype(like.dtype())?)
 }
 
-/// `-log p` of each token under the logits at its place: `(B, T, V)` and `(B, T)` → `(B, T)`.
-fn surprise(logits: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+/// `-log p` of each token under the logits at its position: `(B, T, V)` and `(B, T)` → `(B, T)`.
+fn negative_log_likelihood(logits: &Tensor, tokens: &Tensor) -> Result<Tensor> {
     let log_p = ops::log_softmax(logits, D::Minus1)?;
     Ok(log_p.gather(&tokens.unsqueeze(D::Minus1)?.contiguous()?, D::Minus1)?.squeeze(D::Minus1)?.neg()?)
 }

@@ -1,4 +1,7 @@
 //! Palettes in files: OpenAI's `.npy`, and Hugging Face's `preprocessor_config.json`.
+//!
+//! `.npy` is read here and not with candle's `Tensor::read_npy`, which allocates whatever a header claims before it looks
+//! at the numbers: a damaged file would end the process.
 
 use super::Palette;
 use crate::{Error, Result, atomic};

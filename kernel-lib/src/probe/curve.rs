@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Chooses, for every layer, the penalty whose probe is best on the validation images, and then the layer whose best
 /// probe is best there. Nothing else is known here: the test images come later, in [`Choice::test`].
 ///
-/// `features` and `labels` are those of the training set; the images at the places `validation` are held out of it,
+/// `features` and `labels` are those of the training set; the images with the indices `validation` are held out of it,
 /// and all others are trained on. `grid` are the penalties λ that are tried. Of penalties that do equally well, the
 /// strongest is chosen, and of layers the first.
 ///
@@ -229,7 +229,7 @@ pub struct Layer {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Curve {
-    /// Every layer: for a network the blocks' first norms from 0, and last the final norm.
+    /// Every layer: for a network the blocks' first RMSNorms from 0, and last the final RMSNorm.
     pub layers: Vec<Layer>,
     /// The layer that was chosen on validation images.
     pub chosen: usize,

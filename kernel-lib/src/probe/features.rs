@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// Features of images at one layer, `(N, F)`: F numbers for each of N images.
 ///
-/// [`crate::model::Network::features`] makes those of a network, whose layers are its L blocks and then the last norm.
+/// [`crate::model::Network::features`] makes those of a network, whose layers are its L blocks and then the last RMSNorm.
 /// Whatever else describes an image, its pixels for example, is features of one layer.
 ///
 /// ```

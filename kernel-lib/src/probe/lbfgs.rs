@@ -1,7 +1,7 @@
 //! L-BFGS: minimises a smooth function from its values and gradients (Nocedal and Wright, "Numerical Optimization",
 //! 2nd edition, algorithms 7.4 and 7.5, with the line search of algorithms 3.5 and 3.6).
 
-use super::lanes::dot;
+use super::kernels::dot;
 use crate::{Result, stop};
 use std::collections::VecDeque;
 
@@ -103,7 +103,7 @@ fn direction(gradient: &[f64], memory: &VecDeque<(Vec<f64>, Vec<f64>, f64)>) -> 
     direction
 }
 
-/// A place, with the function's value and gradient.
+/// A point, with the function's value and gradient.
 struct Point {
     at: Vec<f64>,
     value: f64,

@@ -1,7 +1,7 @@
 //! What a probe minimises: the mean log-loss of a softmax regression and a penalty on its weights, with gradient.
 
 use super::FeatureMatrix;
-use super::lanes::{self, ROWS, dot};
+use super::kernels::{self, ROWS, dot};
 use crate::{Result, stop};
 use rayon::prelude::*;
 
@@ -46,7 +46,7 @@ impl Scaling {
     }
 }
 
-/// Standardised features, packed for [`lanes`]: blocks of [`ROWS`] images, each (F, ROWS); what the last block has too
+/// Standardised features, packed for [`kernels`]: blocks of [`ROWS`] images, each (F, ROWS); what the last block has too
 /// many is zero.
 pub(super) struct Design {
     pub(super) images: usize,
@@ -81,7 +81,7 @@ impl Design {
     pub(super) fn classify(&self, weights: &[f64], classes: usize) -> Vec<usize> {
         let of_block = |(x, rows): (&[f32], usize)| {
             let mut logits = vec![0.0; classes * ROWS];
-            lanes::logits(x, weights, &mut logits);
+            kernels::logits(x, weights, &mut logits);
             let best = |row: usize| {
                 (1..classes).fold(0, |best, k| {
                     if logits[k * ROWS + row] > logits[best * ROWS + row] { k } else { best }
@@ -113,7 +113,7 @@ impl Design {
                         return None;
                     }
                     y.iter_mut().zip(&x[own.clone()]).for_each(|(y, x)| *y = f64::from(*x));
-                    lanes::add_products(x, &y, &mut sums);
+                    kernels::add_products(x, &y, &mut sums);
                 }
                 Some(sums)
             })
@@ -197,7 +197,7 @@ impl<'a> Objective<'a> {
             for (sum, p) in by_intercepts.iter_mut().zip(part.p.chunks_exact(ROWS)) {
                 *sum += p.iter().sum::<f64>();
             }
-            lanes::add_products(block.x, &part.p, by_weights);
+            kernels::add_products(block.x, &part.p, by_weights);
         });
         let n = self.design.images as f64;
         let mut loss = 0.0;
@@ -228,9 +228,9 @@ impl<'a> Objective<'a> {
                 part.loss = 0.0;
                 part.gradient.fill(0.0);
                 for (x, labels) in blocks.chunks(ROWS * self.design.width).zip(labels.chunks(ROWS)) {
-                    lanes::logits(x, weights, &mut part.logits);
+                    kernels::logits(x, weights, &mut part.logits);
                     part.p.copy_from_slice(&part.logits);
-                    let log_sums = lanes::softmax(&mut part.p);
+                    let log_sums = kernels::softmax(&mut part.p);
                     for p in part.p.chunks_exact_mut(ROWS) {
                         p[labels.len()..].fill(0.0);
                     }

@@ -5,7 +5,7 @@
 //! (α: the mean of p (1 − p)). With that matrix as L Lᵀ and weights w = L⁻ᵀ u, the curvature by u is about one in
 //! every direction. The objective, and so the optimum, is the same.
 
-use super::lanes::dot;
+use super::kernels::dot;
 use crate::{Result, stop};
 use rayon::prelude::*;
 

@@ -235,7 +235,7 @@ fn a_curve_is_made_as_the_protocol_says() {
         assert_eq!(at.test, refitted.accuracy(&test[layer], &test_labels).unwrap());
         let training: Vec<usize> = (0..600).filter(|i| i % 4 != 0).collect();
         let validation: Vec<usize> = (0..600).step_by(4).collect();
-        let of = |places: &[usize]| places.iter().map(|i| labels[*i]).collect::<Vec<_>>();
+        let of = |indices: &[usize]| indices.iter().map(|i| labels[*i]).collect::<Vec<_>>();
         let accuracy = |l2| {
             let probe =
                 Probe::fit(&features[layer].select(&training).unwrap(), &of(&training), 4, l2).unwrap();

@@ -141,18 +141,18 @@ impl Figure {
         self
     }
 
-    /// The places of a series' points. Levels have no place in x; where a point has no place, a line is interrupted.
-    fn places(&self, series: &Series) -> Vec<Option<(f64, f64)>> {
-        let place = |(x, y): &(f64, f64)| Some((self.x.1.place(*x)?, self.y.1.place(*y)?));
-        series.points.iter().map(place).collect()
+    /// The coordinates of a series' points. Levels have no coordinate in x; where a point has no coordinate, a line is interrupted.
+    fn coordinates(&self, series: &Series) -> Vec<Option<(f64, f64)>> {
+        let coordinate = |(x, y): &(f64, f64)| Some((self.x.1.coordinate(*x)?, self.y.1.coordinate(*y)?));
+        series.points.iter().map(coordinate).collect()
     }
 
     fn axes(&self) -> (Axis, Axis) {
         let points = || self.series.iter().flat_map(|s| &s.points);
         let axis = |scale: Scale, values: Vec<f64>, wanted| {
-            let places = || values.iter().filter_map(|value| scale.place(*value));
+            let coordinates = || values.iter().filter_map(|value| scale.coordinate(*value));
             let (least, most) =
-                places().fold((f64::MAX, f64::MIN), |(low, high), at| (low.min(at), high.max(at)));
+                coordinates().fold((f64::MAX, f64::MIN), |(low, high), at| (low.min(at), high.max(at)));
             if least <= most {
                 ticks::axis(scale, least, most, wanted)
             } else {
@@ -220,7 +220,7 @@ impl Figure {
         for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
             let thick = colour.stroke_width(2 * FINE as u32);
             if series.kind == Kind::Level {
-                let level = series.points.iter().filter_map(|(_, y)| self.y.1.place(*y));
+                let level = series.points.iter().filter_map(|(_, y)| self.y.1.coordinate(*y));
                 for y in level {
                     let thin = colour.stroke_width(FINE as u32 * 3 / 2);
                     chart.draw_series(DashedLineSeries::new(
@@ -232,16 +232,17 @@ impl Figure {
                 }
                 continue;
             }
-            let places = self.places(series);
+            let coordinates = self.coordinates(series);
             if series.kind == Kind::Line {
-                for part in places.split(Option::is_none) {
+                for part in coordinates.split(Option::is_none) {
                     chart.draw_series(LineSeries::new(part.iter().flatten().copied(), thick))?;
                 }
             }
             if series.kind == Kind::Scatter || series.points.len() <= 24 {
                 let size = 7 * FINE / 2;
-                chart
-                    .draw_series(places.iter().flatten().map(|at| Circle::new(*at, size, colour.filled())))?;
+                chart.draw_series(
+                    coordinates.iter().flatten().map(|at| Circle::new(*at, size, colour.filled())),
+                )?;
             }
         }
         root.present()?;
@@ -293,13 +294,13 @@ impl Ranged for Axis {
     type ValueType = f64;
     type FormatOption = NoDefaultFormatting;
 
-    fn map(&self, place: &f64, (start, end): (i32, i32)) -> i32 {
-        let share = (place - self.from) / (self.to - self.from);
+    fn map(&self, coordinate: &f64, (start, end): (i32, i32)) -> i32 {
+        let share = (coordinate - self.from) / (self.to - self.from);
         start + (share * f64::from(end - start)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        self.marks.iter().map(|(place, _)| *place).collect()
+        self.marks.iter().map(|(coordinate, _)| *coordinate).collect()
     }
 
     fn range(&self) -> std::ops::Range<f64> {
@@ -308,12 +309,12 @@ impl Ranged for Axis {
 }
 
 impl ValueFormatter<f64> for Axis {
-    fn format(place: &f64) -> String {
-        place.to_string()
+    fn format(coordinate: &f64) -> String {
+        coordinate.to_string()
     }
 
-    fn format_ext(&self, place: &f64) -> String {
-        self.marks.iter().find(|(at, _)| at == place).map_or(String::new(), |(_, label)| label.clone())
+    fn format_ext(&self, coordinate: &f64) -> String {
+        self.marks.iter().find(|(at, _)| at == coordinate).map_or(String::new(), |(_, label)| label.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where an axis has its marks, and what they say.
 
-/// How a value becomes a place on an axis.
+/// How a value becomes a coordinate on an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Scale {
     #[default]
@@ -10,18 +10,18 @@ pub(super) enum Scale {
 }
 
 impl Scale {
-    /// The place of a value; `None` for what has none.
-    pub(super) fn place(self, value: f64) -> Option<f64> {
-        let place = match self {
+    /// The coordinate of a value; `None` for what has none.
+    pub(super) fn coordinate(self, value: f64) -> Option<f64> {
+        let coordinate = match self {
             Self::Linear => value,
             Self::Log2 => value.log2(),
             Self::Log10 => value.log10(),
         };
-        place.is_finite().then_some(place)
+        coordinate.is_finite().then_some(coordinate)
     }
 }
 
-/// An axis: the places of its ends, and its marks.
+/// An axis: the coordinates of its ends, and its marks.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
     pub(super) from: f64,
@@ -29,7 +29,7 @@ pub(super) struct Axis {
     pub(super) marks: Vec<(f64, String)>,
 }
 
-/// The axis for data between the places `least` and `most`, with about `wanted` marks.
+/// The axis for data between the coordinates `least` and `most`, with about `wanted` marks.
 pub(super) fn axis(scale: Scale, least: f64, most: f64, wanted: usize) -> Axis {
     let wanted = wanted.max(2) as f64;
     let span = if most > least { most - least } else { least.abs().max(1.0) };
@@ -131,8 +131,8 @@ mod tests {
     use super::*;
 
     fn labels(scale: Scale, least: f64, most: f64) -> Vec<String> {
-        let places = (scale.place(least).unwrap(), scale.place(most).unwrap());
-        axis(scale, places.0, places.1, 6).marks.into_iter().map(|(_, label)| label).collect()
+        let coordinates = (scale.coordinate(least).unwrap(), scale.coordinate(most).unwrap());
+        axis(scale, coordinates.0, coordinates.1, 6).marks.into_iter().map(|(_, label)| label).collect()
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
     fn any_data_gets_an_axis() {
         for (least, most) in [(0.0, 0.0), (5.0, 5.0), (-1e300, 1e300), (1e-300, 2e-300), (0.0, 1e-12)] {
             for scale in [Scale::Linear, Scale::Log2, Scale::Log10] {
-                let (Some(a), Some(b)) = (scale.place(least), scale.place(most)) else { continue };
+                let (Some(a), Some(b)) = (scale.coordinate(least), scale.coordinate(most)) else { continue };
                 let axis = axis(scale, a, b, 6);
                 assert!(axis.to > axis.from && axis.marks.len() <= 101, "{least} {most} {scale:?} {axis:?}");
             }

@@ -46,6 +46,30 @@ impl Isa {
     }
 }
 
+/// A computation in plain Rust, whose loops a compiler turns into vectors of the instructions that it may use. `run` must be
+/// `#[inline(always)]`, and so must all that it calls, for only then is it compiled with them.
+pub(crate) trait Loops {
+    /// What it gives.
+    type Output;
+    /// Computes it, on a processor that has `isa`.
+    fn run(self, isa: Isa) -> Self::Output;
+}
+
+impl Isa {
+    /// Computes with these instructions, which the processor must have.
+    pub(crate) fn vectorise<L: Loops>(self, loops: L) -> L::Output {
+        debug_assert!(self.is_available());
+        match self {
+            // SAFETY: whoever has such a value asked the processor (`Isa::best`, `Isa::is_available`).
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx512Bf16 => unsafe { super::x86::loops_avx512(loops) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { super::x86::loops_avx2(loops) },
+            _ => loops.run(Self::Portable),
+        }
+    }
+}
+
 /// Numbers for which kernels are compiled.
 pub(crate) trait Scalar: Number {
     /// Runs a kernel with these instructions.

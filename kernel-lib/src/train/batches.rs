@@ -39,9 +39,9 @@ impl Batches {
     pub fn of(&mut self, step: u64) -> Vec<usize> {
         let first = u128::from(step) * self.batch as u128;
         let mut of_step = Vec::with_capacity(self.batch);
-        for place in (0..self.batch).map(|i| first + i as u128) {
-            let (epoch, place) = (place / self.images as u128, place % self.images as u128);
-            of_step.push(self.order(epoch as u64)[place as usize]);
+        for index in (0..self.batch).map(|i| first + i as u128) {
+            let (epoch, index) = (index / self.images as u128, index % self.images as u128);
+            of_step.push(self.order(epoch as u64)[index as usize]);
         }
         of_step
     }

@@ -181,14 +181,14 @@ impl Trainer {
             };
             self.now.curve.validation.extend(validation.map(|loss| Point { step, loss }));
             if due(checkpoint_every) {
-                self.settle()?;
+                self.download()?;
                 self.save()?;
             }
             if stepped || validation.is_some() {
                 report(&self.progress(loss, validation));
             }
             if step >= self.steps.min(end) {
-                self.settle()?;
+                self.download()?;
                 return Ok(Outcome::Finished);
             }
             if self.stop_requested() {
@@ -198,14 +198,14 @@ impl Trainer {
                 Ok(_) => stepped = true,
                 // Nor is this one: it changed nothing.
                 Err(Error::NotFinite { .. }) => {
-                    self.settle()?;
+                    self.download()?;
                     return Ok(Outcome::Diverged { step });
                 }
                 // A step that was interrupted is none.
                 Err(Error::Interrupted(_)) => return self.stopped(),
                 Err(error) => {
                     // Steps that were done are not lost by one that fails. The first error is the one to tell.
-                    let _ = self.settle();
+                    let _ = self.download();
                     return Err(error);
                 }
             }
@@ -214,7 +214,7 @@ impl Trainer {
 
     /// Keeps a checkpoint, for the run is to stop.
     fn stopped(&mut self) -> Result<Outcome> {
-        self.settle()?;
+        self.download()?;
         self.save()?;
         Ok(Outcome::Stopped { step: self.now.step })
     }
@@ -235,14 +235,14 @@ impl Trainer {
     /// and [`Error::Interrupted`] if someone asks to stop meanwhile: neither changes anything.
     pub fn advance(&mut self) -> Result<f64> {
         let loss = self.take_step()?;
-        self.settle()?;
+        self.download()?;
         Ok(loss)
     }
 
     /// Brings back what a network keeps on its device.
-    fn settle(&mut self) -> Result<()> {
+    fn download(&mut self) -> Result<()> {
         let Checkpoint { parameters, adam, .. } = &mut self.now;
-        self.network.resident().map_or(Ok(()), |resident| resident.settle(parameters, adam))
+        self.network.resident().map_or(Ok(()), |resident| resident.download(parameters, adam))
     }
 
     /// As [`Trainer::advance`], but what a network keeps on its device stays there.
@@ -292,7 +292,7 @@ impl Trainer {
 
     /// As [`Trainer::evaluate`]; none if someone asked to stop.
     fn validate(&mut self) -> Result<Option<f64>> {
-        self.settle()?;
+        self.download()?;
         let images: Vec<usize> = (0..self.validation.len()).collect();
         let mut sum = 0.0;
         for images in images.chunks(self.identity.settings.batch) {

@@ -24,7 +24,7 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from torch_gpt import Gpt
 
-SIZES = {  # layers, width, heads, tokens, colours, pictures
+SIZES = {  # layers, width, heads, tokens, colours, images
     "a": (4, 128, 4, 196, 65, 16),
     "b": (6, 256, 8, 256, 513, 8),
     "c": (12, 256, 8, 1024, 512, 2),
@@ -115,17 +115,17 @@ def main():
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {THREADS} threads, {torch.backends.cpu.get_cpu_capability()}")
     for size in arguments.sizes.split(","):
-        *shape, pictures = SIZES[size]
+        *shape, images = SIZES[size]
         layers, width, heads, t, colours = shape
         rng = np.random.default_rng(1)
         net = Gpt(*shape)
         flat = np.concatenate([
             (np.ones(p.numel()) if p.dim() == 1 and p is not net.sos else 0.05 * rng.normal(size=p.numel()))
             for p in net.all()]).astype("<f4")
-        tokens = rng.integers(colours, size=(pictures, t)).astype("<u2")
+        tokens = rng.integers(colours, size=(images, t)).astype("<u2")
         net.load(flat)
         batch = torch.from_numpy(tokens.astype(np.int64))
-        print(f"\n({size}) {layers} layers, width {width}, {heads} heads, {t} tokens, {colours} colours, {pictures} pictures")
+        print(f"\n({size}) {layers} layers, width {width}, {heads} heads, {t} tokens, {colours} colours, {images} images")
         with tempfile.TemporaryDirectory() as folder:
             files = [f"{folder}/parameters.f32", f"{folder}/tokens.u16"]
             pathlib.Path(files[0]).write_bytes(flat.tobytes())
@@ -150,7 +150,7 @@ def main():
                 report("features", rounds)
 
             if "sample" in arguments.what:
-                for count in [1, pictures]:
+                for count in [1, images]:
                     nothing = torch.empty((count, 0), dtype=torch.long)
                     plain, library = (lambda: net.sample(nothing, torch.float32)), generator(shape, count)
                     with torch.inference_mode():

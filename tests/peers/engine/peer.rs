@@ -4,7 +4,7 @@
 //!   order) and a batch of tokens (u16) from files; trains in this precision, `f32` or `bf16`;
 //! - `train N`: N steps of gradients and AdamW, the seconds of each and the last loss;
 //! - `features`: features of the batch, the seconds and their mean square;
-//! - `sample N`: draws N pictures, the seconds.
+//! - `sample N`: draws N images, the seconds.
 
 use igpt::adam::{AdamStep, adam};
 use igpt::engine::{Engine, Isa};
@@ -95,8 +95,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (["sample", n], Some(side)) => {
                 let start = Instant::now();
                 let sampling = Sampling { seed: 1, ..Sampling::default() };
-                let pictures = sample(&mut side.engine, &side.parameters, &[], n.parse()?, 0, &sampling)?;
-                json!({ "seconds": [start.elapsed().as_secs_f64()], "tokens": pictures.len() })
+                let images = sample(&mut side.engine, &side.parameters, &[], n.parse()?, 0, &sampling)?;
+                json!({ "seconds": [start.elapsed().as_secs_f64()], "tokens": images.len() })
             }
             _ => return Err(format!("not understood: {line}").into()),
         };

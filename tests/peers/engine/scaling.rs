@@ -41,12 +41,12 @@ struct Case {
 }
 
 impl Case {
-    fn new(config: Config, pictures: usize, recompute: bool) -> Result<Self> {
+    fn new(config: Config, images: usize, checkpointing: bool) -> Result<Self> {
         let mut rng = Rng::keyed(0, "tokens", [0, 0]);
-        let count = pictures * config.context;
+        let count = images * config.context;
         Ok(Self {
             config,
-            engine: Engine::new(config)?.with_recomputation(recompute),
+            engine: Engine::new(config)?.with_activation_checkpointing(checkpointing),
             parameters: Parameters::init(config, 1)?,
             gradients: Parameters::zeros(config)?,
             adam: AdamState::new(config.parameters()),
@@ -118,7 +118,7 @@ fn sweep(
     Ok(())
 }
 
-/// Networks whose memory is measured: name, shape, pictures.
+/// Networks whose memory is measured: name, shape, images.
 const TRAININGS: [(&str, Config, usize); 2] = [
     ("(c)", Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None }, 2),
     ("iGPT-S", Config { layers: 24, width: 512, heads: 8, context: 1024, vocabulary: 512, inner: None }, 1),
@@ -126,11 +126,11 @@ const TRAININGS: [(&str, Config, usize); 2] = [
 
 fn main() -> Any<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, index, recompute] = &arguments[..]
+    if let [flag, index, checkpointing] = &arguments[..]
         && flag == "--memory-of"
     {
-        let (_, config, pictures) = TRAININGS[index.parse::<usize>()?];
-        let mut case = Case::new(config, pictures, recompute == "true")?;
+        let (_, config, images) = TRAININGS[index.parse::<usize>()?];
+        let mut case = Case::new(config, images, checkpointing == "true")?;
         case.step()?;
         case.step()?;
         let status = std::fs::read_to_string("/proc/self/status")?;
@@ -150,22 +150,22 @@ fn main() -> Any<()> {
     sweep(&folder, "width", &widths, |config| config.width, true)?;
 
     println!(
-        "\n| training | recomputation | parameters, gradients, Adam (MB) | kept | temporary | predicted | measured |"
+        "\n| training | activation checkpointing | parameters, gradients, Adam (MB) | kept | temporary | predicted | measured |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for (index, (name, config, pictures)) in TRAININGS.iter().enumerate() {
-        for recompute in [false, true] {
+    for (index, (name, config, images)) in TRAININGS.iter().enumerate() {
+        for checkpointing in [false, true] {
             let run = Command::new(std::env::current_exe()?)
-                .args(["--memory-of", &index.to_string(), &recompute.to_string()])
+                .args(["--memory-of", &index.to_string(), &checkpointing.to_string()])
                 .output()?;
             let measured: f64 = String::from_utf8(run.stdout)?.trim().parse::<f64>()? * 1024.0 / 1e6;
-            let Memory { parameters, kept, temporary, .. } = memory(config, *pictures, recompute);
+            let Memory { parameters, kept, temporary, .. } = memory(config, *images, checkpointing);
             let megabytes =
                 [parameters, kept, temporary, parameters + kept + temporary].map(|x| x as f64 / 1e6);
             let [parameters, kept, temporary, all] = megabytes;
-            let yes = if recompute { "yes" } else { "no" };
+            let yes = if checkpointing { "yes" } else { "no" };
             println!(
-                "| {name}, batch {pictures} | {yes} | {parameters:.0} | {kept:.0} | {temporary:.0} | {all:.0} | {measured:.0} |"
+                "| {name}, batch {images} | {yes} | {parameters:.0} | {kept:.0} | {temporary:.0} | {all:.0} | {measured:.0} |"
             );
         }
     }

@@ -23,9 +23,9 @@ strip -o "$out/gpu_peer" "$examples/gpu_peer"
 strip -o "$out/gpu_train" "$examples/gpu_train"
 strip -o "$out/unit_tests" "$tests"
 
-[ -f "$out/pictures.bin" ] || "$examples/gpu_tokens" "$out/pictures.bin"
+[ -f "$out/images.bin" ] || "$examples/gpu_tokens" "$out/images.bin"
 if [ "${1:-}" != --no-curve ] && ! [ -f "$out/cpu-f32.csv" ]; then
-    IGPT_DEVICE=cpu "$out/gpu_train" curve "$out/pictures.bin" f32 cpu-f32 "$out"
+    IGPT_DEVICE=cpu "$out/gpu_train" curve "$out/images.bin" f32 cpu-f32 "$out"
 fi
 # The commit that was built, and whether it is all that was.
 {

@@ -30,7 +30,7 @@ SHAPES = {  # layers, width, heads, tokens, colours
     "iGPT-S": (24, 512, 8, 1024, 512),
     "10M": (12, 256, 8, 1024, 512),
 }
-# Shape, precision, pictures, what is timed, and PyTorch's ways to do it.
+# Shape, precision, images, what is timed, and PyTorch's ways to do it.
 CASES = [
     ("iGPT-S", "bf16", 32, "train", ["eager", "compile"]),
     ("10M", "bf16", 64, "train", ["eager", "compile"]),
@@ -109,7 +109,7 @@ class Bench:
         self.rows, self.notes, self.device, self.version = [], [], "", ""
         self.files = {}
 
-    def inputs(self, name, shape, pictures):
+    def inputs(self, name, shape, images):
         """Files of parameters and tokens, the same for both sides."""
         layers, width, _, tokens, colours = shape
         rng = np.random.default_rng(1)
@@ -123,13 +123,13 @@ class Bench:
             self.files[name] = f"{self.folder}/{name}.f32"
             np.concatenate(flat).astype("<f4").tofile(self.files[name])
         file = f"{self.folder}/tokens.u16"
-        rng.integers(colours, size=(pictures, tokens)).astype("<u2").tofile(file)
+        rng.integers(colours, size=(images, tokens)).astype("<u2").tofile(file)
         return self.files[name], file
 
-    def case(self, name, precision, pictures, what, modes):
+    def case(self, name, precision, images, what, modes):
         shape = self.arguments.shapes[name]
-        parameters, tokens = self.inputs(name, shape, pictures)
-        start = [precision, ",".join(map(str, shape)), pictures, parameters]
+        parameters, tokens = self.inputs(name, shape, images)
+        start = [precision, ",".join(map(str, shape)), images, parameters]
         # One side is measured even if the other cannot be.
         ours, torch, contestants = {}, {}, {}
         try:
@@ -137,7 +137,7 @@ class Bench:
             self.ours.ask("tokens", tokens)
             contestants["ours"] = lambda *words, **more: self.ours.ask(*words, **more)
         except RuntimeError as error:
-            self.note(name, precision, pictures, what, error)
+            self.note(name, precision, images, what, error)
         try:
             torch = self.torch.ask("start", *start, ",".join(modes), seconds=120)
             self.torch.ask("tokens", tokens)
@@ -145,30 +145,30 @@ class Bench:
             for mode in modes:
                 contestants[mode] = lambda *words, mode=mode, **more: self.torch.ask(mode, *words, **more)
         except RuntimeError as error:
-            self.note(name, precision, pictures, what, error)
+            self.note(name, precision, images, what, error)
         self.device = ours.get("device") or torch.get("device") or self.device
-        row = {"shape": name, "precision": precision, "batch": pictures, "what": what, "predicted": ours.get("predicted"),
+        row = {"shape": name, "precision": precision, "batch": images, "what": what, "predicted": ours.get("predicted"),
                "attention": torch.get("attention")}
-        units = pictures if what != "train" else pictures * shape[3]
+        units = images if what != "train" else images * shape[3]
 
         # What comes first makes room, compiles, and shows that both compute the same.
-        words = {"train": ["train", 3], "features": ["features"], "sample": ["sample", pictures, shape[3] - 8]}[what]
+        words = {"train": ["train", 3], "features": ["features"], "sample": ["sample", images, shape[3] - 8]}[what]
         first = {}
         for side in list(contestants):
             try:
                 first[side] = contestants[side](*words, seconds=150)
             except RuntimeError as error:
                 del contestants[side]
-                self.note(name, precision, pictures, what, error)
+                self.note(name, precision, images, what, error)
         same = {"train": "loss", "features": "square"}.get(what)
         if same and "eager" in first and "ours" in first:
             a, b = first["ours"][same], first["eager"][same]
             row["same"] = abs(a / b - 1)
             bound = {"f32": 1e-4, "tf32": 1e-3, "bf16": 1e-2}[precision]
             if not row["same"] < bound:
-                self.note(name, precision, pictures, what, f"{same} differs: ours {a}, PyTorch's {b}")
+                self.note(name, precision, images, what, f"{same} differs: ours {a}, PyTorch's {b}")
 
-        words = {"train": ["train", 1], "features": ["features"], "sample": ["sample", pictures]}[what]
+        words = {"train": ["train", 1], "features": ["features"], "sample": ["sample", images]}[what]
         rounds = 2 if what == "sample" else self.arguments.rounds
         found = {side: [] for side in contestants}
         steps = {side: 1 for side in contestants}
@@ -182,7 +182,7 @@ class Bench:
                         words = ["train", steps[side]]
                     answer = contestants[side](*words, seconds=90)
                 except RuntimeError as error:
-                    self.note(name, precision, pictures, what, error)
+                    self.note(name, precision, images, what, error)
                     del contestants[side]
                     continue
                 found[side].append(units * steps[side] / answer["seconds"])
@@ -205,8 +205,8 @@ class Bench:
         if any(found.values()):
             self.rows.append(row)
 
-    def note(self, name, precision, pictures, what, text):
-        self.notes.append(f"{name}, {precision}, batch {pictures}, {what}: {text}")
+    def note(self, name, precision, images, what, text):
+        self.notes.append(f"{name}, {precision}, batch {images}, {what}: {text}")
         print("note:", self.notes[-1], flush=True)
 
     def run(self):
@@ -245,7 +245,7 @@ class Bench:
             f"A product of two {self.arguments.matmul}² matrices in bf16: "
             + (f"{self.rate / 1e12:.1f} TFLOP/s." if self.rate else "not measured."),
             f"Medians of {self.arguments.rounds} rounds (of 2 for samples), in turns; training in tokens/s, features and "
-            "samples in pictures/s. A ratio is the median of the rounds' ratios. Features and samples of ours are f32.", "",
+            "samples in images/s. A ratio is the median of the rounds' ratios. Features and samples of ours are f32.", "",
             "| network | precision | batch | what | ours | (range) | eager | compile | ours/eager | ours/compile "
             "| MFU ours | eager | compile | GB ours, predicted | GB PyTorch | attention there |",
             "|" + "---|" * 16,

@@ -1,13 +1,13 @@
 //! The library's side of `compare.py`, on the GPU, or with `--cpu` on the CPU, to try it out. Its input is lines of words,
 //! and it answers each with a line of JSON, `{"error": …}` if it could not be done:
 //!
-//! - `start PRECISION LAYERS,WIDTH,HEADS,CONTEXT,VOCABULARY PICTURES [PARAMETERS]`: a network of this shape, with random
-//!   parameters or those of a file (`f32`, in the layout's order), and a batch of so many random pictures; trains in
+//! - `start PRECISION LAYERS,WIDTH,HEADS,CONTEXT,VOCABULARY IMAGES [PARAMETERS]`: a network of this shape, with random
+//!   parameters or those of a file (`f32`, in the layout's order), and a batch of so many random images; trains in
 //!   `f32`, `tf32` or `bf16`. It says how much memory the training should take;
 //! - `tokens FILE`: takes the batch from a file (`u16`);
 //! - `train N`: N steps of gradients and AdamW, the seconds of all together, and the last step's loss;
 //! - `features`: features of the batch, the seconds and their mean square;
-//! - `sample N [GIVEN]`: draws N pictures of which GIVEN tokens are given, the seconds;
+//! - `sample N [GIVEN]`: draws N images of which GIVEN tokens are given, the seconds;
 //! - `memory`: bytes of the device's memory in use here;
 //! - `profile N`: how long each kernel takes in N steps. Each is waited for, so the sum is more than a step takes;
 //! - `stop`: gives everything back.
@@ -54,8 +54,8 @@ struct Side {
 
 impl Side {
     fn start(cpu: bool, words: &[&str]) -> Any<(Self, Value)> {
-        let [precision, shape, pictures, parameters @ ..] = words else {
-            return Err("start needs a precision, a shape and a number of pictures".into());
+        let [precision, shape, images, parameters @ ..] = words else {
+            return Err("start needs a precision, a shape and a number of images".into());
         };
         let precision: Precision = serde_json::from_value(json!(precision))?;
         let shape: Vec<usize> = shape.split(',').map(str::parse).collect::<Result<_, _>>()?;
@@ -63,7 +63,7 @@ impl Side {
             return Err("a shape is LAYERS,WIDTH,HEADS,CONTEXT,VOCABULARY".into());
         };
         let config = Config { layers, width, heads, context, vocabulary, inner: None };
-        let pictures: usize = pictures.parse()?;
+        let images: usize = images.parse()?;
         let parameters = match parameters {
             [] => Parameters::init(config, 1)?,
             [file, ..] => {
@@ -79,8 +79,8 @@ impl Side {
         };
         machine.network().set_precision(precision)?;
         let (device, predicted) = match &machine {
-            Machine::Cpu(_) => ("CPU".to_owned(), memory(&config, pictures, false)),
-            Machine::Gpu(engine) => (engine.device_name().to_owned(), engine.memory(pictures)),
+            Machine::Cpu(_) => ("CPU".to_owned(), memory(&config, images, false)),
+            Machine::Gpu(engine) => (engine.device_name().to_owned(), engine.memory(images)),
         };
         let mut rng = Rng::keyed(0, "tokens", [0, 0]);
         let side = Self {
@@ -88,7 +88,7 @@ impl Side {
             parameters,
             gradients: Parameters::zeros(config)?,
             adam: AdamState::new(config.parameters()),
-            tokens: (0..pictures * context).map(|_| rng.below(vocabulary) as u16).collect(),
+            tokens: (0..images * context).map(|_| rng.below(vocabulary) as u16).collect(),
             step: 0,
         };
         let predicted = json!({
@@ -118,9 +118,9 @@ impl Side {
     }
 
     /// Brings back what was trained, so that the network can be used otherwise.
-    fn settle(&mut self) -> igpt::Result<()> {
+    fn download(&mut self) -> igpt::Result<()> {
         let (parameters, adam) = (&mut self.parameters, &mut self.adam);
-        self.machine.network().resident().map_or(Ok(()), |resident| resident.settle(parameters, adam))
+        self.machine.network().resident().map_or(Ok(()), |resident| resident.download(parameters, adam))
     }
 
     fn steps(&mut self, n: usize) -> Any<Value> {
@@ -140,7 +140,7 @@ impl Side {
             }
             ["train", n] => self.steps(n.parse()?)?,
             ["features"] => {
-                self.settle()?;
+                self.download()?;
                 let start = Instant::now();
                 let features = self.machine.network().features(&self.parameters, &self.tokens, true)?;
                 let seconds = start.elapsed().as_secs_f64();
@@ -148,14 +148,14 @@ impl Side {
                 json!({ "seconds": seconds, "square": square / features.len() as f64 })
             }
             ["sample", n, given @ ..] => {
-                self.settle()?;
+                self.download()?;
                 let (n, given) = (n.parse()?, given.first().map_or(Ok(0), |given| given.parse())?);
-                let beginnings = vec![0; n * given];
+                let prompts = vec![0; n * given];
                 let sampling = Sampling { seed: 1, ..Sampling::default() };
                 let start = Instant::now();
                 let network = self.machine.network();
-                let pictures = sample(network, &self.parameters, &beginnings, n, 0, &sampling)?;
-                json!({ "seconds": start.elapsed().as_secs_f64(), "tokens": pictures.len() })
+                let images = sample(network, &self.parameters, &prompts, n, 0, &sampling)?;
+                json!({ "seconds": start.elapsed().as_secs_f64(), "tokens": images.len() })
             }
             ["memory"] => match &self.machine {
                 Machine::Gpu(engine) => json!({ "used": engine.allocated() }),

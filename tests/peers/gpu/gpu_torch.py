@@ -32,7 +32,7 @@ from torch_gpt import Gpt
 
 
 class Side:
-    def __init__(self, device, precision, shape, pictures, parameters, modes="eager"):
+    def __init__(self, device, precision, shape, images, parameters, modes="eager"):
         torch.manual_seed(0)
         self.device = device
         shape = [int(x) for x in shape.split(",")]
@@ -51,11 +51,11 @@ class Side:
             [{"params": decaying, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
             lr=1e-3, betas=(0.9, 0.95), eps=1e-8, fused=True)
         generator = torch.Generator().manual_seed(0)
-        self.tokens = torch.randint(colours, (int(pictures), tokens), generator=generator).to(device)
+        self.tokens = torch.randint(colours, (int(images), tokens), generator=generator).to(device)
         self.attention, self.times = None, {}
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-            self.choose_attention(int(pictures), heads, tokens, width // heads)
+            self.choose_attention(int(images), heads, tokens, width // heads)
         # One size of a batch: said beforehand, so that nothing is compiled for all sizes.
         ways = {"eager": lambda f: f, "compile": lambda f: torch.compile(f, dynamic=False),
                 "max-autotune": lambda f: torch.compile(f, dynamic=False, mode="max-autotune-no-cudagraphs")}

@@ -125,10 +125,10 @@ fi
 
 if wanted profile; then
     say profile
-    shape=24,512,8,1024,512 pictures=32 peer=("$gpu/gpu_peer")
-    [ -n "$cpu" ] && shape=2,64,2,64,32 pictures=4 peer=("$gpu/gpu_peer" --cpu)
+    shape=24,512,8,1024,512 images=32 peer=("$gpu/gpu_peer")
+    [ -n "$cpu" ] && shape=2,64,2,64,32 images=4 peer=("$gpu/gpu_peer" --cpu)
     for precision in bf16 tf32; do
-        printf '%s\n' "start $precision $shape $pictures" "train 3" "train 5" "profile 1" memory stop |
+        printf '%s\n' "start $precision $shape $images" "train 3" "train 5" "profile 1" memory stop |
             LINES_SHOWN=0 limited "${PROFILE:-30}" "profile-$precision" "${peer[@]}"
         # As a table: milliseconds, calls, name; the longest first.
         "$python" - "$work/results/profile-$precision.txt" <<'PYTHON' | tee "$work/results/profile-$precision.md"
@@ -158,11 +158,11 @@ if wanted curves; then
     mkdir -p "$work/results/curves"
     cp "$gpu/cpu-f32.csv" "$work/results/curves/" 2>/dev/null
     if [ -n "$cpu" ]; then
-        limited "${CURVES:-30}" curve-again "$gpu/gpu_train" curve "$gpu/pictures.bin" f32 cpu-tiny \
+        limited "${CURVES:-30}" curve-again "$gpu/gpu_train" curve "$gpu/images.bin" f32 cpu-tiny \
             "$work/results/curves" layers=1 width=32 heads=1 steps=20 batch=2
     else
         for precision in f32 tf32 bf16; do
-            LINES_SHOWN=3 limited "${CURVES:-30}" "curve-$precision" "$gpu/gpu_train" curve "$gpu/pictures.bin" \
+            LINES_SHOWN=3 limited "${CURVES:-30}" "curve-$precision" "$gpu/gpu_train" curve "$gpu/images.bin" \
                 "$precision" "gpu-$precision" "$work/results/curves"
         done
     fi
@@ -192,17 +192,17 @@ if wanted train; then
     seconds=${TRAIN:-150} pieces=0
     # shellcheck disable=SC2086
     for piece in "$((seconds / 2))/$seconds" "$((seconds - seconds / 2 + 25))/$seconds"; do
-        limited $((seconds / 2 + 60)) "train-$((++pieces))" "$gpu/gpu_train" train "$gpu/pictures.bin" \
+        limited $((seconds / 2 + 60)) "train-$((++pieces))" "$gpu/gpu_train" train "$gpu/images.bin" \
             "$work/checkpoints" "$piece" "$work/trained" "${small[@]}" ${SETTINGS:-}
         trained
     done
-    limited 40 sample "$gpu/gpu_train" sample "$gpu/pictures.bin" "$work/trained" 48
+    limited 40 sample "$gpu/gpu_train" sample "$gpu/images.bin" "$work/trained" 48
     trained
 fi
 
 if wanted judge; then
     say judge
-    limited "${JUDGE:-60}" judge "$gpu/gpu_train" judge "$gpu/pictures.bin" "$work/trained" "${IMAGES:-5000}"
+    limited "${JUDGE:-60}" judge "$gpu/gpu_train" judge "$gpu/images.bin" "$work/trained" "${IMAGES:-5000}"
     trained
 fi
 say "everything"

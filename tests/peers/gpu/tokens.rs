@@ -1,25 +1,25 @@
-//! Writes CIFAR-10 as tokens into one file, which a machine without the data set trains on; see `pictures.rs`.
+//! Writes CIFAR-10 as tokens into one file, which a machine without the data set trains on; see `tokenized.rs`.
 //!
 //! ```sh
 //! cargo run --release --package igpt --example gpu_tokens -- FILE [COLOURS]
 //! ```
 //!
-//! The palette is fitted to the training pictures. What was written is read again and compared, and the augmentation of
+//! The palette is fitted to the training images. What was written is read again and compared, and the augmentation of
 //! tokens with the library's of pixels.
 
-#[path = "pictures.rs"]
-mod pictures;
+#[path = "tokenized.rs"]
+mod tokenized;
 
 use igpt::augment::{Augmentation, Augmented};
 use igpt::data::cifar10;
 use igpt::palette::{KMeans, Palette};
 use igpt::train::Examples as _;
-use pictures::{Any, Header, Labelled, Pictures};
 use std::path::Path;
 use std::sync::Arc;
+use tokenized::{Any, Header, Labelled, Tokenized};
 
 const SEED: u64 = 1;
-/// Of the paper, for CIFAR: pixels that a picture is padded by before it is cropped.
+/// Of the paper, for CIFAR: pixels that an image is padded by before it is cropped.
 const PADDING: usize = 4;
 
 fn main() -> Any<()> {
@@ -48,18 +48,18 @@ fn main() -> Any<()> {
         palette_seed: SEED,
         splits: Default::default(),
     };
-    let mut pictures = Pictures { header, train: split(train)?, test: split(test)? };
+    let mut tokenized = Tokenized { header, train: split(train)?, test: split(test)? };
     let file = Path::new(&file);
-    pictures.write(file)?;
+    tokenized.write(file)?;
 
-    let read = Pictures::read(file)?;
-    if read != pictures {
+    let read = Tokenized::read(file)?;
+    if read != tokenized {
         return Err("what was written is read otherwise".into());
     }
     let images: Vec<usize> = (0..100).collect();
     let of_pixels =
         Augmented::new(Arc::new(train.images.clone()), Augmentation::Crop { padding: PADDING }, palette, 7)?;
-    let of_tokens = pictures::Augmented {
+    let of_tokens = tokenized::Augmented {
         side: read.header.side,
         padding: PADDING,
         seed: 7,
@@ -70,7 +70,7 @@ fn main() -> Any<()> {
     }
     for (name, (count, bytes)) in ["training", "test"].iter().zip(read.header.splits) {
         let bits = 8.0 * bytes as f64 / (count * read.header.side.pow(2)) as f64;
-        println!("{name}: {count} pictures, {:.1} MB, {bits:.2} bits a token", bytes as f64 / 1e6);
+        println!("{name}: {count} images, {:.1} MB, {bits:.2} bits a token", bytes as f64 / 1e6);
     }
     Ok(())
 }

@@ -1,20 +1,20 @@
-//! Trainings for a GPU session, on pictures that `tokens.rs` wrote. `IGPT_DEVICE` chooses the device.
+//! Trainings for a GPU session, on images that `tokens.rs` wrote. `IGPT_DEVICE` chooses the device.
 //!
 //! ```text
-//! gpu_train curve PICTURES PRECISION NAME FOLDER [SETTING=VALUE ...]    a small training; its curve as FOLDER/NAME.csv
+//! gpu_train curve IMAGES PRECISION NAME FOLDER [SETTING=VALUE ...]    a small training; its curve as FOLDER/NAME.csv
 //! gpu_train figure FILE.svg FOLDER                            curves of a folder over one another, and the differences
-//! gpu_train train PICTURES FOLDER SECONDS OUT [SETTING=VALUE ...]   as long a training as fits into so many seconds;
+//! gpu_train train IMAGES FOLDER SECONDS OUT [SETTING=VALUE ...]   as long a training as fits into so many seconds;
 //!                                                             with 90/180 the first 90 of 180
-//! gpu_train sample PICTURES OUT COUNT                         pictures that the trained network makes up, and completes
-//! gpu_train judge PICTURES OUT [IMAGES]                       its loss on held-out pictures, and the linear probe
+//! gpu_train sample IMAGES OUT COUNT                         images that the trained network makes up, and completes
+//! gpu_train judge IMAGES OUT [IMAGES]                       its loss on held-out images, and the linear probe
 //! ```
 //!
 //! `train` measures what a step takes, fixes the number of steps so that the cosine ends with the time, and notes it in
 //! FOLDER, where checkpoints are kept, too: called again it goes on from there. Settings are those of [`Settings`].
 
-#[allow(dead_code, reason = "what writes pictures is for tokens.rs")]
-#[path = "pictures.rs"]
-mod pictures;
+#[allow(dead_code, reason = "what writes images is for tokens.rs")]
+#[path = "tokenized.rs"]
+mod tokenized;
 
 use igpt::device::Device;
 use igpt::model::{Batch, Config, Parameters, Precision};
@@ -25,7 +25,6 @@ use igpt::show::Figure;
 use igpt::train::{
     Adam, AdamState, Curve, Examples as _, Length, Outcome, Tokens, Trainer, Training, WarmUp,
 };
-use pictures::{Any, Augmented, Pictures};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokenized::{Any, Augmented, Tokenized};
 
 /// Most bytes of a file of parameters.
 const PART: usize = 15_000_000;
@@ -107,8 +107,8 @@ impl Settings {
         Ok(serde_json::from_value(value)?)
     }
 
-    fn config(&self, pictures: &Pictures) -> Any<Config> {
-        let (context, vocabulary) = (pictures.header.side.pow(2), pictures.palette()?.len());
+    fn config(&self, tokenized: &Tokenized) -> Any<Config> {
+        let (context, vocabulary) = (tokenized.header.side.pow(2), tokenized.palette()?.len());
         Ok(Config {
             layers: self.layers,
             width: self.width,
@@ -137,7 +137,7 @@ impl Settings {
     }
 }
 
-/// Places of the training pictures that are held out: a tenth, the same as in `igpt::experiment`.
+/// Places of the training images that are held out: a tenth, the same as in `igpt::experiment`.
 fn held_out(images: usize) -> Vec<usize> {
     let mut places = Rng::keyed(0, "validation split", [0, 0]).permutation(images);
     places.truncate(images / 10);
@@ -146,10 +146,10 @@ fn held_out(images: usize) -> Vec<usize> {
 }
 
 /// Pictures to train on, changed at each step, and the first `validation` of those that are held out.
-fn examples(pictures: &Pictures, settings: &Settings) -> Any<(Augmented, Tokens)> {
-    let side = pictures.header.side;
-    let count = pictures.train.labels.len();
-    let all = Tokens::new(side * side, pictures.train.tokens.clone())?;
+fn examples(tokenized: &Tokenized, settings: &Settings) -> Any<(Augmented, Tokens)> {
+    let side = tokenized.header.side;
+    let count = tokenized.train.labels.len();
+    let all = Tokens::new(side * side, tokenized.train.tokens.clone())?;
     let held_out = held_out(count);
     let training: Vec<usize> = (0..count).filter(|place| held_out.binary_search(place).is_err()).collect();
     let validation = &held_out[..settings.validation.min(held_out.len())];
@@ -160,11 +160,11 @@ fn examples(pictures: &Pictures, settings: &Settings) -> Any<(Augmented, Tokens)
     ))
 }
 
-fn trainer(pictures: &Pictures, settings: &Settings) -> Any<Trainer> {
-    let (training, validation) = examples(pictures, settings)?;
-    let network = Device::chosen()?.engine(settings.config(pictures)?)?;
+fn trainer(tokenized: &Tokenized, settings: &Settings) -> Any<Trainer> {
+    let (training, validation) = examples(tokenized, settings)?;
+    let network = Device::chosen()?.engine(settings.config(tokenized)?)?;
     let trainer = Trainer::new(settings.training(), network, Arc::new(training), Arc::new(validation))?;
-    Ok(trainer.input("pictures", &pictures.header.sha256))
+    Ok(trainer.input("images", &tokenized.header.sha256))
 }
 
 /// A curve as lines `what,step,loss`.
@@ -176,12 +176,12 @@ fn csv(curve: &Curve) -> String {
     text
 }
 
-fn curve(pictures: &Path, precision: &str, name: &str, folder: &Path, rest: &[String]) -> Any<()> {
-    let pictures = Pictures::read(pictures)?;
+fn curve(tokenized: &Path, precision: &str, name: &str, folder: &Path, rest: &[String]) -> Any<()> {
+    let tokenized = Tokenized::read(tokenized)?;
     let precision = serde_json::from_value(json!(precision))?;
     let settings = Settings::small(precision).with(rest)?;
     let start = Instant::now();
-    let mut trainer = trainer(&pictures, &settings)?;
+    let mut trainer = trainer(&tokenized, &settings)?;
     let outcome = trainer.run(&mut |progress| {
         if progress.step.is_multiple_of(50) {
             println!("{name}: {progress}");
@@ -234,9 +234,9 @@ fn figure(file: &Path, folder: &Path) -> Any<()> {
 }
 
 /// Seconds that a step takes, by some steps of the very training.
-fn pace(pictures: &Pictures, settings: &Settings) -> Any<f64> {
-    let (training, _) = examples(pictures, settings)?;
-    let config = settings.config(pictures)?;
+fn pace(tokenized: &Tokenized, settings: &Settings) -> Any<f64> {
+    let (training, _) = examples(tokenized, settings)?;
+    let config = settings.config(tokenized)?;
     let mut network = Device::chosen()?.engine(config)?;
     network.set_precision(settings.precision)?;
     let mut parameters = Parameters::init(config, settings.seed)?;
@@ -272,12 +272,12 @@ fn pace(pictures: &Pictures, settings: &Settings) -> Any<f64> {
 
 static TIME_IS_UP: AtomicBool = AtomicBool::new(false);
 
-fn train(pictures: &Path, folder: &Path, seconds: &str, out: &Path, rest: &[String]) -> Any<()> {
+fn train(tokenized: &Path, folder: &Path, seconds: &str, out: &Path, rest: &[String]) -> Any<()> {
     let start = Instant::now();
     // Of this call, and of all that go on with it.
     let (piece, budget) = seconds.split_once('/').unwrap_or((seconds, seconds));
     let (piece, budget): (f64, f64) = (piece.parse()?, budget.parse()?);
-    let pictures = Pictures::read(pictures)?;
+    let tokenized = Tokenized::read(tokenized)?;
     fs::create_dir_all(folder)?;
     fs::create_dir_all(out)?;
     let plan = folder.join("plan.json");
@@ -286,18 +286,18 @@ fn train(pictures: &Path, folder: &Path, seconds: &str, out: &Path, rest: &[Stri
         Err(_) => {
             let mut settings = Settings::cifar().with(rest)?;
             if settings.steps == 0 {
-                let pace = pace(&pictures, &settings)?;
+                let pace = pace(&tokenized, &settings)?;
                 // Some of the time is for validations and checkpoints.
                 let left = 0.9 * (budget - start.elapsed().as_secs_f64());
                 settings.steps = ((left / pace) as u64).max(10);
-                let rate = (settings.batch * pictures.header.side.pow(2)) as f64 / pace;
+                let rate = (settings.batch * tokenized.header.side.pow(2)) as f64 / pace;
                 println!("{rate:.0} tokens/s, {pace:.4} s a step: {} steps", settings.steps);
             }
             fs::write(&plan, serde_json::to_vec_pretty(&settings)?)?;
             settings
         }
     };
-    let mut trainer = trainer(&pictures, &settings)?.stop_at(&TIME_IS_UP).keep_checkpoints(folder)?;
+    let mut trainer = trainer(&tokenized, &settings)?.stop_at(&TIME_IS_UP).keep_checkpoints(folder)?;
     let (from, time) = (trainer.step(), Instant::now());
     // A step more than there is time for is a checkpoint more.
     let left = (piece - start.elapsed().as_secs_f64()).max(1.0);
@@ -318,18 +318,18 @@ fn train(pictures: &Path, folder: &Path, seconds: &str, out: &Path, rest: &[Stri
         Outcome::Diverged { step } => format!("diverged at step {step}"),
     };
     println!("{outcome}, {seconds:.1} s");
-    let tokens = (trainer.step() - from) as f64 * (settings.batch * pictures.header.side.pow(2)) as f64;
+    let tokens = (trainer.step() - from) as f64 * (settings.batch * tokenized.header.side.pow(2)) as f64;
     let validation = trainer.curve().validation.last().map(|point| point.loss);
     note(
         out,
         "training",
         &json!({
             "device": Device::chosen()?.to_string(),
-            "data": pictures.header.name,
-            "data_sha256": pictures.header.sha256,
+            "data": tokenized.header.name,
+            "data_sha256": tokenized.header.sha256,
             "augmentation": "padded by reflection, cropped and mirrored at random",
-            "palette_seed": pictures.header.palette_seed,
-            "parameters": settings.config(&pictures)?.parameters(),
+            "palette_seed": tokenized.header.palette_seed,
+            "parameters": settings.config(&tokenized)?.parameters(),
             "outcome": outcome,
             "steps_done": trainer.step(),
             "seconds": seconds,
@@ -343,7 +343,7 @@ fn train(pictures: &Path, folder: &Path, seconds: &str, out: &Path, rest: &[Stri
         points.iter().map(|point| (point.step as f64, point.loss)).collect()
     };
     let curve = trainer.curve();
-    let figure = Figure::new(format!("{}, {} layers", pictures.header.name, settings.layers))
+    let figure = Figure::new(format!("{}, {} layers", tokenized.header.name, settings.layers))
         .x("step")
         .y("loss (nats a token)")
         .line("training", points(&curve.training))
@@ -434,55 +434,55 @@ fn read(out: &Path) -> Any<Parameters> {
     Ok(parameters)
 }
 
-/// Writes pictures the network makes up (the first rows), and pictures of the test, halves of which it completes: the whole
-/// picture, its half, and completions.
-fn samples(pictures: &Path, out: &Path, count: usize) -> Any<()> {
+/// Writes images the network makes up (the first rows), and images of the test, halves of which it completes: the whole
+/// image, its half, and completions.
+fn samples(tokenized: &Path, out: &Path, count: usize) -> Any<()> {
     const COLUMNS: usize = 12;
-    let pictures = Pictures::read(pictures)?;
-    let (palette, side) = (pictures.palette()?, pictures.header.side);
+    let tokenized = Tokenized::read(tokenized)?;
+    let (palette, side) = (tokenized.palette()?, tokenized.header.side);
     let parameters = read(out)?;
     let mut network = Device::chosen()?.engine(parameters.config())?;
     let sampling = Sampling { seed: 1, ..Sampling::default() };
     let start = Instant::now();
     let t = side * side;
     let free = sample(network.as_mut(), &parameters, &[], count, 0, &sampling)?;
-    // One row of pictures, two completions of each.
-    let whole: Vec<&[u16]> = pictures.test.tokens.chunks(t).take(COLUMNS).collect();
+    // One row of images, two completions of each.
+    let whole: Vec<&[u16]> = tokenized.test.tokens.chunks(t).take(COLUMNS).collect();
     let halves: Vec<u16> =
-        [&whole[..]; 2].concat().iter().flat_map(|picture| &picture[..t / 2]).copied().collect();
+        [&whole[..]; 2].concat().iter().flat_map(|image| &image[..t / 2]).copied().collect();
     let completed = sample(network.as_mut(), &parameters, &halves, 2 * whole.len(), 1 << 20, &sampling)?;
-    println!("{} pictures in {:.1} s", count + 2 * whole.len(), start.elapsed().as_secs_f64());
+    println!("{} images in {:.1} s", count + 2 * whole.len(), start.elapsed().as_secs_f64());
     let mut rows: Vec<Vec<u16>> = free.chunks(t).map(<[u16]>::to_vec).collect();
     rows.resize(rows.len().next_multiple_of(COLUMNS), vec![0; t]);
-    rows.extend(whole.iter().map(|picture| picture.to_vec()));
+    rows.extend(whole.iter().map(|image| image.to_vec()));
     rows.extend(completed.chunks(t).map(<[u16]>::to_vec));
-    // Each pixel as a square, pictures with a gap between.
+    // Each pixel as a square, images with a gap between.
     let (scale, step) = (3, side + 1);
     let (width, height) = (COLUMNS * step, rows.len().div_ceil(COLUMNS) * step);
-    let mut image =
+    let mut page =
         image::RgbImage::from_pixel((width * scale) as u32, (height * scale) as u32, image::Rgb([255; 3]));
-    for (number, picture) in rows.iter().enumerate() {
-        let pixels = palette.image(picture, side, side)?.to_rgb();
+    for (number, image) in rows.iter().enumerate() {
+        let pixels = palette.image(image, side, side)?.to_rgb();
         let (left, above) = (number % COLUMNS * step, number / COLUMNS * step);
         for y in 0..side * scale {
             for x in 0..side * scale {
-                let pixel = pixels.pixel(x / scale, y / scale).ok_or("outside of a picture")?;
+                let pixel = pixels.pixel(x / scale, y / scale).ok_or("outside of an image")?;
                 let at = ((left * scale + x) as u32, (above * scale + y) as u32);
-                image.put_pixel(at.0, at.1, image::Rgb([pixel[0], pixel[1], pixel[2]]));
+                page.put_pixel(at.0, at.1, image::Rgb([pixel[0], pixel[1], pixel[2]]));
             }
         }
     }
-    Ok(image.save(out.join("samples.png"))?)
+    Ok(page.save(out.join("samples.png"))?)
 }
 
-fn judge(pictures: &Path, out: &Path, images: usize) -> Any<()> {
-    let pictures = Pictures::read(pictures)?;
-    let t = pictures.header.side.pow(2);
+fn judge(tokenized: &Path, out: &Path, images: usize) -> Any<()> {
+    let tokenized = Tokenized::read(tokenized)?;
+    let t = tokenized.header.side.pow(2);
     let parameters = read(out)?;
     let config = parameters.config();
     let mut network = Device::chosen()?.engine(config)?;
-    let count = pictures.train.labels.len();
-    let all = Tokens::new(t, pictures.train.tokens.clone())?;
+    let count = tokenized.train.labels.len();
+    let all = Tokens::new(t, tokenized.train.tokens.clone())?;
     let start = Instant::now();
     let validation = held_out(count);
     let mut held = |what: &str, tokens: &[u16]| -> Any<f64> {
@@ -515,15 +515,15 @@ fn judge(pictures: &Path, out: &Path, images: usize) -> Any<()> {
         Ok(FeatureMatrix::by_layer(&values, config.layers + 1, config.width)?)
     };
     let images = images.min(count);
-    let test = images.min(pictures.test.labels.len());
-    let training = features(&pictures.train.tokens[..images * t])?;
-    let tested = features(&pictures.test.tokens[..test * t])?;
-    println!("features of {images} and {test} pictures, {:.1} s so far", start.elapsed().as_secs_f64());
+    let test = images.min(tokenized.test.labels.len());
+    let training = features(&tokenized.train.tokens[..images * t])?;
+    let tested = features(&tokenized.test.tokens[..test * t])?;
+    println!("features of {images} and {test} images, {:.1} s so far", start.elapsed().as_secs_f64());
     let validation: Vec<usize> = validation.into_iter().filter(|place| *place < images).collect();
     let grid = [1e-4, 1e-3, 1e-2, 1e-1];
-    let classes = pictures.header.classes.len();
-    let choice = probe::choose(&training, &pictures.train.labels[..images], classes, &validation, &grid)?;
-    let curve = choice.test(TestSet::new(&tested, pictures.test.labels[..test].to_vec())?)?;
+    let classes = tokenized.header.classes.len();
+    let choice = probe::choose(&training, &tokenized.train.labels[..images], classes, &validation, &grid)?;
+    let curve = choice.test(TestSet::new(&tested, tokenized.test.labels[..test].to_vec())?)?;
     println!("probe, {:.1} s so far", start.elapsed().as_secs_f64());
     let layers: Vec<f64> = curve.points().into_iter().map(|(_, share)| share).collect();
     let result = curve.result()?;
@@ -534,7 +534,7 @@ fn judge(pictures: &Path, out: &Path, images: usize) -> Any<()> {
         result.share(),
         result.standard_error()
     );
-    let figure = Figure::new(format!("Linear probe by layer, {}", pictures.header.name))
+    let figure = Figure::new(format!("Linear probe by layer, {}", tokenized.header.name))
         .x("layer")
         .y("test accuracy")
         .line("", curve.points());
@@ -553,16 +553,16 @@ fn main() -> Any<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["curve", pictures, precision, name, folder, ..] => {
-            curve(pictures.as_ref(), precision, name, folder.as_ref(), &arguments[5..])
+        ["curve", tokenized, precision, name, folder, ..] => {
+            curve(tokenized.as_ref(), precision, name, folder.as_ref(), &arguments[5..])
         }
         ["figure", file, folder] => figure(file.as_ref(), folder.as_ref()),
-        ["train", pictures, folder, seconds, out, ..] => {
-            train(pictures.as_ref(), folder.as_ref(), seconds, out.as_ref(), &arguments[5..])
+        ["train", tokenized, folder, seconds, out, ..] => {
+            train(tokenized.as_ref(), folder.as_ref(), seconds, out.as_ref(), &arguments[5..])
         }
-        ["sample", pictures, out, count] => samples(pictures.as_ref(), out.as_ref(), count.parse()?),
-        ["judge", pictures, out] => judge(pictures.as_ref(), out.as_ref(), 10_000),
-        ["judge", pictures, out, images] => judge(pictures.as_ref(), out.as_ref(), images.parse()?),
+        ["sample", tokenized, out, count] => samples(tokenized.as_ref(), out.as_ref(), count.parse()?),
+        ["judge", tokenized, out] => judge(tokenized.as_ref(), out.as_ref(), 10_000),
+        ["judge", tokenized, out, images] => judge(tokenized.as_ref(), out.as_ref(), images.parse()?),
         _ => Err("curve, figure, train, sample or judge? See train.rs".into()),
     }
 }

@@ -143,28 +143,28 @@ def inertia(data, centres):
     )
 
 
-def palette_file(pictures):
-    """The palette to encode with: the one that was named, else one fitted to the pictures."""
+def palette_file(images):
+    """The palette to encode with: the one that was named, else one fitted to the images."""
     if args.palette:
         return Path(args.palette)
     npy = folder / "palette.npy"
-    ours("fit", store("all", pictures), 512, 0, 1e-4, npy)
+    ours("fit", store("all", images), 512, 0, 1e-4, npy)
     return npy
 
 
-def encodes(name, pictures):
-    """Our encoder against Hugging Face's numpy quantiser, on 32×32 pictures."""
-    npy = palette_file(pictures)
+def encodes(name, images):
+    """Our encoder against Hugging Face's numpy quantiser, on 32×32 images."""
+    npy = palette_file(images)
     clusters = np.load(npy)
     assert clusters.dtype == np.float32
-    file, data = store(name, pictures), scaled(pictures)
-    one_file = store(name + " one".replace(" ", "-"), pictures[0])
+    file, data = store(name, images), scaled(images)
+    one_file = store(name + " one".replace(" ", "-"), images[0])
     per_call = lambda n: np.concatenate([color_quantize(data[at : at + n], clusters) for at in range(0, len(data), n)])
     rounds = []
     for _ in range(args.rounds):
         theirs, theirs_cpu, tokens = timed(lambda: per_call(1))
         eight, eight_cpu, _ = timed(lambda: per_call(8))
-        mine = ours("encode", file, npy, len(pictures) * 1024, folder / "tokens")
+        mine = ours("encode", file, npy, len(images) * 1024, folder / "tokens")
         singly = ours("encode", file, npy, 1024, folder / "tokens-singly")
         rounds.append(dict(
             theirs=theirs, eight=eight, mine=mine["seconds"], singly=singly["seconds"],
@@ -174,51 +174,51 @@ def encodes(name, pictures):
     assert (mine == np.frombuffer((folder / "tokens-singly").read_bytes(), dtype="<u2")).all()
     # Where they differ, f64 distances must not say that ours is farther.
     differ = np.flatnonzero(mine != tokens)
-    exact = pictures.reshape(-1, 3)[differ].astype(np.float64) / 127.5 - 1
+    exact = images.reshape(-1, 3)[differ].astype(np.float64) / 127.5 - 1
     far = lambda chosen: ((exact - clusters[chosen].astype(np.float64)) ** 2).sum(1)
     assert (far(mine[differ]) <= far(tokens[differ]) + 1e-14).all()
     m = lambda key: statistics.median(round[key] for round in rounds)
     best = min("theirs", "eight", key=m)
     ratios = sorted(round[best] / round["mine"] for round in rounds)
-    print(f"\nencode {name}: {len(pictures):,} pictures of 32 × 32, 512 colours, {args.rounds} rounds")
-    print(f"  color_quantize, a picture a call: {m('theirs'):.4f} s; eight a call: {m('eight'):.4f} s")
-    print(f"  igpt, all in one call: {m('mine'):.4f} s; a picture a call: {m('singly'):.4f} s")
+    print(f"\nencode {name}: {len(images):,} images of 32 × 32, 512 colours, {args.rounds} rounds")
+    print(f"  color_quantize, an image a call: {m('theirs'):.4f} s; eight a call: {m('eight'):.4f} s")
+    print(f"  igpt, all in one call: {m('mine'):.4f} s; an image a call: {m('singly'):.4f} s")
     print(f"  numpy (the quicker way) / igpt: {m(best) / m('mine'):.0f} (by round {ratios[0]:.0f} to {ratios[-1]:.0f});"
-          f" both a picture a call: {m('theirs') / m('singly'):.1f} ({m('singly') / len(pictures) * 1e6:.0f} µs a picture)")
-    print(f"  CPU: numpy (the quicker way) / igpt {m(best + '_cpu') / m('mine_cpu'):.0f}; both a picture a call"
+          f" both an image a call: {m('theirs') / m('singly'):.1f} ({m('singly') / len(images) * 1e6:.0f} µs an image)")
+    print(f"  CPU: numpy (the quicker way) / igpt {m(best + '_cpu') / m('mine_cpu'):.0f}; both an image a call"
           f" {m('theirs_cpu') / m('singly_cpu'):.1f} (ours with reading and writing files)")
     print(f"  tokens that differ: {len(differ)} of {len(mine):,} (rounding of f32; ours are nearer)")
 
     ours("config", npy, folder / "preprocessor_config.json")
     processor = ImageGPTImageProcessor.from_pretrained(folder)
     assert (np.asarray(processor.clusters, dtype=np.float32) == clusters).all()
-    ids = processor(images=list(pictures[:8]), return_tensors="np", do_resize=False)["input_ids"]
+    ids = processor(images=list(images[:8]), return_tensors="np", do_resize=False)["input_ids"]
     same = (ids.ravel() == mine[: ids.size]).sum()
     print(f"  written preprocessor_config.json, loaded by transformers: size {processor.size}, {same} of {ids.size} tokens the same")
 
 
-def processes(name, pictures, all_pictures):
+def processes(name, images, all_images):
     """From pixels to tokens: Hugging Face's whole processor, as its documentation calls it, against our encoder."""
-    npy = palette_file(pictures)
+    npy = palette_file(images)
     processor = ImageGPTImageProcessor(clusters=np.load(npy).tolist(), size={"height": 32, "width": 32})
-    file, every_file = store(name, pictures), store(name + "-all", all_pictures)
+    file, every_file = store(name, images), store(name + "-all", all_images)
     rounds = []
     for _ in range(args.rounds):
-        singly, _, ids = timed(lambda: np.concatenate([processor(images=p, return_tensors="np")["input_ids"] for p in pictures]))
+        singly, _, ids = timed(lambda: np.concatenate([processor(images=p, return_tensors="np")["input_ids"] for p in images]))
         eight, _, _ = timed(
-            lambda: [processor(images=list(pictures[at : at + 8]), return_tensors="np") for at in range(0, len(pictures), 8)]
+            lambda: [processor(images=list(images[at : at + 8]), return_tensors="np") for at in range(0, len(images), 8)]
         )
-        mine = ours("encode", file, npy, len(pictures) * 1024, folder / "tokens")
-        every = ours("encode", every_file, npy, len(all_pictures) * 1024, folder / "tokens-all")
+        mine = ours("encode", file, npy, len(images) * 1024, folder / "tokens")
+        every = ours("encode", every_file, npy, len(all_images) * 1024, folder / "tokens-all")
         rounds.append(dict(singly=singly, eight=eight, mine=mine["seconds"], every=every["seconds"]))
     mine = np.frombuffer((folder / "tokens").read_bytes(), dtype="<u2")
     m = lambda key: statistics.median(round[key] for round in rounds)
     best = min("singly", "eight", key=m)
     ratios = sorted(round[best] / round["mine"] for round in rounds)
-    print(f"\npixels to tokens, {name}: {len(pictures):,} pictures of 32 × 32, 512 colours, {args.rounds} rounds")
-    print(f"  ImageGPTImageProcessor, a picture a call: {m('singly'):.3f} s; eight a call: {m('eight'):.3f} s")
+    print(f"\npixels to tokens, {name}: {len(images):,} images of 32 × 32, 512 colours, {args.rounds} rounds")
+    print(f"  ImageGPTImageProcessor, an image a call: {m('singly'):.3f} s; eight a call: {m('eight'):.3f} s")
     print(f"  igpt: {m('mine'):.4f} s; ratio (their quicker way) {m(best) / m('mine'):.0f} (by round {ratios[0]:.0f} to {ratios[-1]:.0f})")
-    print(f"  igpt, {len(all_pictures):,} pictures: {m('every'):.2f} s")
+    print(f"  igpt, {len(all_images):,} images: {m('every'):.2f} s")
     print(f"  tokens that differ: {(ids.ravel() != mine).sum()} of {len(mine):,}")
 
 

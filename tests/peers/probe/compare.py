@@ -6,7 +6,7 @@ threads, rounds in turn, medians and ratios.
     cargo build --release -p igpt --example probe_peer
     venv/bin/python tests/peers/probe/compare.py target/release/examples/probe_peer
 
-Features are 10,000 Fashion-MNIST pictures through one random layer with quick-GELU; where Debian's package
+Features are 10,000 Fashion-MNIST images through one random layer with quick-GELU; where Debian's package
 dataset-fashion-mnist is absent, a mixture of Gaussians takes their place. Standardising is inside our time, and outside
 scikit-learn's.
 """
@@ -40,7 +40,7 @@ from sklearn.linear_model import LogisticRegression
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
 
-def pictures(n):
+def images(n):
     if not FASHION.is_dir():
         print(f"{FASHION} is absent: a mixture of Gaussians instead")
         rng = np.random.default_rng(1)
@@ -66,7 +66,7 @@ def main():
     arguments.add_argument("--width", type=int, default=128)
     arguments = arguments.parse_args()
 
-    x, labels = pictures(arguments.images)
+    x, labels = images(arguments.images)
     h = x @ np.random.default_rng(2).normal(size=(784, arguments.width)) / 8
     features = (h / (1 + np.exp(-1.702 * h))).astype("<f4")
     wide = features.astype(np.float64)

@@ -18,13 +18,14 @@
 //! keys beside it, and one query against cached keys gives the same bits as that row of a whole image.
 
 mod backward;
+mod heads;
+#[cfg(test)]
+mod plain;
 
 pub(super) use backward::{Backward, backward_scratch, dot};
 
-use super::factors::{Exact, Factors};
-use super::tile::{
-    Matrix, PANEL, Panels, Target, few_rows, item_rows, pack_panel, packed_len, packed_place, tile_rows,
-};
+use super::microkernel::{Panels, Target, few_rows, tile_rows};
+use super::pack::{Exact, Factors, Matrix, PANEL, item_rows, pack_panel, packed_len, packed_place};
 use crate::simd::{Kernel, LANES, Lanes, Number};
 use std::marker::PhantomData;
 

@@ -226,10 +226,10 @@ fn library(rounded: Element) -> Emulate {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/cuda/emulator");
         let folder = tempfile::tempdir().unwrap();
         let file: PathBuf = folder.path().join("kernels.so");
-        let [language, define] = source::options(rounded);
+        let [language, precision, kernels] = source::options(rounded);
         let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
         let built = Command::new(&compiler)
-            .args([&language, "-O1", "-shared", "-fPIC", "-DEMULATED", &define])
+            .args([&language, "-O1", "-shared", "-fPIC", "-DEMULATED", &precision, &kernels])
             // A load of 16 bytes from elsewhere, at which a GPU stops, ends the test.
             .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error", "-o"])
             .arg(&file)

@@ -133,7 +133,7 @@ pub(crate) fn libraries_found() -> Result<()> {
 fn failed(device: &str, what: &str, error: DriverError) -> Error {
     let hint = match error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-            ": its memory is full. Take smaller batches or recomputation, or see with nvidia-smi who else uses it"
+            ": its memory is full. Take smaller batches or activation checkpointing, or see with nvidia-smi who else uses it"
         }
         sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
         | sys::CUresult::CUDA_ERROR_LAUNCH_FAILED

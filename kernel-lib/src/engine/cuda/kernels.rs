@@ -20,8 +20,8 @@ pub(super) type Architecture = (i32, i32);
 /// If there is no compiler, or it refuses them.
 pub(super) fn code((major, minor): Architecture, rounded: Element, driver: i32) -> Result<Vec<u8>> {
     let version = libraries::nvrtc(driver)?;
-    let [language, define] = source::options(rounded);
-    let options = [format!("--gpu-architecture=sm_{major}{minor}"), language, define];
+    let [language, precision, kernels] = source::options(rounded);
+    let options = [format!("--gpu-architecture=sm_{major}{minor}"), language, precision, kernels];
     let text = source::text();
     // Whatever decides what the code is.
     let key = Sha256::digest(format!("{options:?}\n{version:?}\n{driver}\n{text}"));

@@ -1,14 +1,14 @@
 //! The network on a GPU: its parameters, and while it trains Adam's moments too, lie in the device's memory and stay
 //! there from call to call.
 
+use super::attention::WIDEST_HEAD;
 use super::device::{Device, Element, Time};
-use super::source::WIDEST_HEAD;
 use super::{Cuda, Piece, bytes, bytes_mut};
 use crate::adam::{self, Adam, AdamState};
 use crate::engine::cpu::share;
 use crate::engine::micro_batches::MicroBatches;
 use crate::engine::plan::{Keep, Plan, Storage, Weights};
-use crate::engine::sample::{Matrices, Places, Step};
+use crate::engine::sample::{Buffers, Matrices, Step};
 use crate::engine::{Memory, check_parameters, check_prefix, check_prompts};
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident, finite};
 use crate::{Error, Result, stop};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 const MICRO_BATCH_TOKENS: usize = 1 << 17;
 /// What the kernels have room for.
 const WIDEST: usize = 4096;
-/// Most sequences that are drawn together: a grid's second side.
+/// Most sequences that are sampled together: a grid's second side.
 const SEQUENCES: usize = 65_535;
 /// The share of the device's memory that is planned with; the rest is for libraries and other programs.
 const SHARE: f64 = 0.8;
@@ -35,7 +35,7 @@ pub struct GpuEngine {
     decays: Vec<(Range<usize>, bool)>,
     machine: Cuda,
     precision: Precision,
-    recompute: bool,
+    checkpointing: bool,
     /// The most bytes of the device's memory to plan with.
     limit: u64,
     plan: Option<Arc<Plan>>,
@@ -87,7 +87,7 @@ impl GpuEngine {
             layout,
             machine: Cuda::new(device),
             precision: Precision::F32,
-            recompute: false,
+            checkpointing: false,
             limit: u64::MAX,
             plan: None,
             holds: Holds::default(),
@@ -98,8 +98,8 @@ impl GpuEngine {
     /// The same, computing blocks a second time when it goes backward instead of keeping their activations: less
     /// memory, a third more work, same bits.
     #[must_use]
-    pub fn with_recomputation(self, recompute: bool) -> Self {
-        Self { recompute, ..self }
+    pub fn with_activation_checkpointing(self, checkpointing: bool) -> Self {
+        Self { checkpointing, ..self }
     }
 
     /// What the device is: `NVIDIA H100 80GB HBM3`.
@@ -126,7 +126,7 @@ impl GpuEngine {
         let plan = Plan::new(&self.config, storage.micro_batch(&self.config, batch), keep, storage);
         let Config { layers, width: c, heads, context, .. } = self.config;
         let half = rounded.bytes();
-        let per_token_and_layer = match self.recompute {
+        let per_token_and_layer = match self.checkpointing {
             true => 4 * c,
             false => half * (4 * c + self.config.inner_width()) + 4 * (2 * c + heads + 2),
         };
@@ -141,7 +141,7 @@ impl GpuEngine {
     }
 
     fn keep(&self) -> Keep {
-        if self.recompute { Keep::Starts } else { Keep::All }
+        if self.checkpointing { Keep::BlockInputs } else { Keep::All }
     }
 
     /// What is planned with beside the parameters, their copies, gradients and moments.
@@ -167,7 +167,7 @@ impl GpuEngine {
         check_parameters(&self.config, parameters)?;
         if self.holds.ahead {
             return Err(Error::invalid(
-                "the device has trained its network further: settle it before it is used otherwise",
+                "the device has trained its network further: download it before it is used otherwise",
             ));
         }
         if self.holds.stamp == Some(parameters.stamp()) {
@@ -255,7 +255,7 @@ impl Resident for GpuEngine {
         let update = settings.at(step, rate);
         // Before anything is changed: a gradient that is not finite is not applied.
         adam::check_norm(self.machine.gradient_norm(n, &update, settings.clip)?)?;
-        // If this fails, what the device has is of no step; what was not settled is lost.
+        // If this fails, what the device has is of no step; what was not downloaded is lost.
         let before = std::mem::take(&mut self.holds);
         self.copied = false;
         self.machine.adam(n, &self.decays, &update);
@@ -266,7 +266,7 @@ impl Resident for GpuEngine {
         Ok(loss)
     }
 
-    fn settle(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()> {
+    fn download(&mut self, parameters: &mut Parameters, moments: &mut AdamState) -> Result<()> {
         if !self.holds.ahead {
             return Ok(());
         }
@@ -303,13 +303,13 @@ impl Network for GpuEngine {
     }
 
     fn set_activation_checkpointing(&mut self, on: bool) -> Result<()> {
-        self.recompute = on;
+        self.checkpointing = on;
         Ok(())
     }
 
     fn set_memory_limit(&mut self, bytes: Option<u64>, batch: usize) -> Result<()> {
         self.limit = bytes.unwrap_or(u64::MAX);
-        self.memory(batch).check_limit(bytes, self.recompute)
+        self.memory(batch).check_limit(bytes, self.checkpointing)
     }
 
     fn resident(&mut self) -> Option<&mut dyn Resident> {
@@ -370,35 +370,37 @@ impl Network for GpuEngine {
         parameters: &Parameters,
         prompts: &[u16],
         count: usize,
-        draw: &crate::model::Draw<'_>,
+        sample_token: &crate::model::Sampler<'_>,
     ) -> Result<Vec<u16>> {
         self.load(parameters)?;
         check_prompts(&self.config, prompts, count)?;
         let (given, v) = (prompts.len() / count, self.config.vocabulary);
         let storage = Cuda::storage(Element::F32, 0);
         let cache = [self.config.context * self.config.head_width(); 2];
-        let each = Places::new(&self.config, 1, cache, storage).len;
+        let each = Buffers::new(&self.config, 1, cache, storage).len;
         let most = (self.room() / each).clamp(1, SEQUENCES);
         let matrices = Matrices::plain(&self.weights);
         (self.machine.rounded, self.machine.tf32) = (Element::F32, false);
         let mut completed = Vec::with_capacity(count * self.config.context);
         for first in (0..count).step_by(most) {
             let rows = most.min(count - first);
-            let places = Places::new(&self.config, rows, cache, storage);
-            self.machine.piece(Piece::Workspace, places.len);
+            let buffers = Buffers::new(&self.config, rows, cache, storage);
+            self.machine.piece(Piece::Workspace, buffers.len);
             self.machine.check()?;
             let mut step = Step {
                 machine: &mut self.machine,
                 config: &self.config,
                 weights: &self.weights,
                 matrices: &matrices,
-                places: &places,
+                buffers: &buffers,
                 parameters,
             };
-            let tokens = step.complete(&prompts[first * given..(first + rows) * given], |logits, place| {
-                let drawn = share(rows, |row| draw(&logits[row * v..][..v], first + row, place));
-                drawn.into_iter().collect()
-            });
+            let tokens =
+                step.complete(&prompts[first * given..(first + rows) * given], |logits, position| {
+                    let sampled =
+                        share(rows, |row| sample_token(&logits[row * v..][..v], first + row, position));
+                    sampled.into_iter().collect()
+                });
             self.machine.check()?;
             completed.extend(tokens?.ok_or_else(|| stop::interrupted("sampling"))?);
         }

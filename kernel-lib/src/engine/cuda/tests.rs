@@ -70,8 +70,8 @@ on_both! {
     embeddings: super::operations::embeddings,
     cached_attention: super::operations::cached_attention,
     every_gradient_is_the_cpus: super::every_gradient_is_the_cpus,
-    the_order_of_threads_and_recomputation_change_no_bit:
-        super::the_order_of_threads_and_recomputation_change_no_bit,
+    the_order_of_threads_and_activation_checkpointing_change_no_bit:
+        super::the_order_of_threads_and_activation_checkpointing_change_no_bit,
     loss_features_logits_and_samples_are_the_cpus:
         super::loss_features_logits_and_samples_are_the_cpus,
     steps_of_adam_are_the_cpus: super::steps_of_adam_are_the_cpus,
@@ -125,7 +125,7 @@ fn every_gradient_is_the_cpus(new: New) {
     }
 }
 
-fn the_order_of_threads_and_recomputation_change_no_bit(new: New) {
+fn the_order_of_threads_and_activation_checkpointing_change_no_bit(new: New) {
     let config = CONFIGS[2];
     let parameters = random(config, 3);
     let tokens = random_tokens(&config, 2, 3);
@@ -137,7 +137,7 @@ fn the_order_of_threads_and_recomputation_change_no_bit(new: New) {
         };
         let first = all(engine(new, config, 0));
         assert!(all(engine(new, config, 1)) == first);
-        assert!(all(engine(new, config, 2).with_recomputation(true)) == first);
+        assert!(all(engine(new, config, 2).with_activation_checkpointing(true)) == first);
     }
 }
 
@@ -202,14 +202,14 @@ fn steps_of_adam_are_the_cpus(new: New) {
             assert!((loss / losses[step as usize] - 1.0).abs() < 1e-5, "{loss} {losses:?}");
             // With a look between and without.
             if step == 1 {
-                gpu.settle(&mut on_gpu, &mut there).unwrap();
+                gpu.download(&mut on_gpu, &mut there).unwrap();
                 gpu.loss(&on_gpu, &batch).unwrap();
             }
         }
         let error = gpu.loss(&on_gpu, &batch).unwrap_err().to_string();
-        assert!(error.contains("settle it"), "{error}");
-        assert!(gpu.settle(&mut start.clone(), &mut there).is_err());
-        gpu.settle(&mut on_gpu, &mut there).unwrap();
+        assert!(error.contains("download it"), "{error}");
+        assert!(gpu.download(&mut start.clone(), &mut there).is_err());
+        gpu.download(&mut on_gpu, &mut there).unwrap();
         // Adam divides by the gradient's size: where that is rounding, a step may go the other way.
         let moved = distance(start.values(), on_cpu.values());
         assert!(distance(on_gpu.values(), on_cpu.values()) < 0.02 * moved);
@@ -268,14 +268,16 @@ fn a_training_goes_on_on_the_other_device(new: New) {
     }
 }
 
-/// What is said of memory: iGPT-S, M and L (section 3.3) train on 80 GB, L with recomputation, in batches of 128.
+/// What is said of memory: iGPT-S, M and L (section 3.3) train on 80 GB, L with activation checkpointing, in batches of 128.
 #[test]
 fn the_papers_networks_fit_a_card_of_80_gb() {
-    for (layers, width, heads, recompute) in [(24, 512, 8, false), (36, 1024, 8, false), (48, 1536, 16, true)]
+    for (layers, width, heads, checkpointing) in
+        [(24, 512, 8, false), (36, 1024, 8, false), (48, 1536, 16, true)]
     {
         let config = Config { layers, width, heads, context: 1024, vocabulary: 512, inner: None };
         let device = Emulator::new(0).with_memory(80 << 30);
-        let mut engine = GpuEngine::on(config, Box::new(device)).unwrap().with_recomputation(recompute);
+        let mut engine =
+            GpuEngine::on(config, Box::new(device)).unwrap().with_activation_checkpointing(checkpointing);
         engine.set_precision(Precision::Bf16).unwrap();
         let memory = engine.memory(128);
         let all = memory.parameters + memory.kept + memory.temporary;
@@ -333,12 +335,12 @@ fn a_gradient_that_is_not_finite_is_not_applied(new: New) {
         let (mut parameters, mut moments) = (bad.clone(), AdamState::new(config.parameters()));
         let error = gpu.step(&parameters, &moments, &batch, &settings, 0, 0.003).unwrap_err();
         assert!(matches!(error, Error::NotFinite { .. }), "{error}");
-        gpu.settle(&mut parameters, &mut moments).unwrap();
+        gpu.download(&mut parameters, &mut moments).unwrap();
         assert!(parameters == bad && moments == AdamState::new(config.parameters()));
         // The good twin.
         let mut parameters = start.clone();
         gpu.step(&parameters, &moments, &batch, &settings, 0, 0.003).unwrap();
-        gpu.settle(&mut parameters, &mut moments).unwrap();
+        gpu.download(&mut parameters, &mut moments).unwrap();
         assert!(parameters != start);
     }
 }
@@ -383,10 +385,10 @@ fn results_that_are_not_finite_are_refused(new: New) {
 #[test]
 fn memory_is_what_was_predicted() {
     for config in CONFIGS {
-        for (precision, recompute) in
+        for (precision, checkpointing) in
             [(Precision::F32, false), (Precision::Bf16, false), (Precision::Bf16, true)]
         {
-            let mut engine = engine(emulated, config, 0).with_recomputation(recompute);
+            let mut engine = engine(emulated, config, 0).with_activation_checkpointing(checkpointing);
             engine.set_precision(precision).unwrap();
             let tokens = random_tokens(&config, 4, 6);
             let (parameters, moments) = (random(config, 6), AdamState::new(config.parameters()));
@@ -399,7 +401,7 @@ fn memory_is_what_was_predicted() {
             // What a call brings with it (tokens, sums of norms) is small, and not counted.
             assert!(
                 took >= said && took < said + said / 4,
-                "{said} {took}, {config:?} {precision:?} {recompute}"
+                "{said} {took}, {config:?} {precision:?} {checkpointing}"
             );
         }
     }
@@ -426,7 +428,7 @@ fn a_device_that_fails_says_so_and_the_network_goes_on() {
     assert!(error.contains("192 at most"), "{error}");
 }
 
-/// Whichever call of a training in bf16 fails, it can go on afterwards, from what was settled last.
+/// Whichever call of a training in bf16 fails, it can go on afterwards, from what was downloaded last.
 #[test]
 fn a_failed_call_leaves_nothing_half_done() {
     let config = CONFIGS[0];
@@ -445,7 +447,7 @@ fn a_failed_call_leaves_nothing_half_done() {
     let train = |engine: &mut GpuEngine| -> Result<(Parameters, AdamState)> {
         let (mut parameters, mut moments) = (start.clone(), moments());
         engine.step(&parameters, &moments, &batch, &settings, 0, 0.01)?;
-        engine.settle(&mut parameters, &mut moments)?;
+        engine.download(&mut parameters, &mut moments)?;
         Ok((parameters, moments))
     };
     let (mut engine, calls) = new(usize::MAX);
@@ -462,10 +464,10 @@ fn a_failed_call_leaves_nothing_half_done() {
         let (mut engine, calls) = new(left);
         let (mut parameters, mut there) = (start.clone(), moments());
         engine.step(&parameters, &there, &batch, &settings, 0, 0.01).unwrap();
-        assert!(engine.settle(&mut parameters, &mut there).is_err());
+        assert!(engine.download(&mut parameters, &mut there).is_err());
         assert!(parameters == start && there == moments());
         calls.store(usize::MAX, Ordering::Relaxed);
-        engine.settle(&mut parameters, &mut there).unwrap();
+        engine.download(&mut parameters, &mut there).unwrap();
         assert!((parameters, there) == whole);
     }
 }

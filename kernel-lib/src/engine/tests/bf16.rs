@@ -96,7 +96,7 @@ fn product(form: Form, shape: [usize; 3], values: &mut [f32]) -> Vec<f32> {
 
 #[test]
 fn products_are_those_of_rounded_factors() {
-    for (seed, form) in [Form::Plain, Form::RightTransposed, Form::LeftTransposed].into_iter().enumerate() {
+    for (seed, form) in [Form::NN, Form::NT, Form::TN].into_iter().enumerate() {
         for shape in [[1, 1, 1], [5, 7, 3], [13, 33, 64], [40, 50, 1025], [97, 300, 31]] {
             let [m, n, k] = shape;
             let mut rng = Rng::keyed(seed as u64, "products", [k as u64, 0]);
@@ -107,8 +107,8 @@ fn products_are_those_of_rounded_factors() {
             for i in 0..m {
                 for j in 0..n {
                     let factor = |at: usize| {
-                        let a = a[if form == Form::LeftTransposed { at * m + i } else { i * k + at }];
-                        let b = b[if form == Form::RightTransposed { j * k + at } else { at * n + j }];
+                        let a = a[if form == Form::TN { at * m + i } else { i * k + at }];
+                        let b = b[if form == Form::NT { j * k + at } else { at * n + j }];
                         rounded(a) * rounded(b)
                     };
                     let truth = f64::from(c[i * n + j]) + (0..k).map(factor).sum::<f64>();
@@ -117,7 +117,7 @@ fn products_are_those_of_rounded_factors() {
                 }
             }
             // A row has the bits that it has alone.
-            if form != Form::LeftTransposed {
+            if form != Form::TN {
                 let last: Vec<f32> = [&a[(m - 1) * k..], b, &c[(m - 1) * n..]].concat();
                 assert_eq!(product(form, [1, n, k], &mut last.clone()), found[(m - 1) * n..]);
             }

@@ -113,7 +113,7 @@ fn huge_scores_are_the_references_forward_and_no_gradient_backward() {
 }
 
 /// Parameters whose loss is finite and whose gradient is not: the residual stream is near the smallest number that there
-/// is, and the last norm's gain near the largest, by which the gradient is multiplied on its way back.
+/// is, and the last RMSNorm's weight near the largest, by which the gradient is multiplied on its way back.
 pub(in crate::engine) fn overflows_backward(config: Config) -> Parameters {
     let mut parameters = random(config, 7);
     for entry in Layout::new(config).unwrap().entries() {

@@ -63,7 +63,7 @@ fn the_reference_computes_what_transformers_computes() {
     }
 }
 
-/// Loss, gradients, logits at all places, features by hand from the hidden states, and the greedy image.
+/// Loss, gradients, logits at all positions, features by hand from the hidden states, and the greedy image.
 fn agrees(network: &mut dyn Network, case: &Case) {
     let Case { parameters, expected, tokens } = case;
     let Config { layers, width: c, context: t, vocabulary: v, .. } = parameters.config();
@@ -78,11 +78,11 @@ fn agrees(network: &mut dyn Network, case: &Case) {
     }
 
     let logits = values(&expected["logits"]); // (2, T, V)
-    for place in 0..t {
-        let before: Vec<u16> = tokens.chunks(t).flat_map(|image| &image[..place]).copied().collect();
+    for position in 0..t {
+        let before: Vec<u16> = tokens.chunks(t).flat_map(|image| &image[..position]).copied().collect();
         let found = widen(&network.next_logits(parameters, &before, 2).unwrap());
         let theirs: Vec<f64> =
-            logits.chunks(t * v).flat_map(|image| &image[place * v..][..v]).copied().collect();
+            logits.chunks(t * v).flat_map(|image| &image[position * v..][..v]).copied().collect();
         close("next logits", &found, &theirs);
     }
 
@@ -90,13 +90,13 @@ fn agrees(network: &mut dyn Network, case: &Case) {
     let features = network.features(parameters, tokens, true).unwrap(); // (2, L + 1, C)
     for l in 0..=layers {
         let state = values(&expected[&format!("hidden.{l}")]);
-        let gain = parameters.get(&format!("h.{l}.ln_1")).map(widen).ok();
+        let weight = parameters.get(&format!("h.{l}.ln_1")).map(widen).ok();
         let mut mean = vec![0.0; 2 * c];
-        for (place, h) in state.chunks(c).enumerate() {
+        for (position, h) in state.chunks(c).enumerate() {
             let deviation = (h.iter().map(|x| x * x).sum::<f64>() / c as f64 + 1e-5).sqrt();
             for (i, x) in h.iter().enumerate() {
-                let normed = gain.as_ref().map_or(*x, |gain| x / deviation * gain[i]);
-                mean[place / t * c + i] += normed / t as f64;
+                let normed = weight.as_ref().map_or(*x, |weight| x / deviation * weight[i]);
+                mean[position / t * c + i] += normed / t as f64;
             }
         }
         let found = features.chunks((layers + 1) * c).flat_map(|image| &image[l * c..][..c]);
@@ -117,6 +117,6 @@ fn both_networks_learn_and_draw_as_transformers_does() {
         let config = case.parameters.config();
         agrees(&mut Reference::new(config, DType::F32).unwrap(), &case);
         agrees(&mut Engine::new(config).unwrap(), &case);
-        agrees(&mut Engine::new(config).unwrap().with_recomputation(true), &case);
+        agrees(&mut Engine::new(config).unwrap().with_activation_checkpointing(true), &case);
     }
 }

@@ -124,7 +124,7 @@ fn the_released_network_is_what_transformers_says() {
     let checkpoint = Checkpoint::read(&folder).unwrap();
     assert_eq!(checkpoint.config(), Config::igpt_s());
     assert_eq!(checkpoint.palette.as_ref().map(Palette::len), Some(512));
-    let logits = crate::model::logits_without_start(&checkpoint.parameters, &ids);
+    let logits = crate::model::logits_without_sos(&checkpoint.parameters, &ids);
     let expected = [[2.3445, 2.6889, 2.7313], [1.0530, 1.2416, 0.5699], [0.2205, 0.7749, 0.3953]];
     for (found, expected) in logits.iter().zip(expected) {
         for (found, expected) in found.iter().zip(expected) {

@@ -22,7 +22,7 @@ fn images(count: usize, seed: u64) -> Vec<u16> {
     (0..count * TINY.context).map(|_| rng.below(TINY.vocabulary) as u16).collect()
 }
 
-/// A mask with places 0, 3, 6, ... of even images and 1, 4, 7, ... of odd ones.
+/// A mask with positions 0, 3, 6, ... of even images and 1, 4, 7, ... of odd ones.
 fn mask(count: usize) -> Vec<bool> {
     (0..count * TINY.context).map(|i| (i % TINY.context) % 3 == (i / TINY.context) % 2).collect()
 }
@@ -33,9 +33,9 @@ fn tensor(tokens: &[u16]) -> Tensor {
     Tensor::from_vec(tokens, (count, TINY.context), &Device::Cpu).unwrap()
 }
 
-/// Logits of one image as Hugging Face's `forward` computes them from its tokens alone: those at place i follow token i,
-/// and no start comes before the first.
-pub(crate) fn logits_without_start(parameters: &Parameters, tokens: &[u16]) -> Vec<Vec<f32>> {
+/// Logits of one image as Hugging Face's `forward` computes them from its tokens alone: those at position i follow token i,
+/// and no SOS token comes before the first.
+pub(crate) fn logits_without_sos(parameters: &Parameters, tokens: &[u16]) -> Vec<Vec<f32>> {
     let model = ImageGpt::new(parameters, DType::F32, &Device::Cpu).unwrap();
     let tokens: Vec<u32> = tokens.iter().copied().map(u32::from).collect();
     let tokens = Tensor::from_vec(tokens.clone(), (1, tokens.len()), &Device::Cpu).unwrap();
@@ -96,14 +96,14 @@ fn equals_hugging_faces_image_gpt() {
 
 #[test]
 fn the_start_is_a_vector_before_the_image() {
-    // With the start at colour 3's place, an image behind it is one that begins with colour 3.
+    // With the SOS token's vector as colour 3's, an image behind it is one that begins with colour 3.
     let mut parameters = random(TINY);
     let third = parameters.get("wte").unwrap()[3 * TINY.width..][..TINY.width].to_vec();
     parameters.get_mut("sos").unwrap().copy_from_slice(&third);
     let image = images(1, 11);
     let model = ImageGpt::new(&parameters, DType::F32, &Device::Cpu).unwrap();
     let begun = [&[3], &image[..TINY.context - 1]].concat();
-    let without = logits_without_start(&parameters, &begun).concat();
+    let without = logits_without_sos(&parameters, &begun).concat();
     let without: Vec<f64> = without.into_iter().map(f64::from).collect();
     assert_eq!(values(&model.logits(&tensor(&image)).unwrap()), without);
 }
@@ -138,23 +138,23 @@ fn the_network_interface_says_the_same() {
         }
     }
 
-    // Features: block l's first norm of the l-th hidden state, by hand.
+    // Features: block l's first RMSNorm of the l-th hidden state, by hand.
     let features = network.features(&parameters, &tokens, true).unwrap();
     let (l, c) = (TINY.layers + 1, TINY.width);
     assert_eq!(features.len(), 2 * l * c);
     for layer in 0..l {
         let state = values(&stored[&format!("hidden.{layer}")]);
         let mut mean = vec![0.0; 2 * c];
-        for (place, h) in state.chunks(c).enumerate() {
+        for (position, h) in state.chunks(c).enumerate() {
             let deviation = (h.iter().map(|x| x * x).sum::<f64>() / c as f64 + 1e-5).sqrt();
             for (channel, x) in h.iter().enumerate() {
                 let normed = if layer < TINY.layers {
-                    let gain = parameters.get(&format!("h.{layer}.ln_1")).unwrap()[channel];
-                    x / deviation * f64::from(gain)
+                    let weight = parameters.get(&format!("h.{layer}.ln_1")).unwrap()[channel];
+                    x / deviation * f64::from(weight)
                 } else {
                     *x
                 };
-                mean[place / TINY.context * c + channel] += normed / TINY.context as f64;
+                mean[position / TINY.context * c + channel] += normed / TINY.context as f64;
             }
         }
         let ours: Vec<f64> = (0..2)
@@ -179,9 +179,9 @@ fn gradients_equal_finite_differences() {
         };
         let model = ImageGpt::new(&parameters, DType::F64, &Device::Cpu).unwrap();
         let gradients = loss(&model).backward().unwrap();
-        for (place, entry) in parameters.layout().entries().iter().enumerate() {
+        for (index, entry) in parameters.layout().entries().iter().enumerate() {
             // Along a random direction of this tensor.
-            let mut rng = Rng::keyed(4, "direction", [place as u64, 0]);
+            let mut rng = Rng::keyed(4, "direction", [index as u64, 0]);
             let direction: Vec<f64> = entry.range.clone().map(|_| rng.normal()).collect();
             let along = Tensor::from_vec(direction.clone(), entry.shape.clone(), &Device::Cpu).unwrap();
             let at = |step: f64| {
@@ -194,7 +194,7 @@ fn gradients_equal_finite_differences() {
             let h = 1e-4;
             // Of the fourth order: error h⁴.
             let measured = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
-            let computed: f64 = match gradients.get(model.tensors()[place]) {
+            let computed: f64 = match gradients.get(model.tensors()[index]) {
                 Some(gradient) => values(gradient).iter().zip(&direction).map(|(g, d)| g * d).sum(),
                 None => 0.0,
             };
@@ -213,16 +213,16 @@ fn the_past_does_not_see_the_future() {
     let model = ImageGpt::new(&random(TINY), DType::F32, &Device::Cpu).unwrap();
     let image = images(1, 5);
     let before = values(&model.logits(&tensor(&image)).unwrap());
-    for place in 0..TINY.context {
+    for position in 0..TINY.context {
         let mut changed = image.clone();
-        changed[place] = (changed[place] + 1) % TINY.vocabulary as u16;
+        changed[position] = (changed[position] + 1) % TINY.vocabulary as u16;
         let after = values(&model.logits(&tensor(&changed)).unwrap());
-        // Logits at a place predict its token, so those at `place` do not move either; all after it do.
+        // Logits at a position predict its token, so those at `position` do not move either; all after it do.
         let moved = |i: usize| {
             before[i * TINY.vocabulary..][..TINY.vocabulary]
                 != after[i * TINY.vocabulary..][..TINY.vocabulary]
         };
-        assert!((0..TINY.context).all(|i| moved(i) == (i > place)), "token {place}");
+        assert!((0..TINY.context).all(|i| moved(i) == (i > position)), "token {position}");
     }
 }
 
@@ -262,24 +262,24 @@ fn bert_neither_sees_masked_colours_nor_counts_the_others() {
     let mask = mask.unwrap();
     let logits = |image: &[u16]| values(&model.bert_logits(&tensor(image), &mask).unwrap());
     let before = logits(&image);
-    for (place, masked) in masked.iter().enumerate() {
+    for (position, masked) in masked.iter().enumerate() {
         let mut changed = image.clone();
-        changed[place] = (changed[place] + 1) % TINY.vocabulary as u16;
+        changed[position] = (changed[position] + 1) % TINY.vocabulary as u16;
         let after = logits(&changed);
-        // What is masked changes nothing; what is not changes the logits of all places, those before it as well.
+        // What is masked changes nothing; what is not changes the logits of all positions, those before it as well.
         let moved = |i: usize| {
             before[i * TINY.vocabulary..][..TINY.vocabulary]
                 != after[i * TINY.vocabulary..][..TINY.vocabulary]
         };
-        assert!((0..TINY.context).all(|i| moved(i) != *masked), "token {place}");
+        assert!((0..TINY.context).all(|i| moved(i) != *masked), "token {position}");
     }
-    // The loss by hand, from the logits: masked places only.
-    let surprise = |place: usize| {
-        let logits = &before[place * TINY.vocabulary..][..TINY.vocabulary];
-        logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[usize::from(image[place])]
+    // The loss by hand, from the logits: masked positions only.
+    let nll = |position: usize| {
+        let logits = &before[position * TINY.vocabulary..][..TINY.vocabulary];
+        logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[usize::from(image[position])]
     };
-    let places: Vec<usize> = (0..TINY.context).filter(|place| masked[*place]).collect();
-    let by_hand = places.iter().map(|place| surprise(*place)).sum::<f64>() / places.len() as f64;
+    let positions: Vec<usize> = (0..TINY.context).filter(|position| masked[*position]).collect();
+    let by_hand = positions.iter().map(|position| nll(*position)).sum::<f64>() / positions.len() as f64;
     let loss = values(&model.bert_loss(&tensor(&image), &mask).unwrap())[0];
     assert!((loss - by_hand).abs() < 1e-12, "{loss} {by_hand}");
 }

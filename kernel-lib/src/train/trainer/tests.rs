@@ -282,7 +282,7 @@ impl Resident for OnDevice {
     ) -> Result<f64> {
         self.0.loss(parameters, batch)
     }
-    fn settle(&mut self, _: &mut Parameters, _: &mut AdamState) -> Result<()> {
+    fn download(&mut self, _: &mut Parameters, _: &mut AdamState) -> Result<()> {
         Ok(())
     }
 }
@@ -305,7 +305,7 @@ fn activations_can_be_computed_again_and_memory_be_limited() {
         Trainer::new(settings, Box::new(Engine::new(TINY).unwrap()), images(10, 1), images(5, 2))
     };
     let limited = |gb: usize| Training { device_memory_gb: Some((gb as f64 + 0.5) / 1e9), ..settings(8) };
-    let [all, inputs] = [false, true].map(|recompute| memory(&TINY, 4, recompute).total());
+    let [all, inputs] = [false, true].map(|checkpointing| memory(&TINY, 4, checkpointing).total());
     assert!(inputs < all);
     let mut whole = new(limited(all)).unwrap();
     assert_eq!(quiet(&mut whole), Outcome::Finished);

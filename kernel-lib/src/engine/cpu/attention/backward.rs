@@ -1,7 +1,7 @@
 //! Attention's backward pass: see the formulas above.
 
-use super::super::factors::Factors;
-use super::super::tile::{Matrix, PANEL, Panels, Target, few_rows, item_rows, packed_len, tile_rows};
+use super::super::microkernel::{Panels, Target, few_rows, tile_rows};
+use super::super::pack::{Factors, Matrix, PANEL, item_rows, packed_len};
 use super::{Head, KEYS, ROW, pack, row_of};
 use crate::simd::{Kernel, LANES, Lanes, Number};
 use std::marker::PhantomData;

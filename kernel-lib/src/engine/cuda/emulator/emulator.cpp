@@ -29,7 +29,7 @@
 #include "../kernels/common.cuh"
 
 #include "../kernels/embedding.cu"
-#include "../kernels/norm.cu"
+#include "../kernels/rms_norm.cu"
 #include "../kernels/gelu.cu"
 #include "../kernels/attention.cu"
 #include "../kernels/attention_exact.cu"
@@ -218,15 +218,15 @@ struct Kernel {
 };
 
 #define KERNEL(name) {#name, Erased<&name>::run}
-#define ATTENTION_KERNELS(D) \
-    KERNEL(attention_##D), KERNEL(attention_backward_kv_##D), KERNEL(attention_backward_q_##D)
+#define ATTENTION(D, ...) \
+    KERNEL(attention_##D), KERNEL(attention_backward_kv_##D), KERNEL(attention_backward_q_##D),
 
 const Kernel KERNELS[] = {
     KERNEL(embed), KERNEL(embed_backward_parts), KERNEL(embed_backward_tokens), KERNEL(embed_backward_positions),
-    KERNEL(rms_norm), KERNEL(norm_backward), KERNEL(sum_parts), KERNEL(mean_of_norm),
+    KERNEL(rms_norm), KERNEL(rms_norm_backward), KERNEL(sum_parts), KERNEL(mean_of_rms_norm),
     KERNEL(gelu), KERNEL(gelu_backward),
     KERNEL(attention_delta),
-    ATTENTION_KERNELS(32), ATTENTION_KERNELS(64), ATTENTION_KERNELS(96), ATTENTION_KERNELS(128), ATTENTION_KERNELS(192),
+    ATTENTION_KERNELS
     KERNEL(cross_entropy), KERNEL(sum_losses),
     KERNEL(adam), KERNEL(square_sum), KERNEL(clip_scale),
     KERNEL(embed_one), KERNEL(attention_one),

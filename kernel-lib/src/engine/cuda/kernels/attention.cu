@@ -7,13 +7,13 @@
 // with δᵢ = doᵢ · oᵢ. qkv: (B·T, 3C), o: (B·T, C), lse and delta: (B, H, T).
 
 // Eight lanes to a head of a token. It strides over what there is, whatever the grid.
-extern "C" __global__ void attention_delta(const rounded* o, const rounded* d_o, float* delta, int pictures, int t,
+extern "C" __global__ void attention_delta(const rounded* o, const rounded* d_o, float* delta, int images, int t,
                                            int heads, int width) {
     constexpr int LANES = 8;
     const size_t block = blockIdx.x + gridDim.x * (blockIdx.y + size_t(gridDim.y) * blockIdx.z);
     const size_t blocks = size_t(gridDim.x) * gridDim.y * gridDim.z;
     const u32 threads = blockDim.x * blockDim.y, thread = threadIdx.x + blockDim.x * threadIdx.y;
-    const size_t count = size_t(pictures) * t * heads;
+    const size_t count = size_t(images) * t * heads;
     const bool aligned = width % 8 == 0;
     const size_t group = (block * threads + thread) / LANES, groups = blocks * threads / LANES;
     const size_t lead = (block * threads + thread) / WARP * (WARP / LANES);  // the warp's first group: all lanes agree
@@ -51,24 +51,24 @@ constexpr int THREADS = WARPS * WARP;
 // `load_matrices` reads together lie in different banks.
 template <int D> constexpr int ROW = D + 8;
 
-// Rows of one head of one picture, `stride` numbers apart.
+// Rows of one head of one image, `stride` numbers apart.
 struct Rows {
     const bf16* from;
     size_t stride;
 };
 
-// Which head of which picture this block works on, and where its rows are.
+// Which head of which image this block works on, and where its rows are.
 struct Head {
     int t, width, c;
     Rows q, k, v;
     size_t o;    // where its rows begin in (B·T, C)
     size_t lse;  // where its numbers begin in (B, H, T)
     __device__ __forceinline__ Head(const bf16* qkv, int t, int heads, int width) : t(t), width(width), c(heads * width) {
-        const size_t head = blockIdx.y, picture = blockIdx.z, stride = 3 * size_t(c);
-        const bf16* from = qkv + picture * t * stride + head * width;
+        const size_t head = blockIdx.y, image = blockIdx.z, stride = 3 * size_t(c);
+        const bf16* from = qkv + image * t * stride + head * width;
         q = {from, stride}, k = {from + c, stride}, v = {from + 2 * c, stride};
-        o = picture * t * c + head * width;
-        lse = (picture * heads + head) * t;
+        o = image * t * c + head * width;
+        lse = (image * heads + head) * t;
     }
 };
 
@@ -477,8 +477,7 @@ DEVICE void backward_q(unsigned char* memory, const bf16* qkv, const bf16* d_o, 
 
 }  // namespace flash
 
-// M and N of the three kernels: as many rows a warp as its registers hold, for each of the others' rows that is read
-// from shared memory is used M times.
+// Heads of D channels; M and N of the three kernels. Which there are is said by the program (engine/cuda/attention.rs).
 #define ATTENTION(D, M, N, M_KV, N_KV, M_Q, N_Q)                                                                      \
     extern "C" __global__ void __launch_bounds__(128) attention_##D(                                                  \
         const bf16* qkv, bf16* o, float* lse, int t, int heads, int width, int causal) {                              \
@@ -498,11 +497,7 @@ DEVICE void backward_q(unsigned char* memory, const bf16* qkv, const bf16* d_o, 
         flash::backward_q<D, M_Q, N_Q>(memory, qkv, d_o, lse, delta, dqkv, t, heads, width, causal);                  \
     }
 
-ATTENTION(32, 2, 64, 2, 32, 2, 64)
-ATTENTION(64, 2, 64, 2, 32, 2, 32)
-ATTENTION(96, 2, 32, 1, 32, 2, 32)
-ATTENTION(128, 1, 64, 1, 32, 1, 32)
-ATTENTION(192, 1, 64, 1, 16, 1, 16)
+ATTENTION_KERNELS
 #undef ATTENTION
 
 #endif

@@ -14,7 +14,7 @@ template <int D> struct Tile {
     float at[TILE][D + 1];
 };
 
-// Rows of one head of one picture, `stride` numbers apart.
+// Rows of one head of one image, `stride` numbers apart.
 struct Rows {
     const float* from;
     size_t stride;
@@ -64,10 +64,10 @@ DEVICE void forward(unsigned char* memory, const float* qkv, float* o, float* ls
     Tile<D>& v = reinterpret_cast<Tile<D>*>(memory)[2];
     float(*p)[WARP] = reinterpret_cast<float(*)[WARP]>(memory + 3 * sizeof(Tile<D>));
 
-    const int head = int(blockIdx.y), picture = int(blockIdx.z), c = heads * width;
+    const int head = int(blockIdx.y), image = int(blockIdx.z), c = heads * width;
     const int lane = int(threadIdx.x) % WARP, top = int(threadIdx.x) / WARP * ROWS;
     const int first = int(causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * TILE;
-    const Rows from = {qkv + size_t(picture) * t * 3 * c + head * width, 3 * size_t(c)};
+    const Rows from = {qkv + size_t(image) * t * 3 * c + head * width, 3 * size_t(c)};
     const float scale = 1.0f / sqrtf(float(width)), lowest = bits_to_float(MINUS_INFINITY_BITS);
 
     load<D>(q, from, first, t, width);
@@ -104,8 +104,8 @@ DEVICE void forward(unsigned char* memory, const float* qkv, float* o, float* ls
     for (int row = 0; row < ROWS; row++) {
         const int query = first + top + row;
         if (query >= t) continue;
-        store_row<D>(o + (size_t(picture) * t + query) * c + head * width, sum[row], 1.0f / total[row], width);
-        if (lane == 0) lse[(size_t(picture) * heads + head) * t + query] = most[row] + logf(total[row]);
+        store_row<D>(o + (size_t(image) * t + query) * c + head * width, sum[row], 1.0f / total[row], width);
+        if (lane == 0) lse[(size_t(image) * heads + head) * t + query] = most[row] + logf(total[row]);
     }
 }
 
@@ -119,15 +119,15 @@ DEVICE void backward(unsigned char* memory, const float* qkv, const float* d_o, 
     float(*p)[WARP] = reinterpret_cast<float(*)[WARP]>(memory + 4 * sizeof(Tile<D>));
     float(*ds)[WARP] = p + TILE;
 
-    const int head = int(blockIdx.y), picture = int(blockIdx.z), c = heads * width;
+    const int head = int(blockIdx.y), image = int(blockIdx.z), c = heads * width;
     const int lane = int(threadIdx.x) % WARP, top = int(threadIdx.x) / WARP * ROWS;
     const int first = int(causal && !KEYS_STAY ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * TILE;
-    const Rows queries = {qkv + size_t(picture) * t * 3 * c + head * width, 3 * size_t(c)};
+    const Rows queries = {qkv + size_t(image) * t * 3 * c + head * width, 3 * size_t(c)};
     const Rows keys = {queries.from + c, queries.stride}, values = {queries.from + 2 * c, queries.stride};
-    const Rows d_rows = {d_o + size_t(picture) * t * c + head * width, size_t(c)};
+    const Rows d_rows = {d_o + size_t(image) * t * c + head * width, size_t(c)};
     const float scale = 1.0f / sqrtf(float(width));
-    lse += (size_t(picture) * heads + head) * t;
-    delta += (size_t(picture) * heads + head) * t;
+    lse += (size_t(image) * heads + head) * t;
+    delta += (size_t(image) * heads + head) * t;
 
     if (KEYS_STAY) {
         load<D>(k, keys, first, t, width);
@@ -169,7 +169,7 @@ DEVICE void backward(unsigned char* memory, const float* qkv, const float* d_o, 
 #pragma unroll
     for (int row = 0; row < ROWS; row++) {
         if (first + top + row >= t) continue;
-        float* to = dqkv + (size_t(picture) * t + first + top + row) * 3 * c + head * width;
+        float* to = dqkv + (size_t(image) * t + first + top + row) * 3 * c + head * width;
         store_row<D>(to + (KEYS_STAY ? c : 0), sum[row], 1.0f, width);
         if (KEYS_STAY) store_row<D>(to + 2 * c, dv[KEYS_STAY ? row : 0], 1.0f, width);
     }
@@ -196,11 +196,7 @@ DEVICE void backward(unsigned char* memory, const float* qkv, const float* d_o, 
         exact::backward<D, false>(memory, qkv, d_o, lse, delta, dqkv, t, heads, width, causal);                       \
     }
 
-ATTENTION(32)
-ATTENTION(64)
-ATTENTION(96)
-ATTENTION(128)
-ATTENTION(192)
+ATTENTION_KERNELS
 #undef ATTENTION
 
 #endif

@@ -1,6 +1,6 @@
 // What all kernels share: types, loads of eight numbers, sums over a warp, and the instructions of the tensor cores.
 //
-// The kernels are one translation unit: this file, then embedding, norm, gelu, attention, attention_exact,
+// The kernels are one translation unit: this file, then embedding, rms_norm, gelu, attention, attention_exact,
 // cross_entropy, optimizer, sampling, rows (.cu). It includes nothing, for NVRTC has no headers. It is compiled twice:
 // with ROUNDED_BF16=1, where activations that feed matrix products are bf16, and with ROUNDED_BF16=0, where all is f32
 // so that results can be checked to many digits. With EMULATED a C++ compiler builds it for the CPU (see emulator/).
@@ -8,45 +8,12 @@
 // Nothing here adds atomically: every sum has one order, so that the same numbers give the same bits.
 //
 // How kernels are launched:
-// - The kernel `norm` is called rms_norm: CUDA's own mathematics has a `norm` with C linkage.
 // - Row kernels: block (32, 4), a warp per row, grid ceil(rows / 4).
 // - attention_delta works with any grid and block: it strides over all heads of all tokens.
-// - `// LAUNCH kernel tile=.. shared=..` below are read by the program: grid (ceil(t / tile), heads, pictures), block
-//   128, so many bytes of dynamic shared memory. Above 48 KB these must be allowed first
-//   (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES). LAUNCH is for ROUNDED_BF16=1, LAUNCH_EXACT for 0.
-// - norm_backward needs no dynamic shared memory. attention_one: (t + 256) * 4 bytes, head width at most 256.
+// - Attention: engine/cuda/attention.rs has it, and by ATTENTION_KERNELS for which heads there are kernels. More than
+//   48 KB of dynamic shared memory must be allowed first (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES).
+// - rms_norm_backward needs no dynamic shared memory. attention_one: (t + 256) * 4 bytes, head width at most 256.
 // - adam strides over what its grid leaves: a group that does not begin at 16 bytes needs that at its end.
-//
-// LAUNCH attention_32 tile=128 shared=20480
-// LAUNCH attention_backward_kv_32 tile=128 shared=31232
-// LAUNCH attention_backward_q_32 tile=128 shared=40960
-// LAUNCH attention_64 tile=128 shared=36864
-// LAUNCH attention_backward_kv_64 tile=128 shared=55808
-// LAUNCH attention_backward_q_64 tile=128 shared=55296
-// LAUNCH attention_96 tile=128 shared=39936
-// LAUNCH attention_backward_kv_96 tile=64 shared=53760
-// LAUNCH attention_backward_q_96 tile=128 shared=79872
-// LAUNCH attention_128 tile=64 shared=52224
-// LAUNCH attention_backward_kv_128 tile=64 shared=70144
-// LAUNCH attention_backward_q_128 tile=64 shared=69632
-// LAUNCH attention_192 tile=64 shared=76800
-// LAUNCH attention_backward_kv_192 tile=64 shared=77056
-// LAUNCH attention_backward_q_192 tile=64 shared=76800
-// LAUNCH_EXACT attention_32 tile=32 shared=16768
-// LAUNCH_EXACT attention_backward_kv_32 tile=32 shared=25088
-// LAUNCH_EXACT attention_backward_q_32 tile=32 shared=25088
-// LAUNCH_EXACT attention_64 tile=32 shared=29056
-// LAUNCH_EXACT attention_backward_kv_64 tile=32 shared=41472
-// LAUNCH_EXACT attention_backward_q_64 tile=32 shared=41472
-// LAUNCH_EXACT attention_96 tile=32 shared=41344
-// LAUNCH_EXACT attention_backward_kv_96 tile=32 shared=57856
-// LAUNCH_EXACT attention_backward_q_96 tile=32 shared=57856
-// LAUNCH_EXACT attention_128 tile=32 shared=53632
-// LAUNCH_EXACT attention_backward_kv_128 tile=32 shared=74240
-// LAUNCH_EXACT attention_backward_q_128 tile=32 shared=74240
-// LAUNCH_EXACT attention_192 tile=32 shared=78208
-// LAUNCH_EXACT attention_backward_kv_192 tile=32 shared=107008
-// LAUNCH_EXACT attention_backward_q_192 tile=32 shared=107008
 #pragma once
 
 typedef unsigned char u8;

@@ -2,7 +2,7 @@
 //
 //   x[b, t] = wte[token] + wpe[t]
 //
-// with the start's vector in place of a token's at t = 0 of a sequence to be predicted (where the others move on by
+// with the SOS token's vector in place of a token's at t = 0 of a sequence to be predicted (where the others move on by
 // one), and nothing in its place where a token is masked.
 
 // x: (rows, C), rows = B·T. A warp per row.
@@ -17,11 +17,11 @@ extern "C" __global__ void embed(const u16* tokens, const u8* masked, const floa
     } else {
         vector = masked && masked[row] ? nullptr : wte + size_t(tokens[row]) * c;
     }
-    const float* place = wpe + size_t(position) * c;
+    const float* row = wpe + size_t(position) * c;
     const bool aligned = rows_aligned(c);
     for (int at = 8 * int(threadIdx.x); at < c; at += 8 * WARP) {
         float sum[8], token[8] = {};
-        load_8(place + at, c - at, aligned, sum);
+        load_8(row + at, c - at, aligned, sum);
         if (vector) load_8(vector + at, c - at, aligned, token);
 #pragma unroll
         for (int i = 0; i < 8; i++) sum[i] += token[i];
@@ -44,7 +44,7 @@ extern "C" __global__ void embed_backward_parts(const rounded* dx, const u32* or
     parts[size_t(segment) * c + channel] = sum;
 }
 
-// grid (V + 1, ceil(C / 128)), block 128. Destination V is the start.
+// grid (V + 1, ceil(C / 128)), block 128. Destination V is the SOS token.
 extern "C" __global__ void embed_backward_tokens(const float* parts, const u32* first, float* dwte, float* dsos, int v,
                                                  int c) {
     const int channel = int(blockIdx.y * 128 + threadIdx.x);
@@ -56,14 +56,14 @@ extern "C" __global__ void embed_backward_tokens(const float* parts, const u32* 
     *((token < v ? dwte + size_t(token) * c : dsos) + channel) += sum;
 }
 
-// dwpe[t] += Σ pictures dx[picture, t]. grid (T, ceil(C / 128)), block 128.
-extern "C" __global__ void embed_backward_positions(const rounded* dx, float* dwpe, int pictures, int t, int c) {
+// dwpe[t] += Σ images dx[image, t]. grid (T, ceil(C / 128)), block 128.
+extern "C" __global__ void embed_backward_positions(const rounded* dx, float* dwpe, int images, int t, int c) {
     const int channel = int(blockIdx.y * 128 + threadIdx.x);
     if (channel >= c) return;
     const int position = int(blockIdx.x);
     float sum = 0.0f;
-    for (int picture = 0; picture < pictures; picture++) {
-        sum += to_float(dx[(size_t(picture) * t + position) * c + channel]);
+    for (int image = 0; image < images; image++) {
+        sum += to_float(dx[(size_t(image) * t + position) * c + channel]);
     }
     dwpe[size_t(position) * c + channel] += sum;
 }

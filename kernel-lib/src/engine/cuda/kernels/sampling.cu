@@ -6,11 +6,11 @@ extern "C" __global__ void embed_one(const u16* tokens, int position, const floa
     const int row = warp_row();
     if (row >= rows) return;
     const float* vector = tokens ? wte + size_t(tokens[row]) * c : sos;
-    const float* place = wpe + size_t(position) * c;
+    const float* row = wpe + size_t(position) * c;
     const bool aligned = rows_aligned(c);
     for (int at = 8 * int(threadIdx.x); at < c; at += 8 * WARP) {
         float sum[8], token[8];
-        load_8(place + at, c - at, aligned, sum);
+        load_8(row + at, c - at, aligned, sum);
         load_8(vector + at, c - at, aligned, token);
 #pragma unroll
         for (int i = 0; i < 8; i++) sum[i] += token[i];
@@ -31,12 +31,12 @@ extern "C" __global__ void attention_one(const rounded* qkv, rounded* keys, roun
     float* scratch = scores + t;                       // q, later sums of values
     __shared__ float warps[ONE_THREADS / WARP];
     const int thread = int(threadIdx.x), lane = thread % WARP, warp = thread / WARP;
-    const int head = int(blockIdx.x), picture = int(blockIdx.y), c = heads * width, count = position + 1;
+    const int head = int(blockIdx.x), image = int(blockIdx.y), c = heads * width, count = position + 1;
     const bool aligned = width % 8 == 0;
 
-    const rounded* q = qkv + size_t(picture) * 3 * c + head * width;
-    keys += (size_t(picture) * heads + head) * t * width;
-    values += (size_t(picture) * heads + head) * t * width;
+    const rounded* q = qkv + size_t(image) * 3 * c + head * width;
+    keys += (size_t(image) * heads + head) * t * width;
+    values += (size_t(image) * heads + head) * t * width;
     for (int i = thread; i < width; i += ONE_THREADS) {
         scratch[i] = to_float(q[i]);
         keys[size_t(position) * width + i] = q[c + i];
@@ -97,6 +97,6 @@ extern "C" __global__ void attention_one(const rounded* qkv, rounded* keys, roun
     for (int channel = thread; channel < width; channel += ONE_THREADS) {
         float total = 0.0f;
         for (int i = 0; i < shares; i++) total += scratch[i * width + channel];
-        store(o + size_t(picture) * c + head * width + channel, total / sum);
+        store(o + size_t(image) * c + head * width + channel, total / sum);
     }
 }

@@ -136,25 +136,25 @@ fn size(rng: &mut Rng, most: usize) -> usize {
 pub(super) fn norms(new: New) {
     shapes(new, 10, 300, |both, rng| {
         let (rows, c) = (size(rng, 150), size(rng, 300).min(300));
-        let gain = parameter(0, c);
+        let weight = parameter(0, c);
         let spans = [(Exact, rows * c), (Rounded, rows * c), (Exact, rows)];
-        both.check("norm", &spans, |machine, s| machine.norm(s[0], gain, s[1], s[2]));
+        both.check("RMSNorm", &spans, |machine, s| machine.rms_norm(s[0], weight, s[1], s[2]));
         let spans =
             [(Exact, rows * c), (Rounded, rows * c), (Exact, rows), (Rounded, rows * c), (Rounded, rows * c)];
-        both.check("norm backward", &spans, |machine, s| {
-            machine.norm(s[0], gain, s[1], s[2]);
-            machine.norm_backward(s[3], s[0], gain, s[2], s[4], gain.gradient());
+        both.check("RMSNorm backward", &spans, |machine, s| {
+            machine.rms_norm(s[0], weight, s[1], s[2]);
+            machine.rms_norm_backward(s[3], s[0], weight, s[2], s[4], weight.gradient());
         });
         let images = 1 + rng.below(3);
         let spans = [(Exact, images * rows * c), (Exact, images * c)];
-        both.check("mean of norm", &spans, |machine, s| {
-            machine.mean_of_norm(s[0], gain, images, s[1]);
+        both.check("mean of RMSNorm", &spans, |machine, s| {
+            machine.mean_of_rms_norm(s[0], weight, images, s[1]);
         });
     });
 }
 
 pub(super) fn products(new: New) {
-    for form in [Form::Plain, Form::RightTransposed, Form::LeftTransposed] {
+    for form in [Form::NN, Form::NT, Form::TN] {
         shapes(new, 20, 64 * 64, |both, rng| {
             let [m, n, k] = [0; 3].map(|_| size(rng, 64));
             let spans =

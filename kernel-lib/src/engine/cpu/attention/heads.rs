@@ -1,49 +1,16 @@
-//! What multiplies matrices, in either precision: products, and attention.
+//! Attention of all heads of all images, shared among threads.
 
-use super::super::backend::{Form, Heads, Product, Span};
-use super::factors::{Exact, Factors};
-use super::tile::{self, Matrix, Target};
-use super::{Cpu, apart, attention, grown, matmul};
+use super::super::super::backend::{Heads, Span};
+use super::super::pack::Factors;
+use super::super::{Cpu, apart};
+use super::{Backward, Forward, Head, backward_scratch, forward_scratch};
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::Scalar;
 use std::marker::PhantomData;
 
 impl<S: Scalar> Cpu<'_, S> {
-    /// A matrix product, whose factors are rounded to bf16 or not.
-    pub(super) fn product<F: Factors>(&mut self, product: Product) {
-        let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
-        let b_len = if form == Form::Packed { tile::packed_len(k, n) } else { k * n };
-        assert!(a.len == m * k && b.len == b_len && c.len == m * n, "{product:?}");
-        apart(&[c], &[a, b]);
-        let to = self.pointer(c);
-        let mut target = Target::set(to, n);
-        if let Some(plus) = plus {
-            assert_eq!(plus.len, c.len);
-            (target.plus, target.plus_row) = (self.pointer(plus), n);
-        }
-        let matrix = |span, row| Matrix { at: self.pointer(span).cast_const(), row, column: 1 };
-        let (isa, a_at, b_at) =
-            (self.isa, matrix(a, if form == Form::LeftTransposed { m } else { k }), matrix(b, n));
-        let (team, shape) = (self.team, [m, n, k]);
-        // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
-        unsafe {
-            match form {
-                Form::LeftTransposed => {
-                    matmul::multiply_transposed::<S, F>(isa, team, shape, a_at, b_at, target);
-                }
-                Form::Packed => matmul::multiply::<S, Exact>(isa, team, shape, a_at, self.get(b), target),
-                Form::Plain | Form::RightTransposed => {
-                    let b = if form == Form::Plain { b_at } else { Matrix { row: 1, column: k, ..b_at } };
-                    let packed = grown(&mut self.extra.packed, tile::packed_len(F::items(k), n));
-                    matmul::pack::<S, F>(isa, team, b, k, n, packed);
-                    matmul::multiply::<S, F>(isa, team, shape, a_at, packed, target);
-                }
-            }
-        }
-    }
-
     /// Attention forward, its factors rounded to bf16 or not.
-    pub(super) fn attend<F: Factors>(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
+    pub(in super::super) fn attend<F: Factors>(&mut self, heads: Heads, qkv: Span, o: Span, lse: Span) {
         apart(&[o, lse], &[qkv]);
         let Heads { images, tokens, heads: count, width, .. } = heads;
         let c = count * width;
@@ -57,16 +24,16 @@ impl<S: Scalar> Cpu<'_, S> {
             let o = o.wrapping_add(image * tokens * c + head * width);
             let lse = lse.wrapping_add(task * tokens);
             let head = head_at(heads, qkv, image, head);
-            with_scratch(attention::forward_scratch(tokens, width), |scratch| {
+            with_scratch(forward_scratch(tokens, width), |scratch| {
                 let scratch = scratch.as_mut_ptr();
                 let factors = PhantomData::<F>;
-                S::run(isa, attention::Forward { head, o, o_row: c, lse, scratch, factors });
+                S::run(isa, Forward { head, o, o_row: c, lse, scratch, factors });
             });
         });
     }
 
     /// Attention backward, the same.
-    pub(super) fn attend_backward<F: Factors>(
+    pub(in super::super) fn attend_backward<F: Factors>(
         &mut self,
         heads: Heads,
         qkv: Span,
@@ -88,8 +55,8 @@ impl<S: Scalar> Cpu<'_, S> {
             let at = image * tokens * c + head * width;
             let dq = dqkv.wrapping_add(3 * image * tokens * c + head * width);
             let head = head_at(heads, qkv, image, head);
-            with_scratch(attention::backward_scratch(tokens, width), |scratch| {
-                let kernel = attention::Backward {
+            with_scratch(backward_scratch(tokens, width), |scratch| {
+                let kernel = Backward {
                     head,
                     o: o.wrapping_add(at),
                     d_o: d_o.wrapping_add(at),
@@ -108,9 +75,9 @@ impl<S: Scalar> Cpu<'_, S> {
 }
 
 /// One head of one image.
-fn head_at<S>(heads: Heads, qkv: *mut S, image: usize, head: usize) -> attention::Head<S> {
+fn head_at<S>(heads: Heads, qkv: *mut S, image: usize, head: usize) -> Head<S> {
     let Heads { tokens, heads, width, causal, .. } = heads;
     let c = heads * width;
     let q = qkv.wrapping_add(3 * image * tokens * c + head * width).cast_const();
-    attention::Head { q, k: q.wrapping_add(c), v: q.wrapping_add(2 * c), row: 3 * c, tokens, width, causal }
+    Head { q, k: q.wrapping_add(c), v: q.wrapping_add(2 * c), row: 3 * c, tokens, width, causal }
 }

@@ -1,12 +1,14 @@
 //! Matrix products: c = plus + a · b.
 //!
 //! A number of c is made in one way only: sums of [`DEPTH`] products, each sum by fused multiply-adds in the order of
-//! k, added to c one after the other. Tiles (`tile.rs`), threads, instruction sets and the number of rows only decide
+//! k, added to c one after the other. Tiles (`microkernel.rs`), threads, instruction sets and the number of rows only decide
 //! who does it when. So a product of one row has the bits of that row in a product of a thousand, on every machine.
 //! With pairs of bf16 it is the same, only that each of the [`DEPTH`] items adds two products.
 
-use super::factors::Factors;
-use super::tile::{Matrix, PANEL, Panels, Target, copy_rows, few_rows, pack_panel, packed_len, tile_rows};
+use super::super::backend::{Form, Product};
+use super::microkernel::{Panels, Target, few_rows, tile_rows};
+use super::pack::{Exact, Factors, Matrix, PANEL, copy_rows, pack_panel, packed_len};
+use super::{Cpu, apart, grown};
 use crate::parallel::{Shared, Team, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Lanes, Scalar};
 use std::marker::PhantomData;
@@ -16,6 +18,40 @@ use std::ops::Range;
 const DEPTH: usize = 256;
 /// Columns whose panels of one depth stay in the second-level cache: 256 KiB of f32.
 const NEAR: usize = 256;
+
+impl<S: Scalar> Cpu<'_, S> {
+    /// A matrix product, whose factors are rounded to bf16 or not.
+    pub(super) fn product<F: Factors>(&mut self, product: Product) {
+        let Product { form, a, b, c, plus, shape: [m, n, k] } = product;
+        let b_len = if form == Form::Packed { packed_len(k, n) } else { k * n };
+        assert!(a.len == m * k && b.len == b_len && c.len == m * n, "{product:?}");
+        apart(&[c], &[a, b]);
+        let to = self.pointer(c);
+        let mut target = Target::set(to, n);
+        if let Some(plus) = plus {
+            assert_eq!(plus.len, c.len);
+            (target.plus, target.plus_row) = (self.pointer(plus), n);
+        }
+        let matrix = |span, row| Matrix { at: self.pointer(span).cast_const(), row, column: 1 };
+        let (isa, a_at, b_at) = (self.isa, matrix(a, if form == Form::TN { m } else { k }), matrix(b, n));
+        let (team, shape) = (self.team, [m, n, k]);
+        // SAFETY: the sizes were checked, and c is apart from a and b; it may be plus, number by number.
+        unsafe {
+            match form {
+                Form::TN => {
+                    multiply_transposed::<S, F>(isa, team, shape, a_at, b_at, target);
+                }
+                Form::Packed => multiply::<S, Exact>(isa, team, shape, a_at, self.get(b), target),
+                Form::NN | Form::NT => {
+                    let b = if form == Form::NN { b_at } else { Matrix { row: 1, column: k, ..b_at } };
+                    let packed = grown(&mut self.extra.packed, packed_len(F::items(k), n));
+                    pack::<S, F>(isa, team, b, k, n, packed);
+                    multiply::<S, F>(isa, team, shape, a_at, packed, target);
+                }
+            }
+        }
+    }
+}
 
 /// Rows and columns of c = plus + a b, with b packed.
 struct Block<S, F> {

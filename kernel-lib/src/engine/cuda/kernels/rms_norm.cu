@@ -1,7 +1,7 @@
-// RMS norm, row by row:
+// RMSNorm, row by row:
 //
-//   y = x r g      r = 1 / √(mean(x²) + 10⁻⁵)
-//   dx = r g dy - x r³ mean(x g dy)      dg = Σ rows dy x r
+//   y = x · rstd · weight      rstd = 1 / √(mean(x²) + 10⁻⁵)
+//   dx = rstd · weight · dy - x · rstd³ · mean(x · weight · dy)      dweight = Σ rows dy · x · rstd
 
 constexpr float NORM_EPSILON = 1e-5f;
 
@@ -17,37 +17,37 @@ DEVICE float inverse_root(const float* x, int c, bool aligned) {
     return 1.0f / sqrtf(warp_sum(squares) / float(c) + NORM_EPSILON);
 }
 
-// x, y: (rows, C), r: (rows). A warp per row; it reads the row a second time from the cache.
-extern "C" __global__ void rms_norm(const float* x, const float* gain, rounded* y, float* r, int rows, int c) {
+// x, y: (rows, C), rstd: (rows). A warp per row; it reads the row a second time from the cache.
+extern "C" __global__ void rms_norm(const float* x, const float* weight, rounded* y, float* rstd, int rows, int c) {
     const int row = warp_row();
     if (row >= rows) return;
     const bool aligned = rows_aligned(c);
     x += size_t(row) * c;
     y += size_t(row) * c;
     const float root = inverse_root(x, c, aligned);
-    if (threadIdx.x == 0) r[row] = root;
+    if (threadIdx.x == 0) rstd[row] = root;
     for (int at = 8 * int(threadIdx.x); at < c; at += 8 * WARP) {
         float a[8], g[8];
         load_8(x + at, c - at, aligned, a);
-        load_8(gain + at, c - at, aligned, g);
+        load_8(weight + at, c - at, aligned, g);
 #pragma unroll
         for (int i = 0; i < 8; i++) a[i] = a[i] * root * g[i];
         store_8(y + at, c - at, aligned, a);
     }
 }
 
-constexpr int NORM_ROWS = 64;                  // rows of a block of norm_backward
+constexpr int NORM_ROWS = 64;                  // rows of a block of rms_norm_backward
 constexpr int NORM_WARPS = 8;                  // its warps
 constexpr int STRIP = 8 * WARP;                // channels that a warp has at once
 constexpr int WARP_ROWS = NORM_ROWS / NORM_WARPS;
 
-// dx += the norm's gradient, parts[block] = Σ its 64 rows of dy x r: (ceil(rows / 64), C). Block 256, grid
+// dx += the RMSNorm's gradient, parts[block] = Σ its 64 rows of dy x rstd: (ceil(rows / 64), C). Block 256, grid
 // ceil(rows / 64). A row's mean(x g dy) must be known before any of its channels can be written, so rows are read
-// twice; the second time a strip of 256 channels after the other, over all rows, so that the gain's sums of a strip
+// twice; the second time a strip of 256 channels after the other, over all rows, so that the weight's sums of a strip
 // stay in registers whatever C is.
 extern "C" __global__ void __launch_bounds__(256)
-    norm_backward(const rounded* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ gain,
-                  const float* __restrict__ r, rounded* __restrict__ dx, float* __restrict__ parts, int rows, int c) {
+    rms_norm_backward(const rounded* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ weight,
+                  const float* __restrict__ rstd, rounded* __restrict__ dx, float* __restrict__ parts, int rows, int c) {
     __shared__ float sums[NORM_WARPS][STRIP];
     const int warp = int(threadIdx.x) / WARP, lane = int(threadIdx.x) % WARP;
     const int first = int(blockIdx.x) * NORM_ROWS + warp;  // this warp's rows: first, first + 8, ..
@@ -63,18 +63,18 @@ extern "C" __global__ void __launch_bounds__(256)
             float dy_at[8], x_at[8], g[8];
             load_8(dy + start + at, c - at, aligned, dy_at);
             load_8(x + start + at, c - at, aligned, x_at);
-            load_8(gain + at, c - at, aligned, g);
+            load_8(weight + at, c - at, aligned, g);
 #pragma unroll
             for (int k = 0; k < 8; k++) inner += dy_at[k] * g[k] * x_at[k];
         }
-        root[i] = row < rows ? r[row] : 0.0f;
+        root[i] = row < rows ? rstd[row] : 0.0f;
         back[i] = -warp_sum(inner) * root[i] * root[i] * root[i] / float(c);
     }
 
     for (int strip = 0; strip < c; strip += STRIP) {
         const int at = strip + 8 * lane;
         float g[8] = {}, sum[8] = {};
-        if (at < c) load_8(gain + at, c - at, aligned, g);
+        if (at < c) load_8(weight + at, c - at, aligned, g);
 #pragma unroll
         for (int i = 0; i < WARP_ROWS; i++) {
             const int row = first + i * NORM_WARPS;
@@ -125,9 +125,9 @@ extern "C" __global__ void sum_parts(const float* parts, float* to, int count, i
 
 constexpr int MEAN_CHANNELS = 4096;
 
-// y[picture] = mean over its T rows of x r g: (B, T, C) → (B, C), for C up to 4096. Grid (B), block 256. Rows go in
+// y[image] = mean over its T rows of x · rstd · weight: (B, T, C) → (B, C), for C up to 4096. Grid (B), block 256. Rows go in
 // groups of 64 whose sums are added up: errors grow with the root of the number of rows, not with it.
-extern "C" __global__ void mean_of_norm(const float* x, const float* gain, float* y, int t, int c) {
+extern "C" __global__ void mean_of_rms_norm(const float* x, const float* weight, float* y, int t, int c) {
     __shared__ float sums[MEAN_CHANNELS];
     __shared__ float roots[NORM_ROWS];
     const int thread = int(threadIdx.x);
@@ -150,5 +150,5 @@ extern "C" __global__ void mean_of_norm(const float* x, const float* gain, float
         }
         __syncthreads();
     }
-    for (int channel = thread; channel < c; channel += 256) y[channel] = sums[channel] * gain[channel] / float(t);
+    for (int channel = thread; channel < c; channel += 256) y[channel] = sums[channel] * weight[channel] / float(t);
 }

@@ -4,8 +4,10 @@
 //! several images, whatever the number of classes. Features are f32; they are widened when they are loaded, and every
 //! product and sum is f64.
 //!
-//! Nothing here fuses a product with a sum, and every order of summation is fixed. So the bits of the result are the
-//! same on every processor; wide vectors only make it quicker.
+//! These are loops of plain Rust, which [`Isa::vectorise`] compiles for each processor. Nothing here fuses a product with
+//! a sum, and every order of summation is fixed. So the bits of the result are the same on every processor.
+
+use crate::simd::{Isa, Loops};
 
 /// Rows of one block.
 pub(super) const ROWS: usize = 256;
@@ -17,80 +19,57 @@ const LANES: usize = 8;
 const COLUMNS: usize = 5;
 const MANY_COLUMNS: usize = 2 * COLUMNS;
 
-/// Gives a function the widest vectors that the processor has. The function itself must be `#[inline(always)]`; for
-/// AVX-512 it may be another one.
-macro_rules! widest {
-    (@either $plain:ident) => { $plain };
-    (@either $plain:ident $wide:ident) => { $wide };
-    ($(#[$meta:meta])* $name:ident = $plain:ident $(or $wide:ident)? ($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
-        $(#[$meta])*
-        pub(super) fn $name($($argument: $type),*) $(-> $result)? {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f")]
-                fn avx512($($argument: $type),*) $(-> $result)? {
-                    widest!(@either $plain $($wide)?)($($argument),*)
-                }
-                #[target_feature(enable = "avx2")]
-                fn avx2($($argument: $type),*) $(-> $result)? {
-                    $plain($($argument),*)
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the processor has just said that it has AVX-512.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has just said that it has AVX2.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            $plain($($argument),*)
+/// Logits of a block: `x` (F, ROWS) and `weights` (F + 1, K), whose last row is the intercepts, give `logits` (K, ROWS).
+pub(super) fn logits(x: &[f32], weights: &[f64], logits: &mut [f64]) {
+    Isa::best().vectorise(Logits { x, weights, logits });
+}
+
+/// Adds xᵀ y, the sum over a block's rows: `x` (F, ROWS) and `y` (K, ROWS) to `sums` (F, K).
+pub(super) fn add_products(x: &[f32], y: &[f64], sums: &mut [f64]) {
+    Isa::best().vectorise(AddProducts { x, y, sums });
+}
+
+/// Turns logits (K, ROWS) into probabilities; returns the logarithm of the sum of exponentials of each row.
+pub(super) fn softmax(logits: &mut [f64]) -> [f64; ROWS] {
+    Isa::best().vectorise(Softmax { logits })
+}
+
+struct Logits<'a> {
+    x: &'a [f32],
+    weights: &'a [f64],
+    logits: &'a mut [f64],
+}
+
+impl Loops for Logits<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self, isa: Isa) {
+        let Self { x, weights, logits } = self;
+        let (classes, mut k) = (logits.len() / ROWS, 0);
+        // With AVX-512 there are registers for twice as many columns.
+        while isa >= Isa::Avx512 && k + MANY_COLUMNS <= classes {
+            logits_of::<MANY_COLUMNS>(x, weights, classes, k, logits);
+            k += MANY_COLUMNS;
         }
-    };
-}
-
-widest! {
-    /// Logits of a block: `x` (F, ROWS) and `weights` (F + 1, K), whose last row is the intercepts, give
-    /// `logits` (K, ROWS).
-    logits = logits_plain or logits_wide(x: &[f32], weights: &[f64], logits: &mut [f64])
-}
-widest! {
-    /// Adds xᵀ y, the sum over a block's rows: `x` (F, ROWS) and `y` (K, ROWS) to `sums` (F, K).
-    add_products = add_products_plain(x: &[f32], y: &[f64], sums: &mut [f64])
-}
-widest! {
-    /// Turns logits (K, ROWS) into probabilities; returns the logarithm of the sum of exponentials of each row.
-    softmax = softmax_plain(logits: &mut [f64]) -> [f64; ROWS]
-}
-
-#[inline(always)]
-fn logits_plain(x: &[f32], weights: &[f64], logits: &mut [f64]) {
-    logits_from(0, x, weights, logits);
-}
-
-#[inline(always)]
-fn logits_wide(x: &[f32], weights: &[f64], logits: &mut [f64]) {
-    let classes = logits.len() / ROWS;
-    let mut k = 0;
-    while k + MANY_COLUMNS <= classes {
-        logits_of::<MANY_COLUMNS>(x, weights, classes, k, logits);
-        k += MANY_COLUMNS;
+        while k + COLUMNS <= classes {
+            logits_of::<COLUMNS>(x, weights, classes, k, logits);
+            k += COLUMNS;
+        }
+        while k < classes {
+            logits_of::<1>(x, weights, classes, k, logits);
+            k += 1;
+        }
     }
-    logits_from(k, x, weights, logits);
 }
 
-/// Logits of all classes from `k` on.
-#[inline(always)]
-fn logits_from(mut k: usize, x: &[f32], weights: &[f64], logits: &mut [f64]) {
-    let classes = logits.len() / ROWS;
-    while k + COLUMNS <= classes {
-        logits_of::<COLUMNS>(x, weights, classes, k, logits);
-        k += COLUMNS;
-    }
-    while k < classes {
-        logits_of::<1>(x, weights, classes, k, logits);
-        k += 1;
-    }
+struct AddProducts<'a> {
+    x: &'a [f32],
+    y: &'a [f64],
+    sums: &'a mut [f64],
+}
+
+struct Softmax<'a> {
+    logits: &'a mut [f64],
 }
 
 /// Logits of classes `k..k + N`.
@@ -119,24 +98,28 @@ fn logits_of<const N: usize>(x: &[f32], weights: &[f64], classes: usize, k: usiz
     }
 }
 
-#[inline(always)]
-fn add_products_plain(x: &[f32], y: &[f64], sums: &mut [f64]) {
-    let (x, _) = x.as_chunks::<ROWS>();
-    let (y, _) = y.as_chunks::<ROWS>();
-    let classes = y.len();
-    // Two features at once, so that a loaded `y` is used twice.
-    for (x, sums) in x.chunks(2).zip(sums.chunks_mut(2 * classes)) {
-        let mut k = 0;
-        while k < classes {
-            let step = if k + COLUMNS <= classes { COLUMNS } else { 1 };
-            match (x, step) {
-                ([a, b], COLUMNS) => products_of::<2, COLUMNS>([a, b], &y[k..], classes, &mut sums[k..]),
-                ([a, b], _) => products_of::<2, 1>([a, b], &y[k..], classes, &mut sums[k..]),
-                ([a], COLUMNS) => products_of::<1, COLUMNS>([a], &y[k..], classes, &mut sums[k..]),
-                ([a], _) => products_of::<1, 1>([a], &y[k..], classes, &mut sums[k..]),
-                _ => {}
+impl Loops for AddProducts<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self, _: Isa) {
+        let Self { x, y, sums } = self;
+        let (x, _) = x.as_chunks::<ROWS>();
+        let (y, _) = y.as_chunks::<ROWS>();
+        let classes = y.len();
+        // Two features at once, so that a loaded `y` is used twice.
+        for (x, sums) in x.chunks(2).zip(sums.chunks_mut(2 * classes)) {
+            let mut k = 0;
+            while k < classes {
+                let step = if k + COLUMNS <= classes { COLUMNS } else { 1 };
+                match (x, step) {
+                    ([a, b], COLUMNS) => products_of::<2, COLUMNS>([a, b], &y[k..], classes, &mut sums[k..]),
+                    ([a, b], _) => products_of::<2, 1>([a, b], &y[k..], classes, &mut sums[k..]),
+                    ([a], COLUMNS) => products_of::<1, COLUMNS>([a], &y[k..], classes, &mut sums[k..]),
+                    ([a], _) => products_of::<1, 1>([a], &y[k..], classes, &mut sums[k..]),
+                    _ => {}
+                }
+                k += step;
             }
-            k += step;
         }
     }
 }
@@ -175,28 +158,32 @@ fn tree(lanes: &[f64; LANES]) -> f64 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
-#[inline(always)]
-fn softmax_plain(logits: &mut [f64]) -> [f64; ROWS] {
-    let (classes, _) = logits.as_chunks_mut::<ROWS>();
-    let mut largest = [f64::NEG_INFINITY; ROWS];
-    for logits in classes.iter() {
-        for (largest, logit) in largest.iter_mut().zip(logits) {
-            *largest = if *logit > *largest { *logit } else { *largest };
+impl Loops for Softmax<'_> {
+    type Output = [f64; ROWS];
+    #[inline(always)]
+    fn run(self, _: Isa) -> [f64; ROWS] {
+        let Self { logits } = self;
+        let (classes, _) = logits.as_chunks_mut::<ROWS>();
+        let mut largest = [f64::NEG_INFINITY; ROWS];
+        for logits in classes.iter() {
+            for (largest, logit) in largest.iter_mut().zip(logits) {
+                *largest = if *logit > *largest { *logit } else { *largest };
+            }
         }
-    }
-    let mut sums = [0.0; ROWS];
-    for logits in classes.iter_mut() {
-        for ((logit, largest), sum) in logits.iter_mut().zip(&largest).zip(&mut sums) {
-            *logit = exp(*logit - largest);
-            *sum += *logit;
+        let mut sums = [0.0; ROWS];
+        for logits in classes.iter_mut() {
+            for ((logit, largest), sum) in logits.iter_mut().zip(&largest).zip(&mut sums) {
+                *logit = exp(*logit - largest);
+                *sum += *logit;
+            }
         }
-    }
-    for logits in classes.iter_mut() {
-        for (p, sum) in logits.iter_mut().zip(&sums) {
-            *p /= sum;
+        for logits in classes.iter_mut() {
+            for (p, sum) in logits.iter_mut().zip(&sums) {
+                *p /= sum;
+            }
         }
+        std::array::from_fn(|row| largest[row] + libm::log(sums[row]))
     }
-    std::array::from_fn(|row| largest[row] + libm::log(sums[row]))
 }
 
 /// eˣ for x ≤ 0, to about one unit in the last place. Without a branch or a call, so that it runs on vectors; the
@@ -300,20 +287,22 @@ mod tests {
         }
     }
 
+    /// On every processor, whatever it has.
     #[test]
-    fn wide_and_narrow_vectors_give_the_same_bits() {
+    fn all_instructions_give_the_same_bits() {
         let mut rng = Rng::keyed(2, "test", [0, 0]);
         let x: Vec<f32> = (0..9 * ROWS).map(|_| rng.normal() as f32).collect();
-        let weights: Vec<f64> = (0..10 * 7).map(|_| rng.normal()).collect();
-        let (mut wide, mut narrow) = (vec![0.0; 7 * ROWS], vec![0.0; 7 * ROWS]);
-        logits(&x, &weights, &mut wide);
-        logits_plain(&x, &weights, &mut narrow);
-        assert_eq!(wide, narrow);
-        assert_eq!(softmax(&mut wide), softmax_plain(&mut narrow));
-        assert_eq!(wide, narrow);
-        let (mut a, mut b) = (vec![0.0; 9 * 7], vec![0.0; 9 * 7]);
-        add_products(&x, &wide, &mut a);
-        add_products_plain(&x, &narrow, &mut b);
-        assert_eq!(a, b);
+        let weights: Vec<f64> = (0..10 * 17).map(|_| rng.normal()).collect();
+        let all = |isa: Isa| {
+            let (mut logits, mut sums) = (vec![0.0; 17 * ROWS], vec![0.0; 9 * 17]);
+            isa.vectorise(Logits { x: &x, weights: &weights, logits: &mut logits });
+            let log_sums = isa.vectorise(Softmax { logits: &mut logits });
+            isa.vectorise(AddProducts { x: &x, y: &logits, sums: &mut sums });
+            (logits, log_sums, sums)
+        };
+        let portable = all(Isa::Portable);
+        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()) {
+            assert!(all(isa) == portable, "{isa:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use std::path::Path;
 
 pub type Any<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What is known of the pictures.
+/// What is known of the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// `CIFAR-10`.
@@ -47,13 +47,13 @@ pub struct Labelled {
 
 /// A data set as tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pictures {
+pub struct Tokenized {
     pub header: Header,
     pub train: Labelled,
     pub test: Labelled,
 }
 
-impl Pictures {
+impl Tokenized {
     pub fn palette(&self) -> igpt::Result<Palette> {
         Palette::new(self.header.channels, self.header.centres.clone())
     }
@@ -138,9 +138,9 @@ impl Order {
     }
 
     /// The colour that a pixel is expected to be near to, by those that come before it.
-    fn expected(&self, picture: &[u16], at: usize, side: usize) -> usize {
-        let left = (!at.is_multiple_of(side)).then(|| usize::from(picture[at - 1]));
-        let above = (at >= side).then(|| usize::from(picture[at - side]));
+    fn expected(&self, image: &[u16], at: usize, side: usize) -> usize {
+        let left = (!at.is_multiple_of(side)).then(|| usize::from(image[at - 1]));
+        let above = (at >= side).then(|| usize::from(image[at - side]));
         match (left, above) {
             (Some(left), Some(above)) => usize::from(self.between[left * self.colours + above]),
             (left, above) => left.or(above).unwrap_or(0),
@@ -150,11 +150,11 @@ impl Order {
     fn pack(&self, tokens: &[u16], side: usize) -> Any<Vec<u8>> {
         let mut bytes = vec![0; 2 * tokens.len()];
         let (low, high) = bytes.split_at_mut(tokens.len());
-        for (picture, (low, high)) in
+        for (image, (low, high)) in
             tokens.chunks(side * side).zip(low.chunks_mut(side * side).zip(high.chunks_mut(side * side)))
         {
-            for (at, token) in picture.iter().enumerate() {
-                let from = self.expected(picture, at, side);
+            for (at, token) in image.iter().enumerate() {
+                let from = self.expected(image, at, side);
                 [low[at], high[at]] = self.places[from * self.colours + usize::from(*token)].to_le_bytes();
             }
         }
@@ -168,12 +168,12 @@ impl Order {
         DeflateDecoder::new(packed).read_exact(&mut bytes)?;
         let (low, high) = bytes.split_at(count * side * side);
         let mut tokens = vec![0; count * side * side];
-        tokens.par_chunks_mut(side * side).enumerate().try_for_each(|(number, picture)| {
+        tokens.par_chunks_mut(side * side).enumerate().try_for_each(|(number, image)| {
             for at in 0..side * side {
-                let from = self.expected(picture, at, side);
+                let from = self.expected(image, at, side);
                 let i = number * side * side + at;
                 let place = usize::from(u16::from_le_bytes([low[i], high[i]]));
-                picture[at] = *self.nearest.get(from * self.colours + place).ok_or("a damaged file")?;
+                image[at] = *self.nearest.get(from * self.colours + place).ok_or("a damaged file")?;
             }
             Ok::<(), &str>(())
         })?;
@@ -198,18 +198,18 @@ impl Examples for Augmented {
     fn tokens(&self, step: u64, images: &[usize]) -> igpt::Result<Vec<u16>> {
         let (side, padding) = (self.side, self.padding);
         let mut tokens = Vec::with_capacity(images.len() * side * side);
-        for image in images {
-            let picture = &self.tokens[image * side * side..][..side * side];
-            let mut rng = Rng::keyed(self.seed, "augmentation", [step, *image as u64]);
+        for number in images {
+            let image = &self.tokens[number * side * side..][..side * side];
+            let mut rng = Rng::keyed(self.seed, "augmentation", [step, *number as u64]);
             let (left, above, mirrored) =
                 (rng.below(2 * padding + 1), rng.below(2 * padding + 1), rng.below(2) == 1);
-            // The place in the picture of one in the padded picture: -1 is 1, and `side` is `side - 2`.
+            // The place in the image of one in the padded image: -1 is 1, and `side` is `side - 2`.
             let place = |padded: usize| {
                 let place = padded.abs_diff(padding);
                 if padded < padding || place < side { place } else { 2 * (side - 1) - place }
             };
             for y in 0..side {
-                let row = &picture[place(y + above) * side..][..side];
+                let row = &image[place(y + above) * side..][..side];
                 tokens.extend((0..side).map(|x| {
                     let x = place(x + left);
                     row[if mirrored { side - 1 - x } else { x }]

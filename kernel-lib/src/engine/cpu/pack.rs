@@ -1,0 +1,200 @@
+//! Packing, as BLAS libraries do it (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"): the
+//! right factor of a product in panels of 32 columns, which the microkernel reads from end to end, and rows of the left
+//! one; of numbers as they are, or of pairs of bf16.
+//!
+//! Along k, a packed factor is a row of *items*, each in the place of one number. An item is a number, or a pair of
+//! numbers that follow each other along k, rounded to bf16 ([`crate::simd::bf16`]); where k is odd, the last is paired
+//! with zero. Sums are never rounded to bf16. So both kinds go through the same microkernel; only packing makes them
+//! differ.
+
+use crate::simd::{LANES, Lanes, Number};
+
+/// One kind of factors.
+pub(super) trait Factors: Copy + Send + Sync + 'static {
+    /// How many numbers along k an item has.
+    const EACH: usize;
+
+    /// Items of numbers that lie side by side along k, of which `left` are left (zeros after them).
+    ///
+    /// # Safety
+    /// The numbers that are left, up to 16 items' worth, can be read.
+    unsafe fn along<V: Lanes>(from: *const V::Scalar, left: usize) -> V;
+
+    /// Items of up to 16 columns, of numbers that lie `row` apart along k, of which `left` > 0 are left.
+    ///
+    /// # Safety
+    /// The columns can be read in the rows that are left, up to [`Factors::EACH`].
+    unsafe fn across<V: Lanes>(from: *const V::Scalar, row: usize, left: usize, columns: usize) -> V;
+
+    /// a · b + sum.
+    fn fma<V: Lanes>(a: V, b: V, sum: V) -> V;
+
+    /// How many items k numbers are.
+    #[inline(always)]
+    fn items(k: usize) -> usize {
+        k.div_ceil(Self::EACH)
+    }
+}
+
+/// Numbers as they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exact;
+
+impl Factors for Exact {
+    const EACH: usize = 1;
+
+    #[inline(always)]
+    unsafe fn along<V: Lanes>(from: *const V::Scalar, left: usize) -> V {
+        unsafe { V::read(from, left) }
+    }
+    #[inline(always)]
+    unsafe fn across<V: Lanes>(from: *const V::Scalar, _row: usize, _left: usize, columns: usize) -> V {
+        unsafe { V::read(from, columns) }
+    }
+    #[inline(always)]
+    fn fma<V: Lanes>(a: V, b: V, sum: V) -> V {
+        a.fma(b, sum)
+    }
+}
+
+/// Pairs of bf16.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bf16;
+
+impl Factors for Bf16 {
+    const EACH: usize = 2;
+
+    #[inline(always)]
+    unsafe fn along<V: Lanes>(from: *const V::Scalar, left: usize) -> V {
+        // SAFETY: nothing is read where nothing is left.
+        unsafe {
+            let last = V::read(from.wrapping_add(LANES), left.saturating_sub(LANES));
+            V::neighbours(V::read(from, left), last)
+        }
+    }
+    #[inline(always)]
+    unsafe fn across<V: Lanes>(from: *const V::Scalar, row: usize, left: usize, columns: usize) -> V {
+        unsafe {
+            let odd = if left > 1 { V::read(from.add(row), columns) } else { V::zero() };
+            V::pairs(V::read(from, columns), odd)
+        }
+    }
+    #[inline(always)]
+    fn fma<V: Lanes>(a: V, b: V, sum: V) -> V {
+        a.fma_pairs(b, sum)
+    }
+}
+
+/// Columns of a panel; the last one of a matrix has 16 if those suffice.
+pub(super) const PANEL: usize = 2 * LANES;
+
+/// A matrix in memory, whose element (i, j) lies `i * row + j * column` after the start.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<S> {
+    pub(super) at: *const S,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+/// How many numbers a packed matrix of k items and n columns takes.
+pub(super) fn packed_len(k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(LANES)
+}
+
+/// Where element (i, j) of a packed (k, n) matrix is.
+#[inline(always)]
+pub(super) fn packed_place(k: usize, n: usize, i: usize, j: usize) -> usize {
+    let column = j / PANEL * PANEL;
+    column * k + i * panel_width(n, column) + (j - column)
+}
+
+/// The width of the panel that begins at this column.
+#[inline(always)]
+pub(super) fn panel_width(n: usize, column: usize) -> usize {
+    if n - column > LANES { PANEL } else { LANES }
+}
+
+/// Packs the panel of columns `column..` of a (k, n) matrix: (items, 32) or (items, 16), zeros beside the matrix.
+///
+/// # Safety
+/// The matrix can be read, the panel written; its rows or its columns have consecutive numbers.
+#[inline(always)]
+pub(super) unsafe fn pack_panel<V: Lanes, F: Factors>(
+    b: Matrix<V::Scalar>,
+    k: usize,
+    n: usize,
+    column: usize,
+    to: *mut V::Scalar,
+) {
+    let (width, valid) = (panel_width(n, column), (n - column).min(PANEL));
+    let items = F::items(k);
+    unsafe {
+        let from = b.at.add(column * b.column);
+        if b.column == 1 {
+            for i in 0..items {
+                let (from, to, left) = (from.add(i * F::EACH * b.row), to.add(i * width), k - i * F::EACH);
+                F::across::<V>(from, b.row, left, valid).store(to);
+                if width == PANEL {
+                    F::across::<V>(from.add(LANES), b.row, left, valid - LANES).store(to.add(LANES));
+                }
+            }
+        } else {
+            // A transposition, in blocks that stay in the first-level cache.
+            const BLOCK: usize = 64;
+            let mut block = [V::Scalar::ZERO; BLOCK];
+            for start in (0..items).step_by(BLOCK) {
+                let end = (start + BLOCK).min(items);
+                for j in 0..width {
+                    for at in (start..end).step_by(LANES) {
+                        let from = from.wrapping_add(j * b.column + at * F::EACH);
+                        let left = if j < valid { k - at * F::EACH } else { 0 };
+                        F::along::<V>(from, left).store(block.as_mut_ptr().add(at - start));
+                    }
+                    for i in start..end {
+                        *to.add(i * width + j) = block[i - start];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a left factor, (m, k), as items in scratch: (m, items), rows `to_row` apart. May be done in place. The last
+/// store of a row goes over its end.
+///
+/// # Safety
+/// The rows can be read, and scratch written.
+#[inline(always)]
+pub(super) unsafe fn copy_rows<V: Lanes, F: Factors>(
+    a: Matrix<V::Scalar>,
+    m: usize,
+    k: usize,
+    to: *mut V::Scalar,
+    to_row: usize,
+) -> Matrix<V::Scalar> {
+    for i in 0..m {
+        for at in (0..F::items(k)).step_by(LANES) {
+            let number = at * F::EACH;
+            // SAFETY: the caller's promise. What is written was read before.
+            unsafe {
+                F::along::<V>(a.at.add(i * a.row + number), k - number).store(to.add(i * to_row + at));
+            }
+        }
+    }
+    Matrix { at: to.cast_const(), row: to_row, column: 1 }
+}
+
+/// Rows of a left factor as items: where they are if they are items as they are, or else as [`copy_rows`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn item_rows<V: Lanes, F: Factors>(
+    a: Matrix<V::Scalar>,
+    m: usize,
+    k: usize,
+    scratch: *mut V::Scalar,
+    row: usize,
+) -> Matrix<V::Scalar> {
+    if F::EACH == 1 { a } else { unsafe { copy_rows::<V, F>(a, m, k, scratch, row) } }
+}
