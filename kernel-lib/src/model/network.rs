@@ -61,7 +61,7 @@ impl<'a> Batch<'a> {
                 )));
             }
             if masked.chunks(t).any(|image| !image.contains(&true)) {
-                return Err(Error::invalid("an image without a masked token: sample_token its MASK again"));
+                return Err(Error::invalid("an image without a masked token: draw its mask again"));
             }
         }
         Ok(tokens.len() / t)
