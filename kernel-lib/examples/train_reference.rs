@@ -19,7 +19,15 @@ fn main() -> Result<()> {
     let placed = augmentation.fixed(&train.select(&(0..1000).collect::<Vec<_>>())?, 0)?;
     let palette = Palette::fit(placed.all_pixels(), 1, &KMeans::new(16))?.palette;
 
-    let config = Config { layers, width, heads, context: 14 * 14, vocabulary: palette.len(), inner: None };
+    let config = Config {
+        layers,
+        width,
+        heads,
+        context: 14 * 14,
+        vocabulary: palette.len(),
+        inner: None,
+        classes: None,
+    };
     let examples = |indices: std::ops::Range<usize>| {
         let images = Arc::new(train.select(&indices.collect::<Vec<_>>())?);
         Ok::<_, Error>(Arc::new(Augmented::new(images, augmentation, palette.clone(), 0)?))

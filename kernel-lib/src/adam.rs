@@ -215,7 +215,8 @@ mod tests {
     use crate::model::{Config, Layout, Parameters};
     use crate::rng::Rng;
 
-    const CONFIG: Config = Config { layers: 2, width: 48, heads: 2, context: 9, vocabulary: 5, inner: None };
+    const CONFIG: Config =
+        Config { layers: 2, width: 48, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None };
 
     fn random(seed: u64) -> Vec<f32> {
         let mut rng = Rng::keyed(seed, "test", [0, 0]);

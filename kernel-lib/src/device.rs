@@ -156,7 +156,8 @@ mod tests {
         let error = Device::named("cuda:1000").unwrap_err().to_string();
         assert!(error.contains("IGPT_DEVICE=cuda:1000: "), "{error}");
         assert!(error.contains("no NVIDIA driver") || error.contains("no GPU"), "{error}");
-        let config = Config { layers: 1, width: 8, heads: 1, context: 4, vocabulary: 5, inner: None };
+        let config =
+            Config { layers: 1, width: 8, heads: 1, context: 4, vocabulary: 5, inner: None, classes: None };
         assert!(GpuEngine::new(config, 1000).is_err());
     }
 

@@ -40,7 +40,7 @@ pub use crate::simd::Isa;
 pub(crate) use cuda::gpu;
 pub use cuda::{GpuEngine, Time};
 
-use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, finite};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Target, View, finite};
 use crate::simd::Scalar;
 use crate::{Error, Result, memory as of_machine, stop};
 use cpu::{Cpu, Extra};
@@ -54,7 +54,7 @@ use std::sync::Arc;
 /// use igpt::engine::Engine;
 /// use igpt::model::{Batch, Config, Network, Parameters};
 ///
-/// let config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 4, inner: None };
+/// let config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 4, inner: None, classes: None };
 /// let parameters = Parameters::init(config, 1)?;
 /// let loss = Engine::new(config)?.loss(&parameters, &Batch::autoregressive(&[0, 1, 2, 3, 0, 1, 2, 3, 0]))?;
 /// assert!((loss - 4f64.ln()).abs() < 1e-6); // the output matrix starts at zero
@@ -258,10 +258,10 @@ impl<S: Scalar> Core<S> {
         isa: Isa,
         parameters: &[S],
         tokens: &[u16],
-        causal: bool,
+        view: View<'_>,
     ) -> Result<Option<Vec<f32>>> {
         let images = tokens.len() / self.config.context;
-        self.with(isa, parameters, None, images, |mut batches| batches.features(tokens, causal))
+        self.with(isa, parameters, None, images, |mut batches| batches.features(tokens, view))
     }
 
     /// Logits of the next token, (count, V): see [`Network::next_logits`].
@@ -317,13 +317,40 @@ impl Network for Engine {
         Ok(loss)
     }
 
-    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>> {
         self.check(parameters)?;
-        Batch::autoregressive(tokens).check(&self.config)?;
-        let features = self.core.features(self.isa, parameters.values(), tokens, causal)?;
+        view.check(tokens, &self.config)?;
+        let features = self.core.features(self.isa, parameters.values(), tokens, view)?;
         let features = features.ok_or_else(|| stop::interrupted("the features"))?;
         finite::values("a feature", &features, parameters)?;
         Ok(features)
+    }
+
+    fn losses_by_layer(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<Vec<f64>> {
+        self.check(parameters)?;
+        let images = batch.check(&self.config)?;
+        let Self { core, isa, .. } = self;
+        let losses =
+            core.with(*isa, parameters.values(), None, images, |mut batches| batches.losses_by_layer(batch))?;
+        let losses = losses.ok_or_else(|| stop::interrupted("the losses"))?;
+        losses.into_iter().map(|loss| finite::loss(loss, parameters)).collect()
+    }
+
+    fn masked_logits(
+        &mut self,
+        parameters: &Parameters,
+        tokens: &[u16],
+        masked: &[bool],
+    ) -> Result<Vec<f32>> {
+        self.check(parameters)?;
+        let images = Batch::new(tokens, Target::Bert(masked)).check(&self.config)?;
+        let Self { core, isa, .. } = self;
+        let logits = core.with(*isa, parameters.values(), None, images, |mut batches| {
+            batches.masked_logits(tokens, masked)
+        })?;
+        let logits = logits.ok_or_else(|| stop::interrupted("the logits"))?;
+        finite::values("a logit", &logits, parameters)?;
+        Ok(logits)
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {

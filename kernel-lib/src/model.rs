@@ -7,8 +7,8 @@ mod parameters;
 mod reference;
 
 pub use config::Config;
-pub use network::{Batch, Network, Precision, Resident, Sampler, Target};
+pub use network::{Batch, Classes, Network, Precision, Resident, Sampler, Target, View};
 pub use parameters::{BlockRanges, Entry, Init, Layout, Parameters};
 #[cfg(test)]
 pub(crate) use reference::logits_without_sos;
-pub use reference::{ImageGpt, Reference};
+pub use reference::{ImageGpt, Reference, Seen};

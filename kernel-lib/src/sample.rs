@@ -125,7 +125,8 @@ mod tests {
     use crate::model::{Config, Reference};
     use candle_core::DType;
 
-    const TINY: Config = Config { layers: 1, width: 8, heads: 2, context: 6, vocabulary: 4, inner: None };
+    const TINY: Config =
+        Config { layers: 1, width: 8, heads: 2, context: 6, vocabulary: 4, inner: None, classes: None };
     /// Probabilities 0.1, 0.4, 0.2, 0.3.
     const P: [f64; 4] = [0.1, 0.4, 0.2, 0.3];
 

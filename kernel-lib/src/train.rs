@@ -6,7 +6,7 @@
 //! use igpt::train::{Tokens, Trainer, Training};
 //! use std::sync::Arc;
 //!
-//! let config = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
+//! let config = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None, classes: None };
 //! let images = Arc::new(Tokens::new(config.context, vec![0, 1, 2, 0, 2, 1, 0, 2])?); // two images of four tokens
 //! let settings = Training { batch: 2, learning_rate: 0.01, log_every: 10, ..Training::paper(20) };
 //! let network = Box::new(Reference::new(config, DType::F32)?);

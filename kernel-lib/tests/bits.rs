@@ -4,14 +4,15 @@
 
 use igpt::augment::{Augmentation, Augmented};
 use igpt::engine::Engine;
-use igpt::model::{Batch, Config, Network, Parameters, Precision};
+use igpt::model::{Batch, Config, Network, Parameters, Precision, View};
 use igpt::palette::Palette;
 use igpt::sample::{Sampling, sample};
 use igpt::train::{Adam, Examples, Objective, Outcome, Tokens, Trainer, Training, WarmUp};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
-const CONFIG: Config = Config { layers: 2, width: 36, heads: 3, context: 196, vocabulary: 16, inner: None };
+const CONFIG: Config =
+    Config { layers: 2, width: 36, heads: 3, context: 196, vocabulary: 16, inner: None, classes: None };
 
 /// The first eight bytes of the SHA-256 of these numbers.
 fn digest(numbers: impl IntoIterator<Item = u32>) -> String {
@@ -57,7 +58,7 @@ fn all(objective: Objective, precision: Precision) -> [String; 5] {
     let losses = curve.training.iter().chain(&curve.validation).map(|point| point.loss.to_bits());
     let losses = digest(losses.flat_map(|bits| [bits as u32, (bits >> 32) as u32]));
     let causal = matches!(objective, Objective::Autoregressive);
-    let features = network.features(&parameters, &unseen, causal).unwrap();
+    let features = network.features(&parameters, &unseen, View::of(causal)).unwrap();
     let logits = network.next_logits(&parameters, &unseen[..100], 1).unwrap();
     let sampled = sample(network.as_mut(), &parameters, &[], 3, 0, &Sampling::default()).unwrap();
     [floats(parameters.values()), losses, floats(&features), floats(&logits), tokens(&sampled)]

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Large enough that matrix products are cut into parts for threads.
-const CONFIG: Config = Config { layers: 2, width: 64, heads: 4, context: 49, vocabulary: 16, inner: None };
+const CONFIG: Config =
+    Config { layers: 2, width: 64, heads: 4, context: 49, vocabulary: 16, inner: None, classes: None };
 
 fn engine() -> Box<dyn Network> {
     Box::new(Engine::new(CONFIG).unwrap())

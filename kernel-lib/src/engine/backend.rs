@@ -163,6 +163,11 @@ pub(crate) trait Backend {
     /// y = mean over tokens of the RMSNorm of x: (B, T, C) → (B, C).
     fn mean_of_rms_norm(&mut self, x: Span, weight: Span, images: usize, y: Span);
 
+    /// y = mean over tokens of x: (B, T, C) → (B, C).
+    fn mean(&mut self, x: Span, images: usize, y: Span);
+    /// dx = dy / T for each token: (B, C) → (B, T, C).
+    fn mean_backward(&mut self, dy: Span, images: usize, dx: Span);
+
     /// Like `embed` for one position of each sequence: `tokens` (B) are those before it, none at the start.
     fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span);
     /// Like `attention` for the token at `position` of each sequence: its keys and values join the cached ones. `qkv`:

@@ -3,7 +3,7 @@
 //! there, so only what the branch adds is added.
 
 use super::backend::{Form, Input, Product, Span};
-use super::forward::{Part, Pass, Targets};
+use super::forward::{ClassTargets, Part, Pass, Targets};
 use super::plan::Keep;
 use crate::model::Config;
 use crate::stop;
@@ -26,29 +26,48 @@ impl Pass<'_> {
 
     /// Adds the micro-batch's loss to the machine's, and its gradients, times `scale`. False if someone asked to stop: nobody
     /// will use what there is.
-    pub(super) fn forward_backward(&mut self, input: Input<'_>, targets: &Targets<'_>, scale: f32) -> bool {
+    pub(super) fn forward_backward(
+        &mut self,
+        input: Input<'_>,
+        targets: Option<&Targets<'_>>,
+        classes: Option<&ClassTargets<'_>>,
+        scale: f32,
+    ) -> bool {
+        let top = self.top(targets, classes);
         self.embed(input);
-        for l in 0..self.config.layers {
+        for l in 0..top {
             if stop::requested() {
                 return false;
             }
             self.forward_block(l);
         }
         let dx = self.rows(self.plan.dx, self.config.width);
-        if targets.rows.is_some() {
+        if targets.is_none_or(|targets| targets.rows.is_some()) {
             // Rows that are not predicted have no gradient here.
             self.machine.clear(dx);
         }
-        self.loss(targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
-        for l in (0..self.config.layers).rev() {
+        if let Some(targets) = targets {
+            self.loss(top, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
+        }
+        if let Some(classes) = classes {
+            self.class_loss(classes, Some(scale));
+        }
+        let classified = classes.map(|classes| classes.layer);
+        if classified == Some(top) {
+            self.backward_mean(top, dx);
+        }
+        for l in (0..top).rev() {
             if stop::requested() {
                 return false;
             }
-            if self.plan.keep == Keep::BlockInputs && l + 1 < self.config.layers {
+            if self.plan.keep == Keep::BlockInputs && l + 1 < top {
                 // The same bits as before, its output included.
                 self.forward_block(l);
             }
             self.backward_block(l, dx);
+            if classified == Some(l) {
+                self.backward_mean(l, dx);
+            }
         }
         self.machine.embed_backward(input, dx, self.weights.embedding.gradient());
         true
@@ -76,6 +95,17 @@ impl Pass<'_> {
         if let Some(rows) = part.rows {
             self.machine.scatter(to, rows, dx);
         }
+    }
+
+    /// dx += what the classification head says of layer `layer`, through the mean and the RMSNorm.
+    fn backward_mean(&mut self, layer: usize, dx: Span) {
+        let (c, images) = (self.config.width, self.images);
+        let (x, weight, dn) = (self.x(layer), self.feature_weight(layer), self.rows(self.plan.dn, c));
+        let (rstd, dmean) = (self.rows(self.plan.classes.rstd, 1), self.plan.classes.dmean.first(images * c));
+        // dn = df / T for each token                              (N, C)
+        self.machine.mean_backward(dmean, images, dn);
+        // dx += through the RMSNorm
+        self.machine.rms_norm_backward(dn, x, weight, rstd, dx, weight.gradient());
     }
 
     /// dx after block l → dx before it.

@@ -5,6 +5,7 @@ mod cross_entropy;
 mod embedding;
 mod gelu;
 mod gemm;
+mod mean;
 mod microkernel;
 mod pack;
 mod rms_norm;
@@ -313,6 +314,35 @@ impl<S: Scalar> Backend for Cpu<'_, S> {
             // SAFETY: each image's is written once.
             let (x, y) = (&x[image * each..][..each], unsafe { y.part(image * c, c) });
             with_scratch(c, |sum| S::run(isa, rms_norm::Mean { x, weight, y, sum }));
+        });
+    }
+
+    fn mean(&mut self, x: Span, images: usize, y: Span) {
+        apart(&[y], &[x]);
+        // SAFETY: apart.
+        let x = unsafe { self.get(x) };
+        let (each, c, isa) = (x.len() / images, y.len / images, self.isa);
+        assert!(each * images == x.len() && c * images == y.len && each.is_multiple_of(c));
+        let y = Shared(self.pointer(y));
+        self.team.share(images, |image| {
+            // SAFETY: each image's is written once.
+            S::run(isa, mean::Forward { x: &x[image * each..][..each], y: unsafe { y.part(image * c, c) } });
+        });
+    }
+
+    fn mean_backward(&mut self, dy: Span, images: usize, dx: Span) {
+        apart(&[dx], &[dy]);
+        // SAFETY: apart.
+        let dy = unsafe { self.get(dy) };
+        let (each, c, isa) = (dx.len / images, dy.len() / images, self.isa);
+        assert!(each * images == dx.len && c * images == dy.len() && each.is_multiple_of(c));
+        let dx = Shared(self.pointer(dx));
+        self.team.share(images, |image| {
+            // SAFETY: each image's is written once.
+            S::run(
+                isa,
+                mean::Backward { dy: &dy[image * c..][..c], dx: unsafe { dx.part(image * each, each) } },
+            );
         });
     }
 

@@ -483,6 +483,18 @@ impl Backend for Cuda {
         self.launch("mean_of_rms_norm", [images as u32, 1, 1], [256, 1, 1], &arguments);
     }
 
+    fn mean(&mut self, x: Span, images: usize, y: Span) {
+        let (c, t) = (y.len / images, x.len / y.len);
+        let arguments = [self.at(x), self.at(y), int(t), int(c)];
+        self.launch("mean", [images as u32, blocks(c, 32), 1], [32, 8, 1], &arguments);
+    }
+
+    fn mean_backward(&mut self, dy: Span, images: usize, dx: Span) {
+        let (c, t) = (dy.len / images, dx.len / dy.len);
+        let arguments = [self.at(dy), self.at(dx), int(images * t), int(t), int(c)];
+        self.rows("mean_backward", images * t, &arguments);
+    }
+
     fn embed_one(&mut self, tokens: Option<&[u16]>, position: usize, from: Embedding, x: Span) {
         let c = from.sos.len;
         let tokens = tokens.map_or(0, |tokens| self.put(Piece::Tokens, tokens));

@@ -130,16 +130,17 @@ impl Pass<'_> {
         logits
     }
 
-    /// Adds the micro-batch to the machine's loss, part by part, for the residual stream after the last block; `each` is shown
-    /// each part's position among the rows that count, and does what else is to be done with its logits.
+    /// Adds the micro-batch to the machine's loss, part by part, for the residual stream before block `layer`, or after the
+    /// last; `each` is shown each part's position among the rows that count, and does what else is to be done with its logits.
     pub(super) fn loss(
         &mut self,
+        layer: usize,
         targets: &Targets<'_>,
         gradient: Option<f32>,
         mut each: impl FnMut(&mut Self, Part<'_>),
     ) {
         let c = self.config.width;
-        let x = self.x(self.config.layers);
+        let x = self.x(layer);
         let (mut start, mut picked) = (0, Vec::new());
         while start < targets.weights.len() {
             let count = self.plan.logit_rows.min(targets.weights.len() - start);
@@ -165,6 +166,62 @@ impl Pass<'_> {
             self.machine.cross_entropy(logits, tokens, weights, gradient);
             each(self, Part { x, logits, start, rows });
             start += count;
+        }
+    }
+}
+
+/// What of a micro-batch's images is to be predicted by the classification head.
+pub(super) struct ClassTargets<'a> {
+    /// (B): the class of each image.
+    pub(super) labels: &'a [u16],
+    /// Which layer's features are classified.
+    pub(super) layer: usize,
+    /// How much each image counts.
+    pub(super) weights: &'a [f64],
+}
+
+impl Pass<'_> {
+    /// The RMSNorm's weight of a layer's features: block l's first, or the last.
+    pub(super) fn feature_weight(&self, layer: usize) -> Span {
+        self.weights.blocks.get(layer).map_or(self.weights.ln_f, |block| block.ln_1)
+    }
+
+    /// How many blocks are needed: all, if tokens are predicted, else those below the layer that is classified.
+    pub(super) fn top(&self, targets: Option<&Targets<'_>>, classes: Option<&ClassTargets<'_>>) -> usize {
+        match (targets, classes) {
+            (None, Some(classes)) => classes.layer,
+            _ => self.config.layers,
+        }
+    }
+
+    /// Adds the loss of the images' classes to the machine's, for the residual stream before block `targets.layer`, or after
+    /// the last. With `gradient` also what goes backward through the head: its weights' gradient, and that of the mean.
+    pub(super) fn class_loss(&mut self, targets: &ClassTargets<'_>, gradient: Option<f32>) {
+        let (c, images) = (self.config.width, self.images);
+        let (Some(score), Some(k)) = (self.weights.score, self.config.classes) else {
+            unreachable!("a batch with classes was checked against the network")
+        };
+        let (x, weight) = (self.x(targets.layer), self.feature_weight(targets.layer));
+        let n = self.rows(self.plan.n, c);
+        let rstd = self.rows(self.plan.classes.rstd, 1);
+        let [mean, dmean] =
+            [self.plan.classes.mean, self.plan.classes.dmean].map(|span| span.first(images * c));
+        let logits = self.plan.classes.logits.first(images * k);
+        // n = rms_norm(x; weight), f = mean over tokens of n       (N, C), (B, C)
+        self.machine.rms_norm(x, weight, n, rstd);
+        self.machine.mean(n, images, mean);
+        // logits = f scoreᵀ                                       (B, K)
+        let (form, shape) = (Form::NT, [images, k, c]);
+        self.machine.matmul(Product { form, a: mean, b: score, c: logits, plus: None, shape });
+        self.machine.cross_entropy(logits, targets.labels, targets.weights, gradient);
+        if gradient.is_some() {
+            // dscore += dlogitsᵀ f                                (K, C)
+            let dscore = score.gradient();
+            let (form, shape) = (Form::TN, [k, c, images]);
+            self.machine.matmul(Product { form, a: logits, b: mean, c: dscore, plus: Some(dscore), shape });
+            // df = dlogits score                                  (B, C)
+            let (form, shape) = (Form::NN, [images, c, k]);
+            self.machine.matmul(Product { form, a: logits, b: score, c: dmean, plus: None, shape });
         }
     }
 }

@@ -2,9 +2,9 @@
 //! passes of some machine.
 
 use super::backend::{Backend, Input};
-use super::forward::{Pass, Targets};
+use super::forward::{ClassTargets, Pass, Targets};
 use super::plan::{Plan, Weights};
-use crate::model::{Batch, Config, Target};
+use crate::model::{Batch, Config, Target, View};
 use crate::stop;
 use std::ops::Range;
 
@@ -14,6 +14,15 @@ pub(super) struct MicroBatches<'a> {
     pub(super) config: Config,
     pub(super) weights: &'a Weights,
     pub(super) plan: &'a Plan,
+}
+
+/// A micro-batch: what goes in, and what is predicted of it.
+struct Predicted<'a> {
+    input: Input<'a>,
+    /// Of tokens; none if they do not count.
+    targets: Option<&'a Targets<'a>>,
+    /// Of images; none if they do not count.
+    classes: Option<&'a ClassTargets<'a>>,
 }
 
 impl MicroBatches<'_> {
@@ -37,13 +46,68 @@ impl MicroBatches<'_> {
     /// The loss of a batch that fits the network; its gradients, times `gradients`, are added if there is that. None if
     /// someone asked to stop.
     pub(super) fn loss(&mut self, batch: &Batch<'_>, gradients: Option<f32>) -> Option<f64> {
+        self.machine.clear_loss();
+        let whole = self.each_of(batch, |pass, part| {
+            if let Some(scale) = gradients {
+                return pass.forward_backward(part.input, part.targets, part.classes, scale);
+            }
+            let top = pass.top(part.targets, part.classes);
+            pass.embed(part.input);
+            for l in 0..=top {
+                if let Some(classes) = part.classes.filter(|classes| classes.layer == l) {
+                    pass.class_loss(classes, None);
+                }
+                if l < top {
+                    pass.forward_block(l);
+                }
+            }
+            if let Some(targets) = part.targets {
+                pass.loss(top, targets, None, |_, _| {});
+            }
+            true
+        });
+        let loss = self.machine.take_loss();
+        whole.then_some(loss)
+    }
+
+    /// The loss of a batch's tokens from each layer's residual stream, L + 1: see `Network::losses_by_layer`. None if
+    /// someone asked to stop.
+    pub(super) fn losses_by_layer(&mut self, batch: &Batch<'_>) -> Option<Vec<f64>> {
+        let layers = self.config.layers;
+        let mut losses = vec![0.0; layers + 1];
+        let batch = Batch::new(batch.tokens, batch.target);
+        let whole = self.each_of(&batch, |pass, part| {
+            pass.embed(part.input);
+            for (l, loss) in losses.iter_mut().enumerate() {
+                if let Some(targets) = part.targets {
+                    pass.machine.clear_loss();
+                    pass.loss(l, targets, None, |_, _| {});
+                    *loss += pass.machine.take_loss();
+                }
+                if l < layers {
+                    pass.forward_block(l);
+                }
+            }
+            true
+        });
+        whole.then_some(losses)
+    }
+
+    /// Does something with each micro-batch of a batch, and what of it is predicted, as long as that says true and nobody
+    /// asks to stop. Whether that was to the end.
+    fn each_of(
+        &mut self,
+        batch: &Batch<'_>,
+        mut work: impl FnMut(&mut Pass<'_>, &Predicted<'_>) -> bool,
+    ) -> bool {
         let t = self.config.context;
         let images = batch.tokens.len() / t;
         let (rows, weights) = counting(batch, t);
+        let of_classes =
+            vec![batch.classes.map_or(0.0, |classes| classes.classification / images as f64); images];
         let causal = matches!(batch.target, Target::Autoregressive);
         let (mut whole, mut done) = (true, 0);
         let mut local = Vec::new();
-        self.machine.clear_loss();
         self.each(causal, images, |pass, images| {
             whole = whole && !stop::requested();
             if !whole {
@@ -66,34 +130,36 @@ impl MicroBatches<'_> {
                     Targets { tokens, rows: Some(&local), weights }
                 }
             };
-            match gradients {
-                Some(scale) => whole = pass.forward_backward(input, &targets, scale),
-                None => {
-                    pass.embed(input);
-                    (0..pass.config.layers).for_each(|l| pass.forward_block(l));
-                    pass.loss(&targets, None, |_, _| {});
-                }
-            }
+            let classes = batch.classes.map(|classes| ClassTargets {
+                labels: &classes.labels[images.clone()],
+                layer: classes.layer,
+                weights: &of_classes[images],
+            });
+            let targets = batch.classes.is_none_or(|classes| classes.generative > 0.0).then_some(&targets);
+            whole = work(pass, &Predicted { input, targets, classes: classes.as_ref() });
         });
-        let loss = self.machine.take_loss();
-        whole.then_some(loss)
+        whole
     }
 
     /// Features, (B, L + 1, C): see `Network::features`. None if someone asked to stop.
-    pub(super) fn features(&mut self, tokens: &[u16], causal: bool) -> Option<Vec<f32>> {
+    pub(super) fn features(&mut self, tokens: &[u16], view: View<'_>) -> Option<Vec<f32>> {
         let Config { layers, width: c, context: t, .. } = self.config;
         let images = tokens.len() / t;
         let mut features = vec![0.0; images * (layers + 1) * c];
         let (mut whole, mut means) = (true, Vec::new());
-        self.each(causal, images, |pass, images| {
+        self.each(matches!(view, View::Causal), images, |pass, images| {
             whole &= !stop::requested();
             if !whole {
                 return;
             }
-            let tokens = &tokens[images.start * t..images.end * t];
-            pass.embed(if causal { Input::Shifted(tokens) } else { Input::Masked(tokens, None) });
+            let range = images.start * t..images.end * t;
+            let tokens = &tokens[range.clone()];
+            pass.embed(match view {
+                View::Causal => Input::Shifted(tokens),
+                View::Bidirectional(masked) => Input::Masked(tokens, masked.map(|masked| &masked[range])),
+            });
             for l in 0..=layers {
-                let weight = if l < layers { pass.weights.blocks[l].ln_1 } else { pass.weights.ln_f };
+                let weight = pass.feature_weight(l);
                 let (x, mean) = (pass.x(l), pass.plan.mean.first(images.len() * c));
                 pass.machine.mean_of_rms_norm(x, weight, images.len(), mean);
                 means.resize(mean.len, 0.0);
@@ -107,6 +173,29 @@ impl MicroBatches<'_> {
             }
         });
         whole.then_some(features)
+    }
+
+    /// Logits of masked tokens, (M, V): see `Network::masked_logits`. None if someone asked to stop.
+    pub(super) fn masked_logits(&mut self, tokens: &[u16], masked: &[bool]) -> Option<Vec<f32>> {
+        let Config { layers, width: c, vocabulary: v, .. } = self.config;
+        let mut logits = Vec::new();
+        let batch = Batch::new(tokens, Target::Bert(masked));
+        let whole = self.each_of(&batch, |pass, part| {
+            pass.embed(part.input);
+            (0..layers).for_each(|l| pass.forward_block(l));
+            let rows = part.targets.and_then(|targets| targets.rows).unwrap_or_default();
+            let x = pass.x(layers);
+            for rows in rows.chunks(pass.plan.logit_rows) {
+                let picked = pass.plan.picked.first(rows.len() * c);
+                pass.machine.gather(x, rows, picked);
+                let found = pass.logits(picked);
+                let from = logits.len();
+                logits.resize(from + rows.len() * v, 0.0);
+                pass.machine.read(found, &mut logits[from..]);
+            }
+            true
+        });
+        whole.then_some(logits)
     }
 
     /// Logits of the next token, (count, V): see `Network::next_logits`.
@@ -140,15 +229,16 @@ impl MicroBatches<'_> {
 /// image the same, see [`Target`].
 fn counting(batch: &Batch<'_>, t: usize) -> (Option<Vec<u32>>, Vec<f64>) {
     let n = batch.tokens.len();
+    let all = batch.classes.map_or(1.0, |classes| classes.generative);
     match batch.target {
-        Target::Autoregressive => (None, vec![1.0 / n as f64; n]),
+        Target::Autoregressive => (None, vec![all / n as f64; n]),
         Target::Bert(masked) => {
             let (mut rows, mut weights) = (Vec::new(), Vec::new());
             for (image, masked) in masked.chunks(t).enumerate() {
                 let count = masked.iter().filter(|masked| **masked).count();
                 for (i, _) in masked.iter().enumerate().filter(|(_, masked)| **masked) {
                     rows.push((image * t + i) as u32);
-                    weights.push(1.0 / (count * (n / t)) as f64);
+                    weights.push(all / (count * (n / t)) as f64);
                 }
             }
             (Some(rows), weights)

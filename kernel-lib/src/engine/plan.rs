@@ -96,6 +96,8 @@ pub(super) struct Weights {
     pub(super) blocks: Vec<BlockWeights>,
     pub(super) ln_f: Span,
     pub(super) head: Span,
+    /// The classification head's, if there is one.
+    pub(super) score: Option<Span>,
 }
 
 impl Weights {
@@ -112,7 +114,8 @@ impl Weights {
                 mlp_c_proj: Span::parameter(&at.mlp_c_proj),
             }
         });
-        Self { embedding: Embedding { wte, sos, wpe }, blocks: blocks.collect(), ln_f, head }
+        let score = layout.score().map(|range| Span::parameter(&range));
+        Self { embedding: Embedding { wte, sos, wpe }, blocks: blocks.collect(), ln_f, head, score }
     }
 }
 
@@ -144,6 +147,18 @@ pub(super) enum Keep {
     BlockInputs,
     /// All that the backward pass needs.
     All,
+}
+
+/// What a classification head of K classes needs, for B images of T tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClassSpans {
+    /// (N): reciprocal roots of the RMSNorm whose output is classified.
+    pub(super) rstd: Span,
+    /// (B, C): its mean over the sequence, and the gradient of that.
+    pub(super) mean: Span,
+    pub(super) dmean: Span,
+    /// (B, K): logits of the classes.
+    pub(super) logits: Span,
 }
 
 /// The workspace for one micro-batch.
@@ -179,6 +194,8 @@ pub(super) struct Plan {
     pub(super) logits: Span,
     /// (B, C): features of one layer.
     pub(super) mean: Span,
+    /// What a classification head needs; nothing without one.
+    pub(super) classes: ClassSpans,
     /// What all that takes, in the storage's units.
     pub(super) len: usize,
 }
@@ -223,6 +240,14 @@ impl Plan {
             })
             .collect();
         let blocks = (0..layers).map(|l| own[l % own.len()]).collect();
+        let k = config.classes.unwrap_or(0);
+        let of_head = |numbers| if k > 0 { numbers } else { 0 };
+        let classes = ClassSpans {
+            rstd: add(Exact, of_head(n)),
+            mean: add(Rounded, of_head(images * c)),
+            dmean: add(Rounded, of_head(images * c)),
+            logits: add(Rounded, images * k),
+        };
         let mut if_backward = |numbers| add(Rounded, if backward { numbers } else { 0 });
         let (dx, dn) = (if_backward(n * c), if_backward(n * c));
         let (dlast, dpicked) = (if_backward(rows * c), if_backward(rows * c));
@@ -244,6 +269,7 @@ impl Plan {
             dpicked,
             logits: add(Rounded, rows * v),
             mean: add(Exact, images * c),
+            classes,
             len: room.len,
         }
     }

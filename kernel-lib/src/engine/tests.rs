@@ -2,10 +2,11 @@
 //! threads and instruction sets, and against finite differences.
 
 mod bf16;
+pub(super) mod classes;
 pub(super) mod finite;
 
 use super::*;
-use crate::model::{Reference, Target};
+use crate::model::{Reference, Target, View};
 use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use candle_core::{D, DType, Device, Tensor, Var};
@@ -142,7 +143,7 @@ fn agrees(config: Config, images: usize, seed: u64, checkpointing: bool) -> f64 
     let mut engine = Engine::new(config).unwrap().with_activation_checkpointing(checkpointing);
     let mut worst: f64 = 0.0;
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
-        let batch = Batch { tokens: &tokens, target };
+        let batch = Batch::new(&tokens, target);
         let causal = matches!(target, Target::Autoregressive);
         let truth = truth(&parameters, &batch).unwrap();
         let mut gradients = Parameters::zeros(config).unwrap();
@@ -155,7 +156,7 @@ fn agrees(config: Config, images: usize, seed: u64, checkpointing: bool) -> f64 
             found.push((entry.name.clone(), error(gradient, &truth.gradients[&entry.name])));
         }
         if causal {
-            let features = engine.features(&parameters, &tokens, causal).unwrap();
+            let features = engine.features(&parameters, &tokens, View::of(causal)).unwrap();
             found.push(("features".to_owned(), error(&features, &truth.features)));
         }
         for (name, error) in found {
@@ -168,7 +169,8 @@ fn agrees(config: Config, images: usize, seed: u64, checkpointing: bool) -> f64 
 
 #[test]
 fn it_computes_the_network() {
-    let config = Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None };
+    let config =
+        Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None, classes: None };
     agrees(config, 3, 1, false);
     agrees(config, 3, 1, true);
 }
@@ -185,6 +187,7 @@ fn it_computes_networks_of_any_shape() {
             context: 1 + rng.below(130),
             vocabulary: 2 + rng.below(70),
             inner: [None, Some(1 + rng.below(90))][seed as usize % 3 % 2],
+            classes: None,
         };
         agrees(config, 1 + rng.below(3), seed, seed % 2 == 0);
     }
@@ -193,16 +196,32 @@ fn it_computes_networks_of_any_shape() {
 #[test]
 fn it_computes_long_images_ragged_micro_batches_and_wide_heads() {
     // More keys than one block; more queries than one.
-    agrees(Config { layers: 1, width: 32, heads: 1, context: 700, vocabulary: 5, inner: None }, 1, 1, false);
+    agrees(
+        Config { layers: 1, width: 32, heads: 1, context: 700, vocabulary: 5, inner: None, classes: None },
+        1,
+        1,
+        false,
+    );
     // Heads of 192, as in iGPT-XL.
-    agrees(Config { layers: 1, width: 192, heads: 1, context: 40, vocabulary: 5, inner: None }, 1, 2, false);
+    agrees(
+        Config { layers: 1, width: 192, heads: 1, context: 40, vocabulary: 5, inner: None, classes: None },
+        1,
+        2,
+        false,
+    );
     // Micro-batches of 3 and 2 images, in which an image has 600 tokens.
-    agrees(Config { layers: 2, width: 16, heads: 1, context: 600, vocabulary: 33, inner: None }, 5, 3, true);
+    agrees(
+        Config { layers: 2, width: 16, heads: 1, context: 600, vocabulary: 33, inner: None, classes: None },
+        5,
+        3,
+        true,
+    );
 }
 
 #[test]
 fn it_equals_the_reference() {
-    let config = Config { layers: 2, width: 24, heads: 3, context: 30, vocabulary: 11, inner: None };
+    let config =
+        Config { layers: 2, width: 24, heads: 3, context: 30, vocabulary: 11, inner: None, classes: None };
     let parameters = random(config, 5);
     let (tokens, mask) = (random_tokens(&config, 3, 5), random_mask(&config, 3, 5));
     let mut engine = Engine::new(config).unwrap();
@@ -213,7 +232,7 @@ fn it_equals_the_reference() {
         assert!(error < 1e-5, "{what}: {error:e}");
     };
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
-        let batch = Batch { tokens: &tokens, target };
+        let batch = Batch::new(&tokens, target);
         let [mut found, mut truth] = [(); 2].map(|()| Parameters::zeros(config).unwrap());
         // Twice, with a scale: gradients are added.
         for _ in 0..2 {
@@ -226,8 +245,8 @@ fn it_equals_the_reference() {
         }
     }
     for causal in [true, false] {
-        let truth = reference.features(&parameters, &tokens, causal).unwrap();
-        close("features", &engine.features(&parameters, &tokens, causal).unwrap(), &truth);
+        let truth = reference.features(&parameters, &tokens, View::of(causal)).unwrap();
+        close("features", &engine.features(&parameters, &tokens, View::of(causal)).unwrap(), &truth);
     }
     for t in [0, 1, 29] {
         let prefix: Vec<u16> = tokens.chunks(30).flat_map(|image| &image[..t]).copied().collect();
@@ -245,12 +264,12 @@ fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
     let mut all = Vec::new();
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
         let mut gradients = Parameters::zeros(config).unwrap();
-        let batch = Batch { tokens: &tokens, target };
+        let batch = Batch::new(&tokens, target);
         let loss = engine.gradients(&parameters, &batch, 0.7, &mut gradients).unwrap();
         all.extend([loss.to_bits() as u32, (loss.to_bits() >> 32) as u32]);
         all.extend(gradients.values().iter().map(|x| x.to_bits()));
     }
-    let features = engine.features(&parameters, &tokens, true).unwrap();
+    let features = engine.features(&parameters, &tokens, View::Causal).unwrap();
     all.extend(features.iter().map(|x| x.to_bits()));
     let settings = Sampling { seed, ..Sampling::default() };
     let sampled = sample(engine, &parameters, &[], 7, 0, &settings).unwrap();
@@ -261,8 +280,8 @@ fn everything(engine: &mut Engine, seed: u64) -> Vec<u32> {
 /// Shapes that do not divide evenly: several micro-batches, several depths of a matmul, narrow panels, more than one block of
 /// queries and keys, an MLP narrower than queries, keys and values together.
 const UNEVEN: [Config; 2] = [
-    Config { layers: 2, width: 72, heads: 3, context: 45, vocabulary: 37, inner: None },
-    Config { layers: 1, width: 20, heads: 1, context: 610, vocabulary: 300, inner: Some(50) },
+    Config { layers: 2, width: 72, heads: 3, context: 45, vocabulary: 37, inner: None, classes: None },
+    Config { layers: 1, width: 20, heads: 1, context: 610, vocabulary: 300, inner: Some(50), classes: None },
 ];
 
 /// Those in each precision.
@@ -316,7 +335,7 @@ fn the_workspace_leaves_no_trace() {
     for images in [1, 60, 2] {
         let tokens = random_tokens(&config, images, 4);
         engine.loss(&parameters, &Batch::autoregressive(&tokens)).unwrap();
-        engine.features(&parameters, &tokens, false).unwrap();
+        engine.features(&parameters, &tokens, View::Bidirectional(None)).unwrap();
     }
     assert!(everything(&mut engine, 3) == first);
 }
@@ -326,15 +345,29 @@ fn the_workspace_leaves_no_trace() {
 #[test]
 fn gradients_are_finite_differences() {
     for (seed, config) in [
-        (1, Config { layers: 2, width: 12, heads: 2, context: 11, vocabulary: 6, inner: None }),
-        (2, Config { layers: 1, width: 19, heads: 1, context: 310, vocabulary: 18, inner: Some(45) }),
+        (
+            1,
+            Config { layers: 2, width: 12, heads: 2, context: 11, vocabulary: 6, inner: None, classes: None },
+        ),
+        (
+            2,
+            Config {
+                layers: 1,
+                width: 19,
+                heads: 1,
+                context: 310,
+                vocabulary: 18,
+                inner: Some(45),
+                classes: None,
+            },
+        ),
     ] {
         let parameters = random(config, seed);
         let values: Vec<f64> = parameters.values().iter().map(|x| f64::from(*x)).collect();
         let (tokens, mask) = (random_tokens(&config, 2, seed), random_mask(&config, 2, seed));
         let mut core = Core::<f64>::new(config).unwrap();
         for target in [Target::Autoregressive, Target::Bert(&mask)] {
-            let batch = Batch { tokens: &tokens, target };
+            let batch = Batch::new(&tokens, target);
             let mut gradients = vec![0.0; values.len()];
             let (to, precision) = (&mut gradients[..], Precision::F32);
             let wanted = Wanted { to, scale: 1.0, checkpointing: false, precision };
@@ -366,7 +399,8 @@ fn gradients_are_finite_differences() {
 
 #[test]
 fn a_sample_does_not_depend_on_its_batch() {
-    let config = Config { layers: 2, width: 30, heads: 3, context: 50, vocabulary: 21, inner: None };
+    let config =
+        Config { layers: 2, width: 30, heads: 3, context: 50, vocabulary: 21, inner: None, classes: None };
     let (mut engine, parameters) = (Engine::new(config).unwrap(), random(config, 1));
     let settings = Sampling { seed: 5, ..Sampling::default() };
     let mut sample_token = |prompts: &[u16], count, first| {
@@ -420,7 +454,15 @@ fn greedy_samples_are_the_likeliest() {
 #[test]
 fn memory_is_what_the_plan_takes() {
     // Section 4 of the engine's text: 10 C + H + 2 numbers a token and layer, or C.
-    let config = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None };
+    let config = Config {
+        layers: 12,
+        width: 256,
+        heads: 8,
+        context: 1024,
+        vocabulary: 512,
+        inner: None,
+        classes: None,
+    };
     let all = memory(&config, 2, false);
     assert_eq!(all.per_token_and_layer, 4 * (2560 + 10));
     assert_eq!(all.kept, 2048 * 12 * all.per_token_and_layer);
@@ -447,11 +489,11 @@ fn what_does_not_fit_is_refused() {
         let error = result.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     };
-    said(engine.features(&other, &tokens, true), "for an engine of");
-    said(engine.features(&own, &tokens[1..], true), "no whole images");
+    said(engine.features(&other, &tokens, View::Causal), "for an engine of");
+    said(engine.features(&own, &tokens[1..], View::Causal), "no whole images");
     said(engine.next_logits(&own, &tokens, 1), "complete");
     said(engine.next_logits(&own, &tokens[..3], 2), "3 tokens are not the prompts");
     said(engine.next_logits(&own, &[37], 1), "token 37 is no colour");
-    said(engine.loss(&own, &Batch { tokens: &tokens, target: Target::Bert(&[]) }).map(|_| vec![]), "mask");
+    said(engine.loss(&own, &Batch::new(&tokens, Target::Bert(&[]))).map(|_| vec![]), "mask");
     assert!(Engine::new(Config { heads: 5, ..config }).is_err());
 }

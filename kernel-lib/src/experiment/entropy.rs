@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn the_entropy_of_colours_is_that_of_each_position() {
-        let config = Config { layers: 1, width: 4, heads: 1, context: 2, vocabulary: 4, inner: None };
+        let config =
+            Config { layers: 1, width: 4, heads: 1, context: 2, vocabulary: 4, inner: None, classes: None };
         // The first position always has colour 3; the second has two colours, equally often.
         let entropy = entropy_by_position(&[3, 0, 3, 1], &config);
         assert!((entropy - 2f64.ln() / 2.0).abs() < 1e-12, "{entropy}");

@@ -5,7 +5,7 @@ use super::profile::Model;
 use super::step::Waiting;
 use super::{AnyStep, Data, Encoding, PaletteOf, Pretraining, Split, Step, Workspace, released};
 use crate::huggingface::Checkpoint;
-use crate::model::{Config, Parameters};
+use crate::model::{Config, Parameters, View};
 use crate::probe::{FeatureLayers, FeatureMatrix, no_layer};
 use crate::store::{Context, Files, LargeFile, Stored};
 use crate::train::Objective;
@@ -252,7 +252,7 @@ impl Step for Features {
         let mut bar = Waiting::new(Self::NAME);
         for (number, chunk) in tokens.chunks(CHUNK * side).enumerate() {
             stop::check("the features")?;
-            written.add(&network.features(&parameters, chunk, causal)?)?;
+            written.add(&network.features(&parameters, chunk, View::of(causal))?)?;
             let done = (number * CHUNK + chunk.len() / side) as u64;
             context.progress(done, images as u64, "images");
             bar.show(done, images as u64, "images");

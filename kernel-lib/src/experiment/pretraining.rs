@@ -213,7 +213,7 @@ impl Pretraining {
         for (number, chunk) in tokens.chunks(CHUNK * context).enumerate() {
             let images: Vec<usize> = (number * CHUNK..).take(chunk.len() / context).collect();
             let masked = objective.validation_masks(seed, &images, context);
-            let batch = Batch { tokens: chunk, target: Target::of(masked.as_deref()) };
+            let batch = Batch::new(chunk, Target::of(masked.as_deref()));
             stop::check("the loss")?;
             sum += network.loss(parameters, &batch)? * (chunk.len() / context) as f64;
         }

@@ -121,6 +121,7 @@ impl Model {
             context: side.saturating_mul(side),
             vocabulary: colours,
             inner: None,
+            classes: None,
         }
     }
 }
@@ -311,7 +312,15 @@ mod tests {
         let quick = Profile::named("quick").unwrap().config();
         assert_eq!(
             quick,
-            Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16, inner: None }
+            Config {
+                layers: 8,
+                width: 128,
+                heads: 4,
+                context: 196,
+                vocabulary: 16,
+                inner: None,
+                classes: None
+            }
         );
         let cifar = Profile::named("cifar").unwrap().config();
         assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));

@@ -152,7 +152,11 @@ fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
     other.get_mut("sos").unwrap().fill(3.0);
     let by_hand = |parameters: &crate::model::Parameters, causal: bool| {
         let config = ar.config().unwrap();
-        let values = on.network(config).unwrap().features(parameters, &tokens, causal).unwrap();
+        let values = on
+            .network(config)
+            .unwrap()
+            .features(parameters, &tokens, crate::model::View::of(causal))
+            .unwrap();
         crate::probe::FeatureMatrix::by_layer(&values, config.layers + 1, config.width).unwrap()
     };
     let assert_same = |step: Features, expected: &Vec<crate::probe::FeatureMatrix>| {

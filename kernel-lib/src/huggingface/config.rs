@@ -93,6 +93,7 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
         context: theirs.n_positions,
         vocabulary,
         inner: theirs.n_inner,
+        classes: None,
     };
     config.validate().map_err(|e| e.to_string())?;
     if config.inner == Some(4 * config.width) {
@@ -134,7 +135,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let usual = Config::igpt_s();
-        let odd = Config { layers: 1, width: 21, heads: 3, context: 35, vocabulary: 11, inner: Some(40) };
+        let odd = Config {
+            layers: 1,
+            width: 21,
+            heads: 3,
+            context: 35,
+            vocabulary: 11,
+            inner: Some(40),
+            classes: None,
+        };
         for config in [usual, odd] {
             assert_eq!(parse(to_json(&config).to_string().as_bytes()).unwrap(), config);
         }

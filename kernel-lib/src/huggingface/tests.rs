@@ -68,9 +68,42 @@ fn colours(count: usize) -> Palette {
 #[test]
 fn all_forms_hold_the_same_network() {
     for (network, config) in [
-        ("square", Config { layers: 2, width: 16, heads: 2, context: 16, vocabulary: 10, inner: None }),
-        ("narrow", Config { layers: 2, width: 12, heads: 4, context: 35, vocabulary: 11, inner: Some(20) }),
-        ("odd", Config { layers: 1, width: 21, heads: 3, context: 35, vocabulary: 11, inner: Some(45) }),
+        (
+            "square",
+            Config {
+                layers: 2,
+                width: 16,
+                heads: 2,
+                context: 16,
+                vocabulary: 10,
+                inner: None,
+                classes: None,
+            },
+        ),
+        (
+            "narrow",
+            Config {
+                layers: 2,
+                width: 12,
+                heads: 4,
+                context: 35,
+                vocabulary: 11,
+                inner: Some(20),
+                classes: None,
+            },
+        ),
+        (
+            "odd",
+            Config {
+                layers: 1,
+                width: 21,
+                heads: 3,
+                context: 35,
+                vocabulary: 11,
+                inner: Some(45),
+                classes: None,
+            },
+        ),
     ] {
         // `odd` is in shards, so it has an index instead of model.safetensors; all folders have a .bin beside.
         assert_eq!(fixture(network).join("model.safetensors.index.json").exists(), network == "odd");
@@ -102,7 +135,8 @@ fn numbers_of_other_sizes_become_f32() {
 #[test]
 fn what_is_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    let usual = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None };
+    let usual =
+        Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None };
     for (at, config) in
         [usual, Config { inner: Some(7), ..usual }, usual.with_vocabulary(6)].into_iter().enumerate()
     {
@@ -136,7 +170,8 @@ fn a_checkpoint_of_transformers_comes_back_with_the_same_tensors() {
 fn what_transformers_could_not_use_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("out");
-    let config = Config { layers: 1, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None };
+    let config =
+        Config { layers: 1, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None };
     let grey = Palette::new(1, vec![0.0, 0.1, 0.2, 0.3, 0.4]).unwrap();
     for (config, palette, said) in [
         (config, colours(4), "a palette of 4 colours is not that of a network of 5"),

@@ -26,23 +26,50 @@ pub struct Config {
     /// Width of the MLP's middle, `F`. `None`, as in the paper, is `4 C`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<usize>,
+    /// Classes of images that a classification head tells apart, `K` (section 2.3). `None` while pre-training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
 }
 
 impl Config {
     /// iGPT-S: 76,571,648 parameters at 32², which the paper rounds to 76M.
     pub const fn igpt_s() -> Self {
-        Self { layers: 24, width: 512, heads: 8, context: 32 * 32, vocabulary: 512, inner: None }
+        Self {
+            layers: 24,
+            width: 512,
+            heads: 8,
+            context: 32 * 32,
+            vocabulary: 512,
+            inner: None,
+            classes: None,
+        }
     }
 
     /// iGPT-M: 455,157,760 parameters at 32² (455M).
     pub const fn igpt_m() -> Self {
-        Self { layers: 36, width: 1024, heads: 8, context: 32 * 32, vocabulary: 512, inner: None }
+        Self {
+            layers: 36,
+            width: 1024,
+            heads: 8,
+            context: 32 * 32,
+            vocabulary: 512,
+            inner: None,
+            classes: None,
+        }
     }
 
     /// iGPT-L: 1,362,250,752 parameters at 32² (1362M in Table 2; "1.4M" in section 3.3 is a slip). The paper also
     /// trains it at 48²: see [`Config::at`].
     pub const fn igpt_l() -> Self {
-        Self { layers: 48, width: 1536, heads: 16, context: 32 * 32, vocabulary: 512, inner: None }
+        Self {
+            layers: 48,
+            width: 1536,
+            heads: 16,
+            context: 32 * 32,
+            vocabulary: 512,
+            inner: None,
+            classes: None,
+        }
     }
 
     /// iGPT-XL: 6,801,438,720 parameters (6801M in Table 2) at 32²; the paper trains it at 64², see [`Config::at`].
@@ -50,7 +77,15 @@ impl Config {
     /// Its number of heads is not published. 16 is our choice, which makes heads of 192 channels; the count of
     /// parameters does not depend on it, and so cannot confirm it.
     pub const fn igpt_xl() -> Self {
-        Self { layers: 60, width: 3072, heads: 16, context: 32 * 32, vocabulary: 512, inner: None }
+        Self {
+            layers: 60,
+            width: 3072,
+            heads: 16,
+            context: 32 * 32,
+            vocabulary: 512,
+            inner: None,
+            classes: None,
+        }
     }
 
     /// The same network for images of `side` × `side` pixels.
@@ -63,6 +98,12 @@ impl Config {
     #[must_use]
     pub const fn with_vocabulary(self, vocabulary: usize) -> Self {
         Self { vocabulary, ..self }
+    }
+
+    /// The same network with a classification head for so many classes, or without one.
+    #[must_use]
+    pub const fn with_classes(self, classes: Option<usize>) -> Self {
+        Self { classes, ..self }
     }
 
     /// Channels of one head, `C / H`.
@@ -80,15 +121,19 @@ impl Config {
 
     /// How many numbers the network learns: `L (4 C² + 2 F C + 2 C) + T C + 2 V C + 2 C`, where `F` is `4 C` in the
     /// paper. Attention has 4 C² weights and the MLP 2 F C; no layer has a bias; two weights a block; positions, colours
-    /// in and out, the SOS token, the last weight.
+    /// in and out, the SOS token, the last weight. A classification head has `K C` more.
     pub const fn parameters(&self) -> usize {
-        let Self { layers, width, context, vocabulary, .. } = *self;
+        let Self { layers, width, context, vocabulary, classes, .. } = *self;
         // Saturating, so that this says no small number of a network that there cannot be.
         let of_a_channel =
             width.saturating_mul(4).saturating_add(self.inner_width().saturating_mul(2)).saturating_add(2);
         let blocks = layers.saturating_mul(of_a_channel.saturating_mul(width));
-        let outer =
-            context.saturating_add(vocabulary.saturating_mul(2)).saturating_add(2).saturating_mul(width);
+        let classes = match classes {
+            Some(classes) => classes,
+            None => 0,
+        };
+        let rows = context.saturating_add(vocabulary.saturating_mul(2)).saturating_add(2);
+        let outer = rows.saturating_add(classes).saturating_mul(width);
         blocks.saturating_add(outer)
     }
 
@@ -98,7 +143,7 @@ impl Config {
     /// If something is zero, the heads do not divide the width, the colours do not fit a token, or no memory could hold
     /// it.
     pub fn validate(&self) -> Result<()> {
-        let Self { layers, width, heads, context, vocabulary, inner } = *self;
+        let Self { layers, width, heads, context, vocabulary, inner, classes } = *self;
         for (name, value) in [
             ("layers", layers),
             ("width", width),
@@ -106,6 +151,7 @@ impl Config {
             ("context", context),
             ("vocabulary", vocabulary),
             ("inner", inner.unwrap_or(1)),
+            ("classes", classes.unwrap_or(1)),
         ] {
             if value == 0 || value > 1 << 20 {
                 return Err(Error::invalid(format!("a network cannot have {name} = {value}")));
@@ -118,6 +164,12 @@ impl Config {
         }
         if vocabulary > 1 << 16 {
             return Err(Error::invalid(format!("{vocabulary} colours do not fit a token; at most 65536 do")));
+        }
+        if classes.is_some_and(|classes| classes > 1 << 16) {
+            return Err(Error::invalid(format!(
+                "{} classes do not fit a label; at most 65536 do",
+                classes.unwrap_or_default()
+            )));
         }
         // With each factor within 2^22 this is far from u128's end; as usize it may not be.
         let [layers, width, inner] = [layers, width, self.inner_width()].map(|n| n as u128);
@@ -153,7 +205,8 @@ mod tests {
 
     #[test]
     fn impossible_networks_are_refused() {
-        let good = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
+        let good =
+            Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None, classes: None };
         good.validate().unwrap();
         for (bad, said) in [
             (Config { heads: 3, ..good }, "3 heads do not divide a width of 8"),
@@ -173,7 +226,8 @@ mod tests {
 
     #[test]
     fn the_usual_mlp_is_not_written_down() {
-        let usual = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
+        let usual =
+            Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None, classes: None };
         let json = serde_json::to_string(&usual).unwrap();
         assert_eq!(json, r#"{"layers":1,"width":8,"heads":2,"context":4,"vocabulary":3}"#);
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), usual);

@@ -76,7 +76,8 @@ mod tests {
     use super::*;
     use crate::model::Config;
 
-    const SMALL: Config = Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None };
+    const SMALL: Config =
+        Config { layers: 1, width: 8, heads: 2, context: 4, vocabulary: 3, inner: None, classes: None };
 
     #[test]
     fn every_number_is_looked_at() {

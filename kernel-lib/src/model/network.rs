@@ -10,8 +10,35 @@ use serde::{Deserialize, Serialize};
 pub struct Batch<'a> {
     /// Tokens of all images, one image after the other, each in raster order: `B · T`.
     pub tokens: &'a [u16],
-    /// What is predicted.
+    /// What is predicted of the tokens.
     pub target: Target<'a>,
+    /// What is predicted of whole images, if the network has a classification head that is to learn.
+    pub classes: Option<Classes<'a>>,
+}
+
+/// The classes of images, which a classification head predicts (section 2.3). The loss is then
+/// `generative · L_GEN + classification · L_CLF`, where L_CLF is the mean over images of `-log p(class)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Classes<'a> {
+    /// The class of each image, `(B)`.
+    pub labels: &'a [u16],
+    /// The layer whose features, averaged over the sequence, are classified: from 0 to L, see [`Network::features`]. L is
+    /// the final RMSNorm, as in section 2.3.
+    pub layer: usize,
+    /// The weight of the loss of tokens, L_GEN; 0 leaves it out.
+    pub generative: f64,
+    /// The weight of the loss of classes, L_CLF.
+    pub classification: f64,
+}
+
+/// How tokens go into a network whose features are wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum View<'a> {
+    /// Behind the SOS token, each position sees itself and those before it: as the autoregressive objective trains it.
+    Causal,
+    /// Each position sees all, but for the colours at masked positions, `(B, T)`, if there are any: as BERT's objective
+    /// trains it.
+    Bidirectional(Option<&'a [bool]>),
 }
 
 /// The two ways to pre-train (section 2.1).
@@ -34,7 +61,26 @@ impl<'a> Target<'a> {
 impl<'a> Batch<'a> {
     /// Images whose every token is predicted from those before it.
     pub fn autoregressive(tokens: &'a [u16]) -> Self {
-        Self { tokens, target: Target::Autoregressive }
+        Self::new(tokens, Target::Autoregressive)
+    }
+
+    /// Images of which this is predicted.
+    pub fn new(tokens: &'a [u16], target: Target<'a>) -> Self {
+        Self { tokens, target, classes: None }
+    }
+
+    /// How its tokens go in.
+    pub fn view(&self) -> View<'a> {
+        match self.target {
+            Target::Autoregressive => View::Causal,
+            Target::Bert(masked) => View::Bidirectional(Some(masked)),
+        }
+    }
+
+    /// The same images, of which classes are predicted, too.
+    #[must_use]
+    pub fn with_classes(self, classes: Classes<'a>) -> Self {
+        Self { classes: Some(classes), ..self }
     }
 
     /// Checks the batch against a network, and returns how many images it has, `B`.
@@ -64,7 +110,49 @@ impl<'a> Batch<'a> {
                 return Err(Error::invalid("an image without a masked token: draw its mask again"));
             }
         }
+        if let Some(Classes { labels, layer, generative, classification }) = self.classes {
+            let Some(classes) = config.classes else {
+                return Err(Error::invalid("a network without a classification head cannot learn classes"));
+            };
+            if labels.len() != tokens.len() / t {
+                let images = tokens.len() / t;
+                return Err(Error::invalid(format!("{} labels for {images} images", labels.len())));
+            }
+            if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes) {
+                return Err(Error::invalid(format!("label {label} is none of {classes} classes")));
+            }
+            if layer > config.layers {
+                return Err(Error::invalid(format!(
+                    "there is no layer {layer} to classify: a network of {} blocks has 0 to {0}",
+                    config.layers
+                )));
+            }
+            let weight = |weight: f64| weight.is_finite() && weight >= 0.0;
+            if !(weight(generative) && weight(classification) && generative + classification > 0.0) {
+                return Err(Error::invalid(format!(
+                    "the loss cannot weigh tokens by {generative} and classes by {classification}"
+                )));
+            }
+        }
         Ok(tokens.len() / t)
+    }
+}
+
+impl View<'_> {
+    /// Without a mask: causal, or bidirectional.
+    pub const fn of(causal: bool) -> Self {
+        if causal { Self::Causal } else { Self::Bidirectional(None) }
+    }
+
+    /// Checks that tokens can be seen so, and returns how many images they are, `B`.
+    pub(crate) fn check(&self, tokens: &[u16], config: &Config) -> Result<usize> {
+        let images = Batch::autoregressive(tokens).check(config)?;
+        match self {
+            Self::Bidirectional(Some(masked)) if masked.len() != tokens.len() => {
+                Err(Error::invalid(format!("a mask of {} for {} tokens", masked.len(), tokens.len())))
+            }
+            _ => Ok(images),
+        }
     }
 }
 
@@ -185,12 +273,35 @@ pub trait Network: Send {
     ) -> Result<f64>;
 
     /// Features of images for a linear probe (section 2.4): for each layer l < L the output of block l's first RMSNorm,
-    /// and last the output of the final RMSNorm, each averaged over the sequence: `(B, L + 1, C)`. `causal` is true for a
-    /// network trained to predict the next token, whose sequence begins with the SOS token.
+    /// and last the output of the final RMSNorm, each averaged over the sequence: `(B, L + 1, C)`.
     ///
     /// # Errors
     /// If the tokens do not fit the network; [`Error::NotFinite`] if a feature is not finite.
-    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>>;
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>>;
+
+    /// What each layer can still predict (section 4.1): the loss of a batch's tokens if the residual stream before block
+    /// l = 0..L, and last that after all blocks, went straight through the final RMSNorm and the output matrix: L + 1
+    /// numbers in nats per predicted token, of which the last is the network's own loss.
+    ///
+    /// # Errors
+    /// If the batch does not fit the network; [`Error::NotFinite`] if a loss is not finite.
+    fn losses_by_layer(&mut self, _parameters: &Parameters, _batch: &Batch<'_>) -> Result<Vec<f64>> {
+        Err(Error::invalid("this network cannot tell the loss of its layers"))
+    }
+
+    /// Logits of the masked tokens of images `(B, T)` by BERT's objective, `(M, V)` for M masked tokens in order.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network, or nothing is masked in an image; [`Error::NotFinite`] if a logit is not
+    /// finite.
+    fn masked_logits(
+        &mut self,
+        _parameters: &Parameters,
+        _tokens: &[u16],
+        _masked: &[bool],
+    ) -> Result<Vec<f32>> {
+        Err(Error::invalid("this network cannot predict masked tokens"))
+    }
 
     /// Logits of the next token for sequences of one length `t < T`, `(B, t)` in and `(B, V)` out: how an image goes
     /// on. `t` may be 0; then `count` tells how many sequences there are.

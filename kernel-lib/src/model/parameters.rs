@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// | `h.l.mlp.c_proj` | (F, C) | the MLP's second matrix |
 /// | `ln_f` | (C) | the last RMSNorm's weight |
 /// | `head` | (V, C) | a vector for each colour, coming out (the original's `wtet`) |
+/// | `score` | (K, C) | a vector for each class, where there is a classification head (the original's `wclf`) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     config: Config,
@@ -95,6 +96,9 @@ impl Layout {
         }
         layout.add("ln_f", &[c], Init::Constant(1.0));
         layout.add("head", &[vocabulary, c], Init::Constant(0.0));
+        if let Some(classes) = config.classes {
+            layout.add("score", &[classes, c], Init::Constant(0.0));
+        }
         Ok(layout)
     }
 
@@ -159,8 +163,13 @@ impl Layout {
 
     /// Where `wte`, `sos`, `wpe`, `ln_f`, `head` lie.
     pub fn outer(&self) -> [Range<usize>; 5] {
-        let n = self.entries.len();
-        [0, 1, 2, n - 2, n - 1].map(|at| self.entries[at].range.clone())
+        let last = 3 + 6 * self.config.layers;
+        [0, 1, 2, last, last + 1].map(|at| self.entries[at].range.clone())
+    }
+
+    /// Where `score` lies, if there is a classification head.
+    pub fn score(&self) -> Option<Range<usize>> {
+        self.config.classes.and_then(|_| self.entries.last()).map(|entry| entry.range.clone())
     }
 
     /// The parts of the flat buffer that decay, and those that do not, in order: matrices of blocks and the output matrix
@@ -254,6 +263,17 @@ impl Parameters {
         Ok(Self { layout, values, stamp: Stamp::new() })
     }
 
+    /// The same network with another classification head, or without one: a new head is zero (section 3.4).
+    ///
+    /// # Errors
+    /// If such a network cannot be built, or has more parameters than the machine has memory for.
+    pub fn with_classes(&self, classes: Option<usize>) -> Result<Self> {
+        let mut parameters = Self::zeros(self.config().with_classes(classes))?;
+        let shared = self.config().with_classes(None).parameters();
+        parameters.values[..shared].copy_from_slice(&self.values[..shared]);
+        Ok(parameters)
+    }
+
     /// Which tensors there are.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -312,7 +332,8 @@ impl Parameters {
 mod tests {
     use super::*;
 
-    const SMALL: Config = Config { layers: 3, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None };
+    const SMALL: Config =
+        Config { layers: 3, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None };
 
     #[test]
     fn the_layout_holds_every_parameter_once() {
@@ -374,9 +395,16 @@ mod tests {
 
     #[test]
     fn matrices_decay_and_nothing_else() {
-        let layout =
-            Layout::new(Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None })
-                .unwrap();
+        let layout = Layout::new(Config {
+            layers: 2,
+            width: 8,
+            heads: 2,
+            context: 9,
+            vocabulary: 5,
+            inner: None,
+            classes: None,
+        })
+        .unwrap();
         let groups = layout.decays();
         assert_eq!(groups.last().unwrap().0.end, layout.len());
         let decaying: usize = groups.iter().filter(|(_, decays)| *decays).map(|(range, _)| range.len()).sum();

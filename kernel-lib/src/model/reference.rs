@@ -3,10 +3,10 @@
 //! It is what the fast engine is held against, and what a reader takes apart in a cell:
 //!
 //! ```
-//! use igpt::model::{Config, ImageGpt, Parameters};
+//! use igpt::model::{Config, ImageGpt, Parameters, View};
 //! use igpt::prelude::*;
 //!
-//! let config = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 4, inner: None };
+//! let config = Config { layers: 2, width: 8, heads: 2, context: 9, vocabulary: 4, inner: None, classes: None };
 //! let model = ImageGpt::new(&Parameters::init(config, 1)?, DType::F32, &Device::Cpu)?;
 //! let image = Tensor::from_slice(&[0u32, 1, 2, 3, 0, 1, 2, 3, 0], (1, 9), &Device::Cpu)?;
 //! assert_eq!(model.logits(&image)?.dims(), [1, 9, 4]);
@@ -44,6 +44,17 @@ pub struct ImageGpt {
     blocks: Vec<Block>,
     ln_f: RmsNorm,
     head: Tensor,
+    /// The classification head, if there is one.
+    score: Option<Tensor>,
+}
+
+/// How tokens go in, see [`View`](super::View); a mask is `(B, T)`, 1 where a token is masked.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// Behind the SOS token, each position sees itself and those before it.
+    Causal,
+    /// Each position sees all, but for the colours at masked positions.
+    Bidirectional(Option<Tensor>),
 }
 
 /// One block: `a = h + attention(rms_norm(h))`, then `a + mlp(rms_norm(a))` (section 2.2).
@@ -176,6 +187,7 @@ impl ImageGpt {
             blocks: (0..config.layers).map(block).collect::<Result<_>>()?,
             ln_f: norm("ln_f")?,
             head: get("head")?,
+            score: config.classes.map(|_| get("score")).transpose()?,
         })
     }
 
@@ -191,7 +203,7 @@ impl ImageGpt {
             [&ln_1.weight, &attn.c_attn, &attn.c_proj, &ln_2.weight, &mlp.c_fc, &mlp.c_proj]
         });
         let (first, last) = ([&self.wte, &self.sos, &self.wpe], [&self.ln_f.weight, &self.head]);
-        first.into_iter().chain(blocks).chain(last).collect()
+        first.into_iter().chain(blocks).chain(last).chain(&self.score).collect()
     }
 
     /// Logits `(B, T, V)` of images `(B, T)`: those at position i predict token i from the tokens before it.
@@ -226,8 +238,7 @@ impl ImageGpt {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn bert_logits(&self, tokens: &Tensor, masked: &Tensor) -> Result<Tensor> {
-        let seen = (1.0 - masked.to_dtype(self.wte.dtype())?)?.unsqueeze(D::Minus1)?; // (B, T, 1)
-        self.output(&self.states(&self.embed(tokens)?.broadcast_mul(&seen)?, false)?)
+        self.output(&self.states_of(tokens, &Seen::Bidirectional(Some(masked.clone())))?)
     }
 
     /// The loss of images `(B, T)`, in nats per token: `-log p(x_i | x_0 .. x_(i-1))`, averaged over all tokens
@@ -236,7 +247,7 @@ impl ImageGpt {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn loss(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(negative_log_likelihood(&self.logits(tokens)?, tokens)?.mean_all()?)
+        Self::loss_of(&self.logits(tokens)?, tokens, None)
     }
 
     /// BERT's loss of images `(B, T)`: averaged over an image's masked tokens, then over images (original code:
@@ -245,26 +256,74 @@ impl ImageGpt {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn bert_loss(&self, tokens: &Tensor, masked: &Tensor) -> Result<Tensor> {
-        let nll = negative_log_likelihood(&self.bert_logits(tokens, masked)?, tokens)?; // (B, T)
+        Self::loss_of(&self.bert_logits(tokens, masked)?, tokens, Some(masked))
+    }
+
+    /// The loss of logits `(B, T, V)`: over all tokens, or over an image's masked ones and then over images.
+    fn loss_of(logits: &Tensor, tokens: &Tensor, masked: Option<&Tensor>) -> Result<Tensor> {
+        let nll = negative_log_likelihood(logits, tokens)?; // (B, T)
+        let Some(masked) = masked else { return Ok(nll.mean_all()?) };
         let masked = masked.to_dtype(nll.dtype())?;
         Ok(((nll * &masked)?.sum(1)? / masked.sum(1)?)?.mean_all()?)
     }
 
     /// What a linear probe sees (section 2.4): the output of each block's first RMSNorm, and last that of the final RMSNorm,
-    /// averaged over the sequence: `(B, L + 1, C)`. `causal` is false for a network trained by BERT's objective, which
-    /// begins with no SOS token and looks both ways.
+    /// averaged over the sequence: `(B, L + 1, C)`.
     ///
     /// # Errors
     /// If the tokens do not fit the network.
-    pub fn features(&self, tokens: &Tensor, causal: bool) -> Result<Tensor> {
-        let states =
-            if causal { self.hidden_states(tokens)? } else { self.states(&self.embed(tokens)?, false)? };
+    pub fn features(&self, tokens: &Tensor, view: &Seen) -> Result<Tensor> {
+        let states = self.states_of(tokens, view)?;
         let mut features = Vec::with_capacity(states.len());
         for (l, h) in states.iter().enumerate() {
             let normed = self.blocks.get(l).map_or_else(|| Ok(h.clone()), |block| block.ln_1.forward(h))?;
             features.push(normed.mean(1)?); // (B, C)
         }
         Ok(Tensor::stack(&features, 1)?)
+    }
+
+    /// Logits `(B, K)` of the classes of images `(B, T)`: the classification head (section 2.3) of the features at a layer.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network, or it has no such head or layer.
+    pub fn class_logits(&self, tokens: &Tensor, view: &Seen, layer: usize) -> Result<Tensor> {
+        let score =
+            self.score.as_ref().ok_or_else(|| Error::invalid("a network without a classification head"))?;
+        let features = self.features(tokens, view)?.narrow(1, layer, 1)?.squeeze(1)?; // (B, C)
+        Ok(features.matmul(&score.t()?)?)
+    }
+
+    /// The loss of the classes of images `(B, T)`, `-log p(class)` averaged over images: L_CLF of section 2.3. `labels` is `(B)`.
+    ///
+    /// # Errors
+    /// As [`ImageGpt::class_logits`].
+    pub fn class_loss(&self, tokens: &Tensor, view: &Seen, layer: usize, labels: &Tensor) -> Result<Tensor> {
+        let logits = self.class_logits(tokens, view, layer)?.unsqueeze(1)?; // (B, 1, K)
+        Ok(negative_log_likelihood(&logits, &labels.unsqueeze(1)?)?.mean_all()?)
+    }
+
+    /// Logits `(B, T, V)` if the residual stream before block `layer`, or after the last, went straight to the output.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network, or there is no such layer.
+    pub fn logits_of_layer(&self, tokens: &Tensor, view: &Seen, layer: usize) -> Result<Tensor> {
+        let states = self.states_of(tokens, view)?;
+        let state = states.get(layer).ok_or_else(|| Error::invalid(format!("there is no layer {layer}")))?;
+        // The last of them went through the final RMSNorm already.
+        let state = if layer < self.blocks.len() { self.ln_f.forward(state)? } else { state.clone() };
+        linear(&state, &self.head.t()?)
+    }
+
+    /// What goes into each block, and last what comes out of the final RMSNorm, `(B, T, C)` each.
+    fn states_of(&self, tokens: &Tensor, view: &Seen) -> Result<Vec<Tensor>> {
+        match view {
+            Seen::Causal => self.hidden_states(tokens),
+            Seen::Bidirectional(None) => self.states(&self.embed(tokens)?, false),
+            Seen::Bidirectional(Some(masked)) => {
+                let seen = (1.0 - masked.to_dtype(self.wte.dtype())?)?.unsqueeze(D::Minus1)?; // (B, T, 1)
+                self.states(&self.embed(tokens)?.broadcast_mul(&seen)?, false)
+            }
+        }
     }
 
     /// Colours' vectors: `(B, t)` → `(B, t, C)`.

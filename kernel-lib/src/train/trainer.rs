@@ -254,7 +254,7 @@ impl Trainer {
         let tokens = tokens_of(self.training.as_ref(), step, &images, &self.identity.network)?;
         let context = self.identity.network.context;
         let masked = settings.objective.masks(settings.seed, "mask", step, &images, context);
-        let batch = Batch { tokens: &tokens, target: Target::of(masked.as_deref()) };
+        let batch = Batch::new(&tokens, Target::of(masked.as_deref()));
 
         let Checkpoint { parameters, adam, since, .. } = &mut self.now;
         let rate = self.schedule.at(step);
@@ -302,7 +302,7 @@ impl Trainer {
             let tokens = tokens_of(self.validation.as_ref(), 0, images, &self.identity.network)?;
             let Training { objective, seed, .. } = self.identity.settings;
             let masked = objective.validation_masks(seed, images, self.identity.network.context);
-            let batch = Batch { tokens: &tokens, target: Target::of(masked.as_deref()) };
+            let batch = Batch::new(&tokens, Target::of(masked.as_deref()));
             match self.network.loss(&self.now.parameters, &batch) {
                 Ok(loss) => sum += images.len() as f64 * loss,
                 Err(Error::Interrupted(_)) => return Ok(None),

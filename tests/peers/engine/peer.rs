@@ -8,7 +8,7 @@
 
 use igpt::adam::{AdamStep, adam};
 use igpt::engine::{Engine, Isa};
-use igpt::model::{Batch, Config, Network as _, Parameters, Precision};
+use igpt::model::{Batch, Config, Network as _, Parameters, Precision, View};
 use igpt::sample::{Sampling, sample};
 use serde_json::json;
 use std::io::{BufRead as _, Write as _};
@@ -37,6 +37,7 @@ impl Side {
             context: context.parse()?,
             vocabulary: vocabulary.parse()?,
             inner: None,
+            classes: None,
         };
         let bytes = std::fs::read(parameters)?;
         let values = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
@@ -87,7 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             (["features"], Some(side)) => {
                 let start = Instant::now();
-                let features = side.engine.features(&side.parameters, &side.tokens, true)?;
+                let features = side.engine.features(&side.parameters, &side.tokens, View::Causal)?;
                 let seconds = start.elapsed().as_secs_f64();
                 let square: f64 = features.iter().map(|x| f64::from(*x).powi(2)).sum();
                 json!({ "seconds": [seconds], "square": square / features.len() as f64 })

@@ -75,7 +75,8 @@ impl Case {
     }
 }
 
-const BASE: Config = Config { layers: 4, width: 128, heads: 4, context: 256, vocabulary: 512, inner: None };
+const BASE: Config =
+    Config { layers: 4, width: 128, heads: 4, context: 256, vocabulary: 512, inner: None, classes: None };
 /// Tokens of a step, the same for all.
 const TOKENS: usize = 4096;
 
@@ -120,8 +121,32 @@ fn sweep(
 
 /// Networks whose memory is measured: name, shape, images.
 const TRAININGS: [(&str, Config, usize); 2] = [
-    ("(c)", Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None }, 2),
-    ("iGPT-S", Config { layers: 24, width: 512, heads: 8, context: 1024, vocabulary: 512, inner: None }, 1),
+    (
+        "(c)",
+        Config {
+            layers: 12,
+            width: 256,
+            heads: 8,
+            context: 1024,
+            vocabulary: 512,
+            inner: None,
+            classes: None,
+        },
+        2,
+    ),
+    (
+        "iGPT-S",
+        Config {
+            layers: 24,
+            width: 512,
+            heads: 8,
+            context: 1024,
+            vocabulary: 512,
+            inner: None,
+            classes: None,
+        },
+        1,
+    ),
 ];
 
 fn main() -> Any<()> {

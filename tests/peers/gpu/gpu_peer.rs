@@ -15,7 +15,7 @@
 //! A step is what training does: `Resident::step`, which uploads the batch and brings back the loss.
 
 use igpt::engine::{Engine, GpuEngine, memory};
-use igpt::model::{Batch, Config, Network, Parameters, Precision};
+use igpt::model::{Batch, Config, Network, Parameters, Precision, View};
 use igpt::rng::Rng;
 use igpt::sample::{Sampling, sample};
 use igpt::train::{Adam, AdamState};
@@ -62,7 +62,7 @@ impl Side {
         let [layers, width, heads, context, vocabulary] = shape[..] else {
             return Err("a shape is LAYERS,WIDTH,HEADS,CONTEXT,VOCABULARY".into());
         };
-        let config = Config { layers, width, heads, context, vocabulary, inner: None };
+        let config = Config { layers, width, heads, context, vocabulary, inner: None, classes: None };
         let images: usize = images.parse()?;
         let parameters = match parameters {
             [] => Parameters::init(config, 1)?,
@@ -142,7 +142,8 @@ impl Side {
             ["features"] => {
                 self.download()?;
                 let start = Instant::now();
-                let features = self.machine.network().features(&self.parameters, &self.tokens, true)?;
+                let features =
+                    self.machine.network().features(&self.parameters, &self.tokens, View::Causal)?;
                 let seconds = start.elapsed().as_secs_f64();
                 let square: f64 = features.iter().map(|x| f64::from(*x).powi(2)).sum();
                 json!({ "seconds": seconds, "square": square / features.len() as f64 })

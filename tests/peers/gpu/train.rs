@@ -17,7 +17,7 @@
 mod tokenized;
 
 use igpt::device::Device;
-use igpt::model::{Batch, Config, Parameters, Precision};
+use igpt::model::{Batch, Config, Parameters, Precision, View};
 use igpt::probe::{self, FeatureMatrix, TestSet};
 use igpt::rng::Rng;
 use igpt::sample::{Sampling, sample};
@@ -116,6 +116,7 @@ impl Settings {
             context,
             vocabulary,
             inner: None,
+            classes: None,
         })
     }
 
@@ -510,7 +511,7 @@ fn judge(tokenized: &Path, out: &Path, images: usize) -> Any<()> {
     let mut features = |tokens: &[u16]| -> Any<Vec<FeatureMatrix>> {
         let mut values = Vec::new();
         for chunk in tokens.chunks(CHUNK * t) {
-            values.extend(network.features(&parameters, chunk, true)?);
+            values.extend(network.features(&parameters, chunk, View::Causal)?);
         }
         Ok(FeatureMatrix::by_layer(&values, config.layers + 1, config.width)?)
     };

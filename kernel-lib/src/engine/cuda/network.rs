@@ -10,7 +10,7 @@ use crate::engine::micro_batches::MicroBatches;
 use crate::engine::plan::{Keep, Plan, Storage, Weights};
 use crate::engine::sample::{Buffers, Matrices, Step};
 use crate::engine::{Memory, check_parameters, check_prefix, check_prompts};
-use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident, finite};
+use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Resident, Target, View, finite};
 use crate::{Error, Result, stop};
 use std::ops::Range;
 use std::sync::Arc;
@@ -345,12 +345,36 @@ impl Network for GpuEngine {
         Ok(loss)
     }
 
-    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
+    fn losses_by_layer(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<Vec<f64>> {
         self.load(parameters)?;
-        Batch::autoregressive(tokens).check(&self.config)?;
-        let images = tokens.len() / self.config.context;
+        let images = batch.check(&self.config)?;
+        let losses = self
+            .with(Precision::F32, Keep::Nothing, images, |mut batches| batches.losses_by_layer(batch))?
+            .ok_or_else(|| stop::interrupted("the losses"))?;
+        losses.into_iter().map(|loss| finite::loss(loss, parameters)).collect()
+    }
+
+    fn masked_logits(
+        &mut self,
+        parameters: &Parameters,
+        tokens: &[u16],
+        masked: &[bool],
+    ) -> Result<Vec<f32>> {
+        self.load(parameters)?;
+        let images = Batch::new(tokens, Target::Bert(masked)).check(&self.config)?;
+        let logits = self.with(Precision::F32, Keep::Nothing, images, |mut batches| {
+            batches.masked_logits(tokens, masked)
+        })?;
+        let logits = logits.ok_or_else(|| stop::interrupted("the logits"))?;
+        finite::values("a logit", &logits, parameters)?;
+        Ok(logits)
+    }
+
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>> {
+        self.load(parameters)?;
+        let images = view.check(tokens, &self.config)?;
         let features =
-            self.with(Precision::F32, Keep::Nothing, images, |mut batches| batches.features(tokens, causal))?;
+            self.with(Precision::F32, Keep::Nothing, images, |mut batches| batches.features(tokens, view))?;
         let features = features.ok_or_else(|| stop::interrupted("the features"))?;
         finite::values("a feature", &features, parameters)?;
         Ok(features)

@@ -4,10 +4,11 @@ use super::attention;
 use super::device::Element;
 
 /// All kernels, in CUDA C++, in an order in which they compile as one text.
-pub(super) const TEXT: [(&str, &str); 10] = [
+pub(super) const TEXT: [(&str, &str); 11] = [
     ("common.cuh", include_str!("kernels/common.cuh")),
     ("embedding.cu", include_str!("kernels/embedding.cu")),
     ("rms_norm.cu", include_str!("kernels/rms_norm.cu")),
+    ("mean.cu", include_str!("kernels/mean.cu")),
     ("gelu.cu", include_str!("kernels/gelu.cu")),
     ("attention.cu", include_str!("kernels/attention.cu")),
     ("attention_exact.cu", include_str!("kernels/attention_exact.cu")),

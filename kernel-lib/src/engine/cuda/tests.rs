@@ -8,9 +8,10 @@ use super::emulator::Emulator;
 use super::gpu::Gpu;
 use super::network::GpuEngine;
 use crate::engine::Engine;
+use crate::engine::tests::classes::random_labels;
 use crate::engine::tests::finite::overflows_backward;
 use crate::engine::tests::{random, random_mask, random_tokens};
-use crate::model::{Batch, Config, Network, Parameters, Precision, Resident as _, Target};
+use crate::model::{Batch, Classes, Config, Network, Parameters, Precision, Resident as _, Target, View};
 use crate::rng::Rng;
 use crate::sample::{Sampling, sample};
 use crate::train::{Adam, AdamState, Outcome, Tokens, Trainer, Training, WarmUp};
@@ -20,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const CONFIGS: [Config; 3] = [
-    Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 17, inner: None },
+    Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 17, inner: None, classes: None },
     // Nothing is a multiple of anything; heads wider than 32.
-    Config { layers: 1, width: 74, heads: 2, context: 37, vocabulary: 13, inner: Some(51) },
+    Config { layers: 1, width: 74, heads: 2, context: 37, vocabulary: 13, inner: Some(51), classes: None },
     // More than a tile of attention.
-    Config { layers: 1, width: 48, heads: 3, context: 70, vocabulary: 9, inner: None },
+    Config { layers: 1, width: 48, heads: 3, context: 70, vocabulary: 9, inner: None, classes: None },
 ];
 
 /// A device; threads go on in the order of the seed where that can be chosen.
@@ -72,6 +73,7 @@ on_both! {
     every_gradient_is_the_cpus: super::every_gradient_is_the_cpus,
     the_order_of_threads_and_activation_checkpointing_change_no_bit:
         super::the_order_of_threads_and_activation_checkpointing_change_no_bit,
+    classes_are_learnt_as_on_the_cpu: super::classes_are_learnt_as_on_the_cpu,
     loss_features_logits_and_samples_are_the_cpus:
         super::loss_features_logits_and_samples_are_the_cpus,
     steps_of_adam_are_the_cpus: super::steps_of_adam_are_the_cpus,
@@ -90,7 +92,7 @@ fn distance(found: &[f32], truth: &[f32]) -> f64 {
 }
 
 fn batch<'a>(tokens: &'a [u16], mask: &'a [bool], bert: bool) -> Batch<'a> {
-    Batch { tokens, target: if bert { Target::Bert(mask) } else { Target::Autoregressive } }
+    Batch::new(tokens, if bert { Target::Bert(mask) } else { Target::Autoregressive })
 }
 
 /// Loss and gradients.
@@ -125,6 +127,52 @@ fn every_gradient_is_the_cpus(new: New) {
     }
 }
 
+/// The classification head, masked inputs, the loss by layer.
+fn classes_are_learnt_as_on_the_cpu(new: New) {
+    for (seed, config) in CONFIGS.into_iter().enumerate() {
+        let config = config.with_classes(Some([5, 1, 40][seed]));
+        let parameters = random(config, seed as u64);
+        let (tokens, mask) = (random_tokens(&config, 3, 1), random_mask(&config, 3, 1));
+        let labels = random_labels(3, config.classes.unwrap(), 1);
+        for (bert, layer, generative, precision, loss_bound, bound) in [
+            (false, config.layers, 1.0, Precision::F32, 1e-6, 1e-5),
+            (true, 0, 1.0, Precision::F32, 1e-6, 1e-5),
+            (false, config.layers, 0.0, Precision::F32, 1e-6, 1e-5),
+            (false, config.layers, 1.0, Precision::Bf16, 5e-3, 3e-2),
+            (true, 1, 0.5, Precision::Bf16, 5e-3, 3e-2),
+        ] {
+            let classes = Classes { labels: &labels, layer, generative, classification: 1.0 };
+            let batch = batch(&tokens, &mask, bert).with_classes(classes);
+            let truth = gradients(&mut Engine::new(config).unwrap(), &parameters, &batch);
+            for checkpointing in [false, true] {
+                let mut engine =
+                    engine(new, config, seed as u64).with_activation_checkpointing(checkpointing);
+                engine.set_precision(precision).unwrap();
+                let found = gradients(&mut engine, &parameters, &batch);
+                assert!((found.0 / truth.0 - 1.0).abs() < loss_bound, "{config:?}: {} {}", found.0, truth.0);
+                for entry in parameters.layout().entries() {
+                    let name = &entry.name;
+                    let error = distance(found.1.get(name).unwrap(), truth.1.get(name).unwrap());
+                    assert!(error < bound, "{name}, {config:?}, {precision:?}, bert {bert}: {error:e}");
+                }
+            }
+        }
+        let (mut cpu, mut gpu) = (Engine::new(config).unwrap(), engine(new, config, 0));
+        for bert in [false, true] {
+            let batch = batch(&tokens, &mask, bert);
+            let [a, b] = [&mut gpu as &mut dyn Network, &mut cpu]
+                .map(|network| network.losses_by_layer(&parameters, &batch).unwrap());
+            assert!(a.iter().zip(&b).all(|(a, b)| (a / b - 1.0).abs() < 1e-6), "{a:?} {b:?}");
+            let [a, b] = [&mut gpu as &mut dyn Network, &mut cpu]
+                .map(|network| network.features(&parameters, &tokens, batch.view()).unwrap());
+            assert!(distance(&a, &b) < 1e-5);
+        }
+        let [a, b] = [&mut gpu as &mut dyn Network, &mut cpu]
+            .map(|network| network.masked_logits(&parameters, &tokens, &mask).unwrap());
+        assert!(distance(&a, &b) < 1e-5);
+    }
+}
+
 fn the_order_of_threads_and_activation_checkpointing_change_no_bit(new: New) {
     let config = CONFIGS[2];
     let parameters = random(config, 3);
@@ -151,8 +199,8 @@ fn loss_features_logits_and_samples_are_the_cpus(new: New) {
             let [a, b] = [gpu.loss(&parameters, &batch).unwrap(), cpu.loss(&parameters, &batch).unwrap()];
             assert!((a / b - 1.0).abs() < 1e-6, "{a} {b}");
             let [a, b] = [
-                gpu.features(&parameters, &tokens, !bert).unwrap(),
-                cpu.features(&parameters, &tokens, !bert).unwrap(),
+                gpu.features(&parameters, &tokens, View::of(!bert)).unwrap(),
+                cpu.features(&parameters, &tokens, View::of(!bert)).unwrap(),
             ];
             assert!(distance(&a, &b) < 1e-5);
         }
@@ -274,7 +322,8 @@ fn the_papers_networks_fit_a_card_of_80_gb() {
     for (layers, width, heads, checkpointing) in
         [(24, 512, 8, false), (36, 1024, 8, false), (48, 1536, 16, true)]
     {
-        let config = Config { layers, width, heads, context: 1024, vocabulary: 512, inner: None };
+        let config =
+            Config { layers, width, heads, context: 1024, vocabulary: 512, inner: None, classes: None };
         let device = Emulator::new(0).with_memory(80 << 30);
         let mut engine =
             GpuEngine::on(config, Box::new(device)).unwrap().with_activation_checkpointing(checkpointing);
@@ -357,7 +406,7 @@ fn results_that_are_not_finite_are_refused(new: New) {
         [
             gpu.loss(parameters, &batch).map(|_| ()),
             gpu.gradients(parameters, &batch, 1.0, &mut to).map(|_| ()),
-            gpu.features(parameters, &tokens, true).map(|_| ()),
+            gpu.features(parameters, &tokens, View::Causal).map(|_| ()),
             gpu.next_logits(parameters, &tokens[..6], 2).map(|_| ()),
             sample(gpu, parameters, &tokens[..6], 2, 0, &usual).map(|_| ()),
         ]
@@ -423,7 +472,8 @@ fn a_device_that_fails_says_so_and_the_network_goes_on() {
     let mut poor = GpuEngine::on(config, Box::new(Emulator::new(0).with_memory(10_000))).unwrap();
     let error = poor.loss(&parameters, &batch).unwrap_err().to_string();
     assert!(error.contains("more than it has left"), "{error}");
-    let wide = Config { layers: 1, width: 400, heads: 2, context: 4, vocabulary: 5, inner: None };
+    let wide =
+        Config { layers: 1, width: 400, heads: 2, context: 4, vocabulary: 5, inner: None, classes: None };
     let error = GpuEngine::on(wide, emulated(0)).unwrap_err().to_string();
     assert!(error.contains("192 at most"), "{error}");
 }
@@ -477,7 +527,8 @@ fn a_failed_call_leaves_nothing_half_done() {
 #[test]
 #[ignore = "takes minutes"]
 fn loss_curves_lie_over_one_another() {
-    let config = Config { layers: 2, width: 32, heads: 2, context: 64, vocabulary: 16, inner: None };
+    let config =
+        Config { layers: 2, width: 32, heads: 2, context: 64, vocabulary: 16, inner: None, classes: None };
     let images = crate::data::fashion_mnist().unwrap();
     let mut rng = Rng::keyed(1, "pictures", [0, 0]);
     let mut batch = || -> Vec<u16> {

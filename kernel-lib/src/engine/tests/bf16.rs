@@ -20,7 +20,7 @@ fn errors(config: Config, images: usize, seed: u64, precision: Precision) -> [f6
     let mask = random_mask(&config, images, seed);
     let mut worst = [0.0f64; 3];
     for target in [Target::Autoregressive, Target::Bert(&mask)] {
-        let batch = Batch { tokens: &tokens, target };
+        let batch = Batch::new(&tokens, target);
         let truth = truth(&parameters, &batch).unwrap();
         let mut gradients = Parameters::zeros(config).unwrap();
         let mut engine = Engine::new(config).unwrap().with_precision(precision);
@@ -42,11 +42,51 @@ fn errors(config: Config, images: usize, seed: u64, precision: Precision) -> [f6
 fn gradients_in_bf16_are_near_the_truth() {
     let mut most = [0.0f64; 3];
     for (seed, config, images) in [
-        (1, Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None }, 3),
-        (2, Config { layers: 3, width: 60, heads: 5, context: 49, vocabulary: 33, inner: None }, 4),
-        (3, Config { layers: 1, width: 31, heads: 1, context: 401, vocabulary: 9, inner: None }, 1),
+        (
+            1,
+            Config { layers: 2, width: 32, heads: 2, context: 20, vocabulary: 7, inner: None, classes: None },
+            3,
+        ),
+        (
+            2,
+            Config {
+                layers: 3,
+                width: 60,
+                heads: 5,
+                context: 49,
+                vocabulary: 33,
+                inner: None,
+                classes: None,
+            },
+            4,
+        ),
+        (
+            3,
+            Config {
+                layers: 1,
+                width: 31,
+                heads: 1,
+                context: 401,
+                vocabulary: 9,
+                inner: None,
+                classes: None,
+            },
+            1,
+        ),
         // The quick profile's network.
-        (4, Config { layers: 8, width: 128, heads: 4, context: 196, vocabulary: 16, inner: None }, 2),
+        (
+            4,
+            Config {
+                layers: 8,
+                width: 128,
+                heads: 4,
+                context: 196,
+                vocabulary: 16,
+                inner: None,
+                classes: None,
+            },
+            2,
+        ),
     ] {
         let exact = errors(config, images, seed, Precision::F32);
         assert!(exact.iter().all(|error| *error < 1e-5), "{exact:?}");
@@ -70,7 +110,7 @@ fn what_is_judged_is_in_f32() {
         let mut engine = Engine::new(config).unwrap().with_precision(precision);
         let loss = engine.loss(&parameters, &Batch::autoregressive(&tokens)).unwrap();
         let logits = engine.next_logits(&parameters, &tokens[..20], 2).unwrap();
-        (loss, logits, engine.features(&parameters, &tokens, true).unwrap())
+        (loss, logits, engine.features(&parameters, &tokens, View::Causal).unwrap())
     };
     assert_eq!(all(Precision::Bf16), all(Precision::F32));
 }

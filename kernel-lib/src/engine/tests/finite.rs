@@ -6,8 +6,10 @@ use crate::Error;
 use crate::model::Layout;
 
 /// More keys than a block of attention has, and heads of an odd width.
-const LONG: Config = Config { layers: 2, width: 14, heads: 2, context: 300, vocabulary: 9, inner: None };
-const SHORT: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 6, inner: None };
+const LONG: Config =
+    Config { layers: 2, width: 14, heads: 2, context: 300, vocabulary: 9, inner: None, classes: None };
+const SHORT: Config =
+    Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 6, inner: None, classes: None };
 
 /// Whether each of these is refused as not finite: loss, loss of BERT, gradients, both kinds of features, logits, samples.
 fn refused(network: &mut dyn Network, parameters: &Parameters, tokens: &[u16], mask: &[bool]) -> [bool; 7] {
@@ -19,7 +21,7 @@ fn refused(network: &mut dyn Network, parameters: &Parameters, tokens: &[u16], m
         }
     }
     let config = network.config();
-    let (causal, bert) = (Batch::autoregressive(tokens), Batch { tokens, target: Target::Bert(mask) });
+    let (causal, bert) = (Batch::autoregressive(tokens), Batch::new(tokens, Target::Bert(mask)));
     let mut gradients = Parameters::zeros(config).unwrap();
     let half = config.context / 2;
     let prefix: Vec<u16> = tokens.chunks(config.context).flat_map(|image| &image[..half]).copied().collect();
@@ -28,8 +30,8 @@ fn refused(network: &mut dyn Network, parameters: &Parameters, tokens: &[u16], m
         not_finite(network.loss(parameters, &causal)),
         not_finite(network.loss(parameters, &bert)),
         not_finite(network.gradients(parameters, &causal, 1.0, &mut gradients)),
-        not_finite(network.features(parameters, tokens, true)),
-        not_finite(network.features(parameters, tokens, false)),
+        not_finite(network.features(parameters, tokens, View::Causal)),
+        not_finite(network.features(parameters, tokens, View::Bidirectional(None))),
         not_finite(network.next_logits(parameters, &prefix, count)),
         not_finite(sample(network, parameters, &prefix, count, 0, &Sampling::default())),
     ]

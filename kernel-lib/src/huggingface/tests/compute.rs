@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::Engine;
-use crate::model::{Batch, ImageGpt, Network, Reference};
+use crate::model::{Batch, ImageGpt, Network, Reference, View};
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 
@@ -87,7 +87,7 @@ fn agrees(network: &mut dyn Network, case: &Case) {
     }
 
     // Block l's first norm of the l-th state, and the last state, averaged over the tokens.
-    let features = network.features(parameters, tokens, true).unwrap(); // (2, L + 1, C)
+    let features = network.features(parameters, tokens, View::Causal).unwrap(); // (2, L + 1, C)
     for l in 0..=layers {
         let state = values(&expected[&format!("hidden.{l}")]);
         let weight = parameters.get(&format!("h.{l}.ln_1")).map(widen).ok();

@@ -27,7 +27,8 @@ fn a_network_comes_through_transformers_unchanged() {
         );
         return;
     };
-    let usual = Config { layers: 2, width: 24, heads: 3, context: 16, vocabulary: 10, inner: None };
+    let usual =
+        Config { layers: 2, width: 24, heads: 3, context: 16, vocabulary: 10, inner: None, classes: None };
     for (config, palette) in [
         (usual, None),
         (usual, Some(colours(10))),
@@ -88,7 +89,15 @@ fn memory_of_reading(folder: &Path) -> f64 {
 #[ignore = "writes 1.2 GB and needs as much memory"]
 fn loading_takes_little_more_memory_than_the_network() {
     let large = hub::set("IGPT_TEST_LARGE").is_some();
-    let smaller = Config { layers: 24, width: 1024, heads: 8, context: 1024, vocabulary: 512, inner: None };
+    let smaller = Config {
+        layers: 24,
+        width: 1024,
+        heads: 8,
+        context: 1024,
+        vocabulary: 512,
+        inner: None,
+        classes: None,
+    };
     let config = if large { Config::igpt_l() } else { smaller };
     let folder = tempfile::tempdir().unwrap();
     let mut parameters = Parameters::zeros(config).unwrap();

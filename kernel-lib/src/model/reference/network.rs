@@ -1,9 +1,10 @@
 //! The reference as a [`Network`]: from flat buffers to candle and back.
 
-use super::ImageGpt;
-use crate::model::{Batch, Config, Network, Parameters, Target, finite};
+use super::{ImageGpt, Seen};
+use crate::model::{Batch, Classes, Config, Network, Parameters, Target, View, finite};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use std::ops::Range;
 
 /// Numbers that candle may keep for one part of a batch while it differentiates: 256 MB of `f32`.
 const BUDGET: usize = 64 << 20;
@@ -74,6 +75,32 @@ impl Reference {
         Ok(Tensor::from_vec(tokens, (count, t), &self.device)?)
     }
 
+    /// The parts of a batch: tokens `(b, T)`, how they go in, and which images they are.
+    fn parts(
+        &self,
+        tokens: &[u16],
+        view: View<'_>,
+        mut each: impl FnMut(Tensor, Seen, Range<usize>) -> Result<()>,
+    ) -> Result<()> {
+        let t = self.config.context;
+        let part = self.images_at_a_time() * t;
+        for (i, tokens) in tokens.chunks(part).enumerate() {
+            let (first, count) = (i * part / t, tokens.len() / t);
+            let tensor = self.tokens(tokens, count)?;
+            let seen = match view {
+                View::Causal => Seen::Causal,
+                View::Bidirectional(None) => Seen::Bidirectional(None),
+                View::Bidirectional(Some(masked)) => {
+                    let masked = masked.iter().skip(i * part).take(tokens.len());
+                    let masked: Vec<u8> = masked.copied().map(u8::from).collect();
+                    Seen::Bidirectional(Some(Tensor::from_vec(masked, tensor.shape(), &self.device)?))
+                }
+            };
+            each(tensor, seen, first..first + count)?;
+        }
+        Ok(())
+    }
+
     /// The loss of each part of a batch with its number of images.
     fn losses(
         &self,
@@ -81,21 +108,25 @@ impl Reference {
         batch: &Batch<'_>,
         mut each: impl FnMut(Tensor, usize) -> Result<()>,
     ) -> Result<()> {
-        let part = self.images_at_a_time() * self.config.context;
-        for (i, tokens) in batch.tokens.chunks(part).enumerate() {
-            let count = tokens.len() / self.config.context;
-            let tensor = self.tokens(tokens, count)?;
-            let loss = match batch.target {
-                Target::Autoregressive => model.loss(&tensor)?,
-                Target::Bert(masked) => {
-                    let masked = masked.iter().skip(i * part).take(tokens.len());
-                    let masked: Vec<u8> = masked.copied().map(u8::from).collect();
-                    model.bert_loss(&tensor, &Tensor::from_vec(masked, tensor.shape(), &self.device)?)?
+        self.parts(batch.tokens, batch.view(), |tokens, seen, images| {
+            let of_tokens = || match &seen {
+                Seen::Bidirectional(Some(masked)) => model.bert_loss(&tokens, masked),
+                _ => model.loss(&tokens),
+            };
+            let loss = match batch.classes {
+                None => of_tokens()?,
+                Some(Classes { labels, layer, generative, classification }) => {
+                    let labels = labels[images.clone()].iter().copied().map(u32::from).collect();
+                    let labels = Tensor::from_vec(labels, images.len(), &self.device)?;
+                    let of_classes = (model.class_loss(&tokens, &seen, layer, &labels)? * classification)?;
+                    match generative {
+                        0.0 => of_classes,
+                        weight => ((of_tokens()? * weight)? + of_classes)?,
+                    }
                 }
             };
-            each(loss, count)?;
-        }
-        Ok(())
+            each(loss, images.len())
+        })
     }
 }
 
@@ -150,17 +181,60 @@ impl Network for Reference {
         Ok(loss)
     }
 
-    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
-        Batch::autoregressive(tokens).check(&self.config)?;
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>> {
+        view.check(tokens, &self.config)?;
         let model = self.build(parameters, false)?;
         let mut features = Vec::new();
-        for part in tokens.chunks(self.images_at_a_time() * self.config.context) {
-            let part = self.tokens(part, part.len() / self.config.context)?;
-            let of_part = model.features(&part, causal)?.to_dtype(DType::F32)?; // (b, L + 1, C)
+        self.parts(tokens, view, |tokens, seen, _| {
+            let of_part = model.features(&tokens, &seen)?.to_dtype(DType::F32)?; // (b, L + 1, C)
             features.extend(of_part.flatten_all()?.to_vec1::<f32>()?);
-        }
+            Ok(())
+        })?;
         finite::values("a feature", &features, parameters)?;
         Ok(features)
+    }
+
+    fn losses_by_layer(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<Vec<f64>> {
+        let images = batch.check(&self.config)?;
+        let model = self.build(parameters, false)?;
+        let mut losses = vec![0.0; self.config.layers + 1];
+        self.parts(batch.tokens, batch.view(), |tokens, seen, of_part| {
+            for (layer, loss) in losses.iter_mut().enumerate() {
+                let logits = model.logits_of_layer(&tokens, &seen, layer)?; // (b, T, V)
+                let masked = match &seen {
+                    Seen::Bidirectional(masked) => masked.as_ref(),
+                    Seen::Causal => None,
+                };
+                let of_layer = ImageGpt::loss_of(&logits, &tokens, masked)?.to_dtype(DType::F64)?;
+                *loss += of_part.len() as f64 * of_layer.to_scalar::<f64>()?;
+            }
+            Ok(())
+        })?;
+        losses.into_iter().map(|loss| finite::loss(loss / images as f64, parameters)).collect()
+    }
+
+    fn masked_logits(
+        &mut self,
+        parameters: &Parameters,
+        tokens: &[u16],
+        masked: &[bool],
+    ) -> Result<Vec<f32>> {
+        Batch::new(tokens, Target::Bert(masked)).check(&self.config)?;
+        let Config { context: t, vocabulary: v, .. } = self.config;
+        let model = self.build(parameters, false)?;
+        let mut found = Vec::new();
+        self.parts(tokens, View::Bidirectional(Some(masked)), |part, seen, images| {
+            let Seen::Bidirectional(Some(mask)) = &seen else { return Ok(()) };
+            let logits =
+                model.bert_logits(&part, mask)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let masked = &masked[images.start * t..images.end * t];
+            for (row, _) in masked.iter().enumerate().filter(|(_, masked)| **masked) {
+                found.extend_from_slice(&logits[row * v..][..v]);
+            }
+            Ok(())
+        })?;
+        finite::values("a logit", &found, parameters)?;
+        Ok(found)
     }
 
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {

@@ -1,9 +1,10 @@
 use super::*;
-use crate::model::{Batch, Network, Target};
+use crate::model::{Batch, Network, Target, View};
 use crate::rng::Rng;
 use std::collections::HashMap;
 
-const TINY: Config = Config { layers: 3, width: 12, heads: 3, context: 16, vocabulary: 10, inner: None };
+const TINY: Config =
+    Config { layers: 3, width: 12, heads: 3, context: 16, vocabulary: 10, inner: None, classes: None };
 
 /// Every parameter random: with the output matrix at zero every other gradient of the first step is zero too.
 fn random(config: Config) -> Parameters {
@@ -139,7 +140,7 @@ fn the_network_interface_says_the_same() {
     }
 
     // Features: block l's first RMSNorm of the l-th hidden state, by hand.
-    let features = network.features(&parameters, &tokens, true).unwrap();
+    let features = network.features(&parameters, &tokens, View::Causal).unwrap();
     let (l, c) = (TINY.layers + 1, TINY.width);
     assert_eq!(features.len(), 2 * l * c);
     for layer in 0..l {
@@ -232,7 +233,7 @@ fn a_network_starts_at_ln_v_and_then_everything_learns() {
     let mut network = Reference::new(TINY, DType::F64).unwrap();
     let (tokens, masked) = (images(4, 6), mask(4));
     for target in [Target::Autoregressive, Target::Bert(&masked)] {
-        let batch = Batch { tokens: &tokens, target };
+        let batch = Batch::new(&tokens, target);
         let mut gradients = Parameters::zeros(TINY).unwrap();
         let loss = network.gradients(&parameters, &batch, 1.0, &mut gradients).unwrap();
         assert!((loss - (TINY.vocabulary as f64).ln()).abs() < 1e-12, "{loss}");
@@ -292,7 +293,7 @@ fn berts_images_count_alike_however_much_is_masked() {
     masked[TINY.context..].fill(false);
     masked[TINY.context + 2] = true;
     let mut loss = |tokens: &[u16], masked: &[bool]| {
-        network.loss(&parameters, &Batch { tokens, target: Target::Bert(masked) })
+        network.loss(&parameters, &Batch::new(tokens, Target::Bert(masked)))
     };
     let (first, second) = tokens.split_at(TINY.context);
     let (first_mask, second_mask) = masked.split_at(TINY.context);
@@ -306,7 +307,8 @@ fn berts_images_count_alike_however_much_is_masked() {
 #[test]
 fn a_large_batch_is_computed_in_parts() {
     // So large a network that one image is a part.
-    let config = Config { layers: 1, width: 32, heads: 16, context: 768, vocabulary: 10, inner: None };
+    let config =
+        Config { layers: 1, width: 32, heads: 16, context: 768, vocabulary: 10, inner: None, classes: None };
     let mut network = Reference::new(config, DType::F32).unwrap();
     assert_eq!(network.images_at_a_time(), 1);
     let parameters = random(config);
@@ -332,7 +334,7 @@ fn what_does_not_fit_is_refused() {
     assert!(error.contains("16 tokens are not the prompts"), "{error}");
     let error = network.next_logits(&parameters, &[10], 1).unwrap_err().to_string();
     assert!(error.contains("token 10 is no colour of a palette of 10"), "{error}");
-    let error = network.features(&parameters, &[0; 15], true).unwrap_err().to_string();
+    let error = network.features(&parameters, &[0; 15], View::Causal).unwrap_err().to_string();
     assert!(error.contains("15 tokens are no whole images"), "{error}");
     let other = Parameters::zeros(Config { layers: 1, ..TINY }).unwrap();
     assert!(network.loss(&other, &Batch::autoregressive(&[0; 16])).is_err());

@@ -1,10 +1,11 @@
 use super::*;
-use crate::model::{Config, Reference, Resident};
+use crate::model::{Config, Reference, Resident, View};
 use crate::rng::Rng;
 use crate::train::{Adam, Length, Objective, Tokens, WarmUp};
 use candle_core::DType;
 
-const TINY: Config = Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None };
+const TINY: Config =
+    Config { layers: 2, width: 16, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None };
 
 fn images(count: usize, seed: u64) -> Arc<Tokens> {
     let mut rng = Rng::keyed(seed, "pictures", [0, 0]);
@@ -262,8 +263,8 @@ impl Network for OnDevice {
     fn gradients(&mut self, _: &Parameters, _: &Batch<'_>, _: f32, _: &mut Parameters) -> Result<f64> {
         Err(Error::invalid("the device has the gradients"))
     }
-    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
-        self.0.features(parameters, tokens, causal)
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>> {
+        self.0.features(parameters, tokens, view)
     }
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.0.next_logits(parameters, prefix, count)
@@ -408,8 +409,8 @@ impl Network for Overflows {
         self.at = self.at.wrapping_sub(1);
         Ok(loss)
     }
-    fn features(&mut self, parameters: &Parameters, tokens: &[u16], causal: bool) -> Result<Vec<f32>> {
-        self.inner.features(parameters, tokens, causal)
+    fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>> {
+        self.inner.features(parameters, tokens, view)
     }
     fn next_logits(&mut self, parameters: &Parameters, prefix: &[u16], count: usize) -> Result<Vec<f32>> {
         self.inner.next_logits(parameters, prefix, count)

@@ -30,6 +30,7 @@
 
 #include "../kernels/embedding.cu"
 #include "../kernels/rms_norm.cu"
+#include "../kernels/mean.cu"
 #include "../kernels/gelu.cu"
 #include "../kernels/attention.cu"
 #include "../kernels/attention_exact.cu"
@@ -224,6 +225,7 @@ struct Kernel {
 const Kernel KERNELS[] = {
     KERNEL(embed), KERNEL(embed_backward_parts), KERNEL(embed_backward_tokens), KERNEL(embed_backward_positions),
     KERNEL(rms_norm), KERNEL(rms_norm_backward), KERNEL(sum_parts), KERNEL(mean_of_rms_norm),
+    KERNEL(mean), KERNEL(mean_backward),
     KERNEL(gelu), KERNEL(gelu_backward),
     KERNEL(attention_delta),
     ATTENTION_KERNELS

@@ -1,6 +1,6 @@
 // What all kernels share: types, loads of eight numbers, sums over a warp, and the instructions of the tensor cores.
 //
-// The kernels are one translation unit: this file, then embedding, rms_norm, gelu, attention, attention_exact,
+// The kernels are one translation unit: this file, then embedding, rms_norm, mean, gelu, attention, attention_exact,
 // cross_entropy, optimizer, sampling, rows (.cu). It includes nothing, for NVRTC has no headers. It is compiled twice:
 // with ROUNDED_BF16=1, where activations that feed matrix products are bf16, and with ROUNDED_BF16=0, where all is f32
 // so that results can be checked to many digits. With EMULATED a C++ compiler builds it for the CPU (see emulator/).
