@@ -3,8 +3,8 @@
 pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{
-    self, AnyStep, Data, Features, LinearProbe, PaletteFit, Pretraining, Profile, Split, Step, Trained,
-    Workspace,
+    self, AnyStep, Data, Features, FineTuned, FineTuning, LinearProbe, MaskedProbe, PaletteFit, Pretraining,
+    Profile, Split, Step, Trained, Workspace,
 };
 pub use crate::hub;
 pub use crate::huggingface;
@@ -19,6 +19,6 @@ pub use crate::show::{
 };
 pub use crate::stop;
 pub use crate::store::{Description, Store};
-pub use crate::train::{Examples, Objective, Tokens, Trainer, Training};
+pub use crate::train::{Classification, Examples, Objective, Tokens, Trainer, Training};
 pub use crate::{Error, Image, Result};
 pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

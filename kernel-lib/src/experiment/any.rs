@@ -1,6 +1,8 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
-use super::{Encoding, Features, LinearProbe, PaletteFit, Pretraining, Step, Workspace};
+use super::{
+    Encoding, Features, FineTuning, LinearProbe, MaskedProbe, PaletteFit, Pretraining, Step, Workspace,
+};
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,10 @@ kinds! {
     Features(Features),
     /// Linear classifiers of features.
     LinearProbe(LinearProbe),
+    /// Linear classifiers of masked images' features.
+    MaskedProbe(MaskedProbe),
+    /// A network that learns classes.
+    FineTuning(FineTuning),
 }
 
 impl AnyStep {

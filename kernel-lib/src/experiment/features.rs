@@ -1,5 +1,6 @@
 //! Features of images (section 2.4): what a network says of each image, layer by layer.
 
+use super::masked::Masked;
 use super::pretraining::CHUNK;
 use super::profile::Model;
 use super::step::Waiting;
@@ -38,6 +39,9 @@ pub struct Features {
     /// Only the first so many; absent: all.
     #[serde(default)]
     pub first: Option<usize>,
+    /// Which tokens are masked, for a network trained by BERT's objective; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masked>,
 }
 
 /// What describes images.
@@ -94,7 +98,19 @@ impl Features {
     }
 
     fn by(of: Describer, data: Data) -> Self {
-        Self { of, data, split: Split::Train, first: None }
+        Self { of, data, split: Split::Train, first: None, masked: None }
+    }
+
+    /// Features of the training images of a data set, by a network or its like.
+    pub(super) fn describing(of: Describer, data: Data) -> Self {
+        Self::by(of, data)
+    }
+
+    /// The same of masked images.
+    #[must_use]
+    pub fn masked(mut self, masked: impl Into<Option<Masked>>) -> Self {
+        self.masked = masked.into();
+        self
     }
 
     /// The same of other images.
@@ -118,7 +134,7 @@ impl Features {
         self
     }
 
-    fn palette(&self) -> Cow<'_, PaletteOf> {
+    pub(super) fn palette(&self) -> Cow<'_, PaletteOf> {
         match &self.of {
             Describer::Pretraining(pretraining) => Cow::Borrowed(&pretraining.palette),
             Describer::Untrained(untrained) => Cow::Borrowed(&untrained.palette),
@@ -131,27 +147,17 @@ impl Features {
         Encoding { data: self.data.clone(), split: self.split, palette: self.palette().into_owned() }
     }
 
-    /// The network, and whether none of its tokens sees a later one; `None` for pixels.
-    fn network(&self, on: &Workspace) -> Result<Option<(Parameters, bool)>> {
-        Ok(Some(match &self.of {
-            Describer::Pretraining(pretraining) => {
-                let trained = pretraining.run_on(on)?;
-                (trained.parameters, pretraining.training.objective.is_causal())
-            }
-            Describer::Untrained(untrained) => {
-                let config = super::pretraining::config(&self.data, &untrained.palette, untrained.network)?;
-                (Parameters::init(config, untrained.seed)?, untrained.objective.is_causal())
-            }
-            Describer::Released(name) => {
-                let Checkpoint { parameters, .. } = released::checkpoint(name)?;
-                (parameters, true)
-            }
-            Describer::Pixels(_) => return Ok(None),
-        }))
+    /// Whether none of the network's tokens sees a later one.
+    fn is_causal(&self) -> bool {
+        match &self.of {
+            Describer::Pretraining(pretraining) => pretraining.training.objective.is_causal(),
+            Describer::Untrained(untrained) => untrained.objective.is_causal(),
+            Describer::Released(_) | Describer::Pixels(_) => true,
+        }
     }
 
     /// Checks that images of this size are those that the network reads.
-    fn check_side(&self, config: &Config) -> Result<()> {
+    pub(super) fn check_side(&self, config: &Config) -> Result<()> {
         let side = self.data.side;
         if side * side == config.context {
             return Ok(());
@@ -161,6 +167,25 @@ impl Features {
             config.context.isqrt()
         )))
     }
+}
+
+/// The network that describes images, and whether none of its tokens sees a later one; `None` for pixels.
+pub(super) fn network_of(of: &Describer, data: &Data, on: &Workspace) -> Result<Option<(Parameters, bool)>> {
+    Ok(Some(match of {
+        Describer::Pretraining(pretraining) => {
+            let trained = pretraining.run_on(on)?;
+            (trained.parameters, pretraining.training.objective.is_causal())
+        }
+        Describer::Untrained(untrained) => {
+            let config = super::pretraining::config(data, &untrained.palette, untrained.network)?;
+            (Parameters::init(config, untrained.seed)?, untrained.objective.is_causal())
+        }
+        Describer::Released(name) => {
+            let Checkpoint { parameters, .. } = released::checkpoint(name)?;
+            (parameters, true)
+        }
+        Describer::Pixels(_) => return Ok(None),
+    }))
 }
 
 impl std::fmt::Display for Describer {
@@ -181,7 +206,10 @@ impl Step for Features {
     type Output = StoredFeatures;
 
     fn about(&self) -> String {
-        let first = self.first.map_or(String::new(), |count| format!("first {count} "));
+        let mut first = self.first.map_or(String::new(), |count| format!("first {count} "));
+        if let Some(Masked { mask, draw, .. }) = self.masked {
+            first.push_str(&format!("masked (each token with probability {mask}, draw {draw}) "));
+        }
         format!("features of the {first}{} images of {}, by {}", self.split, self.data, self.of)
     }
 
@@ -220,6 +248,12 @@ impl Step for Features {
 
     fn validate(&self) -> Result<()> {
         self.data.validate()?;
+        if let Some(Masked { mask, .. }) = self.masked {
+            if self.is_causal() {
+                return Err(Error::invalid("only a network trained by BERT's objective knows masked images"));
+            }
+            Objective::Bert { mask }.validate()?;
+        }
         if let Describer::Pretraining(pretraining) = &self.of {
             self.check_side(&pretraining.config()?)?;
         }
@@ -227,7 +261,7 @@ impl Step for Features {
     }
 
     fn compute(&self, on: &Workspace, context: &Context) -> Result<StoredFeatures> {
-        let (encoding, network) = (self.encoding(), self.network(on)?);
+        let (encoding, network) = (self.encoding(), network_of(&self.of, &self.data, on)?);
         let side = self.data.side * self.data.side;
         let mut tokens = encoding.run_on(on)?.0;
         if let Some(first) = self.first {
@@ -252,7 +286,14 @@ impl Step for Features {
         let mut bar = Waiting::new(Self::NAME);
         for (number, chunk) in tokens.chunks(CHUNK * side).enumerate() {
             stop::check("the features")?;
-            written.add(&network.features(&parameters, chunk, View::of(causal))?)?;
+            let masks = self
+                .masked
+                .map(|masked| masked.of(number * CHUNK, chunk.len() / side, side, &self.split.to_string()));
+            let view = match &masks {
+                Some(masks) => View::Bidirectional(Some(masks)),
+                None => View::of(causal),
+            };
+            written.add(&network.features(&parameters, chunk, view)?)?;
             let done = (number * CHUNK + chunk.len() / side) as u64;
             context.progress(done, images as u64, "images");
             bar.show(done, images as u64, "images");

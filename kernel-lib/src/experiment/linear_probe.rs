@@ -26,7 +26,7 @@ pub struct LinearProbe {
 }
 
 /// The penalties that are tried where none are named.
-const L2: [f64; 6] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+pub(super) const L2: [f64; 6] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
 
 impl LinearProbe {
     /// A probe of features of training images.

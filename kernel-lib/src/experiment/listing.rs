@@ -155,6 +155,12 @@ fn work(step: &AnyStep) -> Result<f64> {
         };
         Ok(first.map_or(all, |first| first.min(all)) as f64)
     };
+    // Some hundred steps of L-BFGS for each penalty and layer, forward and backward.
+    let fits = |features: &Features, l2: &[f64]| -> Result<f64> {
+        let (layers, width) = shape_of(features)?;
+        let (classes, fits) = (features.data.load()?.classes().len(), (l2.len() + 1) * layers * 200);
+        Ok(images(&features.data, features.split, features.first)? * (width * classes * fits) as f64)
+    };
     Ok(match step {
         // Some hundred rounds over all pixels, and as many over the colours.
         AnyStep::Palette(fit) => {
@@ -176,13 +182,18 @@ fn work(step: &AnyStep) -> Result<f64> {
             let images = images(&features.data, features.split, features.first)?;
             images * forward_of(features, forward)?
         }
-        AnyStep::LinearProbe(probe) => {
-            let Features { data, split, first, .. } = &probe.features;
-            let (layers, width) = shape_of(&probe.features)?;
-            // Some hundred steps of L-BFGS for each penalty, forward and backward.
-            let classes = data.load()?.classes().len();
-            let fits = (probe.l2.len() + 1) * layers * 200;
-            images(data, *split, *first)? * (width * classes * fits) as f64
+        AnyStep::LinearProbe(probe) => fits(&probe.features, &probe.l2)?,
+        AnyStep::MaskedProbe(probe) => fits(&probe.features, &probe.l2)?,
+        AnyStep::FineTuning(tuning) => {
+            let (data, training) = (&tuning.data, &tuning.training);
+            let trained_on = match tuning.labels_per_class {
+                None => data.training_positions()?.len(),
+                Some(labels) => labels.saturating_mul(data.load()?.classes().len()),
+            };
+            let judged = images(data, super::Split::Train, None)? + images(data, super::Split::Test, None)?;
+            let steps = training.steps(trained_on)?;
+            let of = Features::describing(tuning.from.clone(), data.clone());
+            (3.0 * training.batch as f64 * steps as f64 + judged) * forward_of(&of, forward)?
         }
     })
 }

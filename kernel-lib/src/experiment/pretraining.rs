@@ -342,7 +342,7 @@ impl Watch for Waiting {
     }
 }
 
-fn finished(outcome: Outcome) -> Result<()> {
+pub(super) fn finished(outcome: Outcome) -> Result<()> {
     match outcome {
         Outcome::Finished => Ok(()),
         Outcome::Stopped { step } => Err(Error::Interrupted(format!(

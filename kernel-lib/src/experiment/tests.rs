@@ -1,3 +1,5 @@
+mod fine_tuning;
+
 use super::*;
 use crate::Error;
 use crate::augment::{Augmentation, Augmented};

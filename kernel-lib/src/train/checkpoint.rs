@@ -54,6 +54,16 @@ pub struct Checkpoint {
     pub curve: Curve,
     /// Sum and number of losses since the curve's last point.
     pub(super) since: (f64, u64),
+    /// The network with the best accuracy on the validation images so far, where classes are learnt.
+    pub(super) best: Option<Best>,
+}
+
+/// The network with the best accuracy so far.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Best {
+    pub step: u64,
+    pub share: f64,
+    pub values: Vec<f32>,
 }
 
 /// What stands beside the tensors.
@@ -67,6 +77,9 @@ struct Header {
     tensors_sha256: String,
     curve: Curve,
     since: (f64, u64),
+    /// The best network's step and accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<(u64, f64)>,
 }
 
 /// The folder of a run's checkpoints: the last, and the one before it.
@@ -157,12 +170,14 @@ impl Checkpoints {
 /// Tensors of a checkpoint by their names.
 fn tensors(checkpoint: &Checkpoint) -> Vec<(&str, Vec<usize>, &[f32])> {
     let Checkpoint { parameters, adam, .. } = checkpoint;
+    let best = checkpoint.best.as_ref().map(|best| &best.values);
     let of_network =
         parameters.layout().entries().iter().map(|entry| {
             (entry.name.as_str(), entry.shape.clone(), &parameters.values()[entry.range.clone()])
         });
-    let moments = [("adam.mean", &adam.mean), ("adam.square", &adam.square)];
-    of_network.chain(moments.map(|(name, values)| (name, vec![values.len()], values.as_slice()))).collect()
+    let others = [("adam.mean", Some(&adam.mean)), ("adam.square", Some(&adam.square)), ("best", best)];
+    let others = others.into_iter().filter_map(|(name, values)| Some((name, values?)));
+    of_network.chain(others.map(|(name, values)| (name, vec![values.len()], values.as_slice()))).collect()
 }
 
 fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -186,6 +201,7 @@ fn to_bytes(identity: &Identity, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
         tensors_sha256: sha256(bytes.iter().map(Vec::as_slice)),
         curve: checkpoint.curve.clone(),
         since: checkpoint.since,
+        best: checkpoint.best.as_ref().map(|best| (best.step, best.share)),
     };
     let header = serde_json::to_string(&header).map_err(|e| impossible(&e))?;
     let mut views = Vec::with_capacity(tensors.len());
@@ -225,7 +241,9 @@ fn from_bytes(
         ));
     }
 
-    // All is looked at before anything is changed.
+    // All is looked at before anything is changed, but for the room of a best network.
+    let count = now.parameters.values().len();
+    now.best = header.best.map(|(step, share)| Best { step, share, values: vec![0.0; count] });
     let mut read = Vec::new();
     for (name, shape, _) in tensors(now) {
         let tensor = file.tensor(name).map_err(|e| damaged(&e))?;
@@ -245,8 +263,9 @@ fn from_bytes(
         bytes.chunks_exact(4).map(|bytes| bytes.try_into().map_or(0.0, f32::from_le_bytes))
     });
     (now.step, now.curve, now.since) = (header.step, header.curve, header.since);
-    let Checkpoint { parameters, adam, .. } = now;
-    for into in [parameters.values_mut(), &mut adam.mean, &mut adam.square] {
+    let Checkpoint { parameters, adam, best, .. } = now;
+    let best = best.as_mut().map_or(&mut [][..], |best| &mut best.values);
+    for into in [parameters.values_mut(), &mut adam.mean, &mut adam.square, best] {
         into.iter_mut().zip(values.by_ref()).for_each(|(into, x)| *into = x);
     }
     Ok(())

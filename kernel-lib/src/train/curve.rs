@@ -12,6 +12,19 @@ pub struct Curve {
     pub training: Vec<Point>,
     /// Loss on the validation images.
     pub validation: Vec<Point>,
+    /// Which share of the validation images is classified correctly, where classes are learnt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accuracy: Vec<AccuracyPoint>,
+}
+
+/// A point of a curve of accuracies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccuracyPoint {
+    /// Steps done.
+    pub step: u64,
+    /// The share of images that is classified correctly, 0 to 1.
+    pub share: f64,
 }
 
 /// A point of a curve.

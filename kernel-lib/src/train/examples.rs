@@ -1,6 +1,7 @@
 //! Images to train on.
 
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// Images as tokens. Where they are augmented, an image's tokens depend on the step that sees it, and on nothing
 /// else: not on threads, nor on what was asked before.
@@ -18,6 +19,57 @@ pub trait Examples: Send + Sync {
     /// # Errors
     /// If there is no such image, or it cannot be encoded.
     fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>>;
+
+    /// The class of each of these images.
+    ///
+    /// # Errors
+    /// If there is no such image, or its class is not known.
+    fn labels(&self, _images: &[usize]) -> Result<Vec<u16>> {
+        Err(Error::invalid("classes cannot be learnt from images without labels: give them (Labelled)"))
+    }
+}
+
+/// Images whose classes are known.
+#[derive(Clone)]
+pub struct Labelled {
+    images: Arc<dyn Examples>,
+    labels: Vec<u16>,
+}
+
+impl Labelled {
+    /// These images with a label for each.
+    ///
+    /// # Errors
+    /// If there are not as many labels as images.
+    pub fn new(images: Arc<dyn Examples>, labels: Vec<u16>) -> Result<Self> {
+        if images.len() != labels.len() {
+            return Err(Error::invalid(format!("{} labels for {} images", labels.len(), images.len())));
+        }
+        Ok(Self { images, labels })
+    }
+}
+
+impl std::fmt::Debug for Labelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Labelled").field("images", &self.labels.len()).finish_non_exhaustive()
+    }
+}
+
+impl Examples for Labelled {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn tokens(&self, step: u64, images: &[usize]) -> Result<Vec<u16>> {
+        self.images.tokens(step, images)
+    }
+
+    fn labels(&self, images: &[usize]) -> Result<Vec<u16>> {
+        let label = |image: &usize| {
+            self.labels.get(*image).copied().ok_or_else(|| no_image(*image, self.labels.len()))
+        };
+        images.iter().map(label).collect()
+    }
 }
 
 /// Images that are always the same.
@@ -72,5 +124,12 @@ mod tests {
         assert_eq!(images.tokens(0, &[2, 0, 2]).unwrap(), [4, 5, 0, 1, 4, 5]);
         assert_eq!(images.tokens(0, &[3]).unwrap_err().to_string(), "there is no image 3: there are 3");
         assert!(Tokens::new(4, vec![0; 6]).is_err());
+        assert!(images.labels(&[0]).unwrap_err().to_string().contains("without labels"));
+        let images = Arc::new(images);
+        assert!(Labelled::new(images.clone(), vec![1]).is_err());
+        let labelled = Labelled::new(images, vec![7, 8, 9]).unwrap();
+        assert_eq!(labelled.labels(&[2, 0]).unwrap(), [9, 7]);
+        assert_eq!(labelled.tokens(0, &[1]).unwrap(), [2, 3]);
+        assert_eq!(labelled.labels(&[3]).unwrap_err().to_string(), "there is no image 3: there are 3");
     }
 }

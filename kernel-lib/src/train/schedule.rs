@@ -16,6 +16,7 @@ pub struct Schedule {
     peak: f64,
     warm_up: u64,
     steps: u64,
+    cosine: bool,
 }
 
 impl Schedule {
@@ -33,7 +34,13 @@ impl Schedule {
                 "a warm-up of {warm_up} steps fills a run of {steps}: train for longer, or warm up for fewer steps"
             )));
         }
-        Ok(Self { peak, warm_up, steps })
+        Ok(Self { peak, warm_up, steps, cosine: true })
+    }
+
+    /// The same without the cosine: after the warm-up the rate stays at its peak (section 3.4, fine-tuning).
+    #[must_use]
+    pub fn constant(self) -> Self {
+        Self { cosine: false, ..self }
     }
 
     /// The learning rate of a step; the first is step 0. At step `warm_up - 1` it is the peak, and at the end, after
@@ -41,6 +48,9 @@ impl Schedule {
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warm_up {
             return self.peak * (step + 1) as f64 / self.warm_up as f64;
+        }
+        if !self.cosine {
+            return self.peak;
         }
         let done = (step - self.warm_up) as f64 / (self.steps - self.warm_up) as f64;
         // libm's cosine, which is the same on every machine.
@@ -65,6 +75,8 @@ mod tests {
         assert!(schedule.at(99) > 0.0 && schedule.at(99) < 1e-5);
         assert_eq!((schedule.at(100), schedule.at(u64::MAX)), (0.0, 0.0));
         assert_eq!(Schedule::new(0.01, 0, 1).unwrap().at(0), 0.01);
+        let constant = schedule.constant();
+        assert_eq!((constant.at(3), constant.at(20), constant.at(99)), (schedule.at(3), 0.01, 0.01));
     }
 
     #[test]

@@ -33,9 +33,16 @@ pub struct Training {
     /// The optimiser.
     #[serde(default)]
     pub adam: Adam,
-    /// What is predicted.
+    /// What is predicted of the tokens.
     #[serde(default)]
     pub objective: Objective,
+    /// Whether the learning rate falls to zero by half a cosine after the warm-up, as in pre-training. Fine-tuning has no
+    /// such schedule (section 3.4): the rate stays at its peak.
+    #[serde(default = "default::cosine", skip_serializing_if = "is_true")]
+    pub cosine: bool,
+    /// What is predicted of whole images, while fine-tuning (section 2.3); absent: nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub classification: Option<Classification>,
     /// How precisely gradients are computed. Not written where it is the default, so that keys of results are as they
     /// were before there was a choice.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -60,6 +67,37 @@ pub struct Training {
     /// Steps from one checkpoint to the next, where checkpoints are kept. It changes no result.
     #[serde(default = "default::checkpoint_every")]
     pub checkpoint_every: u64,
+}
+
+/// How a network learns the classes of images (section 2.3): its loss is `generative · L_GEN + weight · L_CLF`.
+///
+/// The network that is kept in the end is the one whose accuracy on the validation images was best, the first of several, as
+/// in section 3.4; without validation images it is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Classification {
+    /// The layer whose features, averaged over the sequence, are classified: 0 to L; absent: L, after the final RMSNorm.
+    pub layer: Option<usize>,
+    /// The weight of the loss of tokens, L_GEN; 0 leaves it out. The paper found that 1 "works even better" than 0.
+    pub generative: f64,
+    /// The weight of the loss of classes, L_CLF.
+    pub weight: f64,
+    /// The training ends after so many validations in a row without a better accuracy; absent: it runs to its end.
+    pub patience: Option<u64>,
+}
+
+impl Default for Classification {
+    /// Section 2.3: the sum of both losses, after the final RMSNorm.
+    fn default() -> Self {
+        Self { layer: None, generative: 1.0, weight: 1.0, patience: None }
+    }
+}
+
+impl Classification {
+    /// The layer that is classified, of a network of so many blocks.
+    pub fn layer(&self, layers: usize) -> usize {
+        self.layer.unwrap_or(layers)
+    }
 }
 
 /// The length of a run.
@@ -140,6 +178,23 @@ impl Objective {
         ))
     }
 
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// If one makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        match *self {
+            Self::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
+                Err(Error::invalid(format!("mask = {mask} is no probability above 0")))
+            }
+            Self::Bert { mask } if mask < LEAST_MASK => Err(Error::invalid(format!(
+                "mask = {mask} would mask hardly a token, and masks that mask none are drawn again until one is: take \
+                 {LEAST_MASK} at least (section 2.1: 0.15)"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Masks of `images`, `(B, T)`, if the objective has any: each keyed by the seed, what it is for, the step and the
     /// image's number.
     pub(crate) fn masks(
@@ -161,6 +216,10 @@ impl Objective {
     }
 }
 
+fn is_true(setting: &bool) -> bool {
+    *setting
+}
+
 fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
     *setting == T::default()
 }
@@ -168,6 +227,9 @@ fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
 mod default {
     pub(super) const fn batch() -> usize {
         128
+    }
+    pub(super) const fn cosine() -> bool {
+        true
     }
     pub(super) const fn learning_rate() -> f64 {
         0.003
@@ -193,6 +255,8 @@ impl Training {
             warm_up: WarmUp::Epoch,
             adam: Adam::default(),
             objective: Objective::Autoregressive,
+            cosine: true,
+            classification: None,
             precision: Precision::F32,
             activation_checkpointing: false,
             device_memory_gb: None,
@@ -228,7 +292,8 @@ impl Training {
             WarmUp::Epoch => Batches::new(images, self.batch, self.seed)?.epoch(),
             WarmUp::Steps(steps) => steps,
         };
-        Schedule::new(self.learning_rate, warm_up, self.steps(images)?)
+        let schedule = Schedule::new(self.learning_rate, warm_up, self.steps(images)?)?;
+        Ok(if self.cosine { schedule } else { schedule.constant() })
     }
 
     /// Checks the settings against so many images to train on.
@@ -262,22 +327,27 @@ impl Training {
                 return Err(Error::invalid(format!("{name} = 0: it counts steps from one to the next")));
             }
         }
+        if let Some(Classification { generative, weight, patience, .. }) = self.classification {
+            let sensible = |weight: f64| weight.is_finite() && weight >= 0.0;
+            if !(sensible(generative) && sensible(weight) && weight > 0.0) {
+                return Err(Error::invalid(format!(
+                    "classification.generative = {generative} and classification.weight = {weight}: the weights of the two \
+                     losses are not negative, and that of the classes is above 0"
+                )));
+            }
+            if patience == Some(0) {
+                return Err(Error::invalid(
+                    "classification.patience = 0 would end the training before it begins",
+                ));
+            }
+        }
         if self.device_memory_gb.is_some_and(|gb| !(gb > 0.0 && gb.is_finite())) {
             return Err(Error::invalid(format!(
                 "device_memory_gb = {:?} is no positive number of gigabytes; leave it out for no limit",
                 self.device_memory_gb.unwrap_or_default()
             )));
         }
-        match self.objective {
-            Objective::Bert { mask } if !(mask > 0.0 && mask <= 1.0) => {
-                Err(Error::invalid(format!("mask = {mask} is no probability above 0")))
-            }
-            Objective::Bert { mask } if mask < LEAST_MASK => Err(Error::invalid(format!(
-                "mask = {mask} would mask hardly a token, and masks that mask none are drawn again until one is: take \
-                 {LEAST_MASK} at least (section 2.1: 0.15)"
-            ))),
-            _ => Ok(()),
-        }
+        self.objective.validate()
     }
 
     /// In what a run with these settings differs from the paper's pre-training (sections 2.1, 3.4, A.1), each in words.
@@ -295,6 +365,7 @@ impl Training {
             Length::Epochs(epochs) => format!("{epochs} epochs"),
         };
         differs(self.length != Length::Steps(1_000_000), format!("{length} instead of 1000000 steps"));
+        differs(!self.cosine, "no cosine schedule".to_owned());
         differs(self.batch != 128, format!("batches of {} instead of 128", self.batch));
         if let WarmUp::Steps(steps) = self.warm_up {
             differs(true, format!("a warm-up of {steps} steps instead of one epoch"));

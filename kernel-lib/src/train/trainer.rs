@@ -1,10 +1,11 @@
 //! The training loop.
 
-use super::checkpoint::Identity;
+use super::checkpoint::{Best, Identity};
 use super::{
-    AdamState, Batches, Checkpoint, Checkpoints, Curve, Examples, Point, Progress, Schedule, Training,
+    AccuracyPoint, AdamState, Batches, Checkpoint, Checkpoints, Classification, Curve, Examples, Point,
+    Progress, Schedule, Training,
 };
-use crate::model::{Batch, Config, Network, Parameters, Target, finite};
+use crate::model::{Batch, Classes, Config, Network, Parameters, Target, class_logits, finite};
 use crate::stop;
 use crate::{Error, Result, memory};
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ impl Trainer {
         let limit = settings.device_memory_gb.map(|gigabytes| (gigabytes * 1e9) as u64);
         network.set_memory_limit(limit, settings.batch)?;
         let config = network.config();
+        check_classes(&settings, &config, training.as_ref(), validation.as_ref())?;
         let Training { batch, .. } = settings;
         let (of_a_token, of_a_parameter) = (16, 4 * size_of::<f32>());
         memory::check(&format!("a batch of {batch} images"), &[batch, config.context, of_a_token])?;
@@ -88,6 +90,7 @@ impl Trainer {
             adam: AdamState::new(config.parameters()),
             curve: Curve::default(),
             since: (0.0, 0),
+            best: None,
         };
         Ok(Self {
             schedule: settings.schedule(training.len())?,
@@ -108,6 +111,23 @@ impl Trainer {
             gradients: None,
             pace: (Duration::ZERO, 0),
         })
+    }
+
+    /// Starts from these parameters instead of the seed's. Say it before [`Trainer::keep_checkpoints`], and name with
+    /// [`Trainer::input`] where they come from.
+    ///
+    /// # Errors
+    /// If they are those of another network.
+    pub fn start_from(mut self, parameters: Parameters) -> Result<Self> {
+        if parameters.config() != self.identity.network {
+            return Err(Error::invalid(format!(
+                "parameters of {:?} cannot start the training of {:?}",
+                parameters.config(),
+                self.identity.network
+            )));
+        }
+        self.now.parameters = parameters;
+        Ok(self)
     }
 
     /// Names something else that the run depends on, with its checksum: the data, the palette. A checkpoint with another
@@ -172,14 +192,18 @@ impl Trainer {
             self.now.curve.training.extend(loss.map(|loss| Point { step, loss }));
             let validation = match self.owes_validation() {
                 true => match self.validate() {
-                    Ok(Some(loss)) => Some(loss),
+                    Ok(Some(found)) => Some(found),
                     Ok(None) => return self.stopped(),
                     Err(Error::NotFinite { .. }) => return Ok(Outcome::Diverged { step }),
                     Err(error) => return Err(error),
                 },
                 false => None,
             };
-            self.now.curve.validation.extend(validation.map(|loss| Point { step, loss }));
+            if let Some((loss, accuracy)) = validation {
+                self.now.curve.validation.push(Point { step, loss });
+                self.measured(accuracy);
+            }
+            let validation = validation.map(|(loss, _)| loss);
             if due(checkpoint_every) {
                 self.download()?;
                 self.save()?;
@@ -187,7 +211,7 @@ impl Trainer {
             if stepped || validation.is_some() {
                 report(&self.progress(loss, validation));
             }
-            if step >= self.steps.min(end) {
+            if step >= self.steps.min(end) || self.is_out_of_patience() {
                 self.download()?;
                 return Ok(Outcome::Finished);
             }
@@ -210,6 +234,31 @@ impl Trainer {
                 }
             }
         }
+    }
+
+    /// Keeps the network if it is the best so far.
+    fn measured(&mut self, share: Option<f64>) {
+        let Some(share) = share else { return };
+        let step = self.now.step;
+        self.now.curve.accuracy.push(AccuracyPoint { step, share });
+        if self.now.best.as_ref().is_none_or(|best| share > best.share) {
+            let values = self.now.parameters.values().to_vec();
+            self.now.best = Some(Best { step, share, values });
+        }
+    }
+
+    /// Whether no validation was better for so long that the training is to end.
+    pub fn is_out_of_patience(&self) -> bool {
+        let patience =
+            self.identity.settings.classification.and_then(|classification| classification.patience);
+        let (Some(patience), Some(best)) = (patience, &self.now.best) else { return false };
+        let since = self.now.curve.accuracy.iter().filter(|point| point.step > best.step).count();
+        since as u64 >= patience
+    }
+
+    /// The step after which the network was best on the validation images, if classes are learnt and there are such.
+    pub fn best_step(&self) -> Option<u64> {
+        self.now.best.as_ref().map(|best| best.step)
     }
 
     /// Keeps a checkpoint, for the run is to stop.
@@ -254,7 +303,9 @@ impl Trainer {
         let tokens = tokens_of(self.training.as_ref(), step, &images, &self.identity.network)?;
         let context = self.identity.network.context;
         let masked = settings.objective.masks(settings.seed, "mask", step, &images, context);
+        let labels = labels_of(&settings, self.training.as_ref(), &images)?;
         let batch = Batch::new(&tokens, Target::of(masked.as_deref()));
+        let batch = with_classes(batch, &settings, &self.identity.network, labels.as_deref());
 
         let Checkpoint { parameters, adam, since, .. } = &mut self.now;
         let rate = self.schedule.at(step);
@@ -287,24 +338,30 @@ impl Trainer {
     /// If there are none, they cannot be had, or the network refuses them.
     pub fn evaluate(&mut self) -> Result<f64> {
         let stopped = || Error::Interrupted("the validation was interrupted".into());
-        self.validate()?.ok_or_else(stopped)
+        Ok(self.validate()?.ok_or_else(stopped)?.0)
     }
 
-    /// As [`Trainer::evaluate`]; none if someone asked to stop.
-    fn validate(&mut self) -> Result<Option<f64>> {
+    /// As [`Trainer::evaluate`], and, if classes are learnt, the accuracy; none if someone asked to stop.
+    fn validate(&mut self) -> Result<Option<(f64, Option<f64>)>> {
         self.download()?;
+        let settings = self.identity.settings;
         let images: Vec<usize> = (0..self.validation.len()).collect();
-        let mut sum = 0.0;
-        for images in images.chunks(self.identity.settings.batch) {
+        let (mut sum, mut correct) = (0.0, 0);
+        for images in images.chunks(settings.batch) {
             if self.stop_requested() {
                 return Ok(None);
             }
             let tokens = tokens_of(self.validation.as_ref(), 0, images, &self.identity.network)?;
-            let Training { objective, seed, .. } = self.identity.settings;
+            let Training { objective, seed, .. } = settings;
             let masked = objective.validation_masks(seed, images, self.identity.network.context);
+            let labels = labels_of(&settings, self.validation.as_ref(), images)?;
             let batch = Batch::new(&tokens, Target::of(masked.as_deref()));
-            match self.network.loss(&self.now.parameters, &batch) {
-                Ok(loss) => sum += images.len() as f64 * loss,
+            let batch = with_classes(batch, &settings, &self.identity.network, labels.as_deref());
+            match self.judge(&batch) {
+                Ok((loss, of_batch)) => {
+                    sum += images.len() as f64 * loss;
+                    correct += of_batch;
+                }
                 Err(Error::Interrupted(_)) => return Ok(None),
                 Err(error) => return Err(error),
             }
@@ -312,7 +369,18 @@ impl Trainer {
         if images.is_empty() {
             return Err(Error::invalid("there are no validation images"));
         }
-        Ok(Some(sum / images.len() as f64))
+        let share = |correct: usize| correct as f64 / images.len() as f64;
+        Ok(Some((sum / images.len() as f64, settings.classification.map(|_| share(correct)))))
+    }
+
+    /// The loss of a batch, and how many of its images are classified correctly.
+    fn judge(&mut self, batch: &Batch<'_>) -> Result<(f64, usize)> {
+        let parameters = &self.now.parameters;
+        let loss = self.network.loss(parameters, batch)?;
+        let Some(Classes { labels, layer, .. }) = batch.classes else { return Ok((loss, 0)) };
+        let features = self.network.features(parameters, batch.tokens, batch.view())?; // (B, L + 1, C)
+        let predicted = class_logits(parameters, &features, layer)?.likeliest();
+        Ok((loss, predicted.iter().zip(labels).filter(|(class, label)| class == label).count()))
     }
 
     /// Steps done.
@@ -345,9 +413,14 @@ impl Trainer {
         (self.network.as_mut(), &self.now.parameters)
     }
 
-    /// The trained parameters, the curve, and what computed them.
+    /// The trained parameters, the curve, and what computed them. If classes are learnt, the parameters are those that were
+    /// best on the validation images.
     pub fn into_parts(self) -> (Parameters, Curve, Box<dyn Network>) {
-        (self.now.parameters, self.now.curve, self.network)
+        let Checkpoint { mut parameters, curve, best, .. } = self.now;
+        if let Some(best) = best {
+            parameters.values_mut().copy_from_slice(&best.values);
+        }
+        (parameters, curve, self.network)
     }
 
     /// The mean loss since it was last asked for.
@@ -388,6 +461,64 @@ impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Trainer at step {} of {}: {:?}", self.now.step, self.steps, self.identity)
     }
+}
+
+/// Checks that a network has a classification head if, and only if, classes are to be learnt, and all images have labels.
+fn check_classes(
+    settings: &Training,
+    network: &Config,
+    training: &dyn Examples,
+    validation: &dyn Examples,
+) -> Result<()> {
+    let Some(classification) = settings.classification else {
+        return match network.classes {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid(
+                "a network with a classification head needs the setting `classification`, which says how it learns classes",
+            )),
+        };
+    };
+    let Some(classes) = network.classes else {
+        return Err(Error::invalid(
+            "classes are learnt by a network with a classification head, which this one has not",
+        ));
+    };
+    let layer = classification.layer(network.layers);
+    if layer > network.layers {
+        return Err(Error::invalid(format!(
+            "classification.layer = {layer}: a network of {} blocks has layers 0 to {0}",
+            network.layers
+        )));
+    }
+    for examples in [training, validation] {
+        let all: Vec<usize> = (0..examples.len()).collect();
+        if let Some(label) = examples.labels(&all)?.into_iter().find(|label| usize::from(*label) >= classes) {
+            return Err(Error::invalid(format!(
+                "an image has the label {label}, which is none of {classes} classes"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Labels of these images, if classes are learnt.
+fn labels_of(settings: &Training, examples: &dyn Examples, images: &[usize]) -> Result<Option<Vec<u16>>> {
+    settings.classification.map(|_| examples.labels(images)).transpose()
+}
+
+/// A batch, of which classes are learnt if there are labels.
+fn with_classes<'a>(
+    batch: Batch<'a>,
+    settings: &Training,
+    network: &Config,
+    labels: Option<&'a [u16]>,
+) -> Batch<'a> {
+    let Some((Classification { generative, weight, .. }, labels)) = settings.classification.zip(labels)
+    else {
+        return batch;
+    };
+    let layer = settings.classification.map_or(network.layers, |settings| settings.layer(network.layers));
+    batch.with_classes(Classes { labels, layer, generative, classification: weight })
 }
 
 /// Tokens of these images, each of as many as the network reads. Where tokens meet a network their number alone does

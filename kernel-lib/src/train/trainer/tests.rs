@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{Config, Reference, Resident, View};
 use crate::rng::Rng;
-use crate::train::{Adam, Length, Objective, Tokens, WarmUp};
+use crate::train::{Adam, Labelled, Length, Objective, Tokens, WarmUp};
 use candle_core::DType;
 
 const TINY: Config =
@@ -451,4 +451,79 @@ fn validation_is_the_mean_over_images() {
         .sum();
     assert!((all - one_by_one / 5.0).abs() < 1e-6);
     assert_eq!(trainer.curve().validation.last().unwrap().loss, all);
+}
+
+/// Images whose class is their first token.
+fn labelled(count: usize, seed: u64) -> Arc<dyn Examples> {
+    let images = images(count, seed);
+    let all: Vec<usize> = (0..count).collect();
+    let labels = images.tokens(0, &all).unwrap().chunks(TINY.context).map(|image| image[0]).collect();
+    Arc::new(Labelled::new(images, labels).unwrap())
+}
+
+#[test]
+fn classes_are_learnt_and_the_best_network_is_kept() {
+    let config = TINY.with_classes(Some(5));
+    let new = |settings: Training| {
+        let network = Box::new(Reference::new(config, DType::F32).unwrap());
+        Trainer::new(settings, network, labelled(12, 1), labelled(6, 2)).unwrap()
+    };
+    let classification = Some(Classification::default());
+    let tuning = Training { classification, cosine: false, evaluate_every: 10, ..settings(200) };
+    let mut trainer = new(tuning);
+    assert_eq!(quiet(&mut trainer), Outcome::Finished);
+    let accuracy = trainer.curve().accuracy.clone();
+    assert_eq!(accuracy.len(), 20);
+    let best = accuracy.iter().map(|point| point.share).fold(0.0, f64::max);
+    let first = accuracy.iter().find(|point| point.share == best).unwrap().step;
+    assert_eq!(trainer.best_step(), Some(first));
+    let last = trainer.parameters().clone();
+    let (kept, ..) = trainer.into_parts();
+    assert!(first == 200 || kept != last);
+
+    // What was kept is the network of that step.
+    let mut until = new(tuning);
+    let _ = until.run_until(first, &mut |_| ()).unwrap();
+    assert_eq!(*until.parameters(), kept);
+
+    // The loss alone of classes falls to nothing: the first token tells them.
+    let alone = Classification { generative: 0.0, ..Classification::default() };
+    let mut trainer = new(Training { classification: Some(alone), learning_rate: 0.02, ..tuning });
+    assert_eq!(quiet(&mut trainer), Outcome::Finished);
+    assert!(trainer.curve().training.last().unwrap().loss < 0.1, "{:?}", trainer.curve().training);
+
+    // Patience ends it after the first validations that are no better.
+    let patient = Classification { patience: Some(2), ..Classification::default() };
+    let mut trainer = new(Training { classification: Some(patient), ..tuning });
+    assert_eq!(quiet(&mut trainer), Outcome::Finished);
+    let validations = &trainer.curve().accuracy;
+    let best = trainer.best_step().unwrap();
+    let after = validations.iter().filter(|point| point.step > best).count();
+    assert!(after == 2 || trainer.step() == 200, "{validations:?}");
+}
+
+#[test]
+fn classes_need_labels_and_a_head() {
+    let with = TINY.with_classes(Some(5));
+    let classification = Some(Classification::default());
+    let said = |config: Config, classification, training: Arc<dyn Examples>| {
+        let network = Box::new(Reference::new(config, DType::F32).unwrap());
+        let settings = Training { classification, ..settings(10) };
+        Trainer::new(settings, network, training, labelled(3, 2))
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    said(with, classification, labelled(5, 1)).unwrap();
+    for (config, classification, training, expected) in [
+        (TINY, classification, labelled(5, 1), "which this one has not"),
+        (with, None, labelled(5, 1), "needs the setting `classification`"),
+        (with, classification, images(5, 1), "images without labels"),
+        (TINY.with_classes(Some(2)), classification, labelled(12, 1), "which is none of 2 classes"),
+    ] {
+        let error = said(config, classification, training).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+    let trainer = Trainer::new(settings(10), network, images(5, 1), images(3, 2)).unwrap();
+    assert!(trainer.start_from(Parameters::init(with, 1).unwrap()).is_err());
 }

@@ -60,7 +60,8 @@ fn difference<S: Scalar>(isa: Isa, [t, count, d]: [usize; 3], causal: bool) -> f
             let plain = backward([&of_qkv(qkv, 0), &of_qkv(qkv, 1), &of_qkv(qkv, 2), &d_o], d, causal);
             for (which, plain) in plain.iter().enumerate() {
                 let fast = of_qkv(dqkv, which);
-                assert!(fast.iter().any(|x| x.abs() > 0.01), "nothing was computed");
+                // Of one token only the value has a gradient.
+                assert!(fast.iter().any(|x| x.abs() > 0.01) || (t == 1 && which < 2), "nothing was computed");
                 worst = fast.iter().zip(plain).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
             }
         }

@@ -17,11 +17,11 @@ extern "C" __global__ void embed(const u16* tokens, const u8* masked, const floa
     } else {
         vector = masked && masked[row] ? nullptr : wte + size_t(tokens[row]) * c;
     }
-    const float* row = wpe + size_t(position) * c;
+    const float* of_position = wpe + size_t(position) * c;
     const bool aligned = rows_aligned(c);
     for (int at = 8 * int(threadIdx.x); at < c; at += 8 * WARP) {
         float sum[8], token[8] = {};
-        load_8(row + at, c - at, aligned, sum);
+        load_8(of_position + at, c - at, aligned, sum);
         if (vector) load_8(vector + at, c - at, aligned, token);
 #pragma unroll
         for (int i = 0; i < 8; i++) sum[i] += token[i];

@@ -6,11 +6,11 @@ extern "C" __global__ void embed_one(const u16* tokens, int position, const floa
     const int row = warp_row();
     if (row >= rows) return;
     const float* vector = tokens ? wte + size_t(tokens[row]) * c : sos;
-    const float* row = wpe + size_t(position) * c;
+    const float* of_position = wpe + size_t(position) * c;
     const bool aligned = rows_aligned(c);
     for (int at = 8 * int(threadIdx.x); at < c; at += 8 * WARP) {
         float sum[8], token[8];
-        load_8(row + at, c - at, aligned, sum);
+        load_8(of_position + at, c - at, aligned, sum);
         load_8(vector + at, c - at, aligned, token);
 #pragma unroll
         for (int i = 0; i < 8; i++) sum[i] += token[i];

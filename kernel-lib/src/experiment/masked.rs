@@ -1,0 +1,240 @@
+//! Masked images, as a network trained by BERT's objective is judged (section 4.6): an image is looked at several times, each
+//! time with other tokens masked, and each time has a vote.
+
+use super::{AnyStep, Data, Features, Split, Step, Workspace};
+use crate::probe::{self, Accuracy, FeatureLayers as _, Probe};
+use crate::rng::Rng;
+use crate::store::Context;
+use crate::train::Objective;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Which tokens of images are masked when their features are extracted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Masked {
+    /// Each token is masked with this probability, as in pre-training.
+    pub mask: f64,
+    /// The seed of the masks.
+    pub seed: u64,
+    /// Which of several masks of the same image it is.
+    pub draw: u64,
+}
+
+impl Masked {
+    /// The masks of `count` images from number `first` on, `(count, T)`.
+    pub(super) fn of(&self, first: usize, count: usize, context: usize, purpose: &str) -> Vec<bool> {
+        let Self { mask, seed, draw } = *self;
+        let images: Vec<usize> = (first..first + count).collect();
+        let purpose = format!("mask of {purpose} images");
+        Objective::Bert { mask }.masks(seed, &purpose, draw, &images, context).unwrap_or_default()
+    }
+}
+
+/// What most of several predictions say of each image. Of classes with as many votes one is taken at random (section 4.6),
+/// keyed by the seed and the image's number.
+pub(super) fn modal(votes: &[Vec<u16>], seed: u64) -> Vec<u16> {
+    let images = votes.first().map_or(0, Vec::len);
+    let class_of = |image: usize| {
+        let mut classes: Vec<u16> = votes.iter().filter_map(|vote| vote.get(image).copied()).collect();
+        classes.sort_unstable();
+        let runs: Vec<(usize, u16)> =
+            classes.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect();
+        let most = runs.iter().map(|(count, _)| *count).max().unwrap_or(0);
+        let tied: Vec<u16> =
+            runs.into_iter().filter(|(count, _)| *count == most).map(|(_, class)| class).collect();
+        tied[Rng::keyed(seed, "vote", [image as u64, 0]).below(tied.len())]
+    };
+    (0..images).map(class_of).collect()
+}
+
+/// Linear probes by layer of a network trained by BERT's objective, on masked images: each probe is fitted to features of images
+/// that are masked once, and judged by images that are masked several times (section 4.6). Layer and L2 are chosen on the
+/// validation images, masked once.
+///
+/// ```no_run
+/// use igpt::prelude::*;
+///
+/// let bert = Pretraining::of(&Profile::current()?).objective(Objective::Bert { mask: 0.15 });
+/// let curve = MaskedProbe::of(&bert)?.run()?;
+/// println!("{} with one mask, {} by five votes", curve.chosen().once, curve.chosen().voted);
+/// # Ok::<(), igpt::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskedProbe {
+    /// The features of the training images, masked.
+    pub features: Features,
+    /// Penalties λ that are tried.
+    pub l2: Vec<f64>,
+    /// How many masks of a test image have a vote.
+    pub votes: usize,
+}
+
+/// Accuracy by layer on masked images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MaskedCurve {
+    /// Every layer, from 0 to L.
+    pub layers: Vec<MaskedLayer>,
+    /// The layer that was chosen on validation images.
+    pub layer: usize,
+}
+
+/// What a probe of masked images reaches at one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MaskedLayer {
+    /// The penalty λ, chosen on the validation images.
+    pub l2: f64,
+    /// Test accuracy with one mask for each image.
+    pub once: Accuracy,
+    /// Test accuracy of the class that most masks of an image say.
+    pub voted: Accuracy,
+}
+
+impl MaskedCurve {
+    /// The layer that was chosen on validation images.
+    pub fn chosen(&self) -> &MaskedLayer {
+        &self.layers[self.layer]
+    }
+}
+
+impl MaskedProbe {
+    /// Of a network trained by BERT's objective, on the images that it was trained on, with as many masks as in section 4.6.
+    ///
+    /// # Errors
+    /// If the network was trained by another objective.
+    pub fn of(pretraining: &super::Pretraining) -> Result<Self> {
+        let Objective::Bert { mask } = pretraining.training.objective else {
+            return Err(Error::invalid("only a network trained by BERT's objective knows masked images"));
+        };
+        let masked = Masked { mask, seed: pretraining.training.seed, draw: 0 };
+        let features = Features::of(pretraining).masked(masked);
+        Ok(Self { features, l2: super::linear_probe::L2.to_vec(), votes: super::fine_tuning::votes() })
+    }
+
+    /// The same with other penalties to try.
+    #[must_use]
+    pub fn l2(mut self, penalties: impl Into<Vec<f64>>) -> Self {
+        self.l2 = penalties.into();
+        self
+    }
+
+    /// The features of the test images with each mask.
+    fn tests(&self) -> Vec<Features> {
+        let masked = self.features.masked.into_iter();
+        masked
+            .flat_map(|masked| (0..self.votes as u64).map(move |draw| Masked { draw, ..masked }))
+            .map(|masked| self.features.clone().split(Split::Test).first(None).masked(masked))
+            .collect()
+    }
+}
+
+impl Step for MaskedProbe {
+    const NAME: &'static str = "masked-probe";
+    type Output = MaskedCurve;
+
+    fn about(&self) -> String {
+        format!("linear probes of masked images, {} votes each: {}", self.votes, self.features.about())
+    }
+
+    fn inputs(&self) -> Vec<AnyStep> {
+        std::iter::once(self.features.clone()).chain(self.tests()).map(AnyStep::from).collect()
+    }
+
+    fn data(&self) -> Vec<&Data> {
+        vec![&self.features.data]
+    }
+
+    fn code(&self, _on: &Workspace) -> Vec<&'static str> {
+        vec!["probe", "experiment/masked", "rng"]
+    }
+
+    fn seed(&self) -> Option<u64> {
+        self.features.masked.map(|masked| masked.seed)
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.features.masked.is_none() {
+            return Err(Error::invalid("a probe of masked images needs features of masked images"));
+        }
+        if self.votes == 0 {
+            return Err(Error::invalid("votes = 0: an image is judged with one mask at least"));
+        }
+        if self.features.split != Split::Train {
+            return Err(Error::invalid(
+                "a probe is fitted to features of training images, not of test images",
+            ));
+        }
+        Ok(())
+    }
+
+    fn compute(&self, on: &Workspace, _context: &Context) -> Result<MaskedCurve> {
+        let data = &self.features.data;
+        let set = data.load()?;
+        let features = self.features.run_on(on)?;
+        let count = features.images();
+        let labels = set.train().labels.get(..count).ok_or_else(|| {
+            Error::invalid(format!("features of {count} images, and labels of {}", set.train().len()))
+        })?;
+        let validation: Vec<usize> =
+            data.validation_positions()?.into_iter().filter(|at| *at < count).collect();
+        let classes = set.classes().len();
+        let choice = probe::choose(&features, labels, classes, &validation, &self.l2)?;
+        let tests: Vec<_> = self.tests().iter().map(|test| test.run_on(on)).collect::<Result<_>>()?;
+        let seed = self.features.masked.map_or(0, |masked| masked.seed);
+        let truth = &set.test().labels;
+        let accuracy = |predicted: &[u16]| {
+            Accuracy::new(predicted.iter().zip(truth).filter(|(a, b)| a == b).count(), truth.len())
+        };
+        let mut layers = Vec::with_capacity(features.layers());
+        for (layer, l2) in choice.l2().into_iter().enumerate() {
+            let probe = Probe::fit(&*features.layer(layer)?, labels, classes, l2)?;
+            let predict = |test: &super::StoredFeatures| probe.predict(&*test.layer(layer)?);
+            let votes: Vec<Vec<u16>> = tests.iter().map(predict).collect::<Result<_>>()?;
+            layers.push(MaskedLayer {
+                l2,
+                once: accuracy(&votes[0])?,
+                voted: accuracy(&modal(&votes, seed))?,
+            });
+        }
+        Ok(MaskedCurve { layer: choice.layer(), layers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_votes_win_and_ties_are_broken_by_chance() {
+        let votes = [vec![1, 5, 0], vec![2, 5, 0], vec![2, 6, 1], vec![3, 6, 1]];
+        let found = modal(&votes, 1);
+        assert_eq!(found[0], 2);
+        assert!([5, 6].contains(&found[1]) && [0, 1].contains(&found[2]));
+        assert_eq!(modal(&votes, 1), found);
+        // Both of a tie are taken, each about half the time.
+        let tied = [vec![7; 1000], vec![9; 1000]];
+        let sevens = modal(&tied, 3).iter().filter(|class| **class == 7).count();
+        assert!((400..600).contains(&sevens), "{sevens}");
+        assert!(modal(&[], 0).is_empty());
+    }
+
+    #[test]
+    fn masks_differ_by_draw_image_and_purpose() {
+        let masked = Masked { mask: 0.15, seed: 1, draw: 0 };
+        let all = masked.of(0, 4, 100, "test");
+        assert_eq!(all.len(), 400);
+        assert_eq!(masked.of(2, 1, 100, "test"), all[200..300]);
+        for other in [
+            Masked { draw: 1, ..masked }.of(0, 4, 100, "test"),
+            Masked { seed: 2, ..masked }.of(0, 4, 100, "test"),
+            masked.of(0, 4, 100, "training"),
+        ] {
+            assert_ne!(other, all);
+        }
+    }
+}
