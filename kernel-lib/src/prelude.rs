@@ -12,7 +12,7 @@ pub use crate::model::{Batch, Config, ImageGpt, Network, Parameters, Reference};
 pub use crate::palette::{self, KMeans, Palette};
 pub use crate::paper::{self, Verdict};
 pub use crate::probe::{self, FeatureLayers, FeatureMatrix, Probe};
-pub use crate::sample::{Sampling, sample};
+pub use crate::sample::{Sampling, infill, sample};
 pub use crate::show::ByDebug as _;
 pub use crate::show::{
     self, Bar, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent,

@@ -1,11 +1,11 @@
-//! Sampling images, token by token.
+//! Sampling images, token by token, and filling in masked tokens.
 //!
 //! The paper's images are sampled at temperature 1, with neither beam search nor nucleus sampling; `top_k` and
 //! `top_p` are there for those who want to see what they do.
 
-use crate::model::{Network, Parameters};
+use crate::model::{Config, Network, Parameters};
 use crate::rng::Rng;
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 use serde::{Deserialize, Serialize};
 
 /// How tokens are sampled.
@@ -57,7 +57,7 @@ impl Sampling {
     pub fn sample_token(&self, logits: &[f32], image: u64, position: usize) -> Result<u16> {
         let largest = logits.iter().copied().reduce(|a, b| if a.is_nan() || a > b { a } else { b });
         let Some(largest) = largest.map(f64::from) else {
-            return Err(Error::invalid("there are no logits to sample_token a token by"));
+            return Err(Error::invalid("there are no logits to sample a token by"));
         };
         if !largest.is_finite() {
             return Err(Error::NotFinite {
@@ -117,6 +117,76 @@ pub fn sample(
     let sample_token =
         |logits: &[f32], i: usize, position: usize| settings.sample_token(logits, first + i as u64, position);
     network.complete(parameters, prompts, count, &sample_token)
+}
+
+/// Fills in the masked tokens of images `(B, T)`, by a network trained by BERT's objective, which completes no images token by
+/// token. What is not masked stays as it is.
+///
+/// The network predicts every masked token from those that are not, and none from another masked one. So in each of `rounds`
+/// rounds an equal share of an image's masked tokens is sampled, in an order by chance, and is known from then on; with 1
+/// round all are sampled at once, each without regard to the others. They are images number `first`, `first + 1` and so on,
+/// which keys their chance. (The paper shows no such images: this is our choice.)
+///
+/// # Errors
+/// If the settings make no sense or the tokens do not fit the network; [`Error::Interrupted`](crate::Error) if someone
+/// asks to [`stop`](crate::stop).
+pub fn infill(
+    network: &mut dyn Network,
+    parameters: &Parameters,
+    tokens: &[u16],
+    masked: &[bool],
+    rounds: usize,
+    first: u64,
+    settings: &Sampling,
+) -> Result<Vec<u16>> {
+    settings.validate()?;
+    let Config { context: t, vocabulary, .. } = network.config();
+    if rounds == 0 || masked.len() != tokens.len() || !tokens.len().is_multiple_of(t) {
+        return Err(Error::invalid(format!(
+            "{} tokens with a mask of {} cannot be filled in, in {rounds} rounds, as images of {t} tokens",
+            tokens.len(),
+            masked.len()
+        )));
+    }
+    let (mut tokens, mut masked) = (tokens.to_vec(), masked.to_vec());
+    // In which order each image's tokens are sampled: (B, masked).
+    let mut orders: Vec<Vec<usize>> = Vec::with_capacity(tokens.len() / t);
+    for (image, masked) in masked.chunks(t).enumerate() {
+        let own: Vec<usize> = (0..t).filter(|position| masked[*position]).collect();
+        let mut rng = Rng::keyed(settings.seed, "order of infilling", [first + image as u64, 0]);
+        orders.push(rng.permutation(own.len()).into_iter().map(|at| own[at]).collect());
+    }
+    for round in 0..rounds {
+        stop::check("the filling in of images")?;
+        let open: Vec<usize> =
+            (0..orders.len()).filter(|image| masked[image * t..][..t].contains(&true)).collect();
+        if open.is_empty() {
+            break;
+        }
+        let of = |image: &usize| image * t..(image + 1) * t;
+        let part: Vec<u16> = open.iter().flat_map(|image| tokens[of(image)].to_vec()).collect();
+        let hidden: Vec<bool> = open.iter().flat_map(|image| masked[of(image)].to_vec()).collect();
+        let logits = network.masked_logits(parameters, &part, &hidden)?; // (M, V)
+        let mut logits = logits.chunks_exact(vocabulary);
+        for image in open {
+            // The tokens whose turn it is by the end of this round.
+            let until = orders[image].len() * (round + 1) / rounds;
+            let turn: Vec<usize> = orders[image][..until].to_vec();
+            for position in 0..t {
+                let at = image * t + position;
+                if !masked[at] {
+                    continue;
+                }
+                let logits =
+                    logits.next().ok_or_else(|| Error::invalid("too few logits of masked tokens"))?;
+                if turn.contains(&position) {
+                    tokens[at] = settings.sample_token(logits, first + image as u64, position)?;
+                    masked[at] = false;
+                }
+            }
+        }
+    }
+    Ok(tokens)
 }
 
 #[cfg(test)]
@@ -236,5 +306,64 @@ mod tests {
             let error = sample(&mut network, &parameters, prompts, count, 0, &settings).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn masked_tokens_are_filled_in_and_others_stay() {
+        let mut network = Reference::new(TINY, DType::F32).unwrap();
+        let parameters = Parameters::init(TINY, 1).unwrap();
+        let tokens = [0, 1, 2, 3, 0, 1, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2];
+        let masked: Vec<bool> = (0..18).map(|at| at < 12 && at % 3 != 1).collect();
+        let mut fill = |rounds, first, settings: &Sampling| {
+            infill(&mut network, &parameters, &tokens, &masked, rounds, first, settings)
+        };
+        let settings = Sampling::default();
+        let filled = fill(3, 0, &settings).unwrap();
+        assert!((0..18).all(|at| masked[at] || filled[at] == tokens[at]));
+        assert_eq!(fill(3, 0, &settings).unwrap(), filled);
+        // The network is untrained: all colours are equally likely, whatever is known.
+        assert_eq!(fill(1, 0, &settings).unwrap(), filled);
+        // The second image's chance does not depend on the first: alone it is number 1.
+        let alone = infill(&mut network, &parameters, &tokens[6..], &masked[6..], 2, 1, &settings).unwrap();
+        assert_eq!(alone, filled[6..]);
+        let other = Sampling { seed: 1, ..settings };
+        assert_ne!(infill(&mut network, &parameters, &tokens, &masked, 1, 0, &other).unwrap(), filled);
+
+        let said = |tokens: &[u16], masked: &[bool], rounds| {
+            let mut network = Reference::new(TINY, DType::F32).unwrap();
+            infill(&mut network, &parameters, tokens, masked, rounds, 0, &settings).unwrap_err().to_string()
+        };
+        assert!(said(&tokens, &masked, 0).contains("in 0 rounds"));
+        assert!(said(&tokens, &masked[1..], 1).contains("a mask of 17"));
+        assert!(said(&tokens[1..], &masked[1..], 1).contains("17 tokens"));
+    }
+
+    /// Each round sees what the rounds before have filled in: a network that has learnt that all tokens of an image are the
+    /// same makes images of one colour, but not at once.
+    #[test]
+    fn later_rounds_know_earlier_ones() {
+        use crate::train::{Objective, Tokens, Trainer, Training, WarmUp};
+        let images: Vec<u16> = (0..4).flat_map(|colour| [colour; 6]).collect();
+        let images = std::sync::Arc::new(Tokens::new(6, images).unwrap());
+        let settings = Training {
+            objective: Objective::Bert { mask: 0.6 },
+            batch: 4,
+            learning_rate: 0.02,
+            warm_up: WarmUp::Steps(5),
+            ..Training::paper(300)
+        };
+        let network = Box::new(Reference::new(TINY, DType::F32).unwrap());
+        let mut trainer = Trainer::new(settings, network, images.clone(), images).unwrap();
+        let _ = trainer.run(&mut |_| ()).unwrap();
+        let (parameters, _, mut network) = trainer.into_parts();
+        let mut same = |rounds| {
+            let (tokens, masked) = (vec![0; 40 * 6], vec![true; 40 * 6]);
+            let settings = Sampling::default();
+            let filled =
+                infill(network.as_mut(), &parameters, &tokens, &masked, rounds, 0, &settings).unwrap();
+            filled.chunks(6).filter(|image| image.iter().all(|token| *token == image[0])).count()
+        };
+        let (at_once, one_by_one) = (same(1), same(6));
+        assert!(at_once < 10 && one_by_one > 30, "{at_once} {one_by_one}");
     }
 }

@@ -46,11 +46,11 @@ impl Pass<'_> {
             // Rows that are not predicted have no gradient here.
             self.machine.clear(dx);
         }
-        if let Some(targets) = targets {
-            self.loss(top, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
-        }
         if let Some(classes) = classes {
             self.class_loss(classes, Some(scale));
+        }
+        if let Some(targets) = targets {
+            self.loss(top, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
         }
         let classified = classes.map(|classes| classes.layer);
         if classified == Some(top) {

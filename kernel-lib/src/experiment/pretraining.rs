@@ -207,17 +207,12 @@ impl Pretraining {
     pub fn loss_on(&self, on: &Workspace, parameters: &Parameters, tokens: &[u16]) -> Result<f64> {
         let config = self.config()?;
         let mut network = on.network(config)?;
-        let context = config.context;
-        let Training { objective, seed, .. } = self.training;
         let mut sum = 0.0;
-        for (number, chunk) in tokens.chunks(CHUNK * context).enumerate() {
-            let images: Vec<usize> = (number * CHUNK..).take(chunk.len() / context).collect();
-            let masked = objective.validation_masks(seed, &images, context);
-            let batch = Batch::new(chunk, Target::of(masked.as_deref()));
-            stop::check("the loss")?;
-            sum += network.loss(parameters, &batch)? * (chunk.len() / context) as f64;
-        }
-        Ok(sum / (tokens.len() / context).max(1) as f64)
+        self.each_batch(config.context, tokens, |batch, images| {
+            sum += network.loss(parameters, batch)? * images as f64;
+            Ok(())
+        })?;
+        Ok(sum / (tokens.len() / config.context).max(1) as f64)
     }
 
     /// Images that the network draws, or completes: `(count, T)` tokens from prompts `(count, t)`.
@@ -234,6 +229,64 @@ impl Pretraining {
         self.training.objective.check_can_draw()?;
         let mut network = Workspace::current()?.network(self.config()?)?;
         sample::sample(network.as_mut(), parameters, prompts, count, 0, sampling)
+    }
+
+    /// Images whose masked tokens the network fills in: `(N, T)` tokens, of which those that `masked` says are sampled in so
+    /// many rounds. See [`sample::infill`].
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network, the settings make no sense, or it is not trained by BERT's objective.
+    pub fn infill(
+        &self,
+        parameters: &Parameters,
+        tokens: &[u16],
+        masked: &[bool],
+        rounds: usize,
+        sampling: &Sampling,
+    ) -> Result<Vec<u16>> {
+        if self.training.objective.is_causal() {
+            return Err(Error::invalid(
+                "a network trained to predict the next token cannot fill in masked ones: it completes images (sample)",
+            ));
+        }
+        let mut network = Workspace::current()?.network(self.config()?)?;
+        sample::infill(network.as_mut(), parameters, tokens, masked, rounds, 0, sampling)
+    }
+
+    /// What each layer can still predict of tokens `(N, T)` (section 4.1): the loss in nats per predicted token, by the objective
+    /// that the network is trained with, if the residual stream before block l = 0..L, and last that after all blocks, went
+    /// straight to the output.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn losses_by_layer(&self, parameters: &Parameters, tokens: &[u16]) -> Result<Vec<f64>> {
+        let config = self.config()?;
+        let mut network = Workspace::current()?.network(config)?;
+        let mut sums = vec![0.0; config.layers + 1];
+        self.each_batch(config.context, tokens, |batch, images| {
+            let losses = network.losses_by_layer(parameters, batch)?;
+            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss * images as f64);
+            Ok(())
+        })?;
+        let images = (tokens.len() / config.context).max(1) as f64;
+        Ok(sums.into_iter().map(|sum| sum / images).collect())
+    }
+
+    /// Batches of tokens `(N, T)` as they are judged, each with its number of images.
+    fn each_batch(
+        &self,
+        context: usize,
+        tokens: &[u16],
+        mut each: impl FnMut(&Batch<'_>, usize) -> Result<()>,
+    ) -> Result<()> {
+        let Training { objective, seed, .. } = self.training;
+        for (number, chunk) in tokens.chunks(CHUNK * context).enumerate() {
+            let images: Vec<usize> = (number * CHUNK..).take(chunk.len() / context).collect();
+            let masked = objective.validation_masks(seed, &images, context);
+            stop::check("the loss")?;
+            each(&Batch::new(chunk, Target::of(masked.as_deref())), images.len())?;
+        }
+        Ok(())
     }
 
     /// The images of tokens `(N, T)`.

@@ -24,7 +24,13 @@ struct Theirs {
     scale_attn_by_inverse_layer_idx: bool,
     tie_word_embeddings: bool,
     add_cross_attention: bool,
+    architectures: Option<Vec<String>>,
+    /// The names of classes, which count for an `ImageGPTForImageClassification` only: transformers writes two for others, too.
+    id2label: Option<Map<String, Value>>,
 }
+
+/// transformers' class for networks with a classification head.
+const CLASSIFIER: &str = "ImageGPTForImageClassification";
 
 impl Default for Theirs {
     /// transformers' `ImageGPTConfig()`.
@@ -43,6 +49,8 @@ impl Default for Theirs {
             scale_attn_by_inverse_layer_idx: false,
             tie_word_embeddings: false,
             add_cross_attention: false,
+            architectures: None,
+            id2label: None,
         }
     }
 }
@@ -86,6 +94,7 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
     // The last of their tokens is the SOS token, which is no colour.
     let vocabulary =
         theirs.vocab_size.checked_sub(1).ok_or("vocab_size is 0; it counts the colours and the SOS token")?;
+    let classifies = theirs.architectures.iter().flatten().any(|name| name == CLASSIFIER);
     let mut config = Config {
         layers: theirs.n_layer,
         width: theirs.n_embd,
@@ -93,7 +102,7 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
         context: theirs.n_positions,
         vocabulary,
         inner: theirs.n_inner,
-        classes: None,
+        classes: classifies.then(|| theirs.id2label.map_or(2, |names| names.len())),
     };
     config.validate().map_err(|e| e.to_string())?;
     if config.inner == Some(4 * config.width) {
@@ -104,9 +113,10 @@ fn parse(bytes: &[u8]) -> Result<Config, String> {
 
 /// A `config.json` of this network, with the fields of the released ones.
 pub(super) fn to_json(config: &Config) -> Value {
-    json!({
+    let architecture = if config.classes.is_some() { CLASSIFIER } else { "ImageGPTForCausalImageModeling" };
+    let mut fields = json!({
         "activation_function": "quick_gelu",
-        "architectures": ["ImageGPTForCausalImageModeling"],
+        "architectures": [architecture],
         "attn_pdrop": 0.1,
         "embd_pdrop": 0.1,
         "initializer_range": 0.02,
@@ -125,7 +135,14 @@ pub(super) fn to_json(config: &Config) -> Value {
         "torch_dtype": "float32",
         "use_cache": true,
         "vocab_size": config.vocabulary + 1,
-    })
+    });
+    if let (Some(classes), Some(fields)) = (config.classes, fields.as_object_mut()) {
+        let names = (0..classes).map(|class| (class.to_string(), json!(format!("LABEL_{class}"))));
+        fields.insert("id2label".to_owned(), Value::Object(names.collect()));
+        let numbers = (0..classes).map(|class| (format!("LABEL_{class}"), json!(class)));
+        fields.insert("label2id".to_owned(), Value::Object(numbers.collect()));
+    }
+    fields
 }
 
 #[cfg(test)]
@@ -144,7 +161,7 @@ mod tests {
             inner: Some(40),
             classes: None,
         };
-        for config in [usual, odd] {
+        for config in [usual, odd, odd.with_classes(Some(3)), usual.with_classes(Some(1000))] {
             assert_eq!(parse(to_json(&config).to_string().as_bytes()).unwrap(), config);
         }
         // What is not said is as transformers has it, and four times the width is what it is without saying.

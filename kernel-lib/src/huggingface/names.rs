@@ -1,6 +1,7 @@
 //! Hugging Face's tensors and ours.
 //!
-//! Names are ours between `transformer.` and `.weight`, `head` is theirs `lm_head`, and their `wte` has the SOS token, our
+//! Names are ours between `transformer.` and `.weight`, `head` is theirs `lm_head`, `score` has
+//! no prefix, and their `wte` has the SOS token, our
 //! `sos`, as its last row. They have biases, which the original code has not: zeros in the released checkpoints. Older
 //! files also hold the causal mask, which is no parameter.
 
@@ -26,6 +27,7 @@ pub(super) fn places(layout: &Layout) -> Vec<Place> {
         let (name, shape) = (&entry.name, entry.shape.clone());
         let name = match name.as_str() {
             "head" => "lm_head".to_owned(),
+            "score" => "score".to_owned(),
             name => format!("transformer.{name}"),
         };
         match (entry.name.as_str(), places.last_mut()) {

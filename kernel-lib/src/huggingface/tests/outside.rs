@@ -52,6 +52,37 @@ fn a_network_comes_through_transformers_unchanged() {
     }
 }
 
+/// As above, with the name `classifier`.
+#[test]
+#[ignore = "needs a Python with transformers, which IGPT_TRANSFORMERS_PYTHON names"]
+fn a_classifier_is_transformers_image_classification() {
+    let Some(python) = hub::set("IGPT_TRANSFORMERS_PYTHON") else {
+        println!(
+            "skipped: IGPT_TRANSFORMERS_PYTHON names no Python (see tests/fixtures/imagegpt/requirements.txt)"
+        );
+        return;
+    };
+    let config =
+        Config { layers: 2, width: 24, heads: 3, context: 16, vocabulary: 10, inner: None, classes: Some(7) };
+    let (folder, checkpoint) = (tempfile::tempdir().unwrap(), random(config));
+    checkpoint.write(folder.path()).unwrap();
+    assert_eq!(Checkpoint::read(folder.path()).unwrap(), checkpoint);
+    let ran = Command::new(python).arg(fixture("classifier.py")).arg(folder.path()).output().unwrap();
+    let [printed, failed] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(ran.status.success(), "{failed}");
+    let theirs = printed.lines().find_map(|line| line.strip_prefix("logits ")).unwrap();
+    let theirs: Vec<f64> = theirs.split(' ').map(|logit| logit.parse().unwrap()).collect();
+    // The last token is not seen: all go on by one.
+    let tokens: Vec<u16> = (0..16).map(|token| token % 10).collect();
+    let mut engine = crate::engine::Engine::new(config).unwrap();
+    let view = crate::model::View::Causal;
+    let features =
+        crate::model::Network::features(&mut engine, &checkpoint.parameters, &tokens, view).unwrap();
+    let ours = crate::model::class_logits(&checkpoint.parameters, &features, config.layers).unwrap();
+    println!("{theirs:?}\n{:?}", ours.values);
+    assert!(ours.values.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + b.abs())));
+}
+
 /// Anonymous memory of this process, in bytes.
 fn anonymous() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
