@@ -9,6 +9,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// The longest that the shorter side of an image may become.
+const LARGEST: usize = 1 << 12;
+
 /// How images are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -32,6 +35,15 @@ pub enum Augmentation {
         /// Pixels of padding on each side.
         padding: usize,
     },
+    /// Resized so that the shorter side has a random length between `shorter`'s two, each equally likely, and then a random
+    /// square of `crop` pixels of it; when judged, resized so that the shorter side is `crop`, and cropped in the centre
+    /// (section 3.1, for ImageNet, with 256, 384 and 224; no mirroring is mentioned). Before context reduction.
+    ResizedCrop {
+        /// The shortest and the longest that the shorter side becomes.
+        shorter: [usize; 2],
+        /// The side of the square.
+        crop: usize,
+    },
 }
 
 impl std::fmt::Display for Augmentation {
@@ -40,6 +52,7 @@ impl std::fmt::Display for Augmentation {
             Self::None => "as they are",
             Self::RandomTranslation { .. } => "randomly translated",
             Self::Crop { .. } => "padded by reflection, cropped and mirrored at random",
+            Self::ResizedCrop { .. } => "resized and cropped at random",
         })
     }
 }
@@ -53,6 +66,11 @@ impl Augmentation {
     /// CIFAR's padding, crop and mirror (section 3.1).
     pub const fn cifar() -> Self {
         Self::Crop { padding: 4 }
+    }
+
+    /// ImageNet's resizing and crop (section 3.1).
+    pub const fn imagenet() -> Self {
+        Self::ResizedCrop { shorter: [256, 384], crop: 224 }
     }
 
     /// Checks that images of this size can be changed so.
@@ -78,6 +96,14 @@ impl Augmentation {
             Self::Crop { padding } if padding >= width.min(height) => Err(Error::invalid(format!(
                 "{padding} pixels cannot be padded by reflection to {width} × {height}"
             ))),
+            Self::ResizedCrop { shorter: [least, most], crop }
+                if crop == 0 || least < crop || most < least || most > LARGEST =>
+            {
+                Err(Error::invalid(format!(
+                    "a shorter side of {least} to {most} pixels, and squares of {crop} cut out of that: each is at least as \
+                     large as the next, and none is 0 or above {LARGEST}"
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -103,6 +129,22 @@ impl Augmentation {
                 let image = if mirror { image.flip_horizontal() } else { image.clone() };
                 window(&image, padding, (x, y), reflected)
             }
+            Self::ResizedCrop { shorter: [least, most], crop } => {
+                let image = image.resize_shorter_side(least + rng.below(most - least + 1))?;
+                let (x, y) = (rng.below(image.width() - crop + 1), rng.below(image.height() - crop + 1));
+                image.crop(x, y, crop, crop)
+            }
+        }
+    }
+
+    /// An image as it is judged, where that differs from how it is changed at random.
+    fn judged(&self, image: &Image) -> Option<Result<Image>> {
+        match *self {
+            Self::Crop { .. } => Some(Ok(image.clone())),
+            Self::ResizedCrop { crop, .. } => Some(image.resize_shorter_side(crop).and_then(|image| {
+                image.crop((image.width() - crop) / 2, (image.height() - crop) / 2, crop, crop)
+            })),
+            Self::None | Self::RandomTranslation { .. } => None,
         }
     }
 
@@ -115,22 +157,31 @@ impl Augmentation {
     }
 
     /// All images as they are evaluated, always the same. Translated images have a translation each, keyed by
-    /// seed and number: a network that has learnt from translated images is tested on translated images. Crops are for training
-    /// only; here they change nothing.
+    /// seed and number: a network that has learnt from translated images is tested on translated images. Crops at random are for
+    /// training only: CIFAR's change nothing here, and ImageNet's are in the centre.
     ///
     /// # Errors
     /// If the images' size does not allow it.
     pub fn fixed(&self, images: &Images, seed: u64) -> Result<Images> {
+        self.check(images.width(), images.height())?;
         let picks: Vec<usize> = (0..images.len()).collect();
-        let augmentation = if let Self::Crop { .. } = self { Self::None } else { *self };
-        augmentation.keyed(images, &picks, |image| Rng::keyed(seed, "fixed augmentation", [0, image as u64]))
+        let rng = |image: usize| Rng::keyed(seed, "fixed augmentation", [0, image as u64]);
+        Self::changed(images, &picks, |number, image| {
+            self.judged(image).unwrap_or_else(|| self.apply(image, &mut rng(number)))
+        })
     }
 
     fn keyed(&self, images: &Images, picks: &[usize], rng: impl Fn(usize) -> Rng + Sync) -> Result<Images> {
-        let changed: Vec<Image> = picks
-            .par_iter()
-            .map(|image| self.apply(&images.get(*image)?, &mut rng(*image)))
-            .collect::<Result<_>>()?;
+        Self::changed(images, picks, |number, image| self.apply(image, &mut rng(number)))
+    }
+
+    fn changed(
+        images: &Images,
+        picks: &[usize],
+        change: impl Fn(usize, &Image) -> Result<Image> + Sync,
+    ) -> Result<Images> {
+        let changed: Vec<Image> =
+            picks.par_iter().map(|image| change(*image, &images.get(*image)?)).collect::<Result<_>>()?;
         Images::gather(changed)
     }
 }
@@ -387,5 +438,32 @@ mod tests {
         assert_eq!(good.unwrap()["b"], Augmentation::random_translation());
         assert!(read("b = { random_translation = { shift = 4, pool = 2, tint = 1 } }").is_err());
         assert!(read("b = { translated = { shift = 4 } }").is_err());
+    }
+
+    #[test]
+    fn imagenets_crops_are_of_the_paper() {
+        let augmentation = Augmentation::ResizedCrop { shorter: [8, 12], crop: 6 };
+        // A wide image whose pixels say where they are.
+        let image = Image::new(32, 16, 1, (0..32 * 16).map(|i| (i % 32 * 8) as u8).collect()).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for i in 0..200 {
+            let cropped = augmentation.apply(&image, &mut rng(i)).unwrap();
+            assert_eq!((cropped.width(), cropped.height()), (6, 6));
+            // As many pixels of the source as the shorter side says: the slope tells the length.
+            let row = &cropped.pixels()[..6];
+            seen.insert((row[4] - row[1]) / 3);
+        }
+        // Shorter sides of 8 to 12 make steps of 8 · 16 / side grey levels: 16, 14, 12, 11, 10.
+        assert!([16, 14, 12, 11, 10].iter().all(|step| seen.contains(step)), "{seen:?}");
+        let images = Images::gather(vec![image.clone(), image.flip_horizontal()]).unwrap();
+        let judged = augmentation.fixed(&images, 1).unwrap();
+        let centre = image.resize_shorter_side(6).unwrap().crop(3, 0, 6, 6).unwrap();
+        assert_eq!(judged.get(0).unwrap(), centre);
+        assert_eq!(judged, augmentation.fixed(&images, 2).unwrap());
+        for (shorter, crop) in [([8, 12], 0), ([8, 12], 9), ([12, 8], 6), ([8, usize::MAX], 6)] {
+            let error = Augmentation::ResizedCrop { shorter, crop }.apply(&image, &mut rng(0)).unwrap_err();
+            assert!(error.to_string().contains("at least as large as the next"), "{error}");
+        }
+        assert_eq!(Augmentation::imagenet(), Augmentation::ResizedCrop { shorter: [256, 384], crop: 224 });
     }
 }

@@ -24,6 +24,9 @@ pub struct Data {
     pub side: usize,
     /// The share of the training images that is held out to choose by (section 3.1: 0.1).
     pub validation: f64,
+    /// Whether those held out are trained on after all, once every choice is made (section 3.1): then nothing is validated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub folded_back: bool,
     /// How many images are taken of the training set (with the validation share); absent: all.
     #[serde(default)]
     pub train_images: Option<usize>,
@@ -65,9 +68,18 @@ impl Data {
             augmentation: Augmentation::None,
             side,
             validation: 0.1,
+            folded_back: false,
             train_images: None,
             test_images: None,
         }
+    }
+
+    /// The same with the validation images folded back into those that are trained on: for the last training, after every
+    /// choice (section 3.1).
+    #[must_use]
+    pub fn folded_back(mut self) -> Self {
+        self.folded_back = true;
+        self
     }
 
     /// Checks what can be checked before the data set is read.
@@ -128,7 +140,10 @@ impl Data {
     /// # Errors
     /// If a setting makes no sense.
     pub fn training_steps(&self, training: &Training) -> Result<Option<u64>> {
-        let images = self.train_images.map(|images| images.saturating_sub(self.held_out(images)));
+        let images = self.train_images.map(|images| match self.folded_back {
+            true => images,
+            false => images.saturating_sub(self.held_out(images)),
+        });
         match images {
             Some(images) => training.validate(images)?,
             None => training.validate_alone()?,
@@ -158,9 +173,15 @@ impl Data {
     /// # Errors
     /// As [`Data::load`].
     pub fn training_positions(&self) -> Result<Vec<usize>> {
-        let held_out = self.validation_positions()?;
+        let held_out = if self.folded_back { Vec::new() } else { self.validation_positions()? };
         let images = self.load()?.train().len();
         Ok((0..images).filter(|at| held_out.binary_search(at).is_err()).collect())
+    }
+
+    /// Positions of the training images that a training is validated with: those that are held out, or none if they are trained
+    /// on.
+    pub(super) fn validated_with(&self) -> Result<Vec<usize>> {
+        if self.folded_back { Ok(Vec::new()) } else { self.validation_positions() }
     }
 
     /// The images of a split as a network sees them when it is judged: always the same, each varied once.

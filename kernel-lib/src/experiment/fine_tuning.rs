@@ -85,6 +85,14 @@ impl FineTuning {
         Self::by(from, pretraining.data.clone(), &pretraining.training)
     }
 
+    /// A network of the same shape that is trained from the start to tell classes and nothing else, as it was pre-trained: with
+    /// the same learning rate, warm-up and cosine. What a supervised network of like size reaches.
+    pub fn supervised(pretraining: &Pretraining) -> Self {
+        let alone = Classification { generative: 0.0, ..Classification::default() };
+        let training = Training { classification: Some(alone), ..pretraining.training };
+        Self::untrained(pretraining).training(training)
+    }
+
     /// Of a network that others have trained: `imagegpt-small`.
     pub fn released(name: impl Into<String>, data: Data, training: &Training) -> Self {
         Self::by(Describer::Released(name.into()), data, training)
@@ -153,7 +161,7 @@ impl FineTuning {
     /// Indices, among the training images, of those that are trained on, and of those that are held out.
     fn images(&self, labels: &[u16], classes: usize) -> Result<(Vec<usize>, Vec<usize>)> {
         match self.labels_per_class {
-            None => Ok((self.data.training_positions()?, self.data.validation_positions()?)),
+            None => Ok((self.data.training_positions()?, self.data.validated_with()?)),
             Some(each) => Ok((balanced(labels, classes, each, self.training.seed)?, Vec::new())),
         }
     }

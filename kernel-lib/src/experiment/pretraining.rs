@@ -132,7 +132,8 @@ impl Pretraining {
         // Changed anew at each step.
         let training = Augmented::new(images, self.data.augmentation, palette, settings.seed)?;
         let training = training.at_side(self.data.side);
-        let validation = Tokens::new(config.context, self.validation_tokens_on(on)?)?;
+        let seen = Tokens::new(config.context, self.encoding(Split::Train).run_on(on)?.0)?;
+        let validation = Tokens::new(config.context, seen.tokens(0, &self.data.validated_with()?)?)?;
         let mut trainer =
             Trainer::new(settings, on.network(config)?, Arc::new(training), Arc::new(validation))?
                 .input("step", context.key().short())

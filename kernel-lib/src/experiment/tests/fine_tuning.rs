@@ -39,6 +39,9 @@ fn networks_are_fine_tuned_from_where_they_are_and_judged_by_what_was_best() {
     assert_eq!(of_ar.run_on(&on).unwrap(), tuned);
     assert_ne!(of_ar.key(&on).unwrap(), of_ar.clone().seed(2).key(&on).unwrap());
 
+    let supervised = FineTuning::supervised(&ar()).run_on(&on).unwrap();
+    assert_eq!(supervised.parameters.get("head").unwrap(), ar().untrained().unwrap().get("head").unwrap());
+
     // From random parameters, from BERT's, classified in the middle, and by the loss of classes alone.
     let scratch = quick(FineTuning::untrained(&ar())).run_on(&on).unwrap();
     assert_ne!(scratch.parameters, tuned.parameters);
@@ -56,6 +59,24 @@ fn networks_are_fine_tuned_from_where_they_are_and_judged_by_what_was_best() {
         assert_ne!(tuned.parameters.get(name).unwrap(), before.get(name).unwrap(), "{name}");
     }
     assert_ne!(alone.parameters.get("h.0.mlp.c_fc").unwrap(), before.get("h.0.mlp.c_fc").unwrap());
+}
+
+#[test]
+fn validation_images_are_folded_back_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = on(folder.path());
+    let mut step = ar();
+    step.data = step.data.folded_back();
+    step.palette = PaletteOf::Fit(PaletteFit { data: step.data.clone(), ..PaletteFit::of(&small(8)) });
+    assert_eq!(step.data.training_positions().unwrap(), (0..300).collect::<Vec<_>>());
+    assert_eq!(ar().data.training_positions().unwrap().len(), 270);
+    let trained = step.show_on(&on).unwrap();
+    assert!(trained.curve.validation.is_empty() && !trained.curve.training.is_empty());
+    assert_ne!(trained.parameters, ar().run_on(&on).unwrap().parameters);
+    let tuned = quick(FineTuning::of(&step)).run_on(&on).unwrap();
+    assert_eq!((tuned.training.images, tuned.validation, tuned.best_step), (300, None, None));
+    // A probe still chooses by the images that were held out.
+    assert_eq!(super::probe(Features::of(&step)).run_on(&on).unwrap().validation, 30);
 }
 
 /// Other test images: nothing moves but the accuracy on them.
