@@ -72,6 +72,7 @@ const fn whole(name: &'static str, of: &'static [&'static str]) -> Root {
 /// What a step can name. Besides, each module below `experiment` is a root, `experiment/NAME`.
 pub const ROOTS: &[Root] = &[
     whole("augment", &["augment"]),
+    whole("contrast", &["contrast"]),
     whole("data", &["data"]),
     Root { name: "engine/cpu", of: &["engine"], without: &["engine::cuda"] },
     whole("engine/cuda", &["engine::cuda"]),

@@ -17,6 +17,7 @@
 //! ([`AnyStep::to_json`]) and computed elsewhere (`igpt compute FILE.json`).
 
 mod any;
+mod contrastive;
 mod data;
 mod encoding;
 mod entropy;
@@ -34,6 +35,7 @@ mod trained;
 mod workspace;
 
 pub use any::{AnyStep, with_inputs};
+pub use contrastive::Contrastive;
 pub use data::{Data, Split};
 pub use encoding::{Encoding, TokenSequences};
 pub use entropy::entropy_by_position;

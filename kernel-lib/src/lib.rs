@@ -6,6 +6,7 @@ pub use candle_nn;
 pub mod adam;
 mod atomic;
 pub mod augment;
+pub mod contrast;
 pub mod data;
 pub mod device;
 pub mod engine;

@@ -1,7 +1,8 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
 use super::{
-    Encoding, Features, FineTuning, LinearProbe, MaskedProbe, PaletteFit, Pretraining, Step, Workspace,
+    Contrastive, Encoding, Features, FineTuning, LinearProbe, MaskedProbe, PaletteFit, Pretraining, Step,
+    Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -73,6 +74,8 @@ kinds! {
     LinearProbe(LinearProbe),
     /// Linear classifiers of masked images' features.
     MaskedProbe(MaskedProbe),
+    /// A network that is pre-trained by contrast.
+    Contrastive(Contrastive),
     /// A network that learns classes.
     FineTuning(FineTuning),
 }

@@ -4,7 +4,7 @@ use super::masked::Masked;
 use super::pretraining::CHUNK;
 use super::profile::Model;
 use super::step::Waiting;
-use super::{AnyStep, Data, Encoding, PaletteOf, Pretraining, Split, Step, Workspace, released};
+use super::{AnyStep, Contrastive, Data, Encoding, PaletteOf, Pretraining, Split, Step, Workspace, released};
 use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters, View};
 use crate::probe::{FeatureLayers, FeatureMatrix, no_layer};
@@ -53,6 +53,8 @@ pub enum Describer {
     Pretraining(Box<Pretraining>),
     /// A network that others have trained: `imagegpt-small`.
     Released(String),
+    /// A network that is pre-trained by contrast.
+    Contrastive(Box<Contrastive>),
     /// A network before any training.
     Untrained(Untrained),
     /// The pixels themselves, as one layer: what a network sees, in the colours of the palette.
@@ -90,6 +92,11 @@ impl Features {
     /// The pixels that a network sees, as one layer.
     pub fn pixels(pretraining: &Pretraining) -> Self {
         Self::by(Describer::Pixels(pretraining.palette.clone()), pretraining.data.clone())
+    }
+
+    /// Features of the training images that a network is pre-trained on by contrast.
+    pub fn contrastive(contrastive: &Contrastive) -> Self {
+        Self::by(Describer::Contrastive(Box::new(contrastive.clone())), contrastive.data.clone())
     }
 
     /// Features of the training images of a data set, by a network that others have trained: `imagegpt-small`.
@@ -137,6 +144,7 @@ impl Features {
     pub(super) fn palette(&self) -> Cow<'_, PaletteOf> {
         match &self.of {
             Describer::Pretraining(pretraining) => Cow::Borrowed(&pretraining.palette),
+            Describer::Contrastive(contrastive) => Cow::Borrowed(&contrastive.palette),
             Describer::Untrained(untrained) => Cow::Borrowed(&untrained.palette),
             Describer::Pixels(palette) => Cow::Borrowed(palette),
             Describer::Released(name) => Cow::Owned(PaletteOf::Released(name.clone())),
@@ -151,6 +159,7 @@ impl Features {
     fn is_causal(&self) -> bool {
         match &self.of {
             Describer::Pretraining(pretraining) => pretraining.training.objective.is_causal(),
+            Describer::Contrastive(contrastive) => contrastive.contrast.is_causal(),
             Describer::Untrained(untrained) => untrained.objective.is_causal(),
             Describer::Released(_) | Describer::Pixels(_) => true,
         }
@@ -176,6 +185,9 @@ pub(super) fn network_of(of: &Describer, data: &Data, on: &Workspace) -> Result<
             let trained = pretraining.run_on(on)?;
             (trained.parameters, pretraining.training.objective.is_causal())
         }
+        Describer::Contrastive(contrastive) => {
+            (contrastive.run_on(on)?.parameters, contrastive.contrast.is_causal())
+        }
         Describer::Untrained(untrained) => {
             let config = super::pretraining::config(data, &untrained.palette, untrained.network)?;
             (Parameters::init(config, untrained.seed)?, untrained.objective.is_causal())
@@ -193,6 +205,7 @@ impl std::fmt::Display for Describer {
         match self {
             Self::Pretraining(pretraining) => f.write_str(&pretraining.about()),
             Self::Released(name) => f.write_str(name),
+            Self::Contrastive(contrastive) => f.write_str(&contrastive.about()),
             Self::Untrained(Untrained { network: Model { layers, width, .. }, seed, .. }) => {
                 write!(f, "an untrained network of {layers} layers × {width}, seed {seed}")
             }
@@ -217,6 +230,9 @@ impl Step for Features {
         let mut inputs = vec![self.encoding().into()];
         if let Describer::Pretraining(pretraining) = &self.of {
             inputs.push((**pretraining).clone().into());
+        }
+        if let Describer::Contrastive(contrastive) = &self.of {
+            inputs.push((**contrastive).clone().into());
         }
         inputs.extend(match &self.of {
             Describer::Pixels(palette) => palette.inputs(),

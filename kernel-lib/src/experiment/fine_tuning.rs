@@ -149,7 +149,9 @@ impl FineTuning {
         match &self.from {
             Describer::Pretraining(pretraining) => pretraining.training.objective,
             Describer::Untrained(Untrained { objective, .. }) => *objective,
-            Describer::Released(_) | Describer::Pixels(_) => Objective::Autoregressive,
+            Describer::Released(_) | Describer::Contrastive(_) | Describer::Pixels(_) => {
+                Objective::Autoregressive
+            }
         }
     }
 
@@ -236,6 +238,11 @@ impl Step for FineTuning {
         self.data.validate()?;
         if let Describer::Pixels(_) = self.from {
             return Err(Error::invalid("pixels are no network that could be fine-tuned"));
+        }
+        if let Describer::Contrastive(_) = self.from {
+            return Err(Error::invalid(
+                "a network that is pre-trained by contrast has no loss of tokens, with which it could be fine-tuned here",
+            ));
         }
         if self.training.objective != self.objective() {
             return Err(Error::invalid(format!(

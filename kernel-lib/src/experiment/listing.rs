@@ -2,6 +2,7 @@
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
 use super::{AnyStep, Describer, Features, LinearProbe, Pretraining, Profile, Workspace, with_inputs};
+use crate::contrast;
 use crate::model::{Config, Parameters};
 use crate::store::Provenance;
 use crate::{Error, Result};
@@ -184,6 +185,13 @@ fn work(step: &AnyStep) -> Result<f64> {
         }
         AnyStep::LinearProbe(probe) => fits(&probe.features, &probe.l2)?,
         AnyStep::MaskedProbe(probe) => fits(&probe.features, &probe.l2)?,
+        // candle keeps a graph, and is about four times as slow.
+        AnyStep::Contrastive(contrastive) => {
+            let config =
+                super::pretraining::config(&contrastive.data, &contrastive.palette, contrastive.network)?;
+            let contrast::Training { steps, batch, .. } = contrastive.training;
+            4.0 * 3.0 * forward(&config) * (2 * batch) as f64 * steps as f64
+        }
         AnyStep::FineTuning(tuning) => {
             let (data, training) = (&tuning.data, &tuning.training);
             let trained_on = match tuning.labels_per_class {
@@ -205,6 +213,11 @@ fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f
         Describer::Untrained(untrained) => {
             forward(&super::pretraining::config(&features.data, &untrained.palette, untrained.network)?)
         }
+        Describer::Contrastive(contrastive) => forward(&super::pretraining::config(
+            &contrastive.data,
+            &contrastive.palette,
+            contrastive.network,
+        )?),
         Describer::Released(name) => forward(&released(name)?),
         Describer::Pixels(_) => (features.data.side * features.data.side) as f64,
     })
@@ -216,6 +229,7 @@ fn shape_of(features: &Features) -> Result<(usize, usize)> {
     Ok(match &features.of {
         Describer::Pretraining(pretraining) => of(pretraining.config()?),
         Describer::Untrained(untrained) => (untrained.network.layers + 1, untrained.network.width),
+        Describer::Contrastive(contrastive) => (contrastive.network.layers + 1, contrastive.network.width),
         Describer::Released(name) => of(released(name)?),
         Describer::Pixels(_) => (1, 3 * features.data.side * features.data.side),
     })

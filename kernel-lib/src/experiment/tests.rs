@@ -1,3 +1,4 @@
+mod contrastive;
 mod fine_tuning;
 
 use super::*;

@@ -326,6 +326,14 @@ impl ImageGpt {
         }
     }
 
+    /// The vectors of tokens, `(B, t)` → `(B, t, C)`, without those of their positions.
+    ///
+    /// # Errors
+    /// If a token is no colour.
+    pub fn vectors(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.embed(tokens)
+    }
+
     /// Colours' vectors: `(B, t)` → `(B, t, C)`.
     fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
         let (b, t) = tokens.dims2()?;
