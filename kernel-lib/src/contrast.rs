@@ -76,6 +76,9 @@ pub struct Training {
     pub seed: u64,
 }
 
+/// Tokens `(B, T)` of images at a step, as one of two random views, 0 or 1, shows them.
+pub type Views<'a> = dyn Fn(u64, &[usize], usize) -> Result<Vec<u16>> + 'a;
+
 /// SimCLR's loss, NT-Xent, of projections `(2 B, P)` of which rows i and i + B are two views of image i: the mean over all rows
 /// of `-log(e^(cos(i, j)/τ) / Σ_(k ≠ i) e^(cos(i, k)/τ))`, where j is i's other view.
 ///
@@ -111,8 +114,7 @@ fn cross_entropy(logits: &Tensor, classes: Vec<u32>) -> Result<Tensor> {
     Ok(ops::log_softmax(logits, D::Minus1)?.gather(&classes, D::Minus1)?.mean_all()?.neg()?)
 }
 
-/// Trains a network from its initial values, and returns what it learnt and how the loss fell. `views` gives the tokens of images
-/// at a step as one of two random views shows them; `report` hears of each step's loss.
+/// Trains a network from its initial values, and returns what it learnt and how the loss fell. `report` hears of each step's loss.
 ///
 /// # Errors
 /// If the settings make no sense, images cannot be had, or someone asks to stop; [`Error::NotFinite`] if the loss is not finite
@@ -122,7 +124,7 @@ pub fn train(
     contrast: Contrast,
     settings: &Training,
     images: usize,
-    views: &dyn Fn(u64, &[usize], usize) -> Result<Vec<u16>>,
+    views: &Views<'_>,
     report: &mut dyn FnMut(u64, f64),
 ) -> Result<(Parameters, Curve)> {
     let Training { steps, batch, learning_rate, seed } = *settings;

@@ -133,12 +133,17 @@ fn time(steps: usize) -> Any<Value> {
     Ok(Value::Object(found))
 }
 
+fn print(found: &Value) -> Any<()> {
+    println!("{found}");
+    Ok(())
+}
+
 fn main() -> Any<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tokens", folder] => tokens(folder.as_ref()),
-        ["train", seed, steps] => Ok(println!("{}", train(seed.parse()?, steps.parse()?)?)),
-        ["time", steps] => Ok(println!("{}", time(steps.parse()?)?)),
+        ["train", seed, steps] => print(&train(seed.parse()?, steps.parse()?)?),
+        ["time", steps] => print(&time(steps.parse()?)?),
         _ => Err("see the first lines of peer.rs".into()),
     }
 }

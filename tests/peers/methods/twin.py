@@ -4,7 +4,7 @@ several seeds, so that what differs by the side can be told from what differs by
 each way, in interleaved rounds. Prints tables for docs/log. Needs torch, numpy and
 
     cargo build --release --example methods_peer
-    python tests/peers/methods/twin.py [--seeds 3] [--steps 200] [--rounds 5]
+    python tests/peers/methods/twin.py [--seeds 3] [--steps 200] [--rounds 5]      # 0 seeds, or rounds, leave that part out
 """
 import argparse
 import json
@@ -161,15 +161,7 @@ def step_times(steps):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    program = ROOT / "target/release/examples/methods_peer"
-
+def compare(program, seeds, steps):
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"IGPT_STORE": f"{folder}/store", "IGPT_DEVICE": "cpu"}
         ours = lambda *words: subprocess.run(
@@ -179,29 +171,46 @@ def main():
         data = {name: (read(f"{name}.tokens").view(-1, 196), read(f"{name}.labels"))
                 for name in ["train", "validation", "test"]}
         both = {"ours": [], "PyTorch": []}
-        for seed in range(arguments.seeds):
-            both["ours"].append(json.loads(ours("train", seed, arguments.steps)))
-            both["PyTorch"].append(methods(data, seed, arguments.steps))
+        for seed in range(seeds):
+            both["ours"].append(json.loads(ours("train", seed, steps)))
+            both["PyTorch"].append(methods(data, seed, steps))
             print(f"seed {seed}", both["ours"][-1], both["PyTorch"][-1], sep="\n  ", flush=True)
-        print(f"\n{len(data['train'][0]):,} images, {arguments.steps} steps, {arguments.seeds} seeds: mean ± standard deviation\n")
+        print(f"\n{len(data['train'][0]):,} images, {steps} steps, {seeds} seeds: mean ± standard deviation\n")
         print("| | ours | PyTorch | difference, in standard errors |\n|---|---|---|---|")
         for what in both["ours"][0]:
             values = [[run[what] for run in runs] for runs in both.values()]
             mean, deviation = [statistics.mean(v) for v in values], [statistics.stdev(v) for v in values]
-            error = math.sqrt(sum(d * d / arguments.seeds for d in deviation)) or float("inf")
+            error = math.sqrt(sum(d * d / seeds for d in deviation)) or float("inf")
             cells = " | ".join(f"{m:.4f} ± {d:.4f}" for m, d in zip(mean, deviation))
             print(f"| {what} | {cells} | {(mean[0] - mean[1]) / error:+.1f} |")
 
-        times = {"ours": [], "PyTorch": []}
-        for _ in range(arguments.rounds):
-            times["ours"].append(json.loads(ours("time", 7)))
-            times["PyTorch"].append(step_times(7))
-        print(f"\nSeconds of a training step (8 layers × 128, 32 images of 196 tokens), medians of {arguments.rounds} rounds\n")
-        print("| | ours | PyTorch | PyTorch / ours, median of rounds |\n|---|---|---|---|")
-        for what in times["ours"][0]:
-            pairs = [(a[what], b[what]) for a, b in zip(times["ours"], times["PyTorch"])]
-            a, b = (statistics.median(side) for side in zip(*pairs))
-            print(f"| {what} | {a:.3f} | {b:.3f} | {statistics.median(b / a for a, b in pairs):.2f} |")
+
+def compare_times(program, rounds):
+    times = {"ours": [], "PyTorch": []}
+    for _ in range(rounds):
+        times["ours"].append(json.loads(subprocess.run([program, "time", "7"], check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT).stdout))
+        times["PyTorch"].append(step_times(7))
+    print(f"\nSeconds of a training step (8 layers × 128, 32 images of 196 tokens), medians of {rounds} rounds\n")
+    print("| | ours | PyTorch | PyTorch / ours, median of rounds |\n|---|---|---|---|")
+    for what in times["ours"][0]:
+        pairs = [(a[what], b[what]) for a, b in zip(times["ours"], times["PyTorch"])]
+        a, b = (statistics.median(side) for side in zip(*pairs))
+        print(f"| {what} | {a:.3f} | {b:.3f} | {statistics.median(b / a for a, b in pairs):.2f} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    program = ROOT / "target/release/examples/methods_peer"
+
+    if arguments.seeds > 1:
+        compare(program, arguments.seeds, arguments.steps)
+    if arguments.rounds > 0:
+        compare_times(program, arguments.rounds)
 
 
 if __name__ == "__main__":
