@@ -23,16 +23,13 @@ use crate::{
 const NAME: &str = "igpt-fetch";
 
 /// What the program is built from, in the checkout.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 6] = [
     "Cargo.lock",
     "Cargo.toml",
     "rust-toolchain.toml",
     "notebooks/common",
     "notebooks/fetch",
-    // What both that program and the library compile.
-    "kernel-lib/src/data/format.rs",
-    "kernel-lib/src/data/request.rs",
-    "kernel-lib/src/image/bilinear.rs",
+    "kernel-lib/formats",
 ];
 
 /// Becomes the program that fetches, with the arguments of this one's command line after `fetch`. Builds it first if it is
@@ -177,38 +174,23 @@ mod tests {
     }
 
     #[test]
-    fn every_source_is_watched() {
-        let root = repository_root();
-        let mut seen = 0;
-        for folder in ["notebooks/fetch/src", "notebooks/common/src"] {
-            for file in rust_files(&root.join(folder)) {
-                let text = fs::read_to_string(&file).unwrap();
-                for line in text.lines().filter(|line| line.contains("\"../")) {
-                    let Some(path) = line.split('"').find(|part| part.starts_with("../")) else { continue };
-                    let is_read = ["#[path", "include!", "include_str!", "include_bytes!"];
-                    if is_read.iter().any(|how| line.contains(how)) {
-                        let path = file.parent().unwrap().join(path).canonicalize().unwrap();
-                        let watched = SOURCES
-                            .iter()
-                            .any(|source| path.starts_with(root.join(source).canonicalize().unwrap()));
-                        assert!(watched, "{} is no part of SOURCES", path.display());
-                        seen += 1;
-                    }
-                }
+    fn every_package_of_the_checkout_is_watched() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let read =
+            |file: &str| -> toml::Table { fs::read_to_string(root.join(file)).unwrap().parse().unwrap() };
+        let here = &read("Cargo.toml")["workspace"]["dependencies"];
+        let (mut waiting, mut seen) = (vec!["notebooks/fetch".to_owned()], Vec::new());
+        while let Some(folder) = waiting.pop() {
+            assert!(SOURCES.contains(&folder.as_str()), "{folder} is no part of SOURCES");
+            let manifest = read(&format!("{folder}/Cargo.toml"));
+            for (name, dependency) in manifest["dependencies"].as_table().unwrap() {
+                assert!(dependency.get("path").is_none(), "{name}: the workspace says where it lies");
+                let path = here.get(name).and_then(|of_all| of_all.get("path"));
+                waiting.extend(path.and_then(toml::Value::as_str).map(str::to_owned));
             }
+            seen.push(folder);
         }
-        assert!(seen >= 3, "the files that the library shares are seen");
-        assert!(newest(&root.join("notebooks/fetch")).is_ok());
-    }
-
-    fn repository_root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-    }
-
-    fn rust_files(folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-        files.into_iter().chain(folders.iter().flat_map(|folder| rust_files(folder))).collect()
+        assert!(seen.len() == 3 && newest(&root.join("notebooks/fetch")).is_ok(), "{seen:?}");
     }
 
     #[test]

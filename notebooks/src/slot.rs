@@ -51,6 +51,9 @@ debug-assertions = false
 
 [profile.dev.package.igpt]
 opt-level = 3
+
+[profile.dev.package.igpt-formats]
+opt-level = 3
 "#;
 
 /// A folder in which one kernel builds. The lock lasts until this and every process that inherited it are gone.
@@ -364,7 +367,7 @@ pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
     }
     add_file(&mut hash, root, Path::new("rust-toolchain.toml"))?;
     // Of the lock file only what the library reaches: the command's own dependencies reach no slot.
-    let manifest = Manifest::read(root)?;
+    let manifest = Manifest::read(&root.join("kernel-lib/Cargo.toml"))?;
     let lock = root.join("Cargo.lock");
     let text = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     let locked = locked::closure(&text, "igpt", |name| manifest.is_for_tests_only(name));
@@ -372,24 +375,31 @@ pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
         add(&mut hash, Path::new("Cargo.lock"), line.as_bytes());
     }
     let dependencies = hex(&hash.clone().finalize());
-    // Both manifests as the slot gets them.
+    // Manifests as the slot gets them.
     add(&mut hash, Path::new("workspace"), library_workspace(root)?.as_bytes());
     let library = root.join("kernel-lib");
     for relative in library_files(&library)? {
-        if relative == Path::new("Cargo.toml") {
-            add(&mut hash, &relative, manifest.of_snapshot()?.as_bytes());
-        } else {
-            add_file(&mut hash, &library, &relative)?;
-        }
+        add(&mut hash, &relative, &in_snapshot(&library, &relative)?);
     }
     Ok([dependencies, hex(&hash.finalize())])
 }
 
-/// The files that make the library, relative to its folder, sorted: its sources, and the script that hashes them. Tests and
-/// benchmarks do not reach a notebook.
+/// The library's package and those that lie in its folder, which it is made of: their folders, relative to its own, sorted.
+fn library_packages(library: &Path) -> Vec<PathBuf> {
+    let inner = folders(library).into_iter().filter(|folder| folder.join("Cargo.toml").is_file());
+    let inner = inner.filter_map(|folder| folder.strip_prefix(library).ok().map(Path::to_owned));
+    let mut packages: Vec<PathBuf> = [PathBuf::new()].into_iter().chain(inner).collect();
+    packages.sort();
+    packages
+}
+
+/// The files that make the library, relative to its folder, sorted: its sources, those of the packages in it, and the script
+/// that hashes them. Tests and benchmarks do not reach a notebook.
 fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = vec![PathBuf::from("Cargo.toml")];
-    let mut folders = vec![library.join("src")];
+    let packages = library_packages(library);
+    let mut files: Vec<PathBuf> = packages.iter().map(|package| package.join("Cargo.toml")).collect();
+    let mut folders: Vec<PathBuf> =
+        packages.iter().map(|package| library.join(package).join("src")).collect();
     folders.extend(Some(library.join("build")).filter(|folder| folder.is_dir()));
     while let Some(folder) = folders.pop() {
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -409,27 +419,42 @@ fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The workspace of the checkout with the library as its only member, which inherits its versions and lints from it.
+/// A file of the library as a slot gets it.
+fn in_snapshot(library: &Path, relative: &Path) -> Result<Vec<u8>> {
+    let file = library.join(relative);
+    if relative.ends_with("Cargo.toml") {
+        return Ok(Manifest::read(&file)?.of_snapshot()?.into_bytes());
+    }
+    fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The workspace of the checkout with the library's packages as its only members, which inherit versions and lints from it.
 fn library_workspace(root: &Path) -> Result<String> {
     let file = root.join("Cargo.toml");
     let mut table = read_toml(&file)?;
     table.remove("profile");
     let workspace = table.get_mut("workspace").and_then(toml::Value::as_table_mut);
     let workspace = workspace.with_context(|| format!("{} has no workspace", file.display()))?;
-    workspace.insert("members".into(), vec!["kernel-lib"].into());
-    let manifest = Manifest::read(root)?;
+    let packages: Vec<PathBuf> = library_packages(&root.join("kernel-lib"));
+    let members: Vec<PathBuf> =
+        packages.iter().map(|package| Path::new("kernel-lib").join(package)).collect();
+    let manifests = members.iter().map(|member| Manifest::read(&root.join(member).join("Cargo.toml")));
+    let manifests = manifests.collect::<Result<Vec<_>>>()?;
+    let names: Vec<String> =
+        members.iter().map(|member| member.to_string_lossy().trim_end_matches('/').to_owned()).collect();
+    workspace.insert("members".into(), names.into());
     if let Some(all) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
-        all.retain(|name, _| manifest.inherits(name));
+        all.retain(|name, _| manifests.iter().any(|manifest| manifest.inherits(name)));
     }
     Ok(toml::to_string(&table)?)
 }
 
-/// The library's manifest.
+/// The manifest of the library, or of a package that it is made of.
 struct Manifest(toml::Table);
 
 impl Manifest {
-    fn read(root: &Path) -> Result<Self> {
-        Ok(Self(read_toml(&root.join("kernel-lib/Cargo.toml"))?))
+    fn read(file: &Path) -> Result<Self> {
+        Ok(Self(read_toml(file)?))
     }
 
     /// Without targets whose files are not in the snapshot, and without what only those need.
@@ -478,14 +503,10 @@ fn read_toml(file: &Path) -> Result<toml::Table> {
 
 /// Makes `to` a copy of the library of a checkout. What did not change is not touched: cargo looks at the time.
 fn mirror(root: &Path, to: &Path) -> Result<()> {
-    let (from, manifest) = (&root.join("kernel-lib"), Manifest::read(root)?);
-    let files = library_files(from)?;
+    let from = root.join("kernel-lib");
+    let files = library_files(&from)?;
     for relative in &files {
-        let bytes = match relative == Path::new("Cargo.toml") {
-            true => manifest.of_snapshot()?.into_bytes(),
-            false => fs::read(from.join(relative))?,
-        };
-        write_if_different(&to.join(relative), &bytes)?;
+        write_if_different(&to.join(relative), &in_snapshot(&from, relative)?)?;
     }
     if to.join("src").is_dir() {
         for old in library_files(to)? {
@@ -556,13 +577,27 @@ pub(crate) mod tests {
             write_if_different(&library.join(file), b"")?;
         }
         write_if_different(&library.join("Cargo.toml"), b"[package]\nname = \"igpt\"\n")?;
+        for (file, text) in
+            [("Cargo.toml", "[package]\nname = \"part\"\n"), ("src/lib.rs", ""), ("README", "")]
+        {
+            write_if_different(&library.join("part").join(file), text.as_bytes())?;
+        }
         mirror(&from, &to)?;
-        let compiled = ["Cargo.toml", "build/sources.rs", "build.rs", "src/lib.rs"].map(PathBuf::from);
-        assert_eq!(library_files(&to)?, compiled);
-        assert!(!to.join("tests").exists());
+        let compiled = [
+            "Cargo.toml",
+            "build/sources.rs",
+            "build.rs",
+            "part/Cargo.toml",
+            "part/src/lib.rs",
+            "src/lib.rs",
+        ];
+        assert_eq!(library_files(&to)?, compiled.map(PathBuf::from));
+        assert!(!to.join("tests").exists() && !to.join("part/README").exists());
         fs::remove_file(library.join("build/sources.rs"))?;
+        fs::remove_dir_all(library.join("part"))?;
         mirror(&from, &to)?;
         assert!(!to.join("build/sources.rs").exists(), "it was removed");
+        assert!(!to.join("part/src/lib.rs").exists(), "and the package, too");
         Ok(())
     }
 
@@ -601,23 +636,28 @@ pub(crate) mod tests {
             )
         };
         let lock = [
-            package("igpt", "0.1.0", "\"inner\", \"tests\""),
+            package("igpt", "0.1.0", "\"inner\", \"part\", \"tests\""),
+            package("part", "0.1.0", "\"of-part\""),
+            package("of-part", "5.0.0", ""),
             package("inner", "1.0.0", "\"deep\""),
             package("deep", "2.0.0", ""),
             package("igpt-notebooks", "0.1.0", "\"igpt\", \"outer\""),
             package("outer", "3.0.0", ""),
             package("tests", "4.0.0", ""),
         ];
-        let manifest = "[package]\nname = \"igpt\"\n[dependencies]\ninner.workspace = true\n\
+        let manifest = "[package]\nname = \"igpt\"\n[dependencies]\ninner.workspace = true\npart.workspace = true\n\
                         [dev-dependencies]\ntests.workspace = true\n";
+        let part = "[package]\nname = \"part\"\n[dependencies]\nof-part.workspace = true\n";
         let workspace = "[workspace]\nmembers = [\"kernel-lib\", \"notebooks\"]\n[workspace.dependencies]\n\
-                         inner = \"1\"\nouter = \"3\"\ntests = \"4\"\n[profile.release]\nopt-level = 3\n";
+                         inner = \"1\"\nof-part = \"5\"\npart = { path = \"kernel-lib/part\" }\nouter = \"3\"\ntests = \"4\"\n[profile.release]\nopt-level = 3\n";
         for (file, text) in [
             ("Cargo.lock", &*lock.concat()),
             ("Cargo.toml", workspace),
             ("rust-toolchain.toml", "[toolchain]\nchannel = \"1.95.0\"\n"),
             ("kernel-lib/Cargo.toml", manifest),
             ("kernel-lib/src/lib.rs", "pub fn one() {}\n"),
+            ("kernel-lib/part/Cargo.toml", part),
+            ("kernel-lib/part/src/lib.rs", "pub fn part() {}\n"),
         ] {
             write_if_different(&checkout.path().join(file), text.as_bytes())?;
         }
@@ -654,6 +694,7 @@ pub(crate) mod tests {
         for (file, old, new) in [
             ("Cargo.lock", "1.0.0", "1.0.1"),
             ("Cargo.lock", "2.0.0", "2.0.1"),
+            ("Cargo.lock", "5.0.0", "5.0.1"),
             ("Cargo.lock", "[\"deep\"]", "[]"),
             ("rust-toolchain.toml", "1.95.0", "1.96.0"),
         ] {
@@ -661,6 +702,9 @@ pub(crate) mod tests {
         }
         for (file, old, new) in [
             ("Cargo.toml", "inner = \"1\"", "inner = \"1.0.1\""),
+            ("Cargo.toml", "of-part = \"5\"", "of-part = \"5.0.1\""),
+            ("kernel-lib/part/Cargo.toml", "of-part.workspace = true", "of-part = \"5\""),
+            ("kernel-lib/part/src/lib.rs", "part", "parts"),
             ("kernel-lib/Cargo.toml", "inner.workspace = true", "inner = \"1\""),
             ("kernel-lib/src/lib.rs", "one", "two"),
         ] {

@@ -19,9 +19,6 @@ mod prepared;
 mod rows;
 mod source;
 
-#[path = "../../../kernel-lib/src/data/request.rs"]
-mod request;
-
 use std::{
     env,
     io::Write as _,
@@ -31,10 +28,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use igpt_common::{fetch_arguments::Arguments, hex::hex, repository};
+use igpt_formats::request::Request;
 
 use catalog::Kind;
 use plan::Plan;
-use request::Request;
 
 /// Prepares these, one after the other, or shows what there is.
 ///

@@ -3,10 +3,8 @@
 use std::io::Cursor;
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::bilinear::{bilinear, longer_side};
 use image::{ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
-
-#[path = "../../../kernel-lib/src/image/bilinear.rs"]
-mod bilinear;
 
 /// More than a photograph has.
 const LONGEST_SIDE: u32 = 1 << 15;
@@ -90,7 +88,7 @@ impl Picture {
     /// with the triangular filter of the library's `Image::resize`. Where it cannot be quite in the middle, it is half a
     /// pixel to the left or up.
     fn square(self, side: usize) -> Result<Self> {
-        let longer = |shorter, longer| bilinear::longer_side(side, shorter, longer);
+        let longer = |shorter, longer| longer_side(side, shorter, longer);
         let size = match self.width <= self.height {
             true => longer(self.width, self.height).map(|height| (side, height)),
             false => longer(self.height, self.width).map(|width| (width, side)),
@@ -104,8 +102,7 @@ impl Picture {
         let Some((width, height)) = size.filter(|size| is_small(*size)) else {
             bail!("its image of {} × {} pixels cannot be resized to {side}", self.width, self.height);
         };
-        let resized =
-            bilinear::bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
+        let resized = bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
         let (left, top) = ((width - side) / 2 * self.channels, (height - side) / 2);
         let rows = resized.chunks_exact(width * self.channels).skip(top).take(side);
         let pixels = rows.flat_map(|row| &row[left..left + side * self.channels]).copied().collect();

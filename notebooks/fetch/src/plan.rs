@@ -6,17 +6,19 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::{
+    data_file::{self, LabelSet},
+    request::Request,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Request,
     catalog::{DataSet, Split},
     classes, count,
     folder::Folder,
     hub::Snapshot,
     layout::{self, Layout},
     picture::{Colours, Wanted},
-    prepared::{self, LabelSet},
     rows::Rows,
     source::{self, Source},
 };
@@ -29,7 +31,7 @@ pub(super) struct Plan {
     pub dataset: String,
     pub revision: String,
     pub label_sets: Vec<LabelSet>,
-    pub sources: Vec<prepared::Source>,
+    pub sources: Vec<data_file::Source>,
     pub splits: Vec<Planned>,
     pub wanted: Wanted,
     /// The images were published without loss, and their classes are equally frequent.
@@ -73,7 +75,7 @@ impl Plan {
         for file in files.iter().flat_map(|(_, files)| files) {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let path = Path::new(&folder).join(&*name).to_string_lossy().into_owned();
-            sources.push(prepared::Source { file: path, sha256: snapshot.sha256(file)? });
+            sources.push(data_file::Source { file: path, sha256: snapshot.sha256(file)? });
         }
         let open = |(split, files): &(Split, Vec<PathBuf>)| {
             let labels = if split.is_labelled { &columns[..] } else { &[] };
@@ -152,7 +154,7 @@ impl Plan {
             }
         };
         let sources: Vec<_> = [("train", &train), ("test", &test)]
-            .map(|(name, split)| prepared::Source { file: name.into(), sha256: split.sha256().into() })
+            .map(|(name, split)| data_file::Source { file: name.into(), sha256: split.sha256().into() })
             .into();
         let revision = sources.iter().fold(Sha256::new(), |hash, source| hash.chain_update(&source.sha256));
         let label_sets = vec![LabelSet { name: "label".into(), classes: train.classes().to_vec() }];
@@ -196,7 +198,7 @@ fn label_sets(
     snapshot: &Snapshot,
     sets: &[(String, String)],
     splits: &[(Split, Rows)],
-    sources: &mut Vec<prepared::Source>,
+    sources: &mut Vec<data_file::Source>,
 ) -> Result<Vec<LabelSet>> {
     let labelled = || splits.iter().filter(|(split, _)| split.is_labelled).map(|(_, rows)| rows);
     let readme = snapshot.folder().join("README.md");
@@ -216,7 +218,7 @@ fn label_sets(
             names = classes::in_readme(&text, request.config.as_deref(), column);
             if names.is_some() && !sources.iter().any(|source| source.file == "README.md") {
                 sources
-                    .push(prepared::Source { file: "README.md".into(), sha256: snapshot.sha256(&readme)? });
+                    .push(data_file::Source { file: "README.md".into(), sha256: snapshot.sha256(&readme)? });
             }
         }
         let expected = known.map(|known| known.classes[at]);

@@ -6,11 +6,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::{
+    data_file::{Header, LabelSet},
+    request::Request,
+};
 
 use super::{
-    Request, count,
+    count,
     plan::{Plan, Planned},
-    prepared::{self, Header, LabelSet, Writer},
+    prepared::{self, Writer},
     say,
 };
 

@@ -54,7 +54,8 @@ def library(folder, crate_types):
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "kernel-lib", ignore_errors=True)
     # With their times, by which cargo knows what is up to date.
-    shutil.copytree(ROOT / "kernel-lib" / "src", folder / "kernel-lib" / "src")
+    for sources in ("src", "formats"):
+        shutil.copytree(ROOT / "kernel-lib" / sources, folder / "kernel-lib" / sources)
     for script in ROOT.glob("kernel-lib/build.rs"):
         shutil.copy2(script, folder / "kernel-lib")
         shutil.copytree(ROOT / "kernel-lib" / "build", folder / "kernel-lib" / "build")
@@ -65,7 +66,7 @@ def library(folder, crate_types):
     manifest, changed = re.subn(r"crate-type *= *\[[^\]]*\]", f"crate-type = {json.dumps(crate_types)}", manifest)
     assert changed == 1, "the library's manifest names no crate types"
     write_if_different(folder / "kernel-lib" / "Cargo.toml", manifest, like=ROOT / "kernel-lib" / "Cargo.toml")
-    workspace = re.sub(r"(?m)^members *=.*$", 'members = ["kernel-lib"]', (ROOT / "Cargo.toml").read_text())
+    workspace = re.sub(r"(?m)^members *=.*$", 'members = ["kernel-lib", "kernel-lib/formats"]', (ROOT / "Cargo.toml").read_text())
     write_if_different(folder / "Cargo.toml", workspace, like=ROOT / "Cargo.toml")
     return folder / "kernel-lib"
 

@@ -4,10 +4,6 @@
 //! the other and nothing between them: of each split the pixels, (N, H, W, C), one byte each, and then its labels, (N),
 //! two bytes each, the lower one first, once for each set of classes. A split may have no labels. Every part has a
 //! SHA-256 of its own, so that one can be read, and trusted, without the others.
-//!
-//! The command compiles this file too, by its path: a crate of its own for it would cost every notebook time.
-
-#![allow(dead_code, reason = "the library and the command each use a part of it")]
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +87,24 @@ pub struct Source {
 }
 
 impl Header {
+    /// Of a data set of which no image is decoded yet.
+    pub fn of(dataset: &str, revision: &str, label_sets: Vec<LabelSet>, sources: Vec<Source>) -> Self {
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            name: String::new(),
+            dataset: dataset.into(),
+            revision: revision.into(),
+            height: 0,
+            width: 0,
+            channels: 0,
+            label_sets,
+            parts: Vec::new(),
+            jpeg: 0,
+            sources,
+        }
+    }
+
     /// Whether the parts can be what they say: what is wrong, if they cannot.
     ///
     /// # Errors
