@@ -51,7 +51,7 @@ pub struct Header {
     /// How many images were JPEG; the others were PNG.
     pub jpeg: usize,
     /// What it was made from.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceFile>,
 }
 
 /// Classes that each labelled image is in one of.
@@ -79,7 +79,7 @@ pub struct Part {
 
 /// A file that the data set was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct SourceFile {
     /// Its path in the repository.
     pub file: String,
     /// In hexadecimal digits.
@@ -88,7 +88,7 @@ pub struct Source {
 
 impl Header {
     /// Of a data set of which no image is decoded yet.
-    pub fn of(dataset: &str, revision: &str, label_sets: Vec<LabelSet>, sources: Vec<Source>) -> Self {
+    pub fn of(dataset: &str, revision: &str, label_sets: Vec<LabelSet>, sources: Vec<SourceFile>) -> Self {
         Self {
             format: FORMAT.into(),
             version: VERSION,

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use super::super::{
-    picture::{Colours, Wanted},
+    image::{Colours, ImageSpec},
     source::{Seen, Source},
 };
 use super::*;
@@ -25,7 +25,7 @@ fn file(name: &str) -> PathBuf {
 fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
     let rows = Rows::open(files, "img", &["label".into()])?;
     rows.classes("label", Some(&CLASSES.map(String::from)))?;
-    let wanted = Wanted { colours: Colours::Exactly(3), side: None };
+    let wanted = ImageSpec { colours: Colours::Exactly(3), side: None };
     let mut pixels = Vec::new();
     let seen = Source::Rows(Box::new(rows)).decode(wanted, &[10], None, "test", |image| {
         pixels.extend_from_slice(image);

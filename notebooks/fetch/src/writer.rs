@@ -170,12 +170,12 @@ fn cannot_write(path: &Path, bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use igpt_formats::data_file::{LabelSet, Source};
+    use igpt_formats::data_file::{LabelSet, SourceFile};
 
     use super::*;
 
     fn header() -> Header {
-        let source = Source { file: "a.parquet".into(), sha256: "0".into() };
+        let source = SourceFile { file: "a.parquet".into(), sha256: "0".into() };
         let classes = vec!["cat".into(), "dog".into()];
         let set = LabelSet { name: "label".into(), classes };
         Header {

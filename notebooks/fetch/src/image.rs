@@ -15,7 +15,7 @@ const LARGEST: usize = 1 << 29;
 
 /// What the images of a data set have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct ImageSpec {
     pub colours: Colours,
     /// Images become squares of this side; without it they stay as they are.
     pub side: Option<usize>,
@@ -33,7 +33,7 @@ pub(super) enum Colours {
 }
 
 /// A decoded image.
-pub(super) struct Picture {
+pub(super) struct Image {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
@@ -42,7 +42,7 @@ pub(super) struct Picture {
     pub is_jpeg: bool,
 }
 
-impl Picture {
+impl Image {
     /// Decodes a PNG or JPEG file.
     ///
     /// What is not to be exactly as it is stored becomes what the library's `Image::decode` makes of it: opacity is
@@ -53,7 +53,7 @@ impl Picture {
     /// decoder here takes the same mean in two steps, down and then across, and rounds after each. On the way to blue
     /// and red a level of difference nearly doubles. Of 7 million bytes of a JPEG copy of CIFAR-10, 78 % are the same,
     /// 13 % are off by one level, 8 % by two, and 1 in 1,500 by three to five.
-    pub(super) fn decode(bytes: &[u8], wanted: Wanted) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8], wanted: ImageSpec) -> Result<Self> {
         let (image, is_jpeg) = decode(bytes)?;
         let has_colour = image.color().has_color();
         let (width, height) = (image.width() as usize, image.height() as usize);
