@@ -10,12 +10,12 @@ use super::Finding;
 use crate::{
     dirs, host,
     program::output,
-    slots::{self, Built, Found, State, megabytes},
+    slot::inventory::{self, Built, Found, State, megabytes},
 };
 
 /// Build slots of all checkouts.
 pub fn slots(root: &Path) -> Finding {
-    match slots::find() {
+    match inventory::find() {
         Ok(found) => about_slots(&found, root),
         Err(error) => Finding::problem("build slots", format!("{error:#}"), "set IGPT_CACHE to a folder"),
     }

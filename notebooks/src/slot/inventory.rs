@@ -1,4 +1,4 @@
-//! `igpt kernel --list` and `igpt kernel --clean`: the build slots of all checkouts on this machine.
+//! Which build slots there are on this machine, of all checkouts: `igpt kernel --list` and `igpt kernel --clean`.
 
 use std::{
     collections::BTreeMap,
@@ -212,7 +212,7 @@ pub fn say(state: &State) -> String {
     }
 }
 
-/// A size for people.
+/// A size in words.
 pub fn megabytes(bytes: u64) -> String {
     match bytes / 1_000_000 {
         small @ 0..10_000 => format!("{small} MB"),
