@@ -1,4 +1,4 @@
-"""How long a person waits for a notebook's kernel: ours, stock evcxr and ipykernel with PyTorch, in turns on one machine.
+"""How long a user waits for a notebook's kernel: ours, stock evcxr and ipykernel with PyTorch, in turns on one machine.
 
     tests/peers/kernel/run.sh [--rounds 5] [--variants igpt,static,dylib,torch]
 
@@ -12,7 +12,7 @@ The variants:
 
 Stock evcxr builds in a temporary folder, so each launch would compile all dependencies for minutes. Here it has a folder
 per variant (EVCXR_TMPDIR) that an unmeasured launch has warmed, and cargo does not ask the registry (CARGO_NET_OFFLINE):
-the best that a person can get from it by settings. All have the same Rust. Its first cell has to name its dependency; our
+the best that a user can get from it by settings. All have the same Rust. Its first cell has to name its dependency; our
 kernel's and Python's need no more than they show. Each round starts two kernels of each variant: one for all but the last
 row, one for that. The order of the variants turns with the rounds."""
 
