@@ -242,7 +242,7 @@ fn a_notebook_compiles_with_the_real_cargo() {
     assert!(code == Some(0) && out.ends_with("fetched cifar10\n"), "{out}{errors}");
 }
 
-/// Set-up ends here at the engine, which is none; what is downloaded meanwhile was begun before.
+/// Set-up ends at this evcxr, which is no program; what is downloaded meanwhile was begun before.
 #[test]
 fn set_up_downloads_what_is_compiled_later() {
     let place = Place::new();

@@ -35,7 +35,7 @@ struct Owned {
     implemented: BTreeSet<String>,
 }
 
-/// A cell as the engine gets it, and what is so when it has run.
+/// A cell as evcxr gets it, and what is so when it has run.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// The code.
@@ -50,7 +50,7 @@ pub struct Plan {
     removed: Vec<String>,
 }
 
-/// Lines of ours in the code that the engine gets.
+/// Lines of ours in the code that evcxr gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Inserted {
     /// How many lines stand before them.
@@ -60,7 +60,7 @@ pub struct Inserted {
 }
 
 impl Inserted {
-    /// The user's line of a line that the engine names, both from 1; none for one of ours.
+    /// The user's line of a line that evcxr names, both from 1; none for one of ours.
     pub fn of_user(self, line: usize) -> Option<usize> {
         match line {
             line if line <= self.before => Some(line),
@@ -266,7 +266,7 @@ fn imported(tree: &UseTree, names: &mut Vec<String>) {
 mod tests {
     use super::*;
 
-    /// Runs a cell; returns what the engine gets, and the note.
+    /// Runs a cell; returns what evcxr gets, and the note.
     fn run(items: &mut Items, id: Option<&str>, code: &str) -> (String, Option<String>) {
         let plan = items.plan(id, code, false);
         let seen = (plan.code.clone(), plan.note());

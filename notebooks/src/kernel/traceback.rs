@@ -1,4 +1,4 @@
-//! From the engine's generated code back to the user's cells: where a cell failed, in its own lines.
+//! From evcxr's generated code back to the user's cells: where a cell failed, in its own lines.
 //!
 //! evcxr writes the statements of a cell, and the items of all cells so far, into one `src/lib.rs`, each piece
 //! verbatim and in order, and compiles that to a library. Panics and return addresses are places in that file.
@@ -34,12 +34,12 @@ const RED: &str = "\u{1b}[31m";
 const RESET: &str = "\u{1b}[0m";
 
 impl Sources {
-    /// Sources of the engine that builds in the folder `cell`.
+    /// Sources of the evcxr that builds in the folder `cell`.
     pub fn new(cell: &Path) -> Self {
         Self { generated_file: cell.join("src/lib.rs"), cells: Vec::new(), generated: HashMap::new() }
     }
 
-    /// Whether `cell` is the folder of another engine.
+    /// Whether `cell` is the folder of another evcxr.
     pub fn is_for_another(&self, cell: &Path) -> bool {
         self.generated_file != cell.join("src/lib.rs")
     }

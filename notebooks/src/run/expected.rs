@@ -1,7 +1,7 @@
 //! What a cell's tags say about how it has to end.
 //!
 //! `raises-exception` is the tag that Jupyter's own tools know. There it permits an error; here it demands one, and the
-//! death of the process is none that it accepts. `raises-exception:KIND` demands an error of that kind alone, also
+//! exit of the process is none that it accepts. `raises-exception:KIND` demands an error of that kind alone, also
 //! beside the plain tag, which other tools need.
 
 use anyhow::{Result, bail};
@@ -52,21 +52,21 @@ impl Kind {
             Self::Panic => "a panic",
             Self::Error => "an error that `?` returns",
             Self::CompileError => "a compile error",
-            Self::ProcessDied => "the death of its process",
+            Self::ProcessDied => "the exit of its process",
         }
     }
 
     /// The kind of an error output; `None` for what is no doing of the cell's code: an interrupt, a refused request, a
-    /// word of the engine about one of its commands.
+    /// word of evcxr about one of its commands.
     pub fn of(error: &Value) -> Option<Self> {
         match error["ename"].as_str().unwrap_or_default() {
             "panic" => Some(Self::Panic),
             "CompileError" => Some(Self::CompileError),
-            "ProcessDied" | "EngineDied" | "DeadKernelError" => Some(Self::ProcessDied),
+            "ProcessDied" | "EvcxrDied" | "DeadKernelError" => Some(Self::ProcessDied),
             "" | "Interrupted" | "KeyboardInterrupt" | "StdinNotAllowed" | END_NOT_SEEN => None,
-            // The engine's refusals and the kernel's own troubles have these names, and so have the error types of many
+            // evcxr's refusals and the kernel's own troubles have these names, and so have the error types of many
             // crates. An early return knows its place in a cell.
-            name if name == "Error" || name.starts_with("Kernel") || name.starts_with("Engine") => {
+            name if name == "Error" || name.starts_with("Kernel") || name.starts_with("Evcxr") => {
                 let lines = error["traceback"].as_array().into_iter().flatten().filter_map(Value::as_str);
                 lines.skip(1).any(|line| line.trim_start().starts_with("at cell [")).then_some(Self::Error)
             }
@@ -81,7 +81,7 @@ pub enum Expected {
     /// Without an error.
     #[default]
     Success,
-    /// With an error, but not with the death of its process.
+    /// With an error, but not with the exit of its process.
     AnyError,
     /// With an error of one of these kinds.
     Kinds(Vec<Kind>),
@@ -151,7 +151,7 @@ impl Expected {
         let why = match self {
             Self::Success => return failure,
             Self::AnyError => format!(
-                "the tag `{RAISES}` accepts an error of the cell, and not the death of its process \
+                "the tag `{RAISES}` accepts an error of the cell, and not the exit of its process \
                  (`{RAISES}:process-died` does)"
             ),
             Self::Kinds(kinds) => format!(
@@ -200,7 +200,7 @@ mod tests {
         }
         assert!(expected(&["raises-exception:panic", "raises-exception:error"]).accepts(&errors[1].1));
         assert!(!expected(&["raises-exception:process-died"]).accepts(&error("Interrupted", &[])));
-        assert!(expected(&["raises-exception:process-died"]).accepts(&error("EngineDied", &[])));
+        assert!(expected(&["raises-exception:process-died"]).accepts(&error("EvcxrDied", &[])));
         // Nobody knows whether the cell did what it had to.
         for name in [KERNEL_ERROR, END_NOT_SEEN] {
             for tag in [RAISES, "raises-exception:error", "raises-exception:process-died"] {

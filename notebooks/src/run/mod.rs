@@ -151,7 +151,7 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let mut tasks = Vec::new();
     for place in schedule.order() {
         let (place, job) = (*place, jobs[*place].clone());
-        // One kernel more than notebooks that run: the next one wakes while the current one works.
+        // One kernel more than notebooks that run: the next one starts while the current one works.
         let permit = Arc::clone(&alive).acquire_owned().await?;
         // It stands in the queue from now on, so that notebooks run in the order of the schedule, whichever kernel
         // starts first.
@@ -492,7 +492,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         }
     };
     let limits = Limits {
-        // A kernel wakes while it waits for its turn; that waiting is not its own.
+        // A kernel starts while it waits for its turn; that waiting is not its own.
         notebook: timeout.map(|limit| (limit, started + limit.saturating_sub(start))),
         output: options.output_limit,
         ..Limits::per_cell(options.timeout)
