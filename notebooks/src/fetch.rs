@@ -39,7 +39,7 @@ const SOURCES: [&str; 6] = [
 /// If it cannot be built or started.
 pub fn fetch(root: &Path) -> Result<ExitCode> {
     let own = env::current_exe().context("cannot find this program's own file")?;
-    let place = Place::beside(&own, root);
+    let place = BuildFolder::beside(&own, root);
     let program = place.program();
     if !is_current(&program, root)? {
         build(root, &place)?;
@@ -51,12 +51,12 @@ pub fn fetch(root: &Path) -> Result<ExitCode> {
 
 /// A folder in which cargo builds, and in which of its profiles.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct BuildFolder {
     target: PathBuf,
     is_release: bool,
 }
 
-impl Place {
+impl BuildFolder {
     /// Where the program `own` was built; for one that was copied elsewhere, as Jupyter's is, the usual one of `root`.
     fn beside(own: &Path, root: &Path) -> Self {
         let built = || {
@@ -114,7 +114,7 @@ fn newest(path: &Path) -> io::Result<SystemTime> {
 }
 
 /// Compiles the program, and says so.
-fn build(root: &Path, place: &Place) -> Result<()> {
+fn build(root: &Path, place: &BuildFolder) -> Result<()> {
     compile::say("The part of igpt that fetches is compiled first; this takes minutes, once");
     let mut cargo = cargo(root);
     // Not `--package`: cargo would choose the features of shared crates anew, and compile them a second time.
@@ -162,13 +162,13 @@ mod tests {
         let target = folder.path().join("target");
         fs::create_dir_all(&target).unwrap();
         let root = Path::new("/checkout");
-        let usual = || Place { target: root.join("target"), is_release: true };
-        let beside = |own: &str| Place::beside(&folder.path().join(own), root);
+        let usual = || BuildFolder { target: root.join("target"), is_release: true };
+        let beside = |own: &str| BuildFolder::beside(&folder.path().join(own), root);
         // Not cargo's folder.
         assert_eq!(beside("target/debug/igpt"), usual());
         fs::write(target.join(".rustc_info.json"), "{}").unwrap();
-        assert_eq!(beside("target/debug/igpt"), Place { target: target.clone(), is_release: false });
-        assert_eq!(beside("target/release/igpt"), Place { target: target.clone(), is_release: true });
+        assert_eq!(beside("target/debug/igpt"), BuildFolder { target: target.clone(), is_release: false });
+        assert_eq!(beside("target/release/igpt"), BuildFolder { target: target.clone(), is_release: true });
         assert_eq!(beside("target/release/igpt").program(), target.join("release/igpt-fetch"));
         assert_eq!(beside("kernels/igpt/igpt"), usual());
     }

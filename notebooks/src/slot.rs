@@ -279,16 +279,16 @@ impl Slot {
     }
 
     /// A view of what is being compiled in it.
-    pub fn watch(&self) -> Watch {
-        Watch(self.cell().join("target"))
+    pub fn watch(&self) -> BuildProgress {
+        BuildProgress(self.cell().join("target"))
     }
 }
 
 /// Looks into a slot that somebody builds.
 #[derive(Debug)]
-pub struct Watch(PathBuf);
+pub struct BuildProgress(PathBuf);
 
-impl Watch {
+impl BuildProgress {
     /// Into the base of a checkout.
     pub fn base(all: &Path, root: &Path) -> Result<Self> {
         Ok(Self(slots_of(all, root)?.join("base/cell/target")))

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::encoded::{Content, Place, Row};
+use super::encoded::{Content, Origin, Row};
 
 /// Images that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;
@@ -98,7 +98,7 @@ impl ImageFolder {
         let row = |(class, name): &(u16, OsString)| {
             let path = self.path.join(&self.classes[usize::from(*class)]).join(name);
             Row {
-                place: Place::File(path.clone()),
+                place: Origin::File(path.clone()),
                 content: Content::File(path),
                 labels: vec![Some(i64::from(*class))],
             }

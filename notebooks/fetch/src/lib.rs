@@ -103,9 +103,9 @@ fn say(line: impl std::fmt::Display) {
 }
 
 /// A line every two seconds.
-struct Progress(Instant);
+struct ProgressLines(Instant);
 
-impl Progress {
+impl ProgressLines {
     fn new() -> Self {
         Self(Instant::now())
     }

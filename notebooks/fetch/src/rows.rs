@@ -19,7 +19,7 @@ use parquet::{
 
 use super::{
     catch_panic::catch_panic,
-    encoded::{Content, Place, Row},
+    encoded::{Content, Origin, Row},
 };
 
 mod pages;
@@ -163,7 +163,7 @@ impl Rows {
         let labels = group.labels.iter_mut().map(|column| column.read(count).with_context(at));
         let labels = labels.collect::<Result<Vec<_>>>()?;
         let rows = images.into_iter().enumerate().map(|(i, image)| Row {
-            place: Place::Row(Arc::clone(path), *row + i),
+            place: Origin::Row(Arc::clone(path), *row + i),
             content: image.map_or(Content::Nothing, Content::Bytes),
             labels: labels.iter().map(|column| column[i]).collect(),
         });

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use rayon::prelude::*;
 
 use super::{
-    Progress,
+    ProgressLines,
     catch_panic::catch_panic,
     count,
     encoded::Row,
@@ -21,7 +21,7 @@ pub(super) enum Source {
 
 /// What was in a split, besides the pixels, which have been written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SplitSummary {
     /// (height, width, channels) of every image.
     pub size: Option<(usize, usize, usize)>,
     /// (N) for each set.
@@ -61,9 +61,10 @@ impl Source {
         size: Option<(usize, usize, usize)>,
         what: &str,
         mut write: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Seen> {
-        let (mut progress, total) = (Progress::new(), self.total());
-        let mut seen = Seen { size, labels: vec![Vec::new(); classes.len()], ..Seen::default() };
+    ) -> Result<SplitSummary> {
+        let (mut progress, total) = (ProgressLines::new(), self.total());
+        let mut seen =
+            SplitSummary { size, labels: vec![Vec::new(); classes.len()], ..SplitSummary::default() };
         while let Some(rows) = self.next()? {
             let decoded: Vec<Result<Image>> = rows
                 .par_iter()
@@ -81,7 +82,7 @@ impl Source {
     }
 }
 
-impl Seen {
+impl SplitSummary {
     fn add(&mut self, image: Image, labels: &[Option<i64>], classes: &[usize]) -> Result<Image> {
         let (height, width, channels) = *self.size.get_or_insert((image.height, image.width, image.channels));
         if (image.height, image.width) != (height, width) {

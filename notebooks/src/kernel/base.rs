@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::{cell::Ending, evcxr::Evcxr, starting::Stage};
 use crate::{
     dirs,
-    slot::{Slot, Watch},
+    slot::{BuildProgress, Slot},
 };
 
 /// Builds the checkout's base slot if it is not built from the library as it is; checks that its cells tell the
@@ -63,7 +63,7 @@ where
             return Ok(slot);
         }
         wait = true;
-        stage.build(Watch::base(&all, &root)?);
+        stage.build(BuildProgress::base(&all, &root)?);
         let begun = Instant::now();
         let of = (all.clone(), root.clone());
         let base = spawn_blocking(move || Slot::base(&of.0, &of.1)).await??;

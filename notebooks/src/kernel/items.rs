@@ -81,7 +81,7 @@ impl Items {
         let plain = || Plan { code: code.to_owned(), ..Plan::default() };
         let rust = Rust::of(code).unwrap_or(Rust { before: code.lines().count(), start: code, text: "" });
         // Attributes of the whole crate come first. What is not understood does not compile, most likely.
-        let Some(found) = Found::parse(rust).filter(|_| !rust.text.starts_with("#![")) else {
+        let Some(found) = Definitions::parse(rust).filter(|_| !rust.text.starts_with("#![")) else {
             return plain();
         };
         let Rust { before, start, text } = rust;
@@ -172,7 +172,7 @@ fn anchor(id: Option<&str>, implemented: &BTreeSet<String>, overlaps: &[&String]
 
 /// What a piece of Rust defines.
 #[derive(Debug, Default)]
-struct Found {
+struct Definitions {
     /// Items that evcxr knows by a name.
     named: Vec<String>,
     /// An item has come that evcxr keeps those without a name with.
@@ -185,7 +185,7 @@ struct Found {
     implemented: BTreeSet<String>,
 }
 
-impl Found {
+impl Definitions {
     fn parse(rust: Rust<'_>) -> Option<Self> {
         let block = rust.parse().ok()?;
         let mut found = Self::default();

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{channels::Channels, wire::Message};
-use crate::slot::Watch;
+use crate::slot::BuildProgress;
 
 /// A kernel whose library is compiled starts faster than anyone reads.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -18,11 +18,11 @@ const CRATES: usize = 152;
 
 /// What the task that starts evcxr says of itself.
 #[derive(Debug, Clone, Default)]
-pub struct Stage(Arc<Mutex<Option<Watch>>>);
+pub struct Stage(Arc<Mutex<Option<BuildProgress>>>);
 
 impl Stage {
     /// The library is being built.
-    pub fn build(&self, watch: Watch) {
+    pub fn build(&self, watch: BuildProgress) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     }
 
@@ -32,7 +32,7 @@ impl Stage {
     }
 
     fn compiled(&self) -> Option<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Watch::compiled)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(BuildProgress::compiled)
     }
 }
 

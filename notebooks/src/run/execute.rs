@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     client::{Channel, Client, Event},
-    expected::{END_NOT_SEEN, Expected, KERNEL_ERROR, Kind},
+    expected::{END_NOT_SEEN, ErrorKind, Expected, KERNEL_ERROR},
     message::Message,
     notebook::{CodeCell, Notebook, SKIPPED},
     outcome::{Cause, CellRun, CellStatus, Failure},
@@ -439,7 +439,7 @@ fn describe(errors: &[&serde_json::Value]) -> Failure {
     // A process that died takes the others' cause away.
     let of = |name: &str| errors.iter().any(|error| error["ename"] == name);
     let cause = match () {
-        () if errors.iter().any(|error| Kind::of(error) == Some(Kind::ProcessDied)) => Cause::Died,
+        () if errors.iter().any(|error| ErrorKind::of(error) == Some(ErrorKind::ProcessDied)) => Cause::Died,
         () if of(END_NOT_SEEN) => Cause::Died,
         () if of(KERNEL_ERROR) => Cause::Infrastructure,
         () => Cause::Cell,

@@ -22,7 +22,7 @@ pub const END_NOT_SEEN: &str = "EndNotSeen";
 
 /// A way in which a cell raises an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// It panicked.
     Panic,
     /// A `?` returned early.
@@ -33,7 +33,7 @@ pub enum Kind {
     ProcessDied,
 }
 
-impl Kind {
+impl ErrorKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Panic, Self::Error, Self::CompileError, Self::ProcessDied];
 
@@ -84,7 +84,7 @@ pub enum Expected {
     /// With an error, but not with the exit of its process.
     AnyError,
     /// With an error of one of these kinds.
-    Kinds(Vec<Kind>),
+    Kinds(Vec<ErrorKind>),
 }
 
 impl Expected {
@@ -95,8 +95,8 @@ impl Expected {
     pub fn from_tags(tags: &[String]) -> Result<Self> {
         let mut kinds = Vec::new();
         for name in tags.iter().filter_map(|tag| tag.strip_prefix(RAISES)?.strip_prefix(':')) {
-            let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim()) else {
-                let known = Kind::ALL.map(Kind::name).join(", ");
+            let Some(kind) = ErrorKind::ALL.into_iter().find(|kind| kind.name() == name.trim()) else {
+                let known = ErrorKind::ALL.map(ErrorKind::name).join(", ");
                 bail!("the tag `{RAISES}:{name}` names no kind of error; there are {known}");
             };
             kinds.push(kind);
@@ -115,11 +115,11 @@ impl Expected {
 
     /// Whether this error is one that the cell has to raise.
     fn accepts(&self, error: &Value) -> bool {
-        match (self, Kind::of(error)) {
+        match (self, ErrorKind::of(error)) {
             (Self::Success, _) => false,
             (Self::AnyError, kind) => {
                 let unknown = [KERNEL_ERROR, END_NOT_SEEN].iter().any(|name| error["ename"] == *name);
-                kind != Some(Kind::ProcessDied) && !unknown
+                kind != Some(ErrorKind::ProcessDied) && !unknown
             }
             (Self::Kinds(kinds), kind) => kind.is_some_and(|kind| kinds.contains(&kind)),
         }
@@ -139,8 +139,8 @@ impl Expected {
             }
             Self::Kinds(kinds) => format!(
                 "the cell is tagged `{RAISES}:{}` but raised no error: {} was expected",
-                names(kinds, Kind::name, ","),
-                names(kinds, Kind::in_words, " or "),
+                names(kinds, ErrorKind::name, ","),
+                names(kinds, ErrorKind::in_words, " or "),
             ),
         };
         Some(Failure::new(Cause::Cell, text))
@@ -156,8 +156,8 @@ impl Expected {
             ),
             Self::Kinds(kinds) => format!(
                 "the cell is tagged `{RAISES}:{}`, which accepts {} alone",
-                names(kinds, Kind::name, ","),
-                names(kinds, Kind::in_words, " or ")
+                names(kinds, ErrorKind::name, ","),
+                names(kinds, ErrorKind::in_words, " or ")
             ),
         };
         let headline = headline(&format!("{} ({why})", failure.headline), 300);
@@ -165,7 +165,7 @@ impl Expected {
     }
 }
 
-fn names(kinds: &[Kind], name: fn(Kind) -> &'static str, between: &str) -> String {
+fn names(kinds: &[ErrorKind], name: fn(ErrorKind) -> &'static str, between: &str) -> String {
     kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(between)
 }
 
@@ -185,17 +185,17 @@ mod tests {
     #[test]
     fn each_kind_accepts_itself_alone() {
         let errors = [
-            (Kind::Panic, error("panic", &["panic: why"])),
-            (Kind::Error, error("ParseIntError", &["ParseIntError: why", "  at cell [3], line 2"])),
-            (Kind::CompileError, error("CompileError", &["CompileError: why", "an image"])),
-            (Kind::ProcessDied, error("ProcessDied", &["ProcessDied: why"])),
+            (ErrorKind::Panic, error("panic", &["panic: why"])),
+            (ErrorKind::Error, error("ParseIntError", &["ParseIntError: why", "  at cell [3], line 2"])),
+            (ErrorKind::CompileError, error("CompileError", &["CompileError: why", "an image"])),
+            (ErrorKind::ProcessDied, error("ProcessDied", &["ProcessDied: why"])),
         ];
         for (kind, error) in &errors {
-            for other in Kind::ALL {
+            for other in ErrorKind::ALL {
                 let expected = expected(&[&format!("raises-exception:{}", other.name()), RAISES]);
                 assert_eq!(expected.accepts(error), *kind == other, "{kind:?} {other:?}");
             }
-            assert_eq!(expected(&[RAISES, "hide-input"]).accepts(error), *kind != Kind::ProcessDied);
+            assert_eq!(expected(&[RAISES, "hide-input"]).accepts(error), *kind != ErrorKind::ProcessDied);
             assert!(!expected(&["raises"]).accepts(error));
         }
         assert!(expected(&["raises-exception:panic", "raises-exception:error"]).accepts(&errors[1].1));
@@ -213,7 +213,7 @@ mod tests {
     fn an_error_of_that_name_is_told_from_the_engines_refusal() {
         let returned = error("Error", &["Error: why", "  at cell [3], line 2", "    2 | f()?;"]);
         let refused = error("Error", &["Error: why", "at cell"]);
-        assert_eq!((Kind::of(&returned), Kind::of(&refused)), (Some(Kind::Error), None));
+        assert_eq!((ErrorKind::of(&returned), ErrorKind::of(&refused)), (Some(ErrorKind::Error), None));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl KernelCommand {
 
 /// Where a kernel runs, and what it gets.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct LaunchOptions<'a> {
     /// Its working directory.
     pub folder: &'a Path,
     /// The file for what it writes itself.
@@ -83,8 +83,8 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel cannot be started, ends at once, or does not answer.
-    pub async fn launch(command: &KernelCommand, around: Surroundings<'_>) -> Result<(Self, Client)> {
-        let Surroundings { folder, log, variables, withheld, secrets } = around;
+    pub async fn launch(command: &KernelCommand, around: LaunchOptions<'_>) -> Result<(Self, Client)> {
+        let LaunchOptions { folder, log, variables, withheld, secrets } = around;
         let (scratch, info, connection_file) = connection()?;
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let (logged, (stdout, stderr)) = log_without_secrets(output, secrets)?;

@@ -46,7 +46,7 @@ use self::{
     execute::{End, Limits, News, stopped},
     exit::Exit,
     journal::Journal,
-    launch::{Kernel, KernelCommand, Surroundings},
+    launch::{Kernel, KernelCommand, LaunchOptions},
     notebook::Notebook,
     outcome::{Cause, CellRun, CellStatus, Failure, Outcome, Verdict},
     parameters::Parameter,
@@ -440,7 +440,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
     }
     let variables =
         [("IGPT_PROFILE", options.profile.as_ref()), (journal::VARIABLE, job.journal.as_os_str())];
-    let around = Surroundings {
+    let around = LaunchOptions {
         folder: job.source.parent().unwrap_or(Path::new(".")),
         log: &job.log,
         variables: &variables,
@@ -480,7 +480,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         progress.say(&line);
     }
     let started = Instant::now();
-    let watch = resources::Watch::begin(kernel.process());
+    let watch = resources::ResourceMonitor::begin(kernel.process());
     let mut bar = progress.notebook(&job.source, &job.name, notebook.code_cells().len());
     // Saved after every cell: even a killed run leaves what it did.
     let mut saved = Ok(());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::{
     image::{Colours, ImageSpec},
-    source::{Seen, Source},
+    source::{Source, SplitSummary},
 };
 use super::*;
 
@@ -22,7 +22,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 /// All pixels of these files, and what else was seen.
-fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
+fn read(files: &[PathBuf]) -> Result<(Vec<u8>, SplitSummary)> {
     let rows = Rows::open(files, "img", &["label".into()])?;
     rows.classes("label", Some(&CLASSES.map(String::from)))?;
     let wanted = ImageSpec { colours: Colours::Exactly(3), side: None };
@@ -34,7 +34,7 @@ fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
     Ok((pixels, seen))
 }
 
-fn read_file(path: PathBuf) -> Result<(Vec<u8>, Seen)> {
+fn read_file(path: PathBuf) -> Result<(Vec<u8>, SplitSummary)> {
     read(&[path])
 }
 
