@@ -1,4 +1,4 @@
-//! One cell at evcxr: what of evcxr's messages is for the user, and how the cell ended.
+//! A cell while evcxr runs it: which of evcxr's messages are for the user, and how the cell ended.
 //!
 //! evcxr calls a cell that panicked or returned early a success. The cell's own process says what happened
 //! (`kernel-lib/src/notebook.rs`): its end mark, which bears the cell's nonce, holds the verdict and says that its output
@@ -119,7 +119,7 @@ pub enum Output {
     },
 }
 
-/// A cell at evcxr.
+/// A cell while evcxr runs it.
 #[derive(Debug)]
 pub struct Cell {
     id: String,

@@ -1,4 +1,4 @@
-//! What the kernel hears from evcxr.
+//! What evcxr tells the kernel.
 
 use super::wire::Message;
 

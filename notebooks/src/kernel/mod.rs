@@ -5,13 +5,14 @@
 //! evcxr, and mends that for all clients alike:
 //!
 //! * [`channels`]: the five channels to the client; [`wire`]: messages;
-//! * [`base`]: where the library for it is compiled; [`evcxr`]: its process, in a build slot; [`processes`]: what runs below it; [`guard`]: its end; [`filter`]: what cells print;
-//!   [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
+//! * [`base`]: where the library for it is compiled; [`evcxr`]: its process, in a build slot; [`processes`]: what runs below
+//!   it; [`guard`]: its end; [`filter`]: what cells print;
+//! * [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
 //! * [`check`]: what is refused before it is compiled; [`items`]: what each cell defines, and the cell as it is sent;
-//! * [`code`]: a cell's code as evcxr reads it; [`cell`]: what of evcxr's messages is for the user, and how a cell ended;
+//! * [`code`]: a cell's code as evcxr reads it; [`cell`]: which of evcxr's messages are for the user, and how a cell ended;
 //! * [`traceback`]: where it failed, in the cell's own lines; [`fault`]: what a client is told of it, with [`hints`];
 //! * [`shown`]: how a cell's value is shown; [`variables`]: what a cell lost;
-//! * [`running`]: a cell at evcxr, and its interruption; [`starting`]: what is seen before evcxr is ready;
+//! * [`running`]: a cell while evcxr runs it, and its interruption; [`starting`]: what is seen before evcxr is ready;
 //! * [`answers`]: what does not need evcxr; [`signals`]: what comes from outside;
 //! * [`proxy`]: the queue, the states and the verdicts.
 

@@ -1,4 +1,4 @@
-//! A user's cell while it is at evcxr: its outputs on their way to the client, its questions, its interruption.
+//! A user's cell while evcxr runs it: its outputs on their way to the client, its questions, its interruption.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use super::{
     wire::Message,
 };
 
-/// A user's cell at evcxr.
+/// A user's cell while evcxr runs it.
 #[derive(Debug)]
 pub struct Running {
     /// The client's request.
