@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CRATES = [
     ("kernel-lib/src", "The library `igpt`, which notebooks import"),
+    ("kernel-lib/formats/src", "What the library and `igpt-fetch` share: `igpt-formats`"),
     ("notebooks/src", "The command `igpt`: kernel, runner, set-up"),
     ("notebooks/fetch/src", "The program `igpt-fetch`: the Hugging Face hub, Parquet"),
     ("notebooks/common/src", "What both programs share"),

@@ -12,12 +12,15 @@ use std::{env, fs};
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    for watched in ["src", "build", "build.rs"] {
+    for watched in ["src", "formats", "build", "build.rs"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     let library = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let mut tree = Tree::new();
     collect(&library.join("src"), "", &mut tree)?;
+    for (_, folder) in sources::lists::OWN_CRATES {
+        collect(&library.join("src").join(folder), &format!("{folder}/"), &mut tree)?;
+    }
     let versions = library.join("build/versions.txt");
     let versions = fs::read_to_string(&versions).map_err(|e| format!("{}: {e}", versions.display()))?;
     let hashes = Sources::read(&tree, &versions)?.hashes();

@@ -98,11 +98,11 @@ pub const FAULTS: [Fault; 14] = [
         line: false,
     },
     Fault {
-        name: "killed_engine",
-        source: "let engine = std::os::unix::process::parent_id().to_string();\n\
-                 std::process::Command::new(\"kill\").args([\"-9\", &engine]).status()?;\n\
+        name: "killed_evcxr",
+        source: "let parent = std::os::unix::process::parent_id().to_string();\n\
+                 std::process::Command::new(\"kill\").args([\"-9\", &parent]).status()?;\n\
                  std::thread::sleep(std::time::Duration::from_secs(5));",
-        ename: "EngineDied",
+        ename: "EvcxrDied",
         evalue: "signal: 9",
         line: false,
     },
@@ -174,7 +174,7 @@ pub const TWINS: [(&str, &str); 19] = [
         "kills another process",
         "let mut other = std::process::Command::new(\"sleep\").arg(\"60\").spawn()?;\nother.kill()?;\nother.wait()?;",
     ),
-    ("knows the engine", "let engine = std::os::unix::process::parent_id().to_string();"),
+    ("knows evcxr", "let parent = std::os::unix::process::parent_id().to_string();"),
     ("line left open", "use std::io::Write;\nprint!(\"open\");\nstd::io::stdout().flush()?;"),
     (
         "words on stderr",

@@ -476,7 +476,7 @@ fn programs_follow_a_run_by_its_events() {
     assert_eq!((&events[7]["exit_code"], &events[7]["passed"]), (&json!(1), &json!(1)));
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("1 of 2 notebooks passed"),
-        "people read the other stream"
+        "users read the other stream"
     );
 }
 

@@ -93,7 +93,7 @@ fn each_breakage_is_named_with_its_cure() {
     let (well, said) = examined(&mut place.igpt());
     assert!(well, "{said}");
 
-    // The engine: a cache where nobody set up, an engine that does not start, one of another version.
+    // evcxr: a cache where nobody set up, an evcxr that does not start, one of another version.
     let cache = place.path("cache");
     let elsewhere = || {
         let mut command = place.igpt();
@@ -101,10 +101,10 @@ fn each_breakage_is_named_with_its_cure() {
         command
     };
     assert_problem(&mut elsewhere(), "evcxr", "is not built", "igpt setup");
-    let engine = cache.join("evcxr-0.22.0/bin/evcxr_jupyter");
-    fs::create_dir_all(engine.parent().expect("a folder")).expect("a folder");
-    fs::write(&engine, "#!/bin/sh\necho no library >&2; exit 127\n").expect("an engine");
-    fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).expect("permissions");
+    let evcxr = cache.join("evcxr-0.22.0/bin/evcxr_jupyter");
+    fs::create_dir_all(evcxr.parent().expect("a folder")).expect("a folder");
+    fs::write(&evcxr, "#!/bin/sh\necho no library >&2; exit 127\n").expect("an evcxr");
+    fs::set_permissions(&evcxr, fs::Permissions::from_mode(0o755)).expect("permissions");
     assert_problem(&mut elsewhere(), "evcxr", "no library", "rm -r");
     fs::write(
         cache.join("evcxr-0.22.0/.crates.toml"),

@@ -153,7 +153,7 @@ fn every_exit_code_occurs_in_one_run_of_the_fake_kernel() {
     assert_eq!(won, [1, 2, 3, 4, 5, 6, 0]);
 }
 
-/// Seven kernels wake one after the other, which is what takes the time: six minutes were seen, at the lowest priority on two cores
+/// Seven kernels start one after the other, which is what takes the time: six minutes were seen, at the lowest priority on two cores
 /// with eight processes at work.
 #[test]
 fn every_exit_code_occurs_in_one_run_of_the_real_kernel() {

@@ -46,7 +46,7 @@ pub struct FakeKernel {
     /// How to connect.
     pub info: ConnectionInfo,
     /// Tells of the kernel's end, as the runner's own launcher does for a process.
-    pub death: watch::Receiver<Option<String>>,
+    pub exit: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
     _folder: TempDir,
 }
@@ -67,14 +67,14 @@ impl FakeKernel {
             signature_scheme: "hmac-sha256".into(),
             kernel_name: None,
         };
-        let (sender, death) = watch::channel(None);
+        let (sender, exit) = watch::channel(None);
         let mut kernel = Kernel::bind(&info).await;
         let task = tokio::spawn(async move {
             kernel.serve().await;
             drop(kernel);
             let _ = sender.send(Some("it was told to die".into()));
         });
-        Self { info, death, task, _folder: folder }
+        Self { info, exit, task, _folder: folder }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whatever a cell does, the run tells the truth about it. Each fault has a near-identical twin that is none.
 //!
-//! Kernels need ten seconds to wake, so all notebooks are executed in one command, several at once, in a folder with a
+//! Kernels need ten seconds to start, so all notebooks are executed in one command, several at once, in a folder with a
 //! space in its name; each test looks at its own notebook.
 
 use std::{
@@ -137,7 +137,7 @@ faults! {
     stack_overflow,
     hang,
     killed_child,
-    killed_engine,
+    killed_evcxr,
     panic_in_a_joined_thread,
     out_of_memory,
 }

@@ -97,9 +97,7 @@ impl Place {
             "notebooks/common/src/lib.rs",
             "notebooks/fetch/src/lib.rs",
             "kernel-lib/Cargo.toml",
-            "kernel-lib/src/data/format.rs",
-            "kernel-lib/src/data/request.rs",
-            "kernel-lib/src/image/bilinear.rs",
+            "kernel-lib/formats/src/lib.rs",
         ] {
             place.write(&format!("checkout/{file}"), "");
         }
@@ -179,7 +177,7 @@ fn the_first_fetch_compiles_and_later_ones_only_what_changed() {
     assert_eq!(out, "build 1 fetched a/b --side 8\n");
     assert!(place.calls().is_empty(), "nothing has changed");
 
-    for source in ["notebooks/fetch/src/lib.rs", "kernel-lib/src/data/format.rs", "Cargo.lock"] {
+    for source in ["notebooks/fetch/src/lib.rs", "kernel-lib/formats/src/lib.rs", "Cargo.lock"] {
         let file = fs::File::options().write(true).open(place.at("checkout").join(source)).expect("a file");
         file.set_modified(SystemTime::now() + Duration::from_secs(5)).expect("a time can be set");
         let (_, out, _) = fetch();
@@ -244,7 +242,7 @@ fn a_notebook_compiles_with_the_real_cargo() {
     assert!(code == Some(0) && out.ends_with("fetched cifar10\n"), "{out}{errors}");
 }
 
-/// Set-up ends here at the engine, which is none; what is downloaded meanwhile was begun before.
+/// Set-up ends at this evcxr, which is no program; what is downloaded meanwhile was begun before.
 #[test]
 fn set_up_downloads_what_is_compiled_later() {
     let place = Place::new();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use igpt_fetch::hub::{self, Kind, Settings};
+use igpt_fetch::download::{self, RepositoryKind, Settings};
 use igpt_tests::stub_hub::{Fault, Request, StubHub, blob_name};
 
 const REPOSITORY: &str = "openai/imagegpt-small";
@@ -201,9 +201,11 @@ fn what_is_not_there_is_named() {
     let (error, _) = place.fails(&mut place.fetch());
     contains_all(&error, &["does not have the file config.json", "try again later"]);
 
-    let wanted = hub::all(|name| name == "config.json");
+    let wanted = download::all(|name| name == "config.json");
     let ensure = |revision: &str| {
-        place.settings().ensure(Kind::Model, REPOSITORY, Some(revision), &wanted, &|line| println!("{line}"))
+        place
+            .settings()
+            .ensure(RepositoryKind::Model, REPOSITORY, Some(revision), &wanted, &|line| println!("{line}"))
     };
     let error = format!("{:#}", ensure("v9").unwrap_err());
     contains_all(&error, &["has no revision v9", "name a branch, a tag or a commit"]);

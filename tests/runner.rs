@@ -27,7 +27,7 @@ const LIMITS: Limits = Limits {
     start: Duration::from_secs(60),
     cell: Duration::from_millis(1500),
     interrupted: Duration::from_secs(1),
-    settle: Duration::from_millis(500),
+    reply_and_idle: Duration::from_millis(500),
     notebook: None,
     output: usize::MAX,
 };
@@ -55,7 +55,7 @@ async fn run(cells: &[Cell]) -> Ran {
 async fn run_with(cells: &[Cell], limits: Limits) -> Ran {
     let kernel = FakeKernel::start().await;
     let (_keep, mut stop) = watch::channel(false);
-    let client = Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await;
+    let client = Client::connect(&kernel.info, kernel.exit.clone(), Duration::from_secs(10)).await;
     let mut client = client.expect("the client connects");
     let mut notebook = Notebook::parse(&notebook_json(cells)).expect("a valid notebook");
     let (cells, end) =
@@ -99,7 +99,7 @@ async fn outputs_go_where_they_belong() {
 async fn how_far_a_cell_is_is_told_while_it_runs() {
     let kernel = FakeKernel::start().await;
     let (_keep, mut stop) = watch::channel(false);
-    let client = Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await;
+    let client = Client::connect(&kernel.info, kernel.exit.clone(), Duration::from_secs(10)).await;
     let mut client = client.expect("the client connects");
     let training = "display bar training: 0 %\ndisplay page a figure\\nof two lines\nupdate bar training: 50 %\n\
                     update bar training: 500 steps\nprint no status";
@@ -179,10 +179,10 @@ async fn a_cell_that_has_to_raise_and_does_not_has_failed() {
 
 #[tokio::test]
 async fn an_error_that_was_not_meant_is_a_failure() {
-    for name in ["ProcessDied", "EngineDied"] {
+    for name in ["ProcessDied", "EvcxrDied"] {
         let died = format!("error {name} the process ended");
         let ran = run(&[cell(&died).tag("raises-exception"), cell("print 2")]).await;
-        assert!(ran.failure().1.contains("not the death of its process"), "{:?}", ran.end);
+        assert!(ran.failure().1.contains("not the exit of its process"), "{:?}", ran.end);
         let End::Failed(1, failure) = &ran.end else { panic!("{:?}", ran.end) };
         assert!(
             failure.cause == Cause::Died && failure.headline.contains("the process ended"),
@@ -326,7 +326,7 @@ async fn a_run_can_be_stopped() {
     let kernel = FakeKernel::start().await;
     let (stop_sender, mut stop) = watch::channel(false);
     let mut client =
-        Client::connect(&kernel.info, kernel.death.clone(), Duration::from_secs(10)).await.expect("connects");
+        Client::connect(&kernel.info, kernel.exit.clone(), Duration::from_secs(10)).await.expect("connects");
     let cells = [cell("print 1"), cell("print 2\nsleep 60000"), cell("print 3")];
     let mut notebook = Notebook::parse(&notebook_json(&cells)).expect("a valid notebook");
     tokio::spawn(async move {
@@ -348,12 +348,12 @@ async fn a_kernel_that_does_not_speak_our_language_is_refused() {
     let kernel = FakeKernel::start().await;
     let mut info = kernel.info.clone();
     info.key = "another key".into();
-    let refused = Client::connect(&info, kernel.death.clone(), Duration::from_secs(5)).await;
+    let refused = Client::connect(&info, kernel.exit.clone(), Duration::from_secs(5)).await;
     let text = format!("{:#}", refused.err().expect("the signatures are wrong"));
     assert!(text.contains("unreadable message"), "{text}");
 
     info.ip.push_str("-not-there");
-    let refused = Client::connect(&info, kernel.death.clone(), Duration::from_millis(300)).await;
+    let refused = Client::connect(&info, kernel.exit.clone(), Duration::from_millis(300)).await;
     let text = format!("{:#}", refused.err().expect("nobody is there"));
     assert!(text.contains("did not answer"), "{text}");
 }
@@ -466,7 +466,7 @@ fn three_at_once_do_not_disturb_each_other_and_the_next_kernel_wakes_early() {
         assert_eq!(igpt.executed(name).stream(1, "stdout"), *name);
         assert_eq!(igpt.executed(name).outputs(2)[0]["data"]["text/plain"], json!([name]));
     }
-    assert_eq!(most_alive(trace.path()), 4, "three that run and one that wakes");
+    assert_eq!(most_alive(trace.path()), 4, "three that run and one that starts");
 }
 
 /// How many kernels were alive at the same time, from the files that they left.

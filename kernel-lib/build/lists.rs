@@ -8,12 +8,10 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
     ("data::fashion_mnist", READS_DATA),
     ("data::fetch", READS_DATA),
     ("data::folder", READS_DATA),
-    ("data::format", READS_DATA),
     ("data::hub_sets", READS_DATA),
     ("data::idx", READS_DATA),
     ("data::prepared", READS_DATA),
     ("data::registry", READS_DATA),
-    ("data::request", READS_DATA),
     ("device", "chooses which engine computes; a step names that engine's code, and the device itself"),
     ("error", "an error ends a computation: there is no number then"),
     ("experiment::any", "steps of all kinds as one type; each names its own code"),
@@ -29,6 +27,8 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
         "hub",
         "finds files of the hub; a step that computes with released weights names `huggingface`, which reads them",
     ),
+    ("igpt_formats::data_file", READS_DATA),
+    ("igpt_formats::request", READS_DATA),
     ("journal", "tells the runner what was computed"),
     ("kernel", "tells the notebook's kernel what is shown"),
     ("notebook", "speaks with the notebook's kernel"),
@@ -87,6 +87,10 @@ pub const ROOTS: &[Root] = &[
     whole("sample", &["sample"]),
     whole("train", &["train"]),
 ];
+
+/// Crates of this repository that the library is made of, each with the folder of its sources, as seen from `src/`. Their
+/// code counts like the library's own: `igpt_formats::bilinear` is followed as `crate::image` is.
+pub const OWN_CRATES: &[(&str, &str)] = &[("igpt_formats", "../formats/src")];
 
 /// Other crates that compute numbers, each with those of its own dependencies that do. Their versions are in
 /// `versions.txt`, and count for the roots that use them.

@@ -1,22 +1,23 @@
 //! The modules of the library, their items, and what a path in one of them means.
 
+use super::lists::OWN_CRATES;
 use super::tokens::{Said, Written};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
 use syn::{Attribute, ImplItem, Item as Syntax, UseTree, Visibility};
 
-/// The files of `src/` by their path in it, with `/` between its parts.
+/// The files of `src/`, and of the crates that the library is made of, by their path from `src/`, with `/` between its parts.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
 /// A module: a file, or `mod name { … }` in one.
 #[derive(Debug)]
 pub struct Module {
-    /// `engine::cpu`; of the library itself, nothing.
+    /// `engine::cpu`; of the library itself, nothing; of another crate that it is made of, `igpt_formats`.
     pub path: String,
     /// `engine/cpu.rs`
     pub file: String,
-    /// The module that it is in.
+    /// The module that it is in; a crate is in none.
     pub parent: Option<usize>,
     /// Its items that have no name by which they could be asked for.
     pub unnamed: Vec<usize>,
@@ -97,7 +98,7 @@ pub enum Target {
     Unknown(String),
 }
 
-/// All modules of the library.
+/// All modules of the library, and of the crates that it is made of.
 #[derive(Debug, Default)]
 pub struct Modules {
     /// The library itself is the first.
@@ -106,6 +107,8 @@ pub struct Modules {
     pub items: Vec<Item>,
     /// Files of unit tests.
     pub tests: BTreeSet<String>,
+    /// The crates that the library is made of, by their names.
+    crates: BTreeMap<&'static str, usize>,
 }
 
 struct Raw {
@@ -123,6 +126,10 @@ impl Modules {
         let mut all = Self::default();
         let mut raw = Vec::new();
         all.file(tree, "lib.rs", "", None, &mut raw)?;
+        for (name, folder) in OWN_CRATES {
+            let number = all.file(tree, &format!("{folder}/lib.rs"), name, None, &mut raw)?;
+            all.crates.insert(name, number);
+        }
         let said: Vec<(Said, BTreeSet<Written>)> = raw
             .iter()
             .map(|item| {
@@ -169,7 +176,8 @@ impl Modules {
         let bytes = tree.get(file).ok_or_else(|| format!("there is no src/{file}"))?;
         let text = std::str::from_utf8(bytes).map_err(|e| format!("src/{file}: {e}"))?;
         let parsed = syn::parse_file(text).map_err(|e| format!("src/{file} is no Rust: {e}"))?;
-        let folder = match file.strip_suffix("/mod.rs").or(if file == "lib.rs" { Some("") } else { None }) {
+        let of_folder = file.strip_suffix("/mod.rs").or(file.strip_suffix("/lib.rs"));
+        let folder = match of_folder.or((file == "lib.rs").then_some("")) {
             Some(folder) => folder.to_owned(),
             None => file.trim_end_matches(".rs").to_owned(),
         };
@@ -228,6 +236,12 @@ impl Modules {
                     self.modules[this].names.entry(name).or_default().push(Meaning::Module(number));
                 }
                 _ if test => {}
+                Syntax::ExternCrate(item) => {
+                    return Err(format!(
+                        "src/{}: `extern crate {}` is not understood by build.rs: name the crate where it is used",
+                        place.file, item.ident
+                    ));
+                }
                 Syntax::Use(item) => {
                     let outside = item.leading_colon.map(|_| vec![String::new()]);
                     flatten(&item.tree, &outside.unwrap_or_default(), &mut |name, path| {
@@ -333,7 +347,11 @@ impl Modules {
             return;
         };
         match head.as_str() {
-            "crate" => self.enter(0, rest, seen, found),
+            "crate" => self.enter(self.crate_of(module), rest, seen, found),
+            // `::name` is a crate, whatever the module itself calls so.
+            "" if rest.first().is_some_and(|name| self.crates.contains_key(name.as_str())) => {
+                self.enter(self.crates[rest[0].as_str()], &rest[1..], seen, found);
+            }
             "self" => self.enter(module, rest, seen, found),
             "super" => match self.modules[module].parent {
                 Some(parent) if rest.first().is_some_and(|next| next == "super") => {
@@ -349,12 +367,20 @@ impl Modules {
                 if named.is_empty() {
                     named = self.macro_above(module, head);
                 }
+                if let Some(of) = self.crates.get(head.as_str()).filter(|_| named.is_empty()) {
+                    return self.enter(*of, rest, seen, found);
+                }
                 if named.is_empty() {
                     found.insert(Target::Unknown(parts.join("::")));
                 }
                 self.go_on(named, rest, seen, found);
             }
         }
+    }
+
+    /// The crate that a module is of.
+    fn crate_of(&self, module: usize) -> usize {
+        std::iter::successors(Some(module), |module| self.modules[*module].parent).last().unwrap_or(module)
     }
 
     /// What `rest` means in a module that is named.

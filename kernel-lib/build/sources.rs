@@ -25,7 +25,7 @@ pub struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    /// Reads the files of `src/`, and `versions.txt`.
+    /// Reads the files of `src/` and of the crates that the library is made of, and `versions.txt`.
     pub fn read(tree: &'a Tree, versions: &str) -> Result<Self, String> {
         let mut known: BTreeMap<String, String> = BTreeMap::new();
         for line in versions.lines().filter(|line| !line.starts_with('#')) {

@@ -1,5 +1,6 @@
 //! What a piece of code says, once everything is left out that decides no number.
 
+use super::lists::OWN_CRATES;
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use std::collections::BTreeSet;
 
@@ -133,10 +134,12 @@ impl Said {
     /// Reads a path that begins at `start`, and returns where it ends.
     fn path(&mut self, tokens: &[TokenTree], start: usize, before: &[String], here: Where<'_>) -> usize {
         // `x.name` is a field or a method, `..name` may be a path. What follows `::` alone belongs to a path with
-        // generic arguments, whose head was read, or to the path of another crate.
+        // generic arguments, whose head was read, or to the path of another crate; those of this repository are followed.
         let is = |back: usize, c: char| start >= back && is_punct(tokens.get(start - back), c);
         let field = is(1, '.') && !is(2, '.');
-        let rest = is(1, ':') && is(2, ':');
+        let own = |ident: &proc_macro2::Ident| OWN_CRATES.iter().any(|(name, _)| ident == name);
+        let is_own = matches!(tokens.get(start), Some(TokenTree::Ident(ident)) if own(ident));
+        let rest = is(1, ':') && is(2, ':') && !is_own;
         let defined = matches!(start.checked_sub(1).map(|at| &tokens[at]), Some(TokenTree::Ident(word)) if word == "fn");
         let mut at = start;
         let mut parts = before.to_vec();

@@ -13,7 +13,6 @@ mod dataset;
 mod fashion_mnist;
 mod fetch;
 mod folder;
-mod format;
 mod hub_sets;
 pub mod idx;
 mod images;
@@ -22,7 +21,6 @@ mod openai;
 mod photographs;
 mod prepared;
 mod registry;
-mod request;
 
 pub use dataset::{Dataset, Labelled};
 pub use fashion_mnist::fashion_mnist;

@@ -1,6 +1,5 @@
 //! Images: 8 bits per channel, grey or red-green-blue.
 
-mod bilinear;
 mod resize;
 
 use crate::{Error, Result};

@@ -11,7 +11,7 @@ mod sources;
 
 use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use rayon::prelude::*;
-use sources::lists::{CRATES, CRATES_WITHOUT_NUMBERS, NO_NUMBERS, NUMBERS, ROOTS};
+use sources::lists::{CRATES, CRATES_WITHOUT_NUMBERS, NO_NUMBERS, NUMBERS, OWN_CRATES, ROOTS};
 use sources::{Sources, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -137,7 +137,7 @@ const EDITS: &[Edit] = &[
     edit("the learning rate's schedule", "train/schedule.rs", "0.5 * self.peak", "0.4 * self.peak", "cgfFbB"),
     edit("the probe", "probe/lbfgs.rs", "const MEMORY: usize = 10", "const MEMORY: usize = 11", "bB"),
     edit("the palette's k-means", "palette/kmeans.rs", "131_072.0", "65_536.0", "ptcgfFbB"),
-    edit("how images are resized", "image/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbB"),
+    edit("how images are resized", "../formats/src/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbB"),
 ];
 
 const fn edit(
@@ -168,6 +168,9 @@ fn tree() -> Tree {
     }
     let mut tree = Tree::new();
     collect(&library().join("src"), "", &mut tree);
+    for (_, folder) in OWN_CRATES {
+        collect(&library().join("src").join(folder), &format!("{folder}/"), &mut tree);
+    }
     tree
 }
 
@@ -287,9 +290,9 @@ fn table() -> String {
     let sources = Sources::read(&tree, &versions()).unwrap();
     let before = sources.hashes();
     let mut text = String::from(
-        "# Which roots move when a file of kernel-lib/src is changed: every number in its code, and every function (of other\n\
-         # files than Rust's, one byte). Written by `cargo test --test keys -- --ignored`; read what changed here before it\n\
-         # is committed.\n",
+        "# Which roots move when a file is changed of kernel-lib/src, from where its path is, or of a crate that the library is\n\
+         # made of: every number in its code, and every function (of other files than Rust's, one byte). Written by\n\
+         # `cargo test --test keys -- --ignored`; read what changed here before it is committed.\n",
     );
     let files: Vec<&String> = tree.keys().filter(|file| !sources.tests().contains(*file)).collect();
     let line = |file: &&String| {
@@ -386,13 +389,18 @@ fn locked() -> String {
 #[test]
 fn versions_are_those_of_the_lock_file() {
     assert_eq!(versions(), locked(), "the head of this test says how to write build/versions.txt");
-    let manifest = std::fs::read_to_string(library().join("Cargo.toml")).unwrap();
-    let manifest: toml::Table = manifest.parse().unwrap();
     let known =
         CRATES.iter().map(|(name, _)| *name).chain(CRATES_WITHOUT_NUMBERS.iter().map(|(name, _)| *name));
     let known: BTreeSet<&str> = known.collect();
-    for name in manifest["dependencies"].as_table().unwrap().keys() {
-        assert!(known.contains(name.as_str()), "build/lists.rs does not say whether {name} decides numbers");
+    let own = |name: &str| OWN_CRATES.iter().any(|(own, _)| name.replace('-', "_") == *own);
+    let folders = OWN_CRATES.iter().map(|(_, sources)| library().join("src").join(sources).join(".."));
+    for folder in std::iter::once(library()).chain(folders) {
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        for name in manifest["dependencies"].as_table().unwrap().keys() {
+            let is_known = own(name) || known.contains(name.as_str());
+            assert!(is_known, "build/lists.rs does not say whether {name} decides numbers");
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use sources::{Sources, Tree};
 
 const VERSIONS: &str = include_str!("../build/versions.txt");
 
-/// A library of these files, besides `lib.rs`, which declares what lies at the top.
+/// Where the sources of `igpt_formats` lie, a crate that the library is made of.
+const FORMATS: &str = "../formats/src/lib.rs";
+
+/// A library of these files, besides `lib.rs`, which declares what lies at the top, and the root of `igpt_formats`.
 fn library(files: &[(&str, &str)]) -> Tree {
     let mut tree: Tree =
         files.iter().map(|(file, text)| ((*file).to_owned(), text.as_bytes().to_vec())).collect();
@@ -18,6 +21,7 @@ fn library(files: &[(&str, &str)]) -> Tree {
     let declared: String = top.filter(|name| *name != "lib").map(|name| format!("mod {name};\n")).collect();
     let own = files.iter().find(|(file, _)| *file == "lib.rs").map_or("", |(_, text)| text);
     tree.insert("lib.rs".into(), format!("{declared}{own}").into_bytes());
+    tree.entry(FORMATS.into()).or_default();
     tree
 }
 
@@ -274,9 +278,44 @@ fn imports_from_other_crates_count() {
 }
 
 #[test]
+fn a_crate_that_the_library_is_made_of_counts_like_its_modules() {
+    let crate_ = [
+        (FORMATS, "pub mod a; pub use a::f as h; pub fn two() -> u8 { 2 }"),
+        (
+            "../formats/src/a.rs",
+            "pub fn f() -> u8 { 1 + crate::two() } pub fn unused() -> u8 { 9 } pub const TEXT: &str = include_str!(\"x.txt\");",
+        ),
+        ("../formats/src/x.txt", "words"),
+        // Of the library, and not what the crate calls so.
+        ("a.rs", "pub fn f() -> u8 { 5 }"),
+        ("lib.rs", "pub use igpt_formats::a; pub fn two() -> u8 { 6 }"),
+    ];
+    for rng in [
+        "use igpt_formats::a::f; pub fn g() { f(); }",
+        "use igpt_formats::a::{self as b}; pub fn g() { b::f(); }",
+        "use ::igpt_formats::a::*; pub fn g() { f(); }",
+        "use igpt_formats::h; pub fn g() { h(); }",
+        "use igpt_formats as formats; pub fn g() { formats::h(); }",
+        "pub fn g() { igpt_formats::a::f(); }",
+        "pub fn g() { ::igpt_formats::a::f(); }",
+        "mod inner { pub fn h() { igpt_formats::a::f(); } } pub fn g() { inner::h(); }",
+    ] {
+        let files = [&crate_[..], &[("rng.rs", rng)]].concat();
+        assert!(moves(&files, "{ 1 +", "{ 3 +"), "{rng}");
+        assert!(moves(&files, "{ 2 }", "{ 3 }"), "{rng}");
+        for other in ["{ 9 }", "{ 5 }", "{ 6 }", "words"] {
+            assert!(!moves(&files, other, "{}"), "{rng}: {other}");
+        }
+    }
+    let files = [&crate_[..], &[("rng.rs", "pub fn g() { igpt_formats::a::TEXT; }")]].concat();
+    assert!(moves(&files, "words", "other words"));
+}
+
+#[test]
 fn what_cannot_be_read_is_an_error_that_says_where() {
     let error = |text: &str| Sources::read(&library(&[("rng.rs", text)]), VERSIONS).err().unwrap();
     assert!(error("pub fn g( {}").starts_with("src/rng.rs is no Rust: "));
     assert_eq!(error("mod gone;"), "there is no src/rng/gone.rs");
     assert!(error("#[path = \"x.rs\"] mod x;").contains("#[path] on `mod x` is not understood"));
+    assert!(error("extern crate libm as m;").contains("`extern crate libm` is not understood"));
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use igpt_common::fetch_arguments::Arguments;
 
-use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slots, steps};
+use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slot::inventory, steps};
 
 /// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
 ///
@@ -124,10 +124,10 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
             Ok(if doctor::doctor(&repository::root()?) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Some(Command::Kernel(args)) if args.list => {
-            print!("{}", slots::table(&slots::find()?, std::time::SystemTime::now()));
+            print!("{}", inventory::table(&inventory::find()?, std::time::SystemTime::now()));
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Kernel(args)) if args.clean => slots::clean().map(|()| ExitCode::SUCCESS),
+        Some(Command::Kernel(args)) if args.clean => inventory::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Kernel(args)) => {
             let file = args.connection_file.or(args.file).context("no connection file")?;
             kernel::serve(&file, args.root.as_deref()).map(|()| ExitCode::SUCCESS)

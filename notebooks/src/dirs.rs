@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::repository;
 
-/// The engine's version. Others may report failures differently.
+/// evcxr's version. Others may report failures differently.
 pub const EVCXR_VERSION: &str = "0.22.0";
 
 /// The folder of everything that is built once: `IGPT_CACHE`, else `igpt` in the user's cache folder, else a folder
@@ -32,12 +32,12 @@ pub fn cache() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Where cargo installs the engine.
+/// Where cargo installs evcxr.
 pub fn evcxr_root() -> Result<PathBuf> {
     Ok(cache()?.join(format!("evcxr-{EVCXR_VERSION}")))
 }
 
-/// The engine's program.
+/// evcxr's program.
 pub fn evcxr() -> Result<PathBuf> {
     Ok(evcxr_root()?.join("bin/evcxr_jupyter"))
 }

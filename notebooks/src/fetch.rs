@@ -23,16 +23,13 @@ use crate::{
 const NAME: &str = "igpt-fetch";
 
 /// What the program is built from, in the checkout.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 6] = [
     "Cargo.lock",
     "Cargo.toml",
     "rust-toolchain.toml",
     "notebooks/common",
     "notebooks/fetch",
-    // What both that program and the library compile.
-    "kernel-lib/src/data/format.rs",
-    "kernel-lib/src/data/request.rs",
-    "kernel-lib/src/image/bilinear.rs",
+    "kernel-lib/formats",
 ];
 
 /// Becomes the program that fetches, with the arguments of this one's command line after `fetch`. Builds it first if it is
@@ -42,7 +39,7 @@ const SOURCES: [&str; 8] = [
 /// If it cannot be built or started.
 pub fn fetch(root: &Path) -> Result<ExitCode> {
     let own = env::current_exe().context("cannot find this program's own file")?;
-    let place = Place::beside(&own, root);
+    let place = BuildFolder::beside(&own, root);
     let program = place.program();
     if !is_current(&program, root)? {
         build(root, &place)?;
@@ -54,12 +51,12 @@ pub fn fetch(root: &Path) -> Result<ExitCode> {
 
 /// A folder in which cargo builds, and in which of its profiles.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct BuildFolder {
     target: PathBuf,
     is_release: bool,
 }
 
-impl Place {
+impl BuildFolder {
     /// Where the program `own` was built; for one that was copied elsewhere, as Jupyter's is, the usual one of `root`.
     fn beside(own: &Path, root: &Path) -> Self {
         let built = || {
@@ -117,7 +114,7 @@ fn newest(path: &Path) -> io::Result<SystemTime> {
 }
 
 /// Compiles the program, and says so.
-fn build(root: &Path, place: &Place) -> Result<()> {
+fn build(root: &Path, place: &BuildFolder) -> Result<()> {
     compile::say("The part of igpt that fetches is compiled first; this takes minutes, once");
     let mut cargo = cargo(root);
     // Not `--package`: cargo would choose the features of shared crates anew, and compile them a second time.
@@ -165,50 +162,35 @@ mod tests {
         let target = folder.path().join("target");
         fs::create_dir_all(&target).unwrap();
         let root = Path::new("/checkout");
-        let usual = || Place { target: root.join("target"), is_release: true };
-        let beside = |own: &str| Place::beside(&folder.path().join(own), root);
+        let usual = || BuildFolder { target: root.join("target"), is_release: true };
+        let beside = |own: &str| BuildFolder::beside(&folder.path().join(own), root);
         // Not cargo's folder.
         assert_eq!(beside("target/debug/igpt"), usual());
         fs::write(target.join(".rustc_info.json"), "{}").unwrap();
-        assert_eq!(beside("target/debug/igpt"), Place { target: target.clone(), is_release: false });
-        assert_eq!(beside("target/release/igpt"), Place { target: target.clone(), is_release: true });
+        assert_eq!(beside("target/debug/igpt"), BuildFolder { target: target.clone(), is_release: false });
+        assert_eq!(beside("target/release/igpt"), BuildFolder { target: target.clone(), is_release: true });
         assert_eq!(beside("target/release/igpt").program(), target.join("release/igpt-fetch"));
         assert_eq!(beside("kernels/igpt/igpt"), usual());
     }
 
     #[test]
-    fn every_source_is_watched() {
-        let root = repository_root();
-        let mut seen = 0;
-        for folder in ["notebooks/fetch/src", "notebooks/common/src"] {
-            for file in rust_files(&root.join(folder)) {
-                let text = fs::read_to_string(&file).unwrap();
-                for line in text.lines().filter(|line| line.contains("\"../")) {
-                    let Some(path) = line.split('"').find(|part| part.starts_with("../")) else { continue };
-                    let is_read = ["#[path", "include!", "include_str!", "include_bytes!"];
-                    if is_read.iter().any(|how| line.contains(how)) {
-                        let path = file.parent().unwrap().join(path).canonicalize().unwrap();
-                        let watched = SOURCES
-                            .iter()
-                            .any(|source| path.starts_with(root.join(source).canonicalize().unwrap()));
-                        assert!(watched, "{} is no part of SOURCES", path.display());
-                        seen += 1;
-                    }
-                }
+    fn every_package_of_the_checkout_is_watched() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let read =
+            |file: &str| -> toml::Table { fs::read_to_string(root.join(file)).unwrap().parse().unwrap() };
+        let here = &read("Cargo.toml")["workspace"]["dependencies"];
+        let (mut waiting, mut seen) = (vec!["notebooks/fetch".to_owned()], Vec::new());
+        while let Some(folder) = waiting.pop() {
+            assert!(SOURCES.contains(&folder.as_str()), "{folder} is no part of SOURCES");
+            let manifest = read(&format!("{folder}/Cargo.toml"));
+            for (name, dependency) in manifest["dependencies"].as_table().unwrap() {
+                assert!(dependency.get("path").is_none(), "{name}: the workspace says where it lies");
+                let path = here.get(name).and_then(|of_all| of_all.get("path"));
+                waiting.extend(path.and_then(toml::Value::as_str).map(str::to_owned));
             }
+            seen.push(folder);
         }
-        assert!(seen >= 3, "the files that the library shares are seen");
-        assert!(newest(&root.join("notebooks/fetch")).is_ok());
-    }
-
-    fn repository_root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-    }
-
-    fn rust_files(folder: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-        files.into_iter().chain(folders.iter().flat_map(|folder| rust_files(folder))).collect()
+        assert!(seen.len() == 3 && newest(&root.join("notebooks/fetch")).is_ok(), "{seen:?}");
     }
 
     #[test]

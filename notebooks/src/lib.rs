@@ -17,7 +17,6 @@ mod program;
 pub mod run;
 pub mod setup;
 pub mod slot;
-pub mod slots;
 pub mod steps;
 
 pub use igpt_common::repository;

@@ -137,7 +137,7 @@ fn downloaded(output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Builds the engine with the versions that its authors locked, into our cache.
+/// Builds evcxr with the versions that its authors locked, into our cache.
 fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
     let program = dirs::evcxr()?;
     if program.is_file() {
@@ -245,7 +245,7 @@ fn crates_of_library(root: &Path) -> Result<u64> {
     Ok(names.len() as u64)
 }
 
-/// Removes what setup built: slots that no kernel uses, the engine, the kernelspec.
+/// Removes what setup built: slots that no kernel uses, evcxr, the kernelspec.
 ///
 /// # Errors
 /// A folder that cannot be removed.

@@ -18,6 +18,9 @@
 //!     cell/lib/           snapshot of kernel-lib
 //! ```
 
+pub mod inventory;
+mod snapshot;
+
 use std::{
     fs::{self, File},
     io::ErrorKind,
@@ -32,7 +35,9 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{dirs, files::folders, hex::hex, locked};
+use crate::{files::folders, hex::hex};
+
+pub use snapshot::fingerprints;
 
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";
@@ -50,6 +55,9 @@ overflow-checks = false
 debug-assertions = false
 
 [profile.dev.package.igpt]
+opt-level = 3
+
+[profile.dev.package.igpt-formats]
 opt-level = 3
 "#;
 
@@ -165,8 +173,11 @@ impl Slot {
         write_if_different(&self.folder.join(".cargo/config.toml"), CARGO_CONFIG.as_bytes())?;
         // evcxr reads its settings from here, and not those of the user's own evcxr.
         write_if_different(&self.folder.join("config/evcxr.toml"), b"# Set by `igpt kernel`.\n")?;
-        write_if_different(&self.library().join("../Cargo.toml"), library_workspace(&self.root)?.as_bytes())?;
-        mirror(&self.root, &self.library())?;
+        write_if_different(
+            &self.library().join("../Cargo.toml"),
+            snapshot::workspace(&self.root)?.as_bytes(),
+        )?;
+        snapshot::mirror(&self.root, &self.library())?;
         // Cells of kernels that are gone.
         let compiled = self.cell().join("target");
         for file in files_below(&compiled, 3) {
@@ -221,7 +232,7 @@ impl Slot {
         write_if_different(&self.folder.join("built"), self.fingerprint.as_bytes())
     }
 
-    /// The environment in which the engine builds here and runs cells.
+    /// The environment in which evcxr builds here and runs cells.
     pub fn configure(&self, command: &mut Command) {
         // The lock shall last as long as anything runs that builds here.
         let _ = fcntl_setfd(&self._lock, FdFlags::empty());
@@ -268,16 +279,16 @@ impl Slot {
     }
 
     /// A view of what is being compiled in it.
-    pub fn watch(&self) -> Watch {
-        Watch(self.cell().join("target"))
+    pub fn watch(&self) -> BuildProgress {
+        BuildProgress(self.cell().join("target"))
     }
 }
 
 /// Looks into a slot that somebody builds.
 #[derive(Debug)]
-pub struct Watch(PathBuf);
+pub struct BuildProgress(PathBuf);
 
-impl Watch {
+impl BuildProgress {
     /// Into the base of a checkout.
     pub fn base(all: &Path, root: &Path) -> Result<Self> {
         Ok(Self(slots_of(all, root)?.join("base/cell/target")))
@@ -344,157 +355,9 @@ pub fn remove_locked(folder: &Path, _lock: &File) -> Result<()> {
     remove(&aside)
 }
 
-/// What a slot must have been built from: for its dependencies to be as wanted, and for all of it.
-pub fn fingerprints(root: &Path) -> Result<[String; 2]> {
-    fn add(hash: &mut Sha256, name: &Path, bytes: &[u8]) {
-        for part in [name.as_os_str().as_encoded_bytes(), bytes] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-    }
-    fn add_file(hash: &mut Sha256, folder: &Path, name: &Path) -> Result<()> {
-        let file = folder.join(name);
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        add(hash, name, &bytes);
-        Ok(())
-    }
-    let mut hash = Sha256::new();
-    for (name, text) in [("format", FORMAT), ("config", CARGO_CONFIG), ("engine", dirs::EVCXR_VERSION)] {
-        add(&mut hash, Path::new(name), text.as_bytes());
-    }
-    add_file(&mut hash, root, Path::new("rust-toolchain.toml"))?;
-    // Of the lock file only what the library reaches: the command's own dependencies reach no slot.
-    let manifest = Manifest::read(root)?;
-    let lock = root.join("Cargo.lock");
-    let text = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
-    let locked = locked::closure(&text, "igpt", |name| manifest.is_for_tests_only(name));
-    for line in locked.with_context(|| format!("{} does not fit", lock.display()))? {
-        add(&mut hash, Path::new("Cargo.lock"), line.as_bytes());
-    }
-    let dependencies = hex(&hash.clone().finalize());
-    // Both manifests as the slot gets them.
-    add(&mut hash, Path::new("workspace"), library_workspace(root)?.as_bytes());
-    let library = root.join("kernel-lib");
-    for relative in library_files(&library)? {
-        if relative == Path::new("Cargo.toml") {
-            add(&mut hash, &relative, manifest.of_snapshot()?.as_bytes());
-        } else {
-            add_file(&mut hash, &library, &relative)?;
-        }
-    }
-    Ok([dependencies, hex(&hash.finalize())])
-}
-
-/// The files that make the library, relative to its folder, sorted: its sources, and the script that hashes them. Tests and
-/// benchmarks do not reach a notebook.
-fn library_files(library: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = vec![PathBuf::from("Cargo.toml")];
-    let mut folders = vec![library.join("src")];
-    folders.extend(Some(library.join("build")).filter(|folder| folder.is_dir()));
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Ok(relative) = path.strip_prefix(library) {
-                files.push(relative.to_owned());
-            }
-        }
-    }
-    if library.join("build.rs").is_file() {
-        files.push("build.rs".into());
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// The workspace of the checkout with the library as its only member, which inherits its versions and lints from it.
-fn library_workspace(root: &Path) -> Result<String> {
-    let file = root.join("Cargo.toml");
-    let mut table = read_toml(&file)?;
-    table.remove("profile");
-    let workspace = table.get_mut("workspace").and_then(toml::Value::as_table_mut);
-    let workspace = workspace.with_context(|| format!("{} has no workspace", file.display()))?;
-    workspace.insert("members".into(), vec!["kernel-lib"].into());
-    let manifest = Manifest::read(root)?;
-    if let Some(all) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
-        all.retain(|name, _| manifest.inherits(name));
-    }
-    Ok(toml::to_string(&table)?)
-}
-
-/// The library's manifest.
-struct Manifest(toml::Table);
-
-impl Manifest {
-    fn read(root: &Path) -> Result<Self> {
-        Ok(Self(read_toml(&root.join("kernel-lib/Cargo.toml"))?))
-    }
-
-    /// Without targets whose files are not in the snapshot, and without what only those need.
-    fn of_snapshot(&self) -> Result<String> {
-        let mut table = self.0.clone();
-        for targets in ["bench", "bin", "dev-dependencies", "example", "test"] {
-            table.remove(targets);
-        }
-        for (_, target) in table.get_mut("target").and_then(toml::Value::as_table_mut).into_iter().flatten() {
-            target.as_table_mut().and_then(|target| target.remove("dev-dependencies"));
-        }
-        Ok(toml::to_string(&table)?)
-    }
-
-    /// The dependencies of a kind, on all systems.
-    fn dependencies<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a String, &'a toml::Value)> {
-        let targets = self.0.get("target").and_then(toml::Value::as_table);
-        let targets = targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table);
-        let tables = std::iter::once(&self.0).chain(targets).filter_map(move |table| table.get(kind));
-        tables.filter_map(toml::Value::as_table).flatten()
-    }
-
-    /// What the library itself needs.
-    fn own(&self) -> impl Iterator<Item = (&String, &toml::Value)> {
-        self.dependencies("dependencies").chain(self.dependencies("build-dependencies"))
-    }
-
-    /// Whether it takes a dependency from the workspace.
-    fn inherits(&self, name: &str) -> bool {
-        self.own().any(|(own, how)| own == name && how.get("workspace").is_some())
-    }
-
-    /// Whether a package is needed by tests and not by the library itself.
-    fn is_for_tests_only(&self, package: &str) -> bool {
-        let is = |(name, how): (&String, &toml::Value)| {
-            how.get("package").and_then(toml::Value::as_str).unwrap_or(name) == package
-        };
-        !self.own().any(is) && self.dependencies("dev-dependencies").any(is)
-    }
-}
-
 fn read_toml(file: &Path) -> Result<toml::Table> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     text.parse().with_context(|| format!("{} is not TOML", file.display()))
-}
-
-/// Makes `to` a copy of the library of a checkout. What did not change is not touched: cargo looks at the time.
-fn mirror(root: &Path, to: &Path) -> Result<()> {
-    let (from, manifest) = (&root.join("kernel-lib"), Manifest::read(root)?);
-    let files = library_files(from)?;
-    for relative in &files {
-        let bytes = match relative == Path::new("Cargo.toml") {
-            true => manifest.of_snapshot()?.into_bytes(),
-            false => fs::read(from.join(relative))?,
-        };
-        write_if_different(&to.join(relative), &bytes)?;
-    }
-    if to.join("src").is_dir() {
-        for old in library_files(to)? {
-            if files.binary_search(&old).is_err() {
-                fs::remove_file(to.join(&old))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn write_if_different(file: &Path, bytes: &[u8]) -> Result<()> {
@@ -548,25 +411,6 @@ pub(crate) mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_has_what_the_library_is_compiled_from() -> Result<()> {
-        let temporary = tempfile::tempdir()?;
-        let (from, to) = (temporary.path().join("from"), temporary.path().join("to"));
-        let library = from.join("kernel-lib");
-        for file in ["build.rs", "build/sources.rs", "src/lib.rs", "tests/keys.rs"] {
-            write_if_different(&library.join(file), b"")?;
-        }
-        write_if_different(&library.join("Cargo.toml"), b"[package]\nname = \"igpt\"\n")?;
-        mirror(&from, &to)?;
-        let compiled = ["Cargo.toml", "build/sources.rs", "build.rs", "src/lib.rs"].map(PathBuf::from);
-        assert_eq!(library_files(&to)?, compiled);
-        assert!(!to.join("tests").exists());
-        fs::remove_file(library.join("build/sources.rs"))?;
-        mirror(&from, &to)?;
-        assert!(!to.join("build/sources.rs").exists(), "it was removed");
-        Ok(())
-    }
-
-    #[test]
     fn partial_builds_are_forgotten() -> Result<()> {
         let temporary = tempfile::tempdir()?;
         let folder = temporary.path().to_owned();
@@ -601,72 +445,31 @@ pub(crate) mod tests {
             )
         };
         let lock = [
-            package("igpt", "0.1.0", "\"inner\", \"tests\""),
+            package("igpt", "0.1.0", "\"inner\", \"part\", \"tests\""),
+            package("part", "0.1.0", "\"of-part\""),
+            package("of-part", "5.0.0", ""),
             package("inner", "1.0.0", "\"deep\""),
             package("deep", "2.0.0", ""),
             package("igpt-notebooks", "0.1.0", "\"igpt\", \"outer\""),
             package("outer", "3.0.0", ""),
             package("tests", "4.0.0", ""),
         ];
-        let manifest = "[package]\nname = \"igpt\"\n[dependencies]\ninner.workspace = true\n\
+        let manifest = "[package]\nname = \"igpt\"\n[dependencies]\ninner.workspace = true\npart.workspace = true\n\
                         [dev-dependencies]\ntests.workspace = true\n";
+        let part = "[package]\nname = \"part\"\n[dependencies]\nof-part.workspace = true\n";
         let workspace = "[workspace]\nmembers = [\"kernel-lib\", \"notebooks\"]\n[workspace.dependencies]\n\
-                         inner = \"1\"\nouter = \"3\"\ntests = \"4\"\n[profile.release]\nopt-level = 3\n";
+                         inner = \"1\"\nof-part = \"5\"\npart = { path = \"kernel-lib/part\" }\nouter = \"3\"\ntests = \"4\"\n[profile.release]\nopt-level = 3\n";
         for (file, text) in [
             ("Cargo.lock", &*lock.concat()),
             ("Cargo.toml", workspace),
             ("rust-toolchain.toml", "[toolchain]\nchannel = \"1.95.0\"\n"),
             ("kernel-lib/Cargo.toml", manifest),
             ("kernel-lib/src/lib.rs", "pub fn one() {}\n"),
+            ("kernel-lib/part/Cargo.toml", part),
+            ("kernel-lib/part/src/lib.rs", "pub fn part() {}\n"),
         ] {
             write_if_different(&checkout.path().join(file), text.as_bytes())?;
         }
         Ok(checkout)
-    }
-
-    #[test]
-    fn what_does_not_reach_the_library_rebuilds_no_slot() -> Result<()> {
-        let checkout = checkout()?;
-        let root = checkout.path();
-        let before = fingerprints(root)?;
-        // Which of the two fingerprints a change moves: that of the dependencies, that of all.
-        let moved = |file: &str, old: &str, new: &str| -> Result<[bool; 2]> {
-            let file = root.join(file);
-            let text = fs::read_to_string(&file)?;
-            assert!(text.contains(old), "{old}");
-            fs::write(&file, text.replace(old, new))?;
-            let after = fingerprints(root)?;
-            fs::write(&file, text)?;
-            Ok([before[0] != after[0], before[1] != after[1]])
-        };
-        for (file, old, new) in [
-            ("Cargo.lock", "3.0.0", "3.0.1"),
-            ("Cargo.lock", "4.0.0", "4.0.1"),
-            ("Cargo.lock", "\"igpt\", \"outer\"", "\"igpt\""),
-            ("Cargo.toml", "outer = \"3\"", "outer = \"3.0.1\""),
-            ("Cargo.toml", "tests = \"4\"", "tests = \"4.0.1\""),
-            ("Cargo.toml", "opt-level = 3", "opt-level = 2"),
-            ("Cargo.toml", "\"kernel-lib\", \"notebooks\"", "\"kernel-lib\""),
-            ("kernel-lib/Cargo.toml", "tests.workspace = true", "tests = \"5\""),
-        ] {
-            assert_eq!(moved(file, old, new)?, [false, false], "{file}: {new}");
-        }
-        for (file, old, new) in [
-            ("Cargo.lock", "1.0.0", "1.0.1"),
-            ("Cargo.lock", "2.0.0", "2.0.1"),
-            ("Cargo.lock", "[\"deep\"]", "[]"),
-            ("rust-toolchain.toml", "1.95.0", "1.96.0"),
-        ] {
-            assert_eq!(moved(file, old, new)?, [true, true], "{file}: {new}");
-        }
-        for (file, old, new) in [
-            ("Cargo.toml", "inner = \"1\"", "inner = \"1.0.1\""),
-            ("kernel-lib/Cargo.toml", "inner.workspace = true", "inner = \"1\""),
-            ("kernel-lib/src/lib.rs", "one", "two"),
-        ] {
-            assert_eq!(moved(file, old, new)?, [false, true], "{file}: {new}");
-        }
-        assert!(!library_workspace(root)?.contains("outer"));
-        Ok(())
     }
 }

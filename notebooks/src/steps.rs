@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::run::{
     client::{Channel, Client, Event},
-    launch::{Kernel, KernelCommand, Surroundings},
+    launch::{Kernel, KernelCommand, LaunchOptions},
     message::Message,
     secrets::Secrets,
 };
@@ -76,7 +76,7 @@ fn evaluate(root: &Path, code: &str, variables: &[(&str, &OsStr)]) -> Result<Exi
     runtime.block_on(async {
         let scratch = tempfile::tempdir().context("a folder for the kernel's log")?;
         let secrets = Secrets::from_environment(&[])?;
-        let around = Surroundings {
+        let around = LaunchOptions {
             folder: root,
             log: &scratch.path().join("kernel.log"),
             variables,

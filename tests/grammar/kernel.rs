@@ -84,7 +84,7 @@ impl Session {
         let shell = create_client_shell_connection_with_identity(&info, &session, identity).await?;
         let mut session = Self { process, shell, iopub, _folder: sockets };
         session.wait_until_heard(begun).await?;
-        // What comes first waits for the engine.
+        // What comes first waits for evcxr.
         let first = session.run("1 + 1;", "first", START).await;
         ensure!(first.verdict == Verdict::Ok, "the kernel's first cell: {first:?}");
         Ok(session)
@@ -214,7 +214,7 @@ fn verdict(error: &Value) -> Verdict {
         "ProcessDied" => Verdict::Died,
         "CompileError" => Verdict::Refused,
         "Error" if !text("evalue").is_empty() => Verdict::Error(text("evalue")),
-        "EngineDied" => Verdict::Broken(text("evalue")),
+        "EvcxrDied" => Verdict::Broken(text("evalue")),
         _ => Verdict::Error(text("evalue")),
     }
 }

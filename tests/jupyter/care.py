@@ -1,4 +1,4 @@
-"""The kernel as a person at a notebook meets it: outputs that grow, interrupts, odd output, restarts, several clients.
+"""The kernel as a user at a notebook meets it: outputs that grow, interrupts, odd output, restarts, several clients.
 
     .venv/bin/python tests/jupyter/care.py [part of a check's name …]
 
@@ -96,7 +96,7 @@ class Pump(threading.Thread):
 class Kernel:
     def __init__(self, **environment):
         self.manager = KernelManager(kernel_name="igpt")
-        # Its log is for people who look for a fault.
+        # Its log is for users who look for a fault.
         self.log = tempfile.TemporaryFile("w+")
         self.manager.start_kernel(env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
         self.pumps = {}
@@ -566,7 +566,7 @@ def an_engine_that_is_silent_is_replaced():
     cell = kernel.run('println!("{}", std::os::unix::process::parent_id());')
     os.kill(int(cell.text()), 19)
     cell = kernel.run("1 + 1", timeout=60)
-    assert "EngineDied" in cell.error and "does not answer" in cell.error, cell.error
+    assert "EvcxrDied" in cell.error and "does not answer" in cell.error, cell.error
     assert kernel.run("1 + 1").value == "2"
     # A cell that closes its own stdout cannot be judged, and is not waited for.
     closed = kernel.run('unsafe extern "C" { fn close(fd: i32) -> i32; }\nunsafe { close(1) };', timeout=60)

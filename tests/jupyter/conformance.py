@@ -13,7 +13,7 @@ import unittest
 import jupyter_kernel_test
 from jupyter_client.manager import start_new_kernel
 
-# The library is compiled by `igpt setup`; a cell that waits for the kernel to wake up still needs its time.
+# The library is compiled by `igpt setup`; a cell that waits for the kernel to start still needs its time.
 jupyter_kernel_test.TIMEOUT = 120
 
 

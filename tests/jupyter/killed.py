@@ -67,10 +67,10 @@ def find(target, launcher, kernel):
     for pid in processes.below(kernel) - {kernel}:
         words = processes.command(pid)
         name = pathlib.Path(words[0]).name if words else ""
-        is_engine = name == "evcxr_jupyter" and "--control_file" in words
-        parent_is_engine = name == "evcxr_jupyter" and not is_engine
+        is_evcxr = name == "evcxr_jupyter" and "--control_file" in words
+        is_of_cells = name == "evcxr_jupyter" and not is_evcxr
         is_compiler = name in ("rustc", "cargo", "ld", "ld.lld", "rust-lld", "cc")
-        if {"evcxr": is_engine, "cells": parent_is_engine, "compiler": is_compiler}[target]:
+        if {"evcxr": is_evcxr, "cells": is_of_cells, "compiler": is_compiler}[target]:
             found.append(pid)
     return min(found, default=None)
 
@@ -99,7 +99,7 @@ def kill_one(number, choice, seen):
         os.kill(victim, signal.SIGKILL)
     except ProcessLookupError:
         target += " (gone already)"
-    # A kernel whose engine was killed lives on and says so; its launcher's end is its end.
+    # A kernel whose evcxr was killed lives on and says so; its launcher's end is its end.
     survives = target in ("evcxr", "cells", "compiler")
     time.sleep(0.5)
     if survives and processes.command(kernel):

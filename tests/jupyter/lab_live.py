@@ -1,4 +1,4 @@
-"""What a person does with a notebook that trains, in JupyterLab in headless Chromium.
+"""What a user does with a notebook that trains, in JupyterLab in headless Chromium.
 
     .venv/bin/python tests/jupyter/lab_live.py [notebook] [folder for the images]
 

@@ -1,4 +1,4 @@
-"""How long a kernel lets a person wait, as any Jupyter client sees it."""
+"""How long a kernel lets a user wait, as any Jupyter client sees it."""
 
 import dataclasses
 import statistics

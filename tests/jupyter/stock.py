@@ -12,7 +12,7 @@ EVCXR = [str(CACHE / "evcxr-0.22.0" / "bin" / "evcxr_jupyter"), "--control_file"
 
 
 def environment(folder):
-    """In which evcxr looks after its own kernelspec: in this folder, and not in the person's."""
+    """In which evcxr looks after its own kernelspec: in this folder, and not in the user's."""
     return {**os.environ, "JUPYTER_PATH": str(folder)}
 
 

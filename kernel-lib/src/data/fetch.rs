@@ -1,9 +1,9 @@
 //! Data sets that `igpt fetch` prepares: which file, and how it comes to be there.
 
 use super::prepared::Prepared;
-use super::request::Request;
 use super::{Dataset, Images};
 use crate::{Error, Result, fetch, hub};
+use igpt_formats::request::Request;
 use std::path::PathBuf;
 
 /// A data set of the hub, or a folder's, with what is to be done to its images. [`hub`](super::hub()) is this with

@@ -2,10 +2,10 @@
 //!
 //! The decoders, which know Parquet, are in the `igpt` command: each of their crates would cost every notebook time.
 
-use super::format::{FORMAT, Header, LABEL, LONGEST_HEADER, LabelSet, VERSION, Version};
 use super::{Dataset, Images, Labelled};
 use crate::hex::hex;
 use crate::{Error, Result};
+use igpt_formats::data_file::{FORMAT, Header, LABEL, LONGEST_HEADER, LabelSet, Part, VERSION, Version};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
@@ -111,7 +111,7 @@ impl Prepared {
         /// Bytes that are read and hashed at a time, while they are in the processor's cache.
         const PIECE: usize = 1 << 18;
         let parts = &self.header.parts;
-        let is_it = |part: &&super::format::Part| part.split == split && part.labels.as_deref() == labels;
+        let is_it = |part: &&Part| part.split == split && part.labels.as_deref() == labels;
         let Some(part) = parts.iter().find(is_it).cloned() else {
             let what = labels.map_or("images".into(), |labels| format!("labels `{labels}`"));
             return Err(self.wrong(&format!("has no {what} of the split `{split}`")));

@@ -1,8 +1,8 @@
 //! Images at another size.
 
 use super::Image;
-use super::bilinear::{bilinear, longer_side};
 use crate::{Error, Result};
+use igpt_formats::bilinear::{bilinear, longer_side};
 
 /// No resized image has more bytes.
 const LARGEST: usize = 1 << 30;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::picture::Colours;
+use super::image::Colours;
 
 /// Something that can be fetched.
 pub(super) struct Entry {

@@ -12,7 +12,7 @@ use parquet::data_type::ByteArray;
 
 /// An image that is not decoded yet.
 pub(super) struct Row {
-    pub place: Place,
+    pub place: Origin,
     pub content: Content,
     /// Its label in each set.
     pub labels: Vec<Option<i64>>,
@@ -20,12 +20,12 @@ pub(super) struct Row {
 
 /// What errors call an image.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum Origin {
     Row(Arc<Path>, usize),
     File(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Row(file, row) => write!(f, "{}: row {row}", file.display()),

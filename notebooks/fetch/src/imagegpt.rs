@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use super::say;
-use crate::hub::{self, Kind};
+use crate::download::{self, RepositoryKind};
 
 /// Sees to it that the cache has the network of this size; returns the folder in it.
 ///
 /// # Errors
 /// If it cannot be had.
-pub(super) fn prepare(size: &str) -> Result<PathBuf> {
+pub(super) fn fetch(size: &str) -> Result<PathBuf> {
     let repository = format!("openai/imagegpt-{size}");
-    let snapshot = hub::ensure(Kind::Model, &repository, None, &wanted, &|line| say(line))?;
+    let snapshot = download::ensure(RepositoryKind::Model, &repository, None, &wanted, &|line| say(line))?;
     say(format_args!("{repository}: revision {} is whole", &snapshot.revision[..12]));
     Ok(snapshot.folder().to_owned())
 }
@@ -32,7 +32,7 @@ fn wanted(names: &[String]) -> Result<Vec<String>> {
     let weights = if has("model.safetensors") {
         vec!["model.safetensors".to_owned()]
     } else if has(index) {
-        hub::all(|name| name == index || (name.starts_with("model-") && name.ends_with(".safetensors")))(
+        download::all(|name| name == index || (name.starts_with("model-") && name.ends_with(".safetensors")))(
             names,
         )?
     } else if has("pytorch_model.bin") {

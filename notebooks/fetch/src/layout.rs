@@ -1,4 +1,4 @@
-//! A data set's files in the hub and in its cache, see [`crate::hub`].
+//! A data set's files in the hub and in its cache, see [`crate::download`].
 
 use anyhow::{Context as _, Result, bail};
 
@@ -6,7 +6,7 @@ use super::{
     catalog::{DataSet, Split},
     say,
 };
-use crate::hub::{self, Kind, Snapshot};
+use crate::download::{self, RepositoryKind, Snapshot};
 
 /// Where in its repository a data set lies.
 pub(super) struct Layout {
@@ -30,14 +30,14 @@ pub(super) fn ensure(
 ) -> Result<(Snapshot, Layout)> {
     let layout = |names: &[String]| Layout::of(repository, names, known, config);
     let wanted = |names: &[String]| layout(names)?.files(names);
-    let snapshot = hub::ensure(Kind::Dataset, repository, None, &wanted, &|line| say(line))?;
+    let snapshot = download::ensure(RepositoryKind::Dataset, repository, None, &wanted, &|line| say(line))?;
     let layout = layout(&snapshot.names())?;
     Ok((snapshot, layout))
 }
 
 /// Which part of how many of a split's Parquet files this is: (0, 2) for `train-00000-of-00002.parquet`.
 fn shard(name: &str, split: &str) -> Option<(usize, usize)> {
-    match hub::part(name)? {
+    match download::part(name)? {
         (stem, at, count, ".parquet") if stem == split => Some((at, count)),
         _ => None,
     }
@@ -70,7 +70,7 @@ impl Layout {
                 let (folder, file) = in_folder(path);
                 folder == self.folder && shard(file, theirs).is_some()
             };
-            let files = hub::all(is_of)(names).with_context(|| format!("the split {theirs}"))?;
+            let files = download::all(is_of)(names).with_context(|| format!("the split {theirs}"))?;
             chosen.extend(files);
         }
         chosen.extend(names.iter().filter(|name| *name == "README.md").cloned());

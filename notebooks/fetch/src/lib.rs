@@ -5,22 +5,19 @@
 //! otherwise need, and the main job fetches nothing. Nor is it in the library, where each crate costs every notebook time.
 
 mod catalog;
+mod catch_panic;
 mod classes;
+pub mod download;
 mod encoded;
-mod folder;
-mod guard;
-pub mod hub;
+mod image;
+mod image_folder;
 mod imagegpt;
 mod layout;
-mod picture;
 mod plan;
 mod prepare;
-mod prepared;
 mod rows;
 mod source;
-
-#[path = "../../../kernel-lib/src/data/request.rs"]
-mod request;
+mod writer;
 
 use std::{
     env,
@@ -31,10 +28,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use igpt_common::{fetch_arguments::Arguments, hex::hex, repository};
+use igpt_formats::request::Request;
 
 use catalog::Kind;
 use plan::Plan;
-use request::Request;
 
 /// Prepares these, one after the other, or shows what there is.
 ///
@@ -43,7 +40,7 @@ use request::Request;
 pub fn fetch(arguments: &Arguments) -> Result<()> {
     let data = data_folder()?;
     if arguments.list {
-        say(catalog::table(&hub::cache()?, &data)?.trim_end());
+        say(catalog::table(&download::cache()?, &data)?.trim_end());
     }
     for name in &arguments.names {
         let request = Request {
@@ -71,7 +68,7 @@ fn data_folder() -> Result<PathBuf> {
 fn one(request: &Request, folder: Option<&Path>, data: &Path) -> Result<()> {
     let entry = catalog::find(&request.name);
     let known = match entry.map(|entry| &entry.kind) {
-        Some(Kind::Model(size)) => return imagegpt::prepare(size).map(drop),
+        Some(Kind::Model(size)) => return imagegpt::fetch(size).map(drop),
         Some(Kind::Data(known)) => Some(known),
         None => None,
     };
@@ -106,9 +103,9 @@ fn say(line: impl std::fmt::Display) {
 }
 
 /// A line every two seconds.
-struct Progress(Instant);
+struct ProgressLines(Instant);
 
-impl Progress {
+impl ProgressLines {
     fn new() -> Self {
         Self(Instant::now())
     }

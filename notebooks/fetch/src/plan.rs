@@ -6,17 +6,19 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::{
+    data_file::{LabelSet, SourceFile},
+    request::Request,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Request,
     catalog::{DataSet, Split},
     classes, count,
-    folder::Folder,
-    hub::Snapshot,
+    download::Snapshot,
+    image::{Colours, ImageSpec},
+    image_folder::ImageFolder,
     layout::{self, Layout},
-    picture::{Colours, Wanted},
-    prepared::{self, LabelSet},
     rows::Rows,
     source::{self, Source},
 };
@@ -29,9 +31,9 @@ pub(super) struct Plan {
     pub dataset: String,
     pub revision: String,
     pub label_sets: Vec<LabelSet>,
-    pub sources: Vec<prepared::Source>,
+    pub sources: Vec<SourceFile>,
     pub splits: Vec<Planned>,
-    pub wanted: Wanted,
+    pub wanted: ImageSpec,
     /// The images were published without loss, and their classes are equally frequent.
     pub is_uniform: bool,
 }
@@ -73,7 +75,7 @@ impl Plan {
         for file in files.iter().flat_map(|(_, files)| files) {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let path = Path::new(&folder).join(&*name).to_string_lossy().into_owned();
-            sources.push(prepared::Source { file: path, sha256: snapshot.sha256(file)? });
+            sources.push(SourceFile { file: path, sha256: snapshot.sha256(file)? });
         }
         let open = |(split, files): &(Split, Vec<PathBuf>)| {
             let labels = if split.is_labelled { &columns[..] } else { &[] };
@@ -112,7 +114,7 @@ impl Plan {
                     source: Source::Rows(Box::new(rows)),
                 })
                 .collect(),
-            wanted: Wanted { colours, side: request.side },
+            wanted: ImageSpec { colours, side: request.side },
             is_uniform: known.is_some_and(|known| known.is_uniform),
         })
     }
@@ -123,15 +125,15 @@ impl Plan {
     /// If it is no such folder.
     pub(super) fn of_folder(request: &Request, known: Option<&DataSet>, folder: &Path) -> Result<Self> {
         check_side(request, known)?;
-        let train = Folder::open(&folder.join("train"))?;
+        let train = ImageFolder::open(&folder.join("train"))?;
         let found = ["val", "validation", "test"]
             .map(|name| folder.join(name))
             .into_iter()
             .find(|path| path.is_dir());
         let test = found.with_context(|| format!("{}: holds no folder val", folder.display()))?;
-        let (test_path, test) = (test.clone(), Folder::open(&test)?);
+        let (test_path, test) = (test.clone(), ImageFolder::open(&test)?);
         if train.classes() != test.classes() {
-            let other = |a: &Folder, b: &Folder| {
+            let other = |a: &ImageFolder, b: &ImageFolder| {
                 a.classes().iter().find(|class| !b.classes().contains(class)).cloned()
             };
             bail!(
@@ -152,7 +154,7 @@ impl Plan {
             }
         };
         let sources: Vec<_> = [("train", &train), ("test", &test)]
-            .map(|(name, split)| prepared::Source { file: name.into(), sha256: split.sha256().into() })
+            .map(|(name, split)| SourceFile { file: name.into(), sha256: split.sha256().into() })
             .into();
         let revision = sources.iter().fold(Sha256::new(), |hash, source| hash.chain_update(&source.sha256));
         let label_sets = vec![LabelSet { name: "label".into(), classes: train.classes().to_vec() }];
@@ -165,7 +167,7 @@ impl Plan {
             splits: [("train", train), ("test", test)]
                 .map(|(name, split)| Planned { name, is_labelled: true, source: Source::Folder(split) })
                 .into(),
-            wanted: Wanted { colours, side: request.side },
+            wanted: ImageSpec { colours, side: request.side },
             is_uniform: false,
         })
     }
@@ -196,7 +198,7 @@ fn label_sets(
     snapshot: &Snapshot,
     sets: &[(String, String)],
     splits: &[(Split, Rows)],
-    sources: &mut Vec<prepared::Source>,
+    sources: &mut Vec<SourceFile>,
 ) -> Result<Vec<LabelSet>> {
     let labelled = || splits.iter().filter(|(split, _)| split.is_labelled).map(|(_, rows)| rows);
     let readme = snapshot.folder().join("README.md");
@@ -215,8 +217,7 @@ fn label_sets(
         if names.is_none() {
             names = classes::in_readme(&text, request.config.as_deref(), column);
             if names.is_some() && !sources.iter().any(|source| source.file == "README.md") {
-                sources
-                    .push(prepared::Source { file: "README.md".into(), sha256: snapshot.sha256(&readme)? });
+                sources.push(SourceFile { file: "README.md".into(), sha256: snapshot.sha256(&readme)? });
             }
         }
         let expected = known.map(|known| known.classes[at]);

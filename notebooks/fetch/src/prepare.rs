@@ -6,12 +6,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::{
+    data_file::{Header, LabelSet},
+    request::Request,
+};
 
 use super::{
-    Request, count,
+    count,
     plan::{Plan, Planned},
-    prepared::{self, Header, LabelSet, Writer},
     say,
+    writer::{self, Writer},
 };
 
 /// Makes the file that the library reads, in the folder `data`; a good one is left as it is.
@@ -21,12 +25,12 @@ use super::{
 pub(super) fn prepare(request: &Request, plan: Plan, data: &Path) -> Result<PathBuf> {
     let begun = Instant::now();
     let stem = request.stem();
-    let _lock = prepared::lock(data, &stem)?;
+    let _lock = writer::lock(data, &stem)?;
     let Plan { title, dataset, revision, label_sets, sources, splits, wanted, is_uniform } = plan;
     let short = revision.get(..12).unwrap_or(&revision).to_owned();
     let mut header = Header::of(&dataset, &revision, label_sets, sources);
     let path = data.join(format!("{stem}-{short}.igpt-data"));
-    if let Some(there) = prepared::intact(&path, &header)? {
+    if let Some(there) = writer::intact(&path, &header)? {
         say(format_args!("{}; {} is whole", found(&there), path.display()));
         return Ok(path);
     }

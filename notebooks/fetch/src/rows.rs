@@ -18,8 +18,8 @@ use parquet::{
 };
 
 use super::{
-    encoded::{Content, Place, Row},
-    guard::guarded,
+    catch_panic::catch_panic,
+    encoded::{Content, Origin, Row},
 };
 
 mod pages;
@@ -63,7 +63,7 @@ impl Rows {
     /// If one cannot be opened, or has not these columns.
     pub(super) fn open(files: &[PathBuf], image: &str, labels: &[String]) -> Result<Self> {
         let open = |file: &PathBuf| -> Result<Opened> {
-            let opened = guarded(|| {
+            let opened = catch_panic(|| {
                 let bytes = Bounded::open(file)?;
                 let reader = SerializedFileReader::new(bytes.clone())?;
                 let schema = reader.metadata().file_metadata().schema_descr();
@@ -81,7 +81,7 @@ impl Rows {
 
     /// The first of these columns that the first file has.
     pub(super) fn column<'a>(file: &Path, names: &[&'a str]) -> Result<&'a str> {
-        guarded(|| {
+        catch_panic(|| {
             let reader = SerializedFileReader::new(Bounded::open(file)?)?;
             let schema = reader.metadata().file_metadata().schema_descr();
             let found = names.iter().find(|name| place_of_images(schema, name).is_ok());
@@ -131,7 +131,7 @@ impl Rows {
     pub(super) fn next(&mut self) -> Result<Option<Vec<Row>>> {
         while let Some(file) = self.files.get(self.at.0) {
             let path = Arc::clone(&file.path);
-            let rows = guarded(|| self.rows(&path)).with_context(|| path.display().to_string())?;
+            let rows = catch_panic(|| self.rows(&path)).with_context(|| path.display().to_string())?;
             if let Some(rows) = rows {
                 return Ok(Some(rows));
             }
@@ -163,7 +163,7 @@ impl Rows {
         let labels = group.labels.iter_mut().map(|column| column.read(count).with_context(at));
         let labels = labels.collect::<Result<Vec<_>>>()?;
         let rows = images.into_iter().enumerate().map(|(i, image)| Row {
-            place: Place::Row(Arc::clone(path), *row + i),
+            place: Origin::Row(Arc::clone(path), *row + i),
             content: image.map_or(Content::Nothing, Content::Bytes),
             labels: labels.iter().map(|column| column[i]).collect(),
         });
@@ -180,7 +180,7 @@ impl Rows {
     pub(super) fn largest_labels(&self) -> Result<Vec<i64>> {
         let mut largest = vec![0; self.labels.len()];
         for Opened { path, bytes, reader } in &self.files {
-            guarded(|| {
+            catch_panic(|| {
                 for group in 0..reader.num_row_groups() {
                     let group = reader.get_row_group(group)?;
                     let mut left = usize::try_from(group.metadata().num_rows())?;

@@ -4,23 +4,24 @@ use anyhow::{Context as _, Result, bail};
 use rayon::prelude::*;
 
 use super::{
-    Progress, count,
+    ProgressLines,
+    catch_panic::catch_panic,
+    count,
     encoded::Row,
-    folder::Folder,
-    guard::guarded,
-    picture::{Colours, Picture, Wanted},
+    image::{Colours, Image, ImageSpec},
+    image_folder::ImageFolder,
     rows::Rows,
 };
 
 /// The images of a split, a batch at a time.
 pub(super) enum Source {
     Rows(Box<Rows>),
-    Folder(Folder),
+    Folder(ImageFolder),
 }
 
 /// What was in a split, besides the pixels, which have been written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SplitSummary {
     /// (height, width, channels) of every image.
     pub size: Option<(usize, usize, usize)>,
     /// (N) for each set.
@@ -55,18 +56,19 @@ impl Source {
     /// The first image that is not as it should be; the message names its place. Or an error of `write`.
     pub(super) fn decode(
         &mut self,
-        wanted: Wanted,
+        wanted: ImageSpec,
         classes: &[usize],
         size: Option<(usize, usize, usize)>,
         what: &str,
         mut write: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Seen> {
-        let (mut progress, total) = (Progress::new(), self.total());
-        let mut seen = Seen { size, labels: vec![Vec::new(); classes.len()], ..Seen::default() };
+    ) -> Result<SplitSummary> {
+        let (mut progress, total) = (ProgressLines::new(), self.total());
+        let mut seen =
+            SplitSummary { size, labels: vec![Vec::new(); classes.len()], ..SplitSummary::default() };
         while let Some(rows) = self.next()? {
-            let decoded: Vec<Result<Picture>> = rows
+            let decoded: Vec<Result<Image>> = rows
                 .par_iter()
-                .map(|row| guarded(|| Picture::decode(&row.content.bytes()?, wanted)))
+                .map(|row| catch_panic(|| Image::decode(&row.content.bytes()?, wanted)))
                 .collect();
             for (row, image) in rows.iter().zip(decoded) {
                 let image = image
@@ -80,8 +82,8 @@ impl Source {
     }
 }
 
-impl Seen {
-    fn add(&mut self, image: Picture, labels: &[Option<i64>], classes: &[usize]) -> Result<Picture> {
+impl SplitSummary {
+    fn add(&mut self, image: Image, labels: &[Option<i64>], classes: &[usize]) -> Result<Image> {
         let (height, width, channels) = *self.size.get_or_insert((image.height, image.width, image.channels));
         if (image.height, image.width) != (height, width) {
             bail!(
@@ -110,6 +112,6 @@ impl Seen {
 /// The colours that all images will have, as the first image has them.
 pub(super) fn colours_of_the_first(rows: &[Row]) -> Result<Colours> {
     let Some(row) = rows.first() else { return Ok(Colours::Rgb) };
-    let has_colour = guarded(|| Picture::has_colour(&row.content.bytes()?));
+    let has_colour = catch_panic(|| Image::has_colour(&row.content.bytes()?));
     Ok(if has_colour.with_context(|| row.place.to_string())? { Colours::Rgb } else { Colours::Grey })
 }

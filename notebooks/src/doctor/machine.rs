@@ -10,22 +10,22 @@ use super::Finding;
 use crate::{
     dirs, host,
     program::output,
-    slots::{self, Built, Found, State, megabytes},
+    slot::inventory::{self, Built, SlotInfo, SlotState, megabytes},
 };
 
 /// Build slots of all checkouts.
 pub fn slots(root: &Path) -> Finding {
-    match slots::find() {
+    match inventory::find() {
         Ok(found) => about_slots(&found, root),
         Err(error) => Finding::problem("build slots", format!("{error:#}"), "set IGPT_CACHE to a folder"),
     }
 }
 
-fn about_slots(found: &[Found], root: &Path) -> Finding {
+fn about_slots(found: &[SlotInfo], root: &Path) -> Finding {
     const WHAT: &str = "build slots";
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-    let own: Vec<&Found> = found.iter().filter(|slot| slot.checkout.as_ref() == Some(&root)).collect();
-    let used = found.iter().filter(|slot| slot.state != State::Free).count();
+    let own: Vec<&SlotInfo> = found.iter().filter(|slot| slot.checkout.as_ref() == Some(&root)).collect();
+    let used = found.iter().filter(|slot| slot.state != SlotState::Free).count();
     let total: u64 = found.iter().map(|slot| slot.bytes).sum();
     let current = own.iter().filter(|slot| slot.built == Built::Current).count();
     let gone = found.iter().filter(|slot| slot.checkout.is_some() && !slot.checkout_exists).count();
@@ -169,14 +169,14 @@ mod tests {
     use super::*;
     use crate::doctor::Health;
 
-    fn slot(name: &str, checkout: &str, built: Built, there: bool) -> Found {
-        Found {
+    fn slot(name: &str, checkout: &str, built: Built, there: bool) -> SlotInfo {
+        SlotInfo {
             folder: PathBuf::from("/cache/slots/x").join(name),
             name: name.into(),
             checkout: Some(checkout.into()),
             checkout_exists: there,
             bytes: 1_000_000,
-            state: State::Free,
+            state: SlotState::Free,
             built,
             last_used: None,
         }

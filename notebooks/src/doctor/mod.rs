@@ -1,7 +1,7 @@
 //! `igpt doctor`: looks for what keeps notebooks from running, and says how to cure it. It changes nothing and needs no
 //! network.
 //!
-//! * [`rust`]: the toolchain, the standard library's sources, the linker, the engine;
+//! * [`rust`]: the toolchain, the standard library's sources, the linker, evcxr;
 //! * [`kernelspec`]: what Jupyter knows of the kernel;
 //! * [`jupyter`]: which Jupyter is there;
 //! * [`machine`]: build slots, disk, memory, processor, GPU.
@@ -57,7 +57,7 @@ pub fn doctor(root: &Path) -> bool {
     let mut worst = Health::Ok;
     println!("{}", heading(root));
     // Each is printed as soon as it is known: some programs that are asked take a second.
-    for check in [rust::toolchain, rust::sources, rust::linker, rust::engine] {
+    for check in [rust::toolchain, rust::sources, rust::linker, rust::evcxr] {
         tell(&check(root), color, &mut worst);
     }
     for finding in kernelspec::findings(root) {

@@ -100,7 +100,7 @@ pub fn linker(_root: &Path) -> Finding {
 }
 
 /// evcxr: there, of our version, able to start.
-pub fn engine(_root: &Path) -> Finding {
+pub fn evcxr(_root: &Path) -> Finding {
     const WHAT: &str = "evcxr";
     let (program, folder) = match dirs::evcxr().and_then(|program| Ok((program, dirs::evcxr_root()?))) {
         Ok(found) => found,
@@ -131,7 +131,7 @@ pub fn engine(_root: &Path) -> Finding {
     }
 }
 
-/// The version of the engine in cargo's notes, `"evcxr_jupyter 0.22.0 (registry…)" = ["evcxr_jupyter"]`.
+/// The version of evcxr in cargo's notes, `"evcxr_jupyter 0.22.0 (registry…)" = ["evcxr_jupyter"]`.
 fn installed(notes: &str) -> Option<String> {
     let table: toml::Table = notes.parse().ok()?;
     let packages = table.get("v1")?.as_table()?;

@@ -1,4 +1,4 @@
-//! Answers that need no engine.
+//! Answers for which evcxr is not needed.
 
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ fn end_of_string(characters: &[char], start: usize) -> Option<usize> {
 }
 
 /// The place behind the name that a question about `position` means: the one that the cursor is on or behind, else that of
-/// the call in whose parentheses it is. The engine explains only what ends at the cursor. Both are counted in characters.
+/// the call in whose parentheses it is. evcxr explains only what ends at the cursor. Both are counted in characters.
 pub fn end_of_name(code: &str, position: usize) -> usize {
     let characters: Vec<char> = code.chars().collect();
     let is_name = |at: usize| characters.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_');

@@ -1,5 +1,5 @@
 //! The library for notebooks is compiled once for all kernels of a checkout, in its base slot: by set-up, or by the first
-//! kernel that finds it missing or changed. Kernels that wake meanwhile wait for that one, and copy it as it does.
+//! kernel that finds it missing or changed. Kernels that start meanwhile wait for that one, and copy it as it does.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,17 +9,17 @@ use std::{
 use anyhow::Result;
 use tokio::task::spawn_blocking;
 
-use super::{cell::Ending, engine::Engine, waking::Stage};
+use super::{cell::Ending, evcxr::Evcxr, starting::Stage};
 use crate::{
     dirs,
-    slot::{Slot, Watch},
+    slot::{BuildProgress, Slot},
 };
 
 /// Builds the checkout's base slot if it is not built from the library as it is; checks that its cells tell the
 /// truth. Returns whether there was anything to do; if so it calls `begin` first. `say` gets the number of compiled crates from time to time.
 ///
 /// # Errors
-/// A library that does not compile, an engine that does not start or whose failures go unnoticed.
+/// If the library does not compile, evcxr does not start, or its failures go unnoticed.
 pub fn set_up(root: &Path, begin: &dyn Fn(), say: &(dyn Fn(usize) + Sync)) -> Result<bool> {
     let slot = Slot::base(&dirs::slots()?, root)?;
     if slot.is_built() {
@@ -63,11 +63,11 @@ where
             return Ok(slot);
         }
         wait = true;
-        stage.build(Watch::base(&all, &root)?);
+        stage.build(BuildProgress::base(&all, &root)?);
         let begun = Instant::now();
         let of = (all.clone(), root.clone());
         let base = spawn_blocking(move || Slot::base(&of.0, &of.1)).await??;
-        let who = if base.is_built() { "by somebody else" } else { "by this kernel" };
+        let who = if base.is_built() { "by another process" } else { "by this kernel" };
         if !base.is_built() {
             build(base).await?;
         }
@@ -78,20 +78,20 @@ where
 
 /// Compiles the library in a base.
 async fn build(base: Slot, program: PathBuf) -> Result<()> {
-    let mut engine = Engine::start(base, &program).await?;
-    self_test(&mut engine).await?;
-    engine.slot.note_built()
+    let mut evcxr = Evcxr::start(base, &program).await?;
+    self_test(&mut evcxr).await?;
+    evcxr.slot.note_built()
 }
 
-/// A kernel that overlooks failures is worse than none: see whether the engine's reports still look as we know them, also
+/// A kernel that overlooks failures is worse than none: see whether evcxr's reports still look as we know them, also
 /// behind a cell that takes the names on which they might stand.
-async fn self_test(engine: &mut Engine) -> Result<()> {
+async fn self_test(evcxr: &mut Evcxr) -> Result<()> {
     type Expected = fn(&Ending) -> bool;
     let panicked: Expected = |e| matches!(e, Ending::Failed(f) if f.evalue == "on purpose");
     let returned: Expected = |e| matches!(e, Ending::Failed(f) if f.ename == "ParseIntError");
     let left: Expected = |e| matches!(e, Ending::Failed(f) if f.ename == "EarlyReturn");
     let well: Expected = |e| matches!(e, Ending::Ok);
-    let refused: Expected = |e| matches!(e, Ending::Engine(_));
+    let refused: Expected = |e| matches!(e, Ending::Refused(_));
     const PANIC: &str = "panic!(\"on purpose\");";
     const QUESTION_MARK: &str = "let n = \"x\".parse::<i32>()?;";
     let cases = [
@@ -111,23 +111,20 @@ async fn self_test(engine: &mut Engine) -> Result<()> {
         (QUESTION_MARK, returned),
     ];
     for (code, expected) in cases {
-        expect(engine, code, expected).await?;
+        expect(evcxr, code, expected).await?;
     }
     // Behind `:clear` nothing of it is left, and the kernel's own part must be there again.
-    engine.command(":clear").await?;
-    engine.wake().await?;
+    evcxr.command(":clear").await?;
+    evcxr.run_prelude().await?;
     for (code, expected) in [(PANIC, panicked), (QUESTION_MARK, returned), ("println!(\"well\");", well)] {
-        expect(engine, code, expected).await?;
+        expect(evcxr, code, expected).await?;
     }
     Ok(())
 }
 
-async fn expect(engine: &mut Engine, code: &str, expected: fn(&Ending) -> bool) -> Result<()> {
-    let ending = engine.run(code).await?;
-    anyhow::ensure!(
-        expected(&ending),
-        "the engine's reports are not understood: {code} ended with {ending:?}"
-    );
+async fn expect(evcxr: &mut Evcxr, code: &str, expected: fn(&Ending) -> bool) -> Result<()> {
+    let ending = evcxr.run(code).await?;
+    anyhow::ensure!(expected(&ending), "evcxr's reports are not understood: {code} ended with {ending:?}");
     Ok(())
 }
 
@@ -155,15 +152,15 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn kernels_that_wake_at_once_compile_the_library_once() -> Result<()> {
+    async fn kernels_that_start_at_once_compile_the_library_once() -> Result<()> {
         let (checkout, all) = (checkout()?, tempfile::tempdir()?);
         let builds = AtomicUsize::new(0);
         let stages = [Stage::default(), Stage::default(), Stage::default()];
-        let wake = |stage| {
+        let start = |stage| {
             let (all, root) = (all.path().to_owned(), checkout.path().to_owned());
             slot_of(all, root, stage, |base| compile(base, &builds))
         };
-        let (a, b, c) = tokio::try_join!(wake(&stages[0]), wake(&stages[1]), wake(&stages[2]))?;
+        let (a, b, c) = tokio::try_join!(start(&stages[0]), start(&stages[1]), start(&stages[2]))?;
         assert_eq!(builds.load(Ordering::SeqCst), 1);
         let cells = [a.cell(), b.cell(), c.cell()];
         assert!(cells[0] != cells[1] && cells[1] != cells[2] && cells[0] != cells[2], "{cells:?}");
@@ -173,7 +170,7 @@ mod tests {
         // A change of the library: the kernels that live keep theirs, and the next two share one build.
         let source = checkout.path().join("kernel-lib/src/lib.rs");
         fs::write(&source, "pub fn two() {}\n")?;
-        let (d, e) = tokio::try_join!(wake(&stages[0]), wake(&stages[1]))?;
+        let (d, e) = tokio::try_join!(start(&stages[0]), start(&stages[1]))?;
         assert_eq!(builds.load(Ordering::SeqCst), 2);
         assert_eq!(fs::read_to_string(d.cell().join(COMPILED))?, "2");
         assert_eq!(fs::read_to_string(e.library().join("src/lib.rs"))?, "pub fn two() {}\n");
@@ -181,7 +178,7 @@ mod tests {
         // Its slot is free again, and has the library of before: it takes the new one over.
         let cell = a.cell();
         drop(a);
-        let again = wake(&stages[2]).await?;
+        let again = start(&stages[2]).await?;
         assert_eq!((again.cell(), builds.load(Ordering::SeqCst)), (cell, 2));
         assert_eq!(fs::read_to_string(again.cell().join(COMPILED))?, "2");
         Ok(())

@@ -4,7 +4,7 @@
 //! * [`build`]: for each cell evcxr has cargo look at all crates of the graph, to find that none has changed;
 //! * [`instrument`]: and the code that it generates for the cell does not tell how the cell ended.
 //!
-//! The engine gets a `CARGO_HOME` of ours, whose folders are links to the real one's, and whose `bin/cargo` is this
+//! evcxr gets a `CARGO_HOME` of ours, whose folders are links to the real one's, and whose `bin/cargo` is this
 //! program. rust-analyzer takes `$CARGO_HOME/bin/cargo`; evcxr takes what `rustup which cargo` says, or the first cargo
 //! in the path, so `bin/` stands first in the path and has a `rustup`, too. Everything that is not named above is
 //! passed on to the real programs.
@@ -50,7 +50,7 @@ const PROGRAMS: [(&str, &str); 3] = [("cargo", "cargo"), ("rustup", "rustup"), (
 /// The rustc that records how cargo calls it, see [`build`].
 const RECORDER: &str = "recorded-rustc";
 
-/// Gives the engine our cargo.
+/// Gives evcxr our cargo.
 ///
 /// # Errors
 /// If our folder cannot be written.

@@ -1,8 +1,8 @@
-//! One cell at the engine: what of the engine's messages is for the user, and how the cell ended.
+//! A cell while evcxr runs it: which of evcxr's messages are for the user, and how the cell ended.
 //!
-//! The engine calls a cell that panicked or returned early a success. The cell's own process says what happened
+//! evcxr calls a cell that panicked or returned early a success. The cell's own process says what happened
 //! (`kernel-lib/src/notebook.rs`): its end mark, which bears the cell's nonce, holds the verdict and says that its output
-//! is complete. A user's cell whose end mark does not come has not ended well, whatever the engine says.
+//! is complete. A user's cell whose end mark does not come has not ended well, whatever evcxr says.
 
 use std::time::{Duration, Instant};
 
@@ -50,20 +50,20 @@ pub enum Ending {
     Ok,
     /// It panicked or returned early.
     Failed(Failure),
-    /// The engine refused it, mostly because it does not compile.
-    Engine(Vec<Refusal>),
+    /// evcxr refused it, mostly because it does not compile.
+    Refused(Vec<Refusal>),
     /// The process that ran it ended.
     Died(String),
-    /// The engine calls it a success, but the cell's own word of that did not come.
+    /// evcxr calls it a success, but the cell's own word of that did not come.
     Unseen,
 }
 
-/// One of the errors with which the engine refuses a cell.
+/// One of the errors with which evcxr refuses a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its message.
     pub evalue: String,
-    /// The engine's text.
+    /// evcxr's text.
     pub lines: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ pub enum Output {
     },
 }
 
-/// A cell at the engine.
+/// A cell while evcxr runs it.
 #[derive(Debug)]
 pub struct Cell {
     id: String,
@@ -146,7 +146,7 @@ pub struct Cell {
     errors: Vec<Refusal>,
     replied: bool,
     idle: bool,
-    last_heard: Instant,
+    last_message: Instant,
 }
 
 /// How long marks may be late. They come within milliseconds; a process whose stdout is closed or redirected has none.
@@ -155,7 +155,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_millis(150);
 
 impl Cell {
-    /// A user's cell with the code `code`, which is the engine's request `id` and has this nonce.
+    /// A user's cell with the code `code`, which is evcxr's request `id` and has this nonce.
     pub fn new(id: &str, nonce: &str, code: &str) -> Self {
         Self {
             runs: Rust::of(code).is_some_and(|rust| rust.runs()),
@@ -182,30 +182,30 @@ impl Cell {
             errors: Vec::new(),
             replied: false,
             idle: false,
-            last_heard: Instant::now(),
+            last_message: Instant::now(),
         }
     }
 
-    /// Takes what the engine says, and returns what the user is to see of it now.
-    pub fn hear(&mut self, event: &Event) -> Vec<Output> {
+    /// Takes what evcxr says, and returns what the user is to see of it now.
+    pub fn handle(&mut self, event: &Event) -> Vec<Output> {
         match event {
             Event::Shell(m) if m.parent_id() == self.id && m.kind() == "execute_reply" => {
                 self.replied = true;
                 Vec::new()
             }
             Event::Iopub(m) if m.parent_id() == self.id => {
-                self.last_heard = Instant::now();
-                self.hear_output(m)
+                self.last_message = Instant::now();
+                self.handle_iopub(m)
             }
             _ => Vec::new(),
         }
     }
 
-    fn hear_output(&mut self, message: &Message) -> Vec<Output> {
+    fn handle_iopub(&mut self, message: &Message) -> Vec<Output> {
         let content = &message.content;
         let text = |key: &str| content[key].as_str().unwrap_or_default().to_owned();
         match message.kind() {
-            "stream" => return self.hear_text(&text("name"), &text("text")),
+            "stream" => return self.handle_stream(&text("name"), &text("text")),
             "execute_result" | "display_data" => {
                 let mut data = content["data"].clone();
                 cut(&mut data);
@@ -226,7 +226,7 @@ impl Cell {
     }
 
     /// A line of a stream, from which the marks are taken out.
-    fn hear_text(&mut self, name: &str, text: &str) -> Vec<Output> {
+    fn handle_stream(&mut self, name: &str, text: &str) -> Vec<Output> {
         let stream = usize::from(name == "stderr");
         let late = self.nonce.is_some() && !self.started[stream];
         let shown = |text: &str| match (text, late) {
@@ -284,7 +284,7 @@ impl Cell {
         self.started[0]
     }
 
-    /// Whether the user's code is through, and only the engine has something to do.
+    /// Whether the user's code is through, and only evcxr has something to do.
     pub fn has_ended(&self) -> bool {
         self.complete == [true; 2]
     }
@@ -323,7 +323,7 @@ impl Cell {
             None if !(self.runs || self.started[0]) || self.complete == [true; 2] => Duration::ZERO,
             None => PATIENCE,
         };
-        Some(self.last_heard + wait)
+        Some(self.last_message + wait)
     }
 
     /// Whether all has been said about the cell.
@@ -357,7 +357,7 @@ impl Cell {
             return Ending::Died(how.trim().to_owned());
         }
         if !self.errors.is_empty() {
-            return Ending::Engine(self.errors.clone());
+            return Ending::Refused(self.errors.clone());
         }
         let expected = self.nonce.is_some() && (self.runs || self.started[0]);
         if self.notice || (expected && !self.complete[0]) { Ending::Unseen } else { Ending::Ok }
@@ -439,7 +439,7 @@ mod tests {
     const END: &str = "\u{1}igpt:end n1 \n";
 
     fn iopub(kind: &str, content: Value) -> Event {
-        Event::Iopub(Message::new("engine", kind, &json!({"msg_id": ID}), content))
+        Event::Iopub(Message::new("evcxr", kind, &json!({"msg_id": ID}), content))
     }
 
     fn line(name: &str, text: &str) -> Event {
@@ -447,7 +447,7 @@ mod tests {
     }
 
     fn reply() -> Event {
-        Event::Shell(Message::new("engine", "execute_reply", &json!({"msg_id": ID}), json!({})))
+        Event::Shell(Message::new("evcxr", "execute_reply", &json!({"msg_id": ID}), json!({})))
     }
 
     fn idle() -> Event {
@@ -458,8 +458,8 @@ mod tests {
         Output::Stream { name: name.into(), text: text.into() }
     }
 
-    fn hear(cell: &mut Cell, events: &[Event]) -> Vec<Output> {
-        events.iter().flat_map(|event| cell.hear(event)).collect()
+    fn handle(cell: &mut Cell, events: &[Event]) -> Vec<Output> {
+        events.iter().flat_map(|event| cell.handle(event)).collect()
     }
 
     fn new(code: &str) -> Cell {
@@ -468,17 +468,17 @@ mod tests {
 
     fn begun(code: &str) -> Cell {
         let mut cell = new(code);
-        hear(&mut cell, &[line("stdout", START), line("stderr", START)]);
+        handle(&mut cell, &[line("stdout", START), line("stderr", START)]);
         cell
     }
 
     #[test]
     fn a_cell_is_over_only_when_its_output_is_complete() {
         let mut cell = begun("print!(\"a\")");
-        let seen = hear(&mut cell, &[reply(), idle(), line("stdout", "a\u{1}igpt:end n1 \n")]);
+        let seen = handle(&mut cell, &[reply(), idle(), line("stdout", "a\u{1}igpt:end n1 \n")]);
         assert_eq!(seen, [stream("stdout", "a")]);
         assert!(!cell.is_over(Instant::now()), "stderr may still come");
-        let seen = hear(&mut cell, &[line("stderr", "late\n"), line("stderr", END)]);
+        let seen = handle(&mut cell, &[line("stderr", "late\n"), line("stderr", END)]);
         assert_eq!(seen, [stream("stderr", "late\n")]);
         assert!(cell.is_over(Instant::now()));
         assert_eq!(cell.ending(), Ending::Ok);
@@ -487,20 +487,20 @@ mod tests {
     #[test]
     fn a_success_that_the_cell_does_not_confirm_is_none() {
         let mut silent = begun("f()");
-        hear(&mut silent, &[reply(), idle()]);
+        handle(&mut silent, &[reply(), idle()]);
         assert!(!silent.is_over(Instant::now()) && silent.is_over(Instant::now() + PATIENCE));
         assert_eq!(silent.ending(), Ending::Unseen);
         // Another cell's mark is none, nor is one without a nonce.
-        hear(&mut silent, &[line("stdout", "\u{1}igpt:end n2 \n"), line("stdout", "\u{1}igpt:end\n")]);
+        handle(&mut silent, &[line("stdout", "\u{1}igpt:end n2 \n"), line("stdout", "\u{1}igpt:end\n")]);
         assert_eq!(silent.ending(), Ending::Unseen);
-        hear(&mut silent, &[line("stdout", END)]);
+        handle(&mut silent, &[line("stdout", END)]);
         assert_eq!(silent.ending(), Ending::Ok);
         // evcxr has seen a failure of which the cell says nothing.
-        hear(&mut silent, &[line("stdout", "\u{1}igpt:notice\n")]);
+        handle(&mut silent, &[line("stdout", "\u{1}igpt:notice\n")]);
         assert_eq!(silent.ending(), Ending::Unseen);
         // Commands alone have no marks.
         let mut command = new("// why\n:vars");
-        hear(&mut command, &[reply(), idle()]);
+        handle(&mut command, &[reply(), idle()]);
         assert!(command.is_over(Instant::now()));
         assert_eq!(command.ending(), Ending::Ok);
     }
@@ -517,18 +517,18 @@ mod tests {
             )
         };
         let mut caught = begun("f()");
-        hear(&mut caught, &[panic(1).0, line("stdout", END), reply(), idle()]);
+        handle(&mut caught, &[panic(1).0, line("stdout", END), reply(), idle()]);
         assert!(matches!(&caught.last_outputs()[..], [Output::CaughtPanic { .. }]));
         assert_eq!(caught.ending(), Ending::Ok);
 
         let mut fatal = begun("f()");
-        hear(&mut fatal, &[panic(1).0, panic(2).0, panic(2).1, reply(), idle()]);
+        handle(&mut fatal, &[panic(1).0, panic(2).0, panic(2).1, reply(), idle()]);
         let first = fatal.last_outputs();
         assert!(matches!(&first[..], [Output::CaughtPanic { failure: Failure { panic: 1, .. }, .. }]));
         assert!(matches!(fatal.ending(), Ending::Failed(Failure { panic: 2, .. })));
 
         let mut unread = begun("f()");
-        hear(&mut unread, &[line("stdout", "\u{1}igpt:end n1 {\n"), reply(), idle()]);
+        handle(&mut unread, &[line("stdout", "\u{1}igpt:end n1 {\n"), reply(), idle()]);
         assert!(matches!(unread.ending(), Ending::Failed(_)));
     }
 
@@ -538,7 +538,7 @@ mod tests {
         let late = |name: &str, text: &str| Output::Late { name: name.into(), text: text.into() };
         let panic = json!({"thread": "worker", "failure": {"kind": "panic", "ename": "panic", "evalue": "no", "file": "",
             "line": 0, "column": 0, "frames": [], "skip_line": 0, "panic": 1}});
-        let seen = hear(
+        let seen = handle(
             &mut cell,
             &[
                 line("stdout", "\u{1}igpt:text \"old\\n\"\n"),
@@ -554,8 +554,10 @@ mod tests {
     #[test]
     fn a_users_words_are_left_alone() {
         let mut cell = begun("f()");
-        let seen =
-            hear(&mut cell, &[line("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n"), line("stdout", END)]);
+        let seen = handle(
+            &mut cell,
+            &[line("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n"), line("stdout", END)],
+        );
         assert_eq!(seen, [stream("stderr", "EVCXR_PANIC_NOTIFICATION \u{1} error\n")]);
         assert_eq!(cell.ending(), Ending::Ok);
     }
@@ -580,20 +582,26 @@ mod tests {
         let error =
             |evalue: &str| iopub("error", json!({"ename": "Error", "evalue": evalue, "traceback": [evalue]}));
         let mut died = new("f()");
-        hear(&mut died, &[error("Subprocess terminated with status: signal: 6 (SIGABRT)"), reply(), idle()]);
+        handle(
+            &mut died,
+            &[error("Subprocess terminated with status: signal: 6 (SIGABRT)"), reply(), idle()],
+        );
         assert_eq!(died.ending(), Ending::Died("signal: 6 (SIGABRT)".into()));
         let mut wrong = new("f()");
-        hear(&mut wrong, &[error("first"), error("second"), reply(), idle()]);
+        handle(&mut wrong, &[error("first"), error("second"), reply(), idle()]);
         assert!(wrong.is_over(Instant::now()));
         let refusal = |text: &str| Refusal { evalue: text.into(), lines: vec![text.into()] };
-        assert_eq!(wrong.ending(), Ending::Engine(vec![refusal("first"), refusal("second")]));
+        assert_eq!(wrong.ending(), Ending::Refused(vec![refusal("first"), refusal("second")]));
     }
 
     #[test]
     fn a_death_may_leave_words_behind() {
         let mut cell = new("f()");
         let evalue = "last words\nSubprocess terminated with status: signal: 9 (SIGKILL)";
-        hear(&mut cell, &[iopub("error", json!({"evalue": evalue, "traceback": [evalue]})), reply(), idle()]);
+        handle(
+            &mut cell,
+            &[iopub("error", json!({"evalue": evalue, "traceback": [evalue]})), reply(), idle()],
+        );
         assert_eq!(cell.ending(), Ending::Died("signal: 9 (SIGKILL)".into()));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * a `return` or an `.await` at the top level: evcxr puts a cell into a function of its own, so the first ends the cell
 //!   in silence and everything that it had bound is lost, and for the second evcxr fetches and builds an async runtime;
-//! * code with syntax errors, for some of which the engine never answers (`let a = std::;`). The compiler is asked.
+//! * code with syntax errors, for some of which evcxr never answers (`let a = std::;`). The compiler is asked.
 
 use std::{
     io::Write as _,
@@ -26,7 +26,7 @@ pub struct Objection {
     pub help: Option<String>,
 }
 
-/// What is to be said against a cell. `folder` is one in which the engine's compiler runs.
+/// What is to be said against a cell. `folder` is one in which evcxr's compiler runs.
 pub fn object(code: &str, folder: &Path) -> Option<Objection> {
     let rust = Rust::of(code)?;
     let Ok(block) = rust.parse() else { return syntax_error(rust, folder) };

@@ -1,8 +1,8 @@
-//! What the kernel hears from the engine.
+//! What evcxr tells the kernel.
 
 use super::wire::Message;
 
-/// What the engine says.
+/// What evcxr says.
 #[derive(Debug)]
 pub enum Event {
     /// A reply.

@@ -50,7 +50,7 @@ const SHOWN: usize = 3;
 const LINES: usize = 40;
 
 /// What evcxr says of a cell that does not compile, with our number of the cell in the places: the first error on top,
-/// and not more than fits a screen or two. `inserted` are lines of ours in what the engine got of `code`.
+/// and not more than fits a screen or two. `inserted` are lines of ours in what evcxr got of `code`.
 pub fn compile_fault(errors: &[Refusal], count: u64, code: &str, inserted: Inserted) -> Fault {
     let mut distinct: Vec<Refusal> = Vec::new();
     for error in errors {
@@ -164,10 +164,10 @@ fn rename_cell(line: &str, count: u64, place: Option<(u64, usize)>) -> String {
     format!("{before}cell [{count}]{place}{}", &rest[end..])
 }
 
-/// The colour in which the engine marks what an error is about; other places in the same image explain it.
+/// The colour in which evcxr marks what an error is about; other places in the same image explain it.
 const MAIN_MARK: &str = "38;5;54";
 
-/// Line and column of what an error is about, from the engine's image:
+/// Line and column of what an error is about, from evcxr's image:
 ///
 /// ```text
 ///  12 │ let a = b;

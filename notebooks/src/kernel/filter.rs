@@ -71,7 +71,7 @@ struct Filter<W> {
     since: Option<Instant>,
     /// Inside a value, whose lines are evcxr's.
     in_value: bool,
-    place: Place,
+    position: Position,
     /// Nothing came since the last pause.
     paused: bool,
     /// Bytes that may still be shown.
@@ -83,7 +83,7 @@ struct Filter<W> {
 
 /// Where in the life of the cells' process a line stands.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Before the first cell, where only the kernel's own code runs.
     Before,
     /// In the cell that ends with this line, or begins with it.
@@ -106,14 +106,14 @@ const NOTICES: [&[u8]; 2] = [b"EVCXR_PANIC_NOTIFICATION\n", b"EVCXR_ERROR_OCCURR
 impl<W: Write> Filter<W> {
     fn new(to: W) -> Self {
         let (line, text, tail) = (Vec::new(), Vec::new(), Vec::new());
-        let place = Place::Before;
+        let position = Position::Before;
         Self {
             to,
             line,
             text,
             since: None,
             in_value: false,
-            place,
+            position,
             paused: true,
             left: LIMIT,
             tail,
@@ -137,7 +137,7 @@ impl<W: Write> Filter<W> {
     }
 
     fn take_line(&mut self, line: &[u8]) -> std::io::Result<()> {
-        if let Place::In(end) = &self.place
+        if let Position::In(end) = &self.position
             && let Some(at) = find(line, end)
             // Behind the nonce there is a blank and the verdict, or nothing.
             && matches!(line.get(at + end.len()), Some(b' ' | b'\n'))
@@ -147,7 +147,7 @@ impl<W: Write> Filter<W> {
             if std::mem::take(&mut self.in_value) {
                 self.pass(END_OF_VALUE)?;
             }
-            self.place = Place::Behind { due: true };
+            self.position = Position::Behind { due: true };
             self.close()?;
             return self.pass(mark);
         }
@@ -159,11 +159,11 @@ impl<W: Write> Filter<W> {
         self.show(&line[..at])?;
         let rest = &line[at..];
         if let Some(nonce) = rest.strip_prefix(START) {
-            self.place = Place::In([END, nonce.trim_ascii_end()].concat());
+            self.position = Position::In([END, nonce.trim_ascii_end()].concat());
             self.close()?;
         } else if NOTICES.contains(&rest) {
             self.pass(format!("{}\n", super::cell::MARK_NOTICE).as_bytes())?;
-        } else if let Place::Behind { due } = &mut self.place {
+        } else if let Position::Behind { due } = &mut self.position {
             // A variable of another type than evcxr thought: then the cell's code is not run, and evcxr says so at once.
             *due = rest.starts_with(b"EVCXR_VARIABLE_CHANGED_TYPE:");
         }
@@ -177,16 +177,16 @@ impl<W: Write> Filter<W> {
         if !line.contains(&1) && find(line, b"EVCXR_").is_none() {
             return None;
         }
-        let genuine = |rest: &[u8]| match &self.place {
+        let genuine = |rest: &[u8]| match &self.position {
             _ if SENT.iter().any(|sent| {
                 rest.strip_prefix(b"\x01igpt:").is_some_and(|sent_by| sent_by.starts_with(sent))
             }) =>
             {
                 true
             }
-            Place::In(_) => is_value(rest) || rest.starts_with(b"EVCXR_INPUT_REQUEST"),
-            Place::Before => rest.starts_with(START) || rest.starts_with(b"EVCXR_"),
-            Place::Behind { due } => {
+            Position::In(_) => is_value(rest) || rest.starts_with(b"EVCXR_INPUT_REQUEST"),
+            Position::Before => rest.starts_with(START) || rest.starts_with(b"EVCXR_"),
+            Position::Behind { due } => {
                 rest.starts_with(START)
                     || rest.starts_with(b"EVCXR_VARIABLE_CHANGED_TYPE:")
                     || (*due && (rest == b"EVCXR_EXECUTION_COMPLETE\n" || NOTICES.contains(&rest)))

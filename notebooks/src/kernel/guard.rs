@@ -1,6 +1,6 @@
-//! Nothing is left behind. The engine runs in a process group of its own, led by a guard: a second `igpt` that holds
+//! Nothing is left behind. evcxr runs in a process group of its own, led by a guard: a second `igpt` that holds
 //! the reading end of a pipe whose other end only the kernel has. When the kernel dies, however it dies, the pipe
-//! closes and the guard kills the group: engine, cells, cargo, rustc. (The parent-death signal would not reach
+//! closes and the guard kills the group: evcxr, cells, cargo, rustc. (Linux's parent-death signal would not reach
 //! grandchildren, and fires when the spawning *thread* ends.) Processes whose parents have ended become its children, so
 //! that one that left the group, as a daemon does, is found, too.
 
@@ -25,11 +25,11 @@ pub fn guard(command: &[OsString]) -> Result<ExitCode> {
     let spawned = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        // What the engine itself prints belongs to the log. Our stdout is for the news of its end.
+        // What evcxr itself prints belongs to the log. Our stdout is for the news of its end.
         .stdout(std::io::stderr())
         .spawn();
-    let engine = match spawned {
-        Ok(engine) => engine,
+    let evcxr = match spawned {
+        Ok(evcxr) => evcxr,
         Err(error) => {
             println!("it cannot be started: {error}");
             return Ok(ExitCode::FAILURE);
@@ -40,19 +40,19 @@ pub fn guard(command: &[OsString]) -> Result<ExitCode> {
         while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
         end_group();
     });
-    let how = wait_for(engine.id());
+    let how = wait_for(evcxr.id());
     // The kernel may be gone; then this is for nobody.
     let _ = writeln!(std::io::stdout(), "{how}");
     end_group();
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until the engine ends, and says how; of what else ends meanwhile nothing is kept.
-fn wait_for(engine: u32) -> String {
+/// Waits until evcxr ends, and says how; of what else ends meanwhile nothing is kept.
+fn wait_for(evcxr: u32) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((process, status))) if u32::try_from(process.as_raw_nonzero().get()) == Ok(engine) => {
+            Ok(Some((process, status))) if u32::try_from(process.as_raw_nonzero().get()) == Ok(evcxr) => {
                 return std::process::ExitStatus::from_raw(status.as_raw()).to_string();
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -35,7 +35,7 @@ struct Owned {
     implemented: BTreeSet<String>,
 }
 
-/// A cell as the engine gets it, and what is so when it has run.
+/// A cell as evcxr gets it, and what is so when it has run.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// The code.
@@ -50,7 +50,7 @@ pub struct Plan {
     removed: Vec<String>,
 }
 
-/// Lines of ours in the code that the engine gets.
+/// Lines of ours in the code that evcxr gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Inserted {
     /// How many lines stand before them.
@@ -60,7 +60,7 @@ pub struct Inserted {
 }
 
 impl Inserted {
-    /// The user's line of a line that the engine names, both from 1; none for one of ours.
+    /// The user's line of a line that evcxr names, both from 1; none for one of ours.
     pub fn of_user(self, line: usize) -> Option<usize> {
         match line {
             line if line <= self.before => Some(line),
@@ -81,7 +81,7 @@ impl Items {
         let plain = || Plan { code: code.to_owned(), ..Plan::default() };
         let rust = Rust::of(code).unwrap_or(Rust { before: code.lines().count(), start: code, text: "" });
         // Attributes of the whole crate come first. What is not understood does not compile, most likely.
-        let Some(found) = Found::parse(rust).filter(|_| !rust.text.starts_with("#![")) else {
+        let Some(found) = Definitions::parse(rust).filter(|_| !rust.text.starts_with("#![")) else {
             return plain();
         };
         let Rust { before, start, text } = rust;
@@ -172,7 +172,7 @@ fn anchor(id: Option<&str>, implemented: &BTreeSet<String>, overlaps: &[&String]
 
 /// What a piece of Rust defines.
 #[derive(Debug, Default)]
-struct Found {
+struct Definitions {
     /// Items that evcxr knows by a name.
     named: Vec<String>,
     /// An item has come that evcxr keeps those without a name with.
@@ -185,7 +185,7 @@ struct Found {
     implemented: BTreeSet<String>,
 }
 
-impl Found {
+impl Definitions {
     fn parse(rust: Rust<'_>) -> Option<Self> {
         let block = rust.parse().ok()?;
         let mut found = Self::default();
@@ -266,7 +266,7 @@ fn imported(tree: &UseTree, names: &mut Vec<String>) {
 mod tests {
     use super::*;
 
-    /// Runs a cell; returns what the engine gets, and the note.
+    /// Runs a cell; returns what evcxr gets, and the note.
     fn run(items: &mut Items, id: Option<&str>, code: &str) -> (String, Option<String>) {
         let plan = items.plan(id, code, false);
         let seen = (plan.code.clone(), plan.note());

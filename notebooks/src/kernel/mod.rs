@@ -1,28 +1,29 @@
-//! `igpt kernel`: a Jupyter kernel that has evcxr_jupyter as its engine and makes it truthful, quick and careful.
+//! `igpt kernel`: a Jupyter kernel that has evcxr_jupyter run the cells, and makes it truthful, quick and careful.
 //!
 //! evcxr alone calls cells that panicked or returned early a success, leaves late output behind, hangs on a line
 //! without a newline, needs minutes to build and lets dependencies float. This kernel stands between any client and
 //! evcxr, and mends that for all clients alike:
 //!
-//! * [`client`]: the five channels towards the client; [`wire`]: messages;
-//! * [`base`]: where the library for it is compiled; [`engine`]: evcxr in a build slot; [`processes`]: what runs below it; [`guard`]: its end; [`filter`]: what cells print;
-//!   [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
+//! * [`channels`]: the five channels to the client; [`wire`]: messages;
+//! * [`base`]: where the library for it is compiled; [`evcxr`]: its process, in a build slot; [`processes`]: what runs below
+//!   it; [`guard`]: its end; [`filter`]: what cells print;
+//! * [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
 //! * [`check`]: what is refused before it is compiled; [`items`]: what each cell defines, and the cell as it is sent;
-//! * [`code`]: a cell's code as evcxr reads it; [`cell`]: what of the engine's messages is for the user, and how a cell ended;
+//! * [`code`]: a cell's code as evcxr reads it; [`cell`]: which of evcxr's messages are for the user, and how a cell ended;
 //! * [`traceback`]: where it failed, in the cell's own lines; [`fault`]: what a client is told of it, with [`hints`];
 //! * [`shown`]: how a cell's value is shown; [`variables`]: what a cell lost;
-//! * [`running`]: a cell at the engine, and its interruption; [`waking`]: what is seen before there is an engine;
-//! * [`answers`]: what needs no engine; [`signals`]: what comes from outside;
+//! * [`running`]: a cell while evcxr runs it, and its interruption; [`starting`]: what is seen before evcxr is ready;
+//! * [`answers`]: what does not need evcxr; [`signals`]: what comes from outside;
 //! * [`proxy`]: the queue, the states and the verdicts.
 
 pub mod answers;
 pub mod base;
 pub mod cargo;
 pub mod cell;
+pub mod channels;
 pub mod check;
-pub mod client;
 pub mod code;
-pub mod engine;
+pub mod evcxr;
 pub mod event;
 pub mod fault;
 pub mod filter;
@@ -34,9 +35,9 @@ pub mod proxy;
 pub mod running;
 pub mod shown;
 pub mod signals;
+pub mod starting;
 pub mod traceback;
 pub mod variables;
-pub mod waking;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use self::{
-    client::{Client, ConnectionFile},
+    channels::{Channels, ConnectionFile},
     proxy::Proxy,
 };
 use crate::repository;
@@ -59,8 +60,8 @@ pub fn serve(connection_file: &Path, checkout: Option<&Path>) -> Result<()> {
     let root = choose_root(checkout);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {
-        let (client, requests) = Client::bind(&connection).await?;
-        let served = Proxy::new(client, requests, root).run().await;
+        let (channels, requests) = Channels::bind(&connection).await?;
+        let served = Proxy::new(channels, requests, root).run().await;
         // The last answers are on their way.
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         served

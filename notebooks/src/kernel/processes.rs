@@ -1,8 +1,8 @@
-//! The processes below an engine: compilers, the cells' own process with all that cells have started, and filters.
+//! The processes below evcxr: compilers, the cells' own process with all that cells have started, and filters.
 //!
 //! ```text
 //! igpt guard                     the group's leader; orphans become its children
-//! └─ evcxr_jupyter               the engine
+//! └─ evcxr_jupyter               takes the requests
 //!    ├─ igpt cargo … ─ rustc     compiles a cell
 //!    └─ evcxr_jupyter            runs the cells
 //!       ├─ igpt filter           one for each stream
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host;
 
-/// The processes below the guard of an engine.
+/// The processes below evcxr's guard.
 #[derive(Debug, Clone, Copy)]
 pub struct Below(pub i32);
 
@@ -26,7 +26,7 @@ impl Below {
         descendants_of(self.0, &parents())
     }
 
-    /// The programs that the engine has started to compile a cell, or for a line with `!`, and all that they have started.
+    /// The programs that evcxr has started to compile a cell, or for a line with `!`, and all that they have started.
     /// Not what cells started, and not cargo where it only reads manifests, which is quick.
     pub fn compilers(self) -> Vec<i32> {
         let all = self.all();
@@ -37,8 +37,8 @@ impl Below {
             let runs_cells = words[0].ends_with(b"evcxr_jupyter");
             !runs_cells && !words.iter().any(|word| word == b"metadata")
         };
-        let engine = children(self.0).find(|process| is_engine(*process));
-        let first: Vec<i32> = engine.into_iter().flat_map(children).filter(is_compiler).collect();
+        let evcxr = children(self.0).find(|process| is_evcxr(*process));
+        let first: Vec<i32> = evcxr.into_iter().flat_map(children).filter(is_compiler).collect();
         let below =
             first.iter().flat_map(|process| descendants_of(*process, &all)).map(|(process, _)| process);
         first.iter().copied().chain(below).collect()
@@ -60,7 +60,7 @@ impl Below {
         let all = self.all();
         let orphans: Vec<i32> = all
             .iter()
-            .filter(|(process, parent)| *parent == self.0 && !is_engine(*process) && !is_filter(*process))
+            .filter(|(process, parent)| *parent == self.0 && !is_evcxr(*process) && !is_filter(*process))
             .map(|(process, _)| *process)
             .collect();
         let below =
@@ -110,7 +110,7 @@ fn descendants_of(process: i32, all: &[Entry]) -> Vec<Entry> {
     found
 }
 
-fn is_engine(process: i32) -> bool {
+fn is_evcxr(process: i32) -> bool {
     host::command_line(process)[0].ends_with(b"evcxr_jupyter")
 }
 
@@ -143,7 +143,7 @@ mod tests {
                 break *found;
             }
         };
-        assert!(below.orphans().contains(&grandchild), "whatever is no engine is one");
+        assert!(below.orphans().contains(&grandchild), "whatever is not evcxr is one");
         kill([grandchild, process]);
         child.wait().unwrap();
         assert!(below.has_ended(process));

@@ -1,4 +1,4 @@
-//! Between the client and the engine: a queue, one cell at a time, and a verdict for each.
+//! Between the client and evcxr: a queue, one cell at a time, and a verdict for each.
 
 use std::{
     collections::VecDeque,
@@ -16,19 +16,19 @@ use super::{
     base,
     cargo::instrument::AGAIN,
     cell::{Cell, Ending, Failure, Output, Refusal},
+    channels::{Channel, Channels},
     check,
-    client::{Channel, Client},
     code::{Loss, commands, split_at_loss},
-    engine::Engine,
+    evcxr::Evcxr,
     event::Event,
     fault::{Fault, compile_fault, explain_signal},
     items::{Inserted, Items, Plan, cell_of},
     running::Running,
     shown,
     signals::{Parent, Signals},
+    starting::{Stage, Starting},
     traceback::Sources,
     variables::{self, Variables},
-    waking::{Stage, Waking},
     wire::Message,
 };
 use crate::dirs;
@@ -36,7 +36,7 @@ use crate::dirs;
 /// The kernel.
 #[derive(Debug)]
 pub struct Proxy {
-    client: Client,
+    channels: Channels,
     requests: UnboundedReceiver<(Channel, Message)>,
     root: Result<PathBuf>,
     state: State,
@@ -53,19 +53,19 @@ pub struct Proxy {
     parent: Parent,
 }
 
-/// Where the engine is.
+/// Where evcxr is.
 #[derive(Debug)]
 enum State {
     /// A task gets it ready: at the start, after the cells' process died, at a `:clear`.
-    Waking(JoinHandle<Result<Engine>>, Waking, Option<Box<Rest>>),
+    Starting(JoinHandle<Result<Evcxr>>, Starting, Option<Box<Rest>>),
     /// It waits for a request.
-    Idle(Engine),
+    Idle(Evcxr),
     /// It runs a cell.
-    Running(Engine, Box<Running>),
+    Running(Evcxr, Box<Running>),
     /// A cell is over, and it answers what is asked besides.
-    Closing(Engine, Box<Closing>),
+    Closing(Evcxr, Box<Closing>),
     /// It answers a question about code (`complete_request`, `inspect_request`).
-    Asked { engine: Engine, request: Box<Message>, id: String },
+    Asked { evcxr: Evcxr, request: Box<Message>, id: String },
     /// It is not there, for this reason. The next cell says so and tries again.
     Broken(String),
     /// In between; never seen from outside.
@@ -82,47 +82,47 @@ struct Rest {
     first: Arc<Mutex<Result<Vec<Output>, Vec<Refusal>>>>,
 }
 
-/// A cell that is over, while the engine is asked what belongs to it.
+/// A cell that is over, while evcxr is asked what belongs to it.
 #[derive(Debug)]
 struct Closing {
     running: Running,
     ending: Ending,
-    /// What is asked now, and the engine's cell for it.
-    now: (Aside, Cell),
-    left: VecDeque<Aside>,
+    /// What is asked now, and evcxr's cell for it.
+    now: (FollowUp, Cell),
+    left: VecDeque<FollowUp>,
     /// Answers to `user_expressions`.
     expressions: Map<String, Value>,
 }
 
-/// A question to the engine on the side.
+/// What evcxr is asked after a cell has run.
 #[derive(Debug)]
-enum Aside {
+enum FollowUp {
     /// Which variables there are.
     Variables,
     /// One of `user_expressions`: name and code.
     Expression(String, String),
 }
 
-impl Aside {
+impl FollowUp {
     /// Those of a request.
     fn expressions(request: &Message) -> VecDeque<Self> {
         let expressions = request.content["user_expressions"].as_object().into_iter().flatten();
-        let aside = |(name, code): (&String, &Value)| {
+        let follow_up = |(name, code): (&String, &Value)| {
             Self::Expression(name.clone(), code.as_str().unwrap_or_default().to_owned())
         };
-        expressions.map(aside).collect()
+        expressions.map(follow_up).collect()
     }
 }
 
 impl Proxy {
-    /// A kernel for the requests of `client`, with the library of the checkout `root`.
+    /// A kernel for the requests that come by `channels`, with the library of the checkout `root`.
     pub fn new(
-        client: Client,
+        channels: Channels,
         requests: UnboundedReceiver<(Channel, Message)>,
         root: Result<PathBuf>,
     ) -> Self {
         Self {
-            client,
+            channels,
             requests,
             root,
             state: State::Moving,
@@ -141,7 +141,7 @@ impl Proxy {
     /// Serves until the client asks for the end, or is gone.
     pub async fn run(mut self) -> Result<()> {
         self.start(Duration::ZERO);
-        self.client.publish(&json!({}), "status", json!({"execution_state": "starting"}));
+        self.channels.publish(&json!({}), "status", json!({"execution_state": "starting"}));
         let mut signals = Signals::new()?;
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         loop {
@@ -154,26 +154,26 @@ impl Proxy {
             let far = Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some((channel, message)) => if self.hear_client(channel, message) { return Ok(()) },
+                    Some((channel, message)) => if self.handle_request(channel, message) { return Ok(()) },
                     None => return Ok(()),
                 },
-                event = next_event(&mut self.state) => self.hear_engine(event),
+                event = next_event(&mut self.state) => self.handle_event(event),
                 () = sleep_until(deadline.unwrap_or(far).into()) => self.pass_time(),
                 _ = ticks.tick() => {
                     if self.parent.is_gone() {
                         return Ok(());
                     }
                     match &mut self.state {
-                        State::Waking(_, waking, None) => {
+                        State::Starting(_, starting, None) => {
                             if let Some(first) = self.queue.front() {
-                                waking.show(&self.client, first);
+                                starting.show(&self.channels, first);
                             }
                         }
-                        State::Running(engine, running) => {
-                            engine.end_orphans();
-                            if running.is_stuck(Instant::now(), engine) {
+                        State::Running(evcxr, running) => {
+                            evcxr.end_orphans();
+                            if running.is_stuck(Instant::now(), evcxr) {
                                 let state = std::mem::replace(&mut self.state, State::Moving);
-                                self.bury(state, "evcxr does not answer any more");
+                                self.evcxr_exited(state, "evcxr does not answer any more");
                             }
                         }
                         _ => {}
@@ -187,7 +187,7 @@ impl Proxy {
         }
     }
 
-    /// Starts the engine, in a slot of its own, after a while.
+    /// Starts evcxr, in a slot of its own, after a while.
     fn start(&mut self, after: Duration) {
         let root = match &self.root {
             Ok(root) => root.clone(),
@@ -197,7 +197,7 @@ impl Proxy {
             }
         };
         let stage = Stage::default();
-        let waking = Waking::new(stage.clone());
+        let starting = Starting::new(stage.clone());
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let program = dirs::evcxr()?;
@@ -209,14 +209,14 @@ impl Proxy {
             }
             let slot = base::slot(root, program.clone(), &stage).await?;
             let begun = Instant::now();
-            let engine = Engine::start(slot, &program).await?;
-            eprintln!("igpt kernel: awake after {:.1} s", begun.elapsed().as_secs_f64());
-            Ok(engine)
+            let evcxr = Evcxr::start(slot, &program).await?;
+            eprintln!("igpt kernel: ready after {:.1} s", begun.elapsed().as_secs_f64());
+            Ok(evcxr)
         });
-        self.state = State::Waking(task, waking, None);
+        self.state = State::Starting(task, starting, None);
     }
 
-    /// Gives the engine the next request, if it can take one.
+    /// Gives evcxr the next request, if it can take one.
     fn advance(&mut self) {
         loop {
             match &self.state {
@@ -238,11 +238,11 @@ impl Proxy {
     }
 
     /// Takes a request of the client; true if it is the end.
-    fn hear_client(&mut self, channel: Channel, request: Message) -> bool {
+    fn handle_request(&mut self, channel: Channel, request: Message) -> bool {
         match (channel, request.kind()) {
             (Channel::Stdin, "input_reply") => {
-                if let State::Running(engine, running) = &mut self.state {
-                    running.answer(engine, request.content["value"].as_str().unwrap_or_default());
+                if let State::Running(evcxr, running) = &mut self.state {
+                    running.answer(evcxr, request.content["value"].as_str().unwrap_or_default());
                 }
                 return false;
             }
@@ -253,7 +253,7 @@ impl Proxy {
             (Channel::Shell, "complete_request" | "inspect_request")
                 if matches!(self.state, State::Idle(_)) && self.queue.is_empty() =>
             {
-                if let State::Idle(engine) = std::mem::replace(&mut self.state, State::Moving) {
+                if let State::Idle(evcxr) = std::mem::replace(&mut self.state, State::Moving) {
                     self.busy(&request);
                     let mut content = request.content.clone();
                     if request.kind() == "inspect_request" {
@@ -261,8 +261,8 @@ impl Proxy {
                         let code = content["code"].as_str().unwrap_or_default();
                         content["cursor_pos"] = end_of_name(code, position.unwrap_or(0)).into();
                     }
-                    let id = engine.ask(request.kind(), content);
-                    self.state = State::Asked { engine, request: Box::new(request), id };
+                    let id = evcxr.ask(request.kind(), content);
+                    self.state = State::Asked { evcxr, request: Box::new(request), id };
                 }
                 return false;
             }
@@ -276,15 +276,15 @@ impl Proxy {
         end
     }
 
-    /// Answers what needs no engine; true if it is the end.
+    /// Answers what needs no evcxr; true if it is the end.
     fn answer(&mut self, channel: Channel, request: &Message) -> bool {
         let content = match request.kind() {
             "kernel_info_request" => kernel_info(),
             "shutdown_request" => {
                 self.publish_late();
                 let content = json!({"status": "ok", "restart": request.content["restart"] == true});
-                self.client.publish(&request.header, "shutdown_reply", content.clone());
-                self.client.reply(channel, request, content);
+                self.channels.publish(&request.header, "shutdown_reply", content.clone());
+                self.channels.reply(channel, request, content);
                 return true;
             }
             "interrupt_request" => {
@@ -292,7 +292,7 @@ impl Proxy {
                 json!({"status": "ok"})
             }
             "complete_request" => {
-                // The engine is busy.
+                // evcxr is busy.
                 let at = request.content["cursor_pos"].clone();
                 json!({"status": "ok", "matches": [], "cursor_start": at, "cursor_end": at, "metadata": {}})
             }
@@ -305,27 +305,27 @@ impl Proxy {
                 with(json!({"status": "error"}), fault.content())
             }
         };
-        self.client.reply(channel, request, content);
+        self.channels.reply(channel, request, content);
         false
     }
 
-    /// Stops the running cell, if possible without harm; while the engine wakes, what waits.
+    /// Stops the running cell, if possible without harm; while evcxr starts, the cell that waits.
     fn interrupt(&mut self) {
         match &mut self.state {
-            State::Running(engine, running) => running.interrupt(engine),
-            State::Closing(engine, closing) => {
+            State::Running(evcxr, running) => running.interrupt(evcxr),
+            State::Closing(evcxr, closing) => {
                 // Only an expression of the client's runs anything; the cell itself is through.
                 match closing.now.0 {
-                    Aside::Variables => {}
-                    Aside::Expression(..) if closing.running.is_interrupted() => engine.kill_cells(),
-                    Aside::Expression(..) => _ = engine.ask_to_stop(),
+                    FollowUp::Variables => {}
+                    FollowUp::Expression(..) if closing.running.is_interrupted() => evcxr.kill_cells(),
+                    FollowUp::Expression(..) => _ = evcxr.ask_to_stop(),
                 }
                 closing.running.note_interrupt();
             }
             // It takes a moment, and forgets everything anyway.
-            State::Waking(_, _, Some(_)) => {}
-            State::Waking(_, waking, None) => {
-                waking.clear(&self.client);
+            State::Starting(_, _, Some(_)) => {}
+            State::Starting(_, starting, None) => {
+                starting.clear(&self.channels);
                 if let Some(first) = self.queue.pop_front() {
                     self.refuse(&first, &Fault::new("Interrupted", "interrupted before it started"));
                 }
@@ -334,16 +334,16 @@ impl Proxy {
         }
     }
 
-    /// Takes a user's cell, which is the engine's next.
+    /// Takes a user's cell, which is evcxr's next.
     fn begin(&mut self, request: Message) {
-        let State::Idle(engine) = std::mem::replace(&mut self.state, State::Moving) else { return };
+        let State::Idle(evcxr) = std::mem::replace(&mut self.state, State::Moving) else { return };
         let code = request.content["code"].as_str().unwrap_or_default().to_owned();
         self.busy(&request);
         self.count(&request, &code);
         self.last = Some(request.clone());
         let count = self.count;
         let Some((loss, first, code)) = split_at_loss(&code) else {
-            return self.send(engine, request, code, count);
+            return self.send(evcxr, request, code, count);
         };
         // The library's part, which may be lost, too, is brought again before anything else of the cell runs.
         let came = Arc::new(Mutex::new(Ok(Vec::new())));
@@ -353,29 +353,29 @@ impl Proxy {
             Loss::Variables => self.variables = Variables::default(),
         }
         let task = tokio::spawn(async move {
-            let mut engine = engine;
-            let (ending, mut cell) = engine.command(&first).await?;
+            let mut evcxr = evcxr;
+            let (ending, mut cell) = evcxr.command(&first).await?;
             *came.lock().unwrap_or_else(PoisonError::into_inner) = match ending {
-                Ending::Engine(errors) => Err(errors),
+                Ending::Refused(errors) => Err(errors),
                 _ => Ok(cell.last_outputs()),
             };
             match loss {
-                Loss::Everything => engine.wake().await?,
-                Loss::Variables => engine.revive().await?,
+                Loss::Everything => evcxr.run_prelude().await?,
+                Loss::Variables => evcxr.restart_session().await?,
             }
-            Ok(engine)
+            Ok(evcxr)
         });
-        self.state = State::Waking(task, Waking::new(Stage::default()), Some(Box::new(rest)));
+        self.state = State::Starting(task, Starting::new(Stage::default()), Some(Box::new(rest)));
     }
 
     /// Goes on with a cell whose first lines lost something.
-    fn go_on(&mut self, engine: Engine, rest: Rest) {
+    fn run_rest(&mut self, evcxr: Evcxr, rest: Rest) {
         let Rest { request, code, count, first } = rest;
         let first =
             std::mem::replace(&mut *first.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
         let outputs = match first {
             Err(errors) => {
-                self.state = State::Idle(engine);
+                self.state = State::Idle(evcxr);
                 let fault = compile_fault(&errors, count, &code, Inserted::default());
                 return self.fail(&request, count, &fault);
             }
@@ -384,64 +384,64 @@ impl Proxy {
         let mut shown =
             Running::new(request.clone(), code.clone(), count, Plan::default(), Cell::unmarked(""));
         for output in outputs {
-            shown.show(&self.client, output, |_| String::new());
+            shown.show(&self.channels, output, |_| String::new());
         }
-        shown.flush(&self.client);
-        self.send(engine, request, code, count);
+        shown.flush(&self.channels);
+        self.send(evcxr, request, code, count);
     }
 
-    /// Sends a cell to the engine, unless there is nothing to run or it cannot do what it seems to say.
-    fn send(&mut self, engine: Engine, request: Message, code: String, count: u64) {
+    /// Sends a cell to evcxr, unless there is nothing to run or it cannot do what it seems to say.
+    fn send(&mut self, evcxr: Evcxr, request: Message, code: String, count: u64) {
         let folder = self.root.as_deref().unwrap_or(Path::new("."));
         if let Some(objection) = check::object(&code, folder) {
-            self.state = State::Idle(engine);
+            self.state = State::Idle(evcxr);
             return self.fail(&request, count, &Fault::of_objection(&objection, &code, count));
         }
         let plan = self.items.plan(cell_of(&request.metadata), &shown::as_sent(&code), false);
         if plan.code.trim().is_empty() {
             let running = Running::new(request, code, count, plan, Cell::unmarked(""));
-            let left = Aside::expressions(&running.request);
-            return self.ask_aside(engine, running, Ending::Ok, left, Map::new());
+            let left = FollowUp::expressions(&running.request);
+            return self.ask_follow_up(evcxr, running, Ending::Ok, left, Map::new());
         }
         self.sources.begin(count, &code);
-        match engine.execute_cell(&plan.code, &plan.code) {
+        match evcxr.execute_cell(&plan.code, &plan.code) {
             Ok(cell) => {
                 let mut running = Running::new(request, code, count, plan, cell);
                 for output in std::mem::take(&mut self.late) {
-                    running.show(&self.client, output, |_| String::new());
+                    running.show(&self.channels, output, |_| String::new());
                 }
-                self.state = State::Running(engine, Box::new(running));
+                self.state = State::Running(evcxr, Box::new(running));
             }
             Err(error) => {
-                self.state = State::Idle(engine);
+                self.state = State::Idle(evcxr);
                 self.fail(&request, count, &Fault::new("KernelError", format!("{error:#}")));
             }
         }
     }
 
     /// Sends the running cell once more, if it was refused for a reason that is not the user's. Gives it back if not.
-    fn send_again(&mut self, engine: Engine, mut running: Running) -> Option<(Engine, Running)> {
-        let Ending::Engine(errors) = running.cell.ending() else { return Some((engine, running)) };
+    fn send_again(&mut self, evcxr: Evcxr, mut running: Running) -> Option<(Evcxr, Running)> {
+        let Ending::Refused(errors) = running.cell.ending() else { return Some((evcxr, running)) };
         let asked_again = errors.iter().any(|error| error.evalue.contains(AGAIN));
         // Other cells may need what this one does not define any more.
         let keep = !running.plan.removed().is_empty();
         if running.sent_again || running.is_interrupted() || !(asked_again || keep) {
-            return Some((engine, running));
+            return Some((evcxr, running));
         }
         if !asked_again {
             let id = cell_of(&running.request.metadata);
             let kept = self.items.plan(id, &shown::as_sent(&running.code), true);
             if kept.code == running.plan.code {
-                return Some((engine, running));
+                return Some((evcxr, running));
             }
             running.kept = running.plan.removed().to_vec();
             running.plan = kept;
         }
-        match engine.execute_cell(&running.plan.code, &running.plan.code) {
+        match evcxr.execute_cell(&running.plan.code, &running.plan.code) {
             Ok(cell) => (running.cell, running.sent_again) = (cell, true),
-            Err(_) => return Some((engine, running)),
+            Err(_) => return Some((evcxr, running)),
         }
-        self.state = State::Running(engine, Box::new(running));
+        self.state = State::Running(evcxr, Box::new(running));
         None
     }
 
@@ -451,12 +451,12 @@ impl Proxy {
         self.items.clear();
     }
 
-    /// Keeps what the engine says of a cell that is over: a thread of it goes on.
-    fn hear_late(&mut self, event: &Event) {
+    /// Keeps what evcxr says of a cell that is over: a thread of it goes on.
+    fn keep_late_output(&mut self, event: &Event) {
         let Event::Iopub(message) = event else { return };
         if message.kind() == "stream" {
             // A cell that has not begun takes everything for late.
-            self.late.extend(Cell::new(message.parent_id(), "", "").hear(event));
+            self.late.extend(Cell::new(message.parent_id(), "", "").handle(event));
             self.late.retain(|output| matches!(output, Output::Late { .. }));
         }
     }
@@ -466,9 +466,9 @@ impl Proxy {
         let Some(request) = self.last.take() else { return };
         let mut shown = Running::new(request, String::new(), self.count, Plan::default(), Cell::unmarked(""));
         for output in std::mem::take(&mut self.late) {
-            shown.show(&self.client, output, |_| String::new());
+            shown.show(&self.channels, output, |_| String::new());
         }
-        shown.flush(&self.client);
+        shown.flush(&self.channels);
     }
 
     /// Gives a cell its number and tells all clients of it.
@@ -482,26 +482,26 @@ impl Proxy {
             self.history.push(self.count, code);
         }
         let input = json!({"code": code, "execution_count": self.count});
-        self.client.publish(&request.header, "execute_input", input);
+        self.channels.publish(&request.header, "execute_input", input);
     }
 
-    /// Takes what the engine says, or that it is awake.
-    fn hear_engine(&mut self, event: Heard) {
+    /// Takes what evcxr says, or that it is ready.
+    fn handle_event(&mut self, event: FromEvcxr) {
         match (event, std::mem::replace(&mut self.state, State::Moving)) {
-            (Heard::Awake(woken), before) => {
+            (FromEvcxr::Started(started), before) => {
                 let mut rest = None;
-                if let State::Waking(_, mut waking, left) = before {
-                    waking.clear(&self.client);
+                if let State::Starting(_, mut starting, left) = before {
+                    starting.clear(&self.channels);
                     rest = left;
                 }
-                match (woken, rest) {
-                    (Ok(engine), rest) => {
-                        if self.sources.is_for_another(&engine.slot.cell()) {
-                            self.sources = Sources::new(&engine.slot.cell());
+                match (started, rest) {
+                    (Ok(evcxr), rest) => {
+                        if self.sources.is_for_another(&evcxr.slot.cell()) {
+                            self.sources = Sources::new(&evcxr.slot.cell());
                         }
                         match rest {
-                            Some(rest) => self.go_on(engine, *rest),
-                            None => self.state = State::Idle(engine),
+                            Some(rest) => self.run_rest(evcxr, *rest),
+                            None => self.state = State::Idle(evcxr),
                         }
                     }
                     (Err(error), rest) => {
@@ -513,77 +513,79 @@ impl Proxy {
                     }
                 }
             }
-            (Heard::Event(Event::Stuck(how) | Event::Exited(how)), state) => self.bury(state, &how),
-            (Heard::Event(event), State::Running(engine, mut running)) => {
+            (FromEvcxr::Event(Event::Stuck(how) | Event::Exited(how)), state) => {
+                self.evcxr_exited(state, &how)
+            }
+            (FromEvcxr::Event(event), State::Running(evcxr, mut running)) => {
                 if let Event::Stdin(question) = &event {
-                    running.ask(&engine, &self.client, question);
+                    running.ask(&evcxr, &self.channels, question);
                 }
-                for output in running.cell.hear(&event) {
-                    running.show(&self.client, output, |failure| self.sources.place(failure));
+                for output in running.cell.handle(&event) {
+                    running.show(&self.channels, output, |failure| self.sources.place(failure));
                 }
-                self.state = State::Running(engine, running);
+                self.state = State::Running(evcxr, running);
                 self.pass_time();
             }
-            (Heard::Event(event), State::Closing(engine, mut closing)) => {
+            (FromEvcxr::Event(event), State::Closing(evcxr, mut closing)) => {
                 if let Event::Stdin(question) = &event {
-                    engine.answer(question, "");
+                    evcxr.answer(question, "");
                 }
-                let outputs = closing.now.1.hear(&event);
+                let outputs = closing.now.1.handle(&event);
                 match closing.now.0 {
-                    Aside::Variables => self.hear_late(&event),
-                    Aside::Expression(..) => {
+                    FollowUp::Variables => self.keep_late_output(&event),
+                    FollowUp::Expression(..) => {
                         self.late.extend(
                             outputs.into_iter().filter(|output| matches!(output, Output::Late { .. })),
                         );
                     }
                 }
-                self.state = State::Closing(engine, closing);
+                self.state = State::Closing(evcxr, closing);
                 self.pass_time();
             }
-            (Heard::Event(Event::Shell(reply)), State::Asked { engine, request, id }) => {
+            (FromEvcxr::Event(Event::Shell(reply)), State::Asked { evcxr, request, id }) => {
                 if reply.parent_id() == id {
-                    self.client.reply(Channel::Shell, &request, reply.content);
+                    self.channels.reply(Channel::Shell, &request, reply.content);
                     self.idle(&request);
-                    self.state = State::Idle(engine);
+                    self.state = State::Idle(evcxr);
                 } else {
-                    self.state = State::Asked { engine, request, id };
+                    self.state = State::Asked { evcxr, request, id };
                 }
             }
-            (Heard::Event(event), state) => {
-                self.hear_late(&event);
+            (FromEvcxr::Event(event), state) => {
+                self.keep_late_output(&event);
                 self.state = state;
             }
         }
     }
 
-    /// The engine is dead: so is the running cell, and a new engine starts.
-    fn bury(&mut self, state: State, how: &str) {
-        eprintln!("igpt kernel: the engine ended ({how})");
+    /// evcxr has ended: so has the running cell, and evcxr is started again.
+    fn evcxr_exited(&mut self, state: State, how: &str) {
+        eprintln!("igpt kernel: evcxr ended ({how})");
         self.forget();
         let text = format!(
-            "the engine that compiles and runs the cells ended ({how}). A new one starts; everything that earlier cells \
-             defined is lost"
+            "evcxr, which compiles and runs the cells, ended ({how}). It is started again; everything that earlier \
+             cells defined is lost"
         );
-        // The slot is free only when the old engine is dropped.
+        // The slot is free only when the old evcxr is dropped.
         match state {
-            State::Running(engine, mut running) => {
-                drop(engine);
-                running.flush(&self.client);
-                self.fail(&running.request, running.count, &Fault::new("EngineDied", text));
+            State::Running(evcxr, mut running) => {
+                drop(evcxr);
+                running.flush(&self.channels);
+                self.fail(&running.request, running.count, &Fault::new("EvcxrDied", text));
             }
-            State::Closing(engine, closing) => {
-                drop(engine);
+            State::Closing(evcxr, closing) => {
+                drop(evcxr);
                 let Running { request, count, .. } = closing.running;
-                self.fail(&request, count, &Fault::new("EngineDied", text));
+                self.fail(&request, count, &Fault::new("EvcxrDied", text));
             }
-            State::Asked { engine, request, .. } => {
-                drop(engine);
+            State::Asked { evcxr, request, .. } => {
+                drop(evcxr);
                 self.answer(Channel::Shell, &request);
                 self.idle(&request);
             }
             state => drop(state),
         }
-        // What it leaves behind dies within moments, and then its slot is free.
+        // What it leaves behind ends within moments, and then its slot is free.
         self.start(Duration::from_millis(200));
     }
 
@@ -591,32 +593,32 @@ impl Proxy {
     fn pass_time(&mut self) {
         let now = Instant::now();
         match std::mem::replace(&mut self.state, State::Moving) {
-            State::Running(engine, mut running) => {
-                running.pass_time(now, &engine, &self.client);
+            State::Running(evcxr, mut running) => {
+                running.pass_time(now, &evcxr, &self.channels);
                 match running.cell.is_over(now) {
-                    true => self.judge(engine, *running),
-                    false => self.state = State::Running(engine, running),
+                    true => self.cell_ended(evcxr, *running),
+                    false => self.state = State::Running(evcxr, running),
                 }
             }
-            State::Closing(engine, closing) => match closing.now.1.is_over(now) {
-                true => self.take_answer(engine, *closing),
-                false => self.state = State::Closing(engine, closing),
+            State::Closing(evcxr, closing) => match closing.now.1.is_over(now) {
+                true => self.take_follow_up_reply(evcxr, *closing),
+                false => self.state = State::Closing(evcxr, closing),
             },
             state => self.state = state,
         }
     }
 
     /// The cell is over: outputs that were held, the verdict, and what is to be asked besides.
-    fn judge(&mut self, engine: Engine, running: Running) {
+    fn cell_ended(&mut self, evcxr: Evcxr, running: Running) {
         self.sources.end();
-        let Some((mut engine, mut running)) = self.send_again(engine, running) else { return };
-        engine.note_process(running.cell.process());
+        let Some((mut evcxr, mut running)) = self.send_again(evcxr, running) else { return };
+        evcxr.note_process(running.cell.process());
         let lists_variables = commands(&running.code).any(|command| command == variables::COMMAND);
         for mut output in running.cell.last_outputs() {
             if let (true, Output::Value { data, .. }) = (lists_variables, &mut output) {
                 variables::hide_ours(data);
             }
-            running.show(&self.client, output, |failure| self.sources.place(failure));
+            running.show(&self.channels, output, |failure| self.sources.place(failure));
         }
         let ending = running.cell.ending();
         if matches!(ending, Ending::Ok | Ending::Failed(_)) {
@@ -631,66 +633,66 @@ impl Proxy {
             let empty = asks.then(|| NO_INPUT.to_owned());
             for note in plan.note().into_iter().chain(kept).chain(empty) {
                 let output = Output::Stream { name: "stderr".into(), text: format!("{note}\n") };
-                running.show(&self.client, output, |_| String::new());
+                running.show(&self.channels, output, |_| String::new());
             }
             self.items.commit(plan);
         }
-        running.flush(&self.client);
+        running.flush(&self.channels);
         let mut left = VecDeque::new();
         if matches!(ending, Ending::Ok | Ending::Failed(_)) {
-            left.push_back(Aside::Variables);
+            left.push_back(FollowUp::Variables);
         }
         if ending == Ending::Ok {
-            left.extend(Aside::expressions(&running.request));
+            left.extend(FollowUp::expressions(&running.request));
         }
-        self.ask_aside(engine, running, ending, left, Map::new());
+        self.ask_follow_up(evcxr, running, ending, left, Map::new());
     }
 
-    /// Asks the next question on the side; if there is none, ends the cell.
-    fn ask_aside(
+    /// Asks what is next; if there is none, ends the cell.
+    fn ask_follow_up(
         &mut self,
-        engine: Engine,
+        evcxr: Evcxr,
         running: Running,
         ending: Ending,
-        mut left: VecDeque<Aside>,
+        mut left: VecDeque<FollowUp>,
         expressions: Map<String, Value>,
     ) {
-        let Some(aside) = left.pop_front() else {
-            self.conclude(engine, running, ending, expressions);
+        let Some(follow_up) = left.pop_front() else {
+            self.conclude(evcxr, running, ending, expressions);
             return;
         };
-        let asked = match &aside {
-            Aside::Variables => engine.execute(variables::COMMAND).map(|id| Cell::unmarked(&id)),
-            Aside::Expression(_, code) => engine.execute_cell(code, &shown::as_sent(code)),
+        let asked = match &follow_up {
+            FollowUp::Variables => evcxr.execute(variables::COMMAND).map(|id| Cell::unmarked(&id)),
+            FollowUp::Expression(_, code) => evcxr.execute_cell(code, &shown::as_sent(code)),
         };
         let cell = match asked {
             Ok(cell) => cell,
             Err(error) => {
                 eprintln!("igpt kernel: {error:#}");
-                self.conclude(engine, running, ending, expressions);
+                self.conclude(evcxr, running, ending, expressions);
                 return;
             }
         };
-        let closing = Closing { running, ending, now: (aside, cell), left, expressions };
-        self.state = State::Closing(engine, Box::new(closing));
+        let closing = Closing { running, ending, now: (follow_up, cell), left, expressions };
+        self.state = State::Closing(evcxr, Box::new(closing));
     }
 
-    fn take_answer(&mut self, engine: Engine, closing: Closing) {
-        let Closing { mut running, ending, now: (aside, mut cell), left, mut expressions } = closing;
-        match (aside, cell.ending()) {
-            (Aside::Variables, Ending::Ok) => {
+    fn take_follow_up_reply(&mut self, evcxr: Evcxr, closing: Closing) {
+        let Closing { mut running, ending, now: (follow_up, mut cell), left, mut expressions } = closing;
+        match (follow_up, cell.ending()) {
+            (FollowUp::Variables, Ending::Ok) => {
                 let now = cell.text_values().next().map(Variables::parse).unwrap_or_default();
                 running.lost = self.variables.lost_since(&now);
                 if matches!(ending, Ending::Ok | Ending::Failed(_)) {
                     for note in self.variables.notes_on(&now, &running.code) {
                         let output = Output::Stream { name: "stderr".into(), text: format!("{note}\n") };
-                        running.show(&self.client, output, |_| String::new());
+                        running.show(&self.channels, output, |_| String::new());
                     }
-                    running.flush(&self.client);
+                    running.flush(&self.channels);
                 }
                 self.variables = now;
             }
-            (Aside::Expression(name, _), Ending::Ok) => {
+            (FollowUp::Expression(name, _), Ending::Ok) => {
                 let value = cell.last_outputs().into_iter().find_map(|output| match output {
                     Output::Value { data, metadata } => Some((data, metadata)),
                     _ => None,
@@ -698,33 +700,27 @@ impl Proxy {
                 let (data, metadata) = value.unwrap_or((json!({}), json!({})));
                 expressions.insert(name, json!({"status": "ok", "data": data, "metadata": metadata}));
             }
-            (Aside::Expression(name, _), ending) => {
+            (FollowUp::Expression(name, _), ending) => {
                 let fault = self.fault_of(&ending, running.count, "", Inserted::default());
                 expressions.insert(name, with(json!({"status": "error"}), fault.content()));
                 if matches!(ending, Ending::Died(_)) {
-                    return self.conclude(engine, running, ending, expressions);
+                    return self.conclude(evcxr, running, ending, expressions);
                 }
             }
-            (Aside::Variables, _) => {}
+            (FollowUp::Variables, _) => {}
         }
-        self.ask_aside(engine, running, ending, left, expressions);
+        self.ask_follow_up(evcxr, running, ending, left, expressions);
     }
 
-    /// The end of the cell: its reply, and what the engine needs before the next one.
-    fn conclude(
-        &mut self,
-        engine: Engine,
-        running: Running,
-        ending: Ending,
-        expressions: Map<String, Value>,
-    ) {
+    /// The end of the cell: its reply, and what evcxr needs before the next one.
+    fn conclude(&mut self, evcxr: Evcxr, running: Running, ending: Ending, expressions: Map<String, Value>) {
         const REFUSED: &str =
             "the cell asked for input, and this client cannot be asked (allow_stdin is false)";
         // A kill that came too late for the cell hit the process while it was idle.
         let died = matches!(ending, Ending::Died(_) | Ending::Unseen) || running.was_killed();
         if ending == Ending::Unseen {
             // Nothing that its process says can be relied on.
-            engine.kill_cells();
+            evcxr.kill_cells();
         }
         let fault = match &ending {
             _ if running.was_refused() => Some(Fault::new("StdinNotAllowed", REFUSED)),
@@ -736,9 +732,9 @@ impl Proxy {
             ending => Some(self.fault_of(ending, running.count, &running.code, running.plan.inserted)),
         };
         let interrupted = running.is_interrupted();
-        if let Ending::Engine(errors) = &ending
+        if let Ending::Refused(errors) = &ending
             && (interrupted || errors.iter().any(Refusal::is_message))
-            && let Err(error) = engine.slot.forget_partial_builds()
+            && let Err(error) = evcxr.slot.forget_partial_builds()
         {
             eprintln!("igpt kernel: {error:#}");
         }
@@ -758,14 +754,14 @@ impl Proxy {
             self.variables = Variables::default();
         }
         self.state = match died {
-            false => State::Idle(engine),
+            false => State::Idle(evcxr),
             true => {
                 let task = tokio::spawn(async move {
-                    let mut engine = engine;
-                    engine.revive().await?;
-                    Ok(engine)
+                    let mut evcxr = evcxr;
+                    evcxr.restart_session().await?;
+                    Ok(evcxr)
                 });
-                State::Waking(task, Waking::new(Stage::default()), None)
+                State::Starting(task, Starting::new(Stage::default()), None)
             }
         };
     }
@@ -775,7 +771,7 @@ impl Proxy {
         match ending {
             Ending::Ok => Fault::new("Error", "it ended well"),
             Ending::Failed(failure) => self.explain(failure),
-            Ending::Engine(errors) => compile_fault(errors, count, code, inserted),
+            Ending::Refused(errors) => compile_fault(errors, count, code, inserted),
             Ending::Unseen => Fault::new("EndNotSeen", format!("{UNSEEN}{}", self.variables.lost())),
             Ending::Died(how) => {
                 let (meaning, lost) = (explain_signal(how), self.variables.lost());
@@ -815,7 +811,7 @@ impl Proxy {
     /// An error output, an error reply, and the end of what is queued behind, if the client wants that.
     fn fail(&mut self, request: &Message, count: u64, fault: &Fault) {
         let behind = (request.content["stop_on_error"] != false).then(|| self.take_queue());
-        self.client.publish(&request.header, "error", fault.content());
+        self.channels.publish(&request.header, "error", fault.content());
         self.finish(request, count, Some(fault), Map::new());
         if let Some(behind) = behind {
             self.abort(behind);
@@ -840,18 +836,18 @@ impl Proxy {
         for aborted in cells {
             self.busy(&aborted);
             // Without a count: it never ran, and clients number what has one.
-            self.client.reply(Channel::Shell, &aborted, json!({"status": "aborted"}));
+            self.channels.reply(Channel::Shell, &aborted, json!({"status": "aborted"}));
             self.idle(&aborted);
         }
         for (channel, message) in others {
-            if self.hear_client(channel, message) {
+            if self.handle_request(channel, message) {
                 // The end was asked for: the main loop ends when nobody can ask any more.
                 self.requests.close();
             }
         }
     }
 
-    /// Answers a cell that never reached the engine.
+    /// Answers a cell that never reached evcxr.
     fn refuse(&mut self, request: &Message, fault: &Fault) {
         self.busy(request);
         self.count(request, request.content["code"].as_str().unwrap_or_default());
@@ -864,36 +860,36 @@ impl Proxy {
             None => with(json!({"status": "ok"}), common),
             Some(fault) => with(with(json!({"status": "error"}), fault.content()), common),
         };
-        self.client.reply(Channel::Shell, request, content);
+        self.channels.reply(Channel::Shell, request, content);
         self.idle(request);
     }
 
     fn busy(&self, request: &Message) {
-        self.client.publish(&request.header, "status", json!({"execution_state": "busy"}));
+        self.channels.publish(&request.header, "status", json!({"execution_state": "busy"}));
     }
 
     fn idle(&self, request: &Message) {
-        self.client.publish(&request.header, "status", json!({"execution_state": "idle"}));
+        self.channels.publish(&request.header, "status", json!({"execution_state": "idle"}));
     }
 }
 
-/// What comes from the engine's side.
-enum Heard {
+/// What comes from evcxr's side.
+enum FromEvcxr {
     Event(Event),
-    Awake(Result<Engine>),
+    Started(Result<Evcxr>),
 }
 
-/// The next news of the engine. Nothing is lost if this is dropped while it waits.
-async fn next_event(state: &mut State) -> Heard {
+/// The next news of evcxr. Nothing is lost if this is dropped while it waits.
+async fn next_event(state: &mut State) -> FromEvcxr {
     match state {
-        State::Waking(task, ..) => {
-            let woken = task.await.context("the engine's start was abandoned");
-            Heard::Awake(woken.and_then(|woken| woken))
+        State::Starting(task, ..) => {
+            let started = task.await.context("the start of evcxr was given up");
+            FromEvcxr::Started(started.and_then(|started| started))
         }
-        State::Idle(engine)
-        | State::Running(engine, _)
-        | State::Closing(engine, _)
-        | State::Asked { engine, .. } => Heard::Event(engine.next().await),
+        State::Idle(evcxr)
+        | State::Running(evcxr, _)
+        | State::Closing(evcxr, _)
+        | State::Asked { evcxr, .. } => FromEvcxr::Event(evcxr.next().await),
         State::Broken(_) | State::Moving => std::future::pending().await,
     }
 }

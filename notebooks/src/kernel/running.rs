@@ -1,4 +1,4 @@
-//! A user's cell while it is at the engine: its outputs on their way to the client, its questions, its interruption.
+//! A user's cell while evcxr runs it: its outputs on their way to the client, its questions, its interruption.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::{
     cell::{Cell, Output},
-    client::{Channel, Client},
-    engine::Engine,
+    channels::{Channel, Channels},
+    evcxr::Evcxr,
     items::Plan,
     wire::Message,
 };
 
-/// A user's cell at the engine.
+/// A user's cell while evcxr runs it.
 #[derive(Debug)]
 pub struct Running {
     /// The client's request.
@@ -24,22 +24,22 @@ pub struct Running {
     pub code: String,
     /// Its number.
     pub count: u64,
-    /// How it was sent to the engine.
+    /// How it was sent to evcxr.
     pub plan: Plan,
     /// What it does not define any more, but others use.
     pub kept: Vec<String>,
     /// Whether it was sent before, in another way.
     pub sent_again: bool,
-    /// What the engine said of it so far.
+    /// What evcxr said of it so far.
     pub cell: Cell,
     /// Text of earlier cells was shown.
     late: bool,
     /// It has no stdout any more, so its process was ended.
     pub closed: bool,
-    /// Processor time that the engine had used when it was last seen to work, and when that was.
+    /// Processor time that evcxr had used when it was last seen to work, and when that was.
     worked: Option<(u64, Instant)>,
     stream: Coalescer,
-    /// The engine's question that the client has not answered yet.
+    /// evcxr's question that the client has not answered yet.
     question: Option<Message>,
     /// How often the cell asked a client that cannot be asked.
     refused: u32,
@@ -75,11 +75,11 @@ const GATHER: Duration = Duration::from_millis(30);
 const GATHER_BYTES: usize = 32 * 1024;
 /// How long a cell may take until it stops by itself, with its variables alive. Who does not want to wait asks twice.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often compilers are looked for: the engine may start another one.
+/// How often compilers are looked for: evcxr may start another one.
 const LOOK: Duration = Duration::from_millis(150);
 /// How long a process may live without a stdout: the end of most is seen a moment later.
 const CLOSED: Duration = Duration::from_millis(1500);
-/// How long the engine may do nothing at all although it is its turn, or go on compiling what was interrupted.
+/// How long evcxr may do nothing at all although it is its turn, or go on compiling what was interrupted.
 const SILENCE: Duration = Duration::from_secs(20);
 /// What one display, and all of a cell, may hold: a notebook is no place for more.
 const LARGEST_DISPLAY: usize = 16 << 20;
@@ -92,7 +92,7 @@ impl Stop {
 }
 
 impl Running {
-    /// A cell that was just sent to the engine.
+    /// A cell that was just sent to evcxr.
     pub fn new(request: Message, code: String, count: u64, plan: Plan, cell: Cell) -> Self {
         Self {
             request,
@@ -148,59 +148,59 @@ impl Running {
     }
 
     /// Does what is due.
-    pub fn pass_time(&mut self, now: Instant, engine: &Engine, client: &Client) {
+    pub fn pass_time(&mut self, now: Instant, evcxr: &Evcxr, channels: &Channels) {
         if self.stream.since.is_some_and(|since| since + GATHER <= now) {
-            self.flush(client);
+            self.flush(channels);
         }
         if !self.closed && self.cell.closed().is_some_and(|closed| closed + CLOSED <= now) {
             self.closed = true;
-            if !engine.cells_have_ended() {
-                engine.kill_cells();
+            if !evcxr.cells_have_ended() {
+                evcxr.kill_cells();
             }
         }
         if self.stop.as_ref().and_then(|stop| stop.next).is_some_and(|next| next <= now) {
-            self.stop(now, engine);
+            self.stop(now, evcxr);
         }
     }
 
     /// Somebody wants it to stop; whoever wants it twice, wants it at any price.
-    pub fn interrupt(&mut self, engine: &Engine) {
+    pub fn interrupt(&mut self, evcxr: &Evcxr) {
         let now = Instant::now();
         match &mut self.stop {
             None => {
                 self.stop = Some(Stop::now());
-                self.stop(now, engine);
+                self.stop(now, evcxr);
             }
             // Nothing of it runs: then a kill would cost variables for nothing.
             Some(_) if self.cell.has_ended() => {}
-            Some(_) if !self.cell.has_begun() && self.question.is_none() => self.stop(now, engine),
+            Some(_) if !self.cell.has_begun() && self.question.is_none() => self.stop(now, evcxr),
             Some(stop) => {
                 (stop.killed, stop.next) = (true, None);
-                engine.kill_cells();
+                evcxr.kill_cells();
             }
         }
     }
 
-    fn stop(&mut self, now: Instant, engine: &Engine) {
+    fn stop(&mut self, now: Instant, evcxr: &Evcxr) {
         let Some(stop) = &mut self.stop else { return };
         stop.next = None;
         if stop.killed || self.cell.has_ended() {
             return;
         }
-        // Code that waits for an answer polls nothing, and the engine does not notice the death of its process then.
+        // Code that waits for an answer polls nothing, and evcxr does not notice then that its process has exited.
         if let Some(question) = self.question.take() {
             stop.killed = true;
-            engine.kill_cells();
-            engine.answer(&question, "");
+            evcxr.kill_cells();
+            evcxr.answer(&question, "");
             return;
         }
         if !self.cell.has_begun() {
-            engine.stop_compiling();
+            evcxr.stop_compiling();
             stop.next = Some(now + LOOK);
             return;
         }
         match stop.asked {
-            None if engine.ask_to_stop() => {
+            None if evcxr.ask_to_stop() => {
                 stop.asked = Some(now);
                 stop.next = Some(now + PATIENCE);
             }
@@ -208,16 +208,16 @@ impl Running {
             Some(_) if self.cell.is_stopping() => {}
             _ => {
                 stop.killed = true;
-                engine.kill_cells();
+                evcxr.kill_cells();
             }
         }
     }
 
-    /// Whether the engine will never answer: it is its turn, and it does not work.
-    pub fn is_stuck(&mut self, now: Instant, engine: &Engine) -> bool {
+    /// Whether evcxr will never answer: it is its turn, and it does not work.
+    pub fn is_stuck(&mut self, now: Instant, evcxr: &Evcxr) -> bool {
         // What still runs may take its time; so may a user. An interrupt is seen to be answered.
         let interrupted = self.stop.as_ref().is_some_and(|stop| stop.since + SILENCE < now);
-        let its_turn = !self.cell.has_begun() || self.cell.has_ended() || engine.cells_have_ended();
+        let its_turn = !self.cell.has_begun() || self.cell.has_ended() || evcxr.cells_have_ended();
         if self.question.is_some() || !its_turn {
             self.worked = None;
             return false;
@@ -225,9 +225,9 @@ impl Running {
         if interrupted {
             return true;
         }
-        let ticks = engine.ticks();
+        let ticks = evcxr.ticks();
         match self.worked {
-            Some((before, since)) if before == ticks && !engine.compiles() => now - since > SILENCE,
+            Some((before, since)) if before == ticks && !evcxr.compiles() => now - since > SILENCE,
             _ => {
                 self.worked = Some((ticks, now));
                 false
@@ -236,30 +236,35 @@ impl Running {
     }
 
     /// A question of the cell goes to the client, if that can be asked.
-    pub fn ask(&mut self, engine: &Engine, client: &Client, question: &Message) {
+    pub fn ask(&mut self, evcxr: &Evcxr, channels: &Channels, question: &Message) {
         if self.request.content["allow_stdin"] == true {
-            self.flush(client);
+            self.flush(channels);
             self.question = Some(question.clone());
-            client.send(Channel::Stdin, &self.request, "input_request", question.content.clone());
+            channels.send(Channel::Stdin, &self.request, "input_request", question.content.clone());
             return;
         }
-        engine.answer(question, "");
+        evcxr.answer(question, "");
         self.refused += 1;
         if self.refused > 1 {
             // It asks until it likes the answer.
-            engine.kill_cells();
+            evcxr.kill_cells();
         }
     }
 
     /// The client's answer.
-    pub fn answer(&mut self, engine: &Engine, value: &str) {
+    pub fn answer(&mut self, evcxr: &Evcxr, value: &str) {
         if let Some(question) = self.question.take() {
-            engine.answer(&question, value);
+            evcxr.answer(&question, value);
         }
     }
 
     /// Publishes an output. `place` says where a panic happened.
-    pub fn show(&mut self, client: &Client, output: Output, place: impl Fn(&super::cell::Failure) -> String) {
+    pub fn show(
+        &mut self,
+        channels: &Channels,
+        output: Output,
+        place: impl Fn(&super::cell::Failure) -> String,
+    ) {
         let (name, text) = match output {
             Output::Stream { name, text } => (name, text),
             Output::CaughtPanic { thread, failure } => {
@@ -281,7 +286,7 @@ impl Running {
             }
             Output::Value { data, metadata } => {
                 let content = json!({"data": data, "metadata": metadata, "execution_count": self.count});
-                return self.publish(client, "execute_result", content);
+                return self.publish(channels, "execute_result", content);
             }
             Output::Display { id, update, data } => {
                 let size = data.to_string().len();
@@ -293,33 +298,33 @@ impl Running {
                 };
                 let kind = if update { "update_display_data" } else { "display_data" };
                 let content = json!({"data": data, "metadata": {}, "transient": {"display_id": id}});
-                return self.publish(client, kind, content);
+                return self.publish(channels, kind, content);
             }
             Output::Clear => {
                 self.displayed.clear();
-                return self.publish(client, "clear_output", json!({"wait": false}));
+                return self.publish(channels, "clear_output", json!({"wait": false}));
             }
         };
         if self.stream.name != name || self.stream.text.len() > GATHER_BYTES {
-            self.flush(client);
+            self.flush(channels);
         }
         self.stream.name = name;
         self.stream.text.push_str(&text);
         self.stream.since.get_or_insert_with(Instant::now);
     }
 
-    fn publish(&mut self, client: &Client, kind: &str, content: Value) {
-        self.flush(client);
+    fn publish(&mut self, channels: &Channels, kind: &str, content: Value) {
+        self.flush(channels);
         if !self.is_silent() {
-            client.publish(&self.request.header, kind, content);
+            channels.publish(&self.request.header, kind, content);
         }
     }
 
     /// Publishes text that waits for more.
-    pub fn flush(&mut self, client: &Client) {
+    pub fn flush(&mut self, channels: &Channels) {
         let Coalescer { name, text, since } = std::mem::take(&mut self.stream);
         if since.is_some() {
-            client.publish(&self.request.header, "stream", json!({"name": name, "text": text}));
+            channels.publish(&self.request.header, "stream", json!({"name": name, "text": text}));
         }
     }
 }

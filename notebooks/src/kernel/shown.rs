@@ -15,7 +15,7 @@ use super::code::Rust;
 /// What stands behind the expression.
 pub const CALL: &str = ".evcxr_display();";
 
-/// The code as the engine gets it.
+/// The code as evcxr gets it.
 pub fn as_sent(code: &str) -> Cow<'_, str> {
     with_display(code).map_or(Cow::Borrowed(code), Cow::Owned)
 }

@@ -1,4 +1,4 @@
-//! How the kernel is told from outside: by signals, and by the death of what launched it.
+//! How the kernel is told from outside: by signals, and by the exit of what launched it.
 
 use anyhow::Result;
 
@@ -30,7 +30,7 @@ impl Signals {
     }
 }
 
-/// The process that launched the kernel. When it is dead nobody will ever ask for anything; a front end that merely
+/// The process that launched the kernel. When it has exited nobody will ever ask for anything; a front end that merely
 /// disconnected may come back.
 #[derive(Debug)]
 pub struct Parent {

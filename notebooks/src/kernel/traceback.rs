@@ -1,4 +1,4 @@
-//! From the engine's generated code back to the user's cells: where a cell failed, in its own lines.
+//! From evcxr's generated code back to the user's cells: where a cell failed, in its own lines.
 //!
 //! evcxr writes the statements of a cell, and the items of all cells so far, into one `src/lib.rs`, each piece
 //! verbatim and in order, and compiles that to a library. Panics and return addresses are places in that file.
@@ -15,7 +15,7 @@ use super::{cell::Failure, shown};
 /// A place in a cell: its number, its line, and how many characters further right it is there than in the generated
 /// code. Lines and columns count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Location {
     cell: usize,
     line: usize,
     shift: isize,
@@ -27,19 +27,19 @@ pub struct Sources {
     generated_file: PathBuf,
     cells: Vec<(u64, String)>,
     /// By the number of the library.
-    generated: HashMap<u64, Vec<Option<Place>>>,
+    generated: HashMap<u64, Vec<Option<Location>>>,
 }
 
 const RED: &str = "\u{1b}[31m";
 const RESET: &str = "\u{1b}[0m";
 
 impl Sources {
-    /// Sources of the engine that builds in the folder `cell`.
+    /// Sources of the evcxr that builds in the folder `cell`.
     pub fn new(cell: &Path) -> Self {
         Self { generated_file: cell.join("src/lib.rs"), cells: Vec::new(), generated: HashMap::new() }
     }
 
-    /// Whether `cell` is the folder of another engine.
+    /// Whether `cell` is the folder of another evcxr.
     pub fn is_for_another(&self, cell: &Path) -> bool {
         self.generated_file != cell.join("src/lib.rs")
     }
@@ -89,7 +89,7 @@ impl Sources {
     }
 
     /// The places of a failure in cells, innermost first, with the column where it is known.
-    fn places(&self, failure: &Failure) -> Vec<(Place, Option<usize>)> {
+    fn places(&self, failure: &Failure) -> Vec<(Location, Option<usize>)> {
         let mut lines = self.generated_lines(failure);
         if let Some(skipped) = lines.iter().position(|(_, line)| *line == failure.skip_line) {
             lines.drain(..=skipped);
@@ -104,9 +104,9 @@ impl Sources {
         }
         for (library, line) in lines {
             if let Some(place) = self.find(library, line)
-                && places
-                    .last()
-                    .is_none_or(|(last, _): &(Place, _)| (last.cell, last.line) != (place.cell, place.line))
+                && places.last().is_none_or(|(last, _): &(Location, _)| {
+                    (last.cell, last.line) != (place.cell, place.line)
+                })
             {
                 places.push((place, None));
             }
@@ -114,7 +114,7 @@ impl Sources {
         places
     }
 
-    fn find(&self, library: u64, line: u32) -> Option<Place> {
+    fn find(&self, library: u64, line: u32) -> Option<Location> {
         let index = usize::try_from(line).ok()?.checked_sub(1)?;
         *self.generated.get(&library)?.get(index)?
     }
@@ -191,7 +191,7 @@ pub fn short_path(path: &str) -> &str {
 }
 
 /// For each line of the generated text, its place in a cell.
-fn map(generated: &str, cells: &[(u64, String)]) -> Vec<Option<Place>> {
+fn map(generated: &str, cells: &[(u64, String)]) -> Vec<Option<Location>> {
     let Some(current) = cells.len().checked_sub(1) else { return Vec::new() };
     let mut places = Vec::new();
     // Where the search goes on: the cell and the byte after the last match.
@@ -218,7 +218,11 @@ fn map(generated: &str, cells: &[(u64, String)]) -> Vec<Option<Place>> {
             let before = &cells[cell].1[..start];
             let indent = line.len() - line.trim_start().len();
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-            Place { cell, line: before.matches('\n').count() + 1, shift: column as isize - indent as isize }
+            Location {
+                cell,
+                line: before.matches('\n').count() + 1,
+                shift: column as isize - indent as isize,
+            }
         }));
     }
     places

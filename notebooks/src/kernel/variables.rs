@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What the engine answers: a line `name: type` for each.
+/// What evcxr answers: a line `name: type` for each.
 pub const COMMAND: &str = ":vars";
 /// Ours, see `igpt::notebook::Session`.
 const SESSION: &str = "__igpt_session";
@@ -12,7 +12,7 @@ const SESSION: &str = "__igpt_session";
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// Reads the engine's answer.
+    /// Reads evcxr's answer.
     pub fn parse(text: &str) -> Self {
         let pairs = text.lines().filter_map(|line| line.split_once(": "));
         let theirs = pairs.filter(|(name, _)| *name != SESSION);
@@ -42,7 +42,7 @@ impl Variables {
         notes
     }
 
-    /// What a death costs.
+    /// What is lost when the process that runs the cells exits.
     pub fn lost(&self) -> String {
         // evcxr takes nothing of a cell whose process ends.
         const KEPT: &str = "Functions, types and imports of earlier cells are still there";

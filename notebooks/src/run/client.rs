@@ -45,7 +45,7 @@ pub struct Client {
     shell: DealerSendConnection,
     control: ClientControlConnection,
     events: mpsc::UnboundedReceiver<Event>,
-    death: watch::Receiver<Option<String>>,
+    exit: watch::Receiver<Option<String>>,
     // Dropping the set ends the reader tasks.
     _readers: JoinSet<()>,
 }
@@ -54,16 +54,16 @@ pub struct Client {
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 impl Client {
-    /// Connects, and returns once the kernel has answered and its outputs reach us. `death` turns to a description
+    /// Connects, and returns once the kernel has answered and its outputs reach us. `exit` turns to a description
     /// when the kernel's process ends.
     pub async fn connect(
         info: &ConnectionInfo,
-        death: watch::Receiver<Option<String>>,
+        exit: watch::Receiver<Option<String>>,
         limit: Duration,
     ) -> Result<Self> {
-        let mut died = death.clone();
+        let mut died = exit.clone();
         let connecting = async {
-            let mut client = Self::open(info, death).await?;
+            let mut client = Self::open(info, exit).await?;
             client.wait_until_ready().await?;
             Ok(client)
         };
@@ -71,11 +71,11 @@ impl Client {
             connected = timeout(limit, connecting) => {
                 connected.with_context(|| format!("the kernel did not answer within {} s", limit.as_secs()))?
             }
-            how = death_of(&mut died) => bail!("the kernel died at start: {how}"),
+            how = exit_of(&mut died) => bail!("the kernel died at start: {how}"),
         }
     }
 
-    async fn open(info: &ConnectionInfo, death: watch::Receiver<Option<String>>) -> Result<Self> {
+    async fn open(info: &ConnectionInfo, exit: watch::Receiver<Option<String>>) -> Result<Self> {
         let session = uuid::Uuid::new_v4().to_string();
         wait_for_sockets(info).await;
         let identity = zmq::peer_identity_for_session(&session)?;
@@ -88,7 +88,7 @@ impl Client {
         let mut readers = JoinSet::new();
         readers.spawn(forward(Channel::Iopub, iopub, sender.clone()));
         readers.spawn(forward(Channel::Shell, shell_replies, sender));
-        Ok(Self { shell, control, events, death, _readers: readers })
+        Ok(Self { shell, control, events, exit, _readers: readers })
     }
 
     /// A subscription takes effect some time after connecting; outputs before that are lost. So ask until the
@@ -147,12 +147,12 @@ impl Client {
         Ok(self.control.send(JupyterMessage::new(ShutdownRequest { restart: false }, None)).await?)
     }
 
-    /// The next event. What a kernel said before it died comes before the news of its death.
+    /// The next event. What a kernel said before it died comes before the news of its exit.
     pub async fn next(&mut self) -> Event {
         tokio::select! {
             biased;
             Some(event) = self.events.recv() => event,
-            how = death_of(&mut self.death) => match timeout(LAST_WORDS, self.events.recv()).await {
+            how = exit_of(&mut self.exit) => match timeout(LAST_WORDS, self.events.recv()).await {
                 Ok(Some(event)) => event,
                 _ => Event::Died(how),
             },
@@ -161,8 +161,8 @@ impl Client {
 }
 
 /// Waits for the end of the kernel's process; never returns where nobody can tell.
-async fn death_of(death: &mut watch::Receiver<Option<String>>) -> String {
-    match death.wait_for(Option::is_some).await.map(|how| how.clone()) {
+async fn exit_of(exit: &mut watch::Receiver<Option<String>>) -> String {
+    match exit.wait_for(Option::is_some).await.map(|how| how.clone()) {
         Ok(how) => how.unwrap_or_default(),
         Err(_) => std::future::pending().await,
     }
@@ -194,7 +194,7 @@ async fn forward<S: SocketRecv>(
                 }
             }
             Err(_) => {
-                // The peer went away. Its process's end is reported by `death`.
+                // The peer went away. Its process's end is reported by `exit`.
                 sleep(Duration::from_millis(50)).await;
                 continue;
             }

@@ -31,7 +31,7 @@ Exit codes; the smallest that occurs is the run's:
   0  every notebook passed
   1  a cell raised an error, or a cell tagged `raises-exception` raised none
   2  what was asked for cannot be run: a wrong option, an unreadable notebook or one of another language
-  3  the process of a cell, its engine or the kernel died
+  3  the process of a cell, evcxr or the kernel died
   4  a time limit
   5  with --check: outputs differ from the committed ones
   6  a fault of the machine alone: no kernel, a kernel that breaks the protocol, a full disk
@@ -261,13 +261,13 @@ fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
-/// One kernel more than notebooks that run is awake.
+/// One kernel more than notebooks that run is started.
 fn automatic(cores: usize, memory: u64) -> usize {
     let kernels = usize::try_from(memory / KERNEL_BYTES).unwrap_or(usize::MAX);
     cores.min(kernels.saturating_sub(1)).clamp(1, 64)
 }
 
-/// For people: on standard output, unless that is for a program.
+/// For users: on standard output, unless that is for a program.
 fn say(events: &Events, text: &str) {
     if events.are_on() {
         eprintln!("{text}");

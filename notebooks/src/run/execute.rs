@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     client::{Channel, Client, Event},
-    expected::{END_NOT_SEEN, Expected, KERNEL_ERROR, Kind},
+    expected::{END_NOT_SEEN, ErrorKind, Expected, KERNEL_ERROR},
     message::Message,
     notebook::{CodeCell, Notebook, SKIPPED},
     outcome::{Cause, CellRun, CellStatus, Failure},
@@ -27,14 +27,14 @@ use super::{
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From the request to the begin of a cell: a kernel may wake, and build what changed, while cells wait.
+    /// From the request to the begin of a cell: a kernel may start, and build what changed, while cells wait.
     pub start: Duration,
     /// One cell, from its begin.
     pub cell: Duration,
     /// A cell that was told to stop.
     pub interrupted: Duration,
-    /// Between `idle` and the reply, whichever comes first.
-    pub settle: Duration,
+    /// From the reply to `idle`, or from `idle` to the reply.
+    pub reply_and_idle: Duration,
     /// All cells together, if they have a limit: how long, counted from the kernel's start, and until when.
     pub notebook: Option<(Duration, Instant)>,
     /// How many bytes of each cell's output are kept.
@@ -45,8 +45,8 @@ impl Limits {
     /// The usual limits with this time per cell.
     pub fn per_cell(cell: Duration) -> Self {
         let start = Duration::from_secs(20 * 60);
-        let (interrupted, settle) = (Duration::from_secs(20), Duration::from_secs(10));
-        Self { start, cell, interrupted, settle, notebook: None, output: usize::MAX }
+        let (interrupted, reply_and_idle) = (Duration::from_secs(20), Duration::from_secs(10));
+        Self { start, cell, interrupted, reply_and_idle, notebook: None, output: usize::MAX }
     }
 }
 
@@ -234,9 +234,9 @@ impl Session<'_, '_> {
                 self.requests.insert(id.clone(), cell.position);
                 self.wait(&id, timeout_of_cell, stop).await
             }
-            // A dead kernel shows as a failed send first; its death is the better explanation.
-            Err(error) => match timeout(Duration::from_secs(1), self.death()).await {
-                Ok(how) => dead(how),
+            // A kernel that has exited shows as a failed send first; its exit is the better explanation.
+            Err(error) => match timeout(Duration::from_secs(1), self.exit()).await {
+                Ok(how) => exited(how),
                 Err(_) => Waited::Broken {
                     cause: Cause::Infrastructure,
                     ename: "KernelConnectionError",
@@ -307,7 +307,7 @@ impl Session<'_, '_> {
         };
         let start = self.limits.start + of_cell;
         let (mut limit, mut deadline) = nearer(Limit::Start(start), Instant::now() + start);
-        let (mut interrupted, mut settling) = (false, false);
+        let (mut interrupted, mut half_done) = (false, false);
         loop {
             if idle && let Some(reply) = reply.take() {
                 return if interrupted {
@@ -316,9 +316,9 @@ impl Session<'_, '_> {
                     Waited::Replied(reply)
                 };
             }
-            if (idle || reply.is_some()) && !settling {
-                settling = true;
-                deadline = Instant::now() + self.limits.settle;
+            if (idle || reply.is_some()) && !half_done {
+                half_done = true;
+                deadline = Instant::now() + self.limits.reply_and_idle;
             }
             tokio::select! {
                 event = self.client.next() => match event {
@@ -335,7 +335,7 @@ impl Session<'_, '_> {
                             Channel::Iopub if ours && is_state(&message, "idle") => idle = true,
                             Channel::Iopub if ours && self.begun.is_none() && is_state(&message, "busy") => {
                                 self.begun = Some(Instant::now());
-                                if !interrupted && !settling {
+                                if !interrupted && !half_done {
                                     (limit, deadline) = nearer(Limit::Cell(of_cell), Instant::now() + of_cell);
                                 }
                             }
@@ -348,13 +348,13 @@ impl Session<'_, '_> {
                         ename: "ProtocolError",
                         why: format!("unreadable message from the kernel: {what}"),
                     },
-                    Event::Died(how) => return dead(how),
+                    Event::Died(how) => return exited(how),
                 },
                 _ = sleep_until(deadline.into()) => {
                     if interrupted {
                         return Waited::TimedOut { limit, answered: false };
                     }
-                    if settling {
+                    if half_done {
                         let missing = if idle { "never replied to the cell" } else { "replied but never became idle" };
                         let why = format!("the kernel {missing}");
                         return Waited::Broken { cause: Cause::Infrastructure, ename: "ProtocolError", why };
@@ -402,7 +402,7 @@ impl Session<'_, '_> {
         })
     }
 
-    async fn death(&mut self) -> String {
+    async fn exit(&mut self) -> String {
         loop {
             if let Event::Died(how) = self.client.next().await {
                 return how;
@@ -423,7 +423,7 @@ fn broken(area: &mut OutputArea, cause: Cause, ename: &str, why: String) -> Endi
     Ending::Failed(Failure::new(cause, why))
 }
 
-fn dead(how: String) -> Waited {
+fn exited(how: String) -> Waited {
     let why = format!("the kernel died while running the cell: {how}");
     Waited::Broken { cause: Cause::Died, ename: "DeadKernelError", why }
 }
@@ -439,7 +439,7 @@ fn describe(errors: &[&serde_json::Value]) -> Failure {
     // A process that died takes the others' cause away.
     let of = |name: &str| errors.iter().any(|error| error["ename"] == name);
     let cause = match () {
-        () if errors.iter().any(|error| Kind::of(error) == Some(Kind::ProcessDied)) => Cause::Died,
+        () if errors.iter().any(|error| ErrorKind::of(error) == Some(ErrorKind::ProcessDied)) => Cause::Died,
         () if of(END_NOT_SEEN) => Cause::Died,
         () if of(KERNEL_ERROR) => Cause::Infrastructure,
         () => Cause::Cell,

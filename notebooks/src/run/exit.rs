@@ -13,7 +13,7 @@ pub enum Exit {
     CellFailed = 1,
     /// What was asked for cannot be run: a wrong option, a notebook that is unreadable or of another language.
     Usage = 2,
-    /// The process of a cell, its engine or the kernel died.
+    /// The process of a cell, evcxr or the kernel died.
     Died = 3,
     /// A cell or a notebook took longer than it may.
     TimeLimit = 4,

@@ -1,7 +1,7 @@
 //! What a cell's tags say about how it has to end.
 //!
 //! `raises-exception` is the tag that Jupyter's own tools know. There it permits an error; here it demands one, and the
-//! death of the process is none that it accepts. `raises-exception:KIND` demands an error of that kind alone, also
+//! exit of the process is none that it accepts. `raises-exception:KIND` demands an error of that kind alone, also
 //! beside the plain tag, which other tools need.
 
 use anyhow::{Result, bail};
@@ -22,7 +22,7 @@ pub const END_NOT_SEEN: &str = "EndNotSeen";
 
 /// A way in which a cell raises an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// It panicked.
     Panic,
     /// A `?` returned early.
@@ -33,7 +33,7 @@ pub enum Kind {
     ProcessDied,
 }
 
-impl Kind {
+impl ErrorKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Panic, Self::Error, Self::CompileError, Self::ProcessDied];
 
@@ -52,21 +52,21 @@ impl Kind {
             Self::Panic => "a panic",
             Self::Error => "an error that `?` returns",
             Self::CompileError => "a compile error",
-            Self::ProcessDied => "the death of its process",
+            Self::ProcessDied => "the exit of its process",
         }
     }
 
     /// The kind of an error output; `None` for what is no doing of the cell's code: an interrupt, a refused request, a
-    /// word of the engine about one of its commands.
+    /// word of evcxr about one of its commands.
     pub fn of(error: &Value) -> Option<Self> {
         match error["ename"].as_str().unwrap_or_default() {
             "panic" => Some(Self::Panic),
             "CompileError" => Some(Self::CompileError),
-            "ProcessDied" | "EngineDied" | "DeadKernelError" => Some(Self::ProcessDied),
+            "ProcessDied" | "EvcxrDied" | "DeadKernelError" => Some(Self::ProcessDied),
             "" | "Interrupted" | "KeyboardInterrupt" | "StdinNotAllowed" | END_NOT_SEEN => None,
-            // The engine's refusals and the kernel's own troubles have these names, and so have the error types of many
+            // evcxr's refusals and the kernel's own troubles have these names, and so have the error types of many
             // crates. An early return knows its place in a cell.
-            name if name == "Error" || name.starts_with("Kernel") || name.starts_with("Engine") => {
+            name if name == "Error" || name.starts_with("Kernel") || name.starts_with("Evcxr") => {
                 let lines = error["traceback"].as_array().into_iter().flatten().filter_map(Value::as_str);
                 lines.skip(1).any(|line| line.trim_start().starts_with("at cell [")).then_some(Self::Error)
             }
@@ -81,10 +81,10 @@ pub enum Expected {
     /// Without an error.
     #[default]
     Success,
-    /// With an error, but not with the death of its process.
+    /// With an error, but not with the exit of its process.
     AnyError,
     /// With an error of one of these kinds.
-    Kinds(Vec<Kind>),
+    Kinds(Vec<ErrorKind>),
 }
 
 impl Expected {
@@ -95,8 +95,8 @@ impl Expected {
     pub fn from_tags(tags: &[String]) -> Result<Self> {
         let mut kinds = Vec::new();
         for name in tags.iter().filter_map(|tag| tag.strip_prefix(RAISES)?.strip_prefix(':')) {
-            let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name.trim()) else {
-                let known = Kind::ALL.map(Kind::name).join(", ");
+            let Some(kind) = ErrorKind::ALL.into_iter().find(|kind| kind.name() == name.trim()) else {
+                let known = ErrorKind::ALL.map(ErrorKind::name).join(", ");
                 bail!("the tag `{RAISES}:{name}` names no kind of error; there are {known}");
             };
             kinds.push(kind);
@@ -115,11 +115,11 @@ impl Expected {
 
     /// Whether this error is one that the cell has to raise.
     fn accepts(&self, error: &Value) -> bool {
-        match (self, Kind::of(error)) {
+        match (self, ErrorKind::of(error)) {
             (Self::Success, _) => false,
             (Self::AnyError, kind) => {
                 let unknown = [KERNEL_ERROR, END_NOT_SEEN].iter().any(|name| error["ename"] == *name);
-                kind != Some(Kind::ProcessDied) && !unknown
+                kind != Some(ErrorKind::ProcessDied) && !unknown
             }
             (Self::Kinds(kinds), kind) => kind.is_some_and(|kind| kinds.contains(&kind)),
         }
@@ -139,8 +139,8 @@ impl Expected {
             }
             Self::Kinds(kinds) => format!(
                 "the cell is tagged `{RAISES}:{}` but raised no error: {} was expected",
-                names(kinds, Kind::name, ","),
-                names(kinds, Kind::in_words, " or "),
+                names(kinds, ErrorKind::name, ","),
+                names(kinds, ErrorKind::in_words, " or "),
             ),
         };
         Some(Failure::new(Cause::Cell, text))
@@ -151,13 +151,13 @@ impl Expected {
         let why = match self {
             Self::Success => return failure,
             Self::AnyError => format!(
-                "the tag `{RAISES}` accepts an error of the cell, and not the death of its process \
+                "the tag `{RAISES}` accepts an error of the cell, and not the exit of its process \
                  (`{RAISES}:process-died` does)"
             ),
             Self::Kinds(kinds) => format!(
                 "the cell is tagged `{RAISES}:{}`, which accepts {} alone",
-                names(kinds, Kind::name, ","),
-                names(kinds, Kind::in_words, " or ")
+                names(kinds, ErrorKind::name, ","),
+                names(kinds, ErrorKind::in_words, " or ")
             ),
         };
         let headline = headline(&format!("{} ({why})", failure.headline), 300);
@@ -165,7 +165,7 @@ impl Expected {
     }
 }
 
-fn names(kinds: &[Kind], name: fn(Kind) -> &'static str, between: &str) -> String {
+fn names(kinds: &[ErrorKind], name: fn(ErrorKind) -> &'static str, between: &str) -> String {
     kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(between)
 }
 
@@ -185,22 +185,22 @@ mod tests {
     #[test]
     fn each_kind_accepts_itself_alone() {
         let errors = [
-            (Kind::Panic, error("panic", &["panic: why"])),
-            (Kind::Error, error("ParseIntError", &["ParseIntError: why", "  at cell [3], line 2"])),
-            (Kind::CompileError, error("CompileError", &["CompileError: why", "an image"])),
-            (Kind::ProcessDied, error("ProcessDied", &["ProcessDied: why"])),
+            (ErrorKind::Panic, error("panic", &["panic: why"])),
+            (ErrorKind::Error, error("ParseIntError", &["ParseIntError: why", "  at cell [3], line 2"])),
+            (ErrorKind::CompileError, error("CompileError", &["CompileError: why", "an image"])),
+            (ErrorKind::ProcessDied, error("ProcessDied", &["ProcessDied: why"])),
         ];
         for (kind, error) in &errors {
-            for other in Kind::ALL {
+            for other in ErrorKind::ALL {
                 let expected = expected(&[&format!("raises-exception:{}", other.name()), RAISES]);
                 assert_eq!(expected.accepts(error), *kind == other, "{kind:?} {other:?}");
             }
-            assert_eq!(expected(&[RAISES, "hide-input"]).accepts(error), *kind != Kind::ProcessDied);
+            assert_eq!(expected(&[RAISES, "hide-input"]).accepts(error), *kind != ErrorKind::ProcessDied);
             assert!(!expected(&["raises"]).accepts(error));
         }
         assert!(expected(&["raises-exception:panic", "raises-exception:error"]).accepts(&errors[1].1));
         assert!(!expected(&["raises-exception:process-died"]).accepts(&error("Interrupted", &[])));
-        assert!(expected(&["raises-exception:process-died"]).accepts(&error("EngineDied", &[])));
+        assert!(expected(&["raises-exception:process-died"]).accepts(&error("EvcxrDied", &[])));
         // Nobody knows whether the cell did what it had to.
         for name in [KERNEL_ERROR, END_NOT_SEEN] {
             for tag in [RAISES, "raises-exception:error", "raises-exception:process-died"] {
@@ -213,7 +213,7 @@ mod tests {
     fn an_error_of_that_name_is_told_from_the_engines_refusal() {
         let returned = error("Error", &["Error: why", "  at cell [3], line 2", "    2 | f()?;"]);
         let refused = error("Error", &["Error: why", "at cell"]);
-        assert_eq!((Kind::of(&returned), Kind::of(&refused)), (Some(Kind::Error), None));
+        assert_eq!((ErrorKind::of(&returned), ErrorKind::of(&refused)), (Some(ErrorKind::Error), None));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Journal {
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-enum Line {
+enum JournalLine {
     Result(Use),
     Claim { claim: String, verdict: String },
 }
@@ -60,13 +60,13 @@ impl Journal {
         let mut journal = Self::default();
         for line in text.lines() {
             match serde_json::from_str(line) {
-                Ok(Line::Result(used)) if journal.uses.iter().all(|other| other.key != used.key) => {
+                Ok(JournalLine::Result(used)) if journal.uses.iter().all(|other| other.key != used.key) => {
                     journal.uses.push(used);
                 }
-                Ok(Line::Claim { claim, verdict }) => {
+                Ok(JournalLine::Claim { claim, verdict }) => {
                     journal.claims.insert(claim, verdict);
                 }
-                Ok(Line::Result(_)) | Err(_) => {}
+                Ok(JournalLine::Result(_)) | Err(_) => {}
             }
         }
         journal

@@ -51,7 +51,7 @@ impl KernelCommand {
 
 /// Where a kernel runs, and what it gets.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct LaunchOptions<'a> {
     /// Its working directory.
     pub folder: &'a Path,
     /// The file for what it writes itself.
@@ -67,7 +67,7 @@ pub struct Surroundings<'a> {
 /// A running kernel process.
 pub struct Kernel {
     group: Pid,
-    death: watch::Receiver<Option<String>>,
+    exit: watch::Receiver<Option<String>>,
     log: PathBuf,
     /// True when the log is complete.
     logged: watch::Receiver<bool>,
@@ -83,8 +83,8 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel cannot be started, ends at once, or does not answer.
-    pub async fn launch(command: &KernelCommand, around: Surroundings<'_>) -> Result<(Self, Client)> {
-        let Surroundings { folder, log, variables, withheld, secrets } = around;
+    pub async fn launch(command: &KernelCommand, around: LaunchOptions<'_>) -> Result<(Self, Client)> {
+        let LaunchOptions { folder, log, variables, withheld, secrets } = around;
         let (scratch, info, connection_file) = connection()?;
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let (logged, (stdout, stderr)) = log_without_secrets(output, secrets)?;
@@ -111,7 +111,7 @@ impl Kernel {
         let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let group = id.context("the kernel ended at once")?;
         alive().push(group);
-        let (sender, death) = watch::channel(None);
+        let (sender, exit) = watch::channel(None);
         tokio::spawn(async move {
             let how = match child.wait().await {
                 Ok(status) => status.to_string(),
@@ -119,8 +119,8 @@ impl Kernel {
             };
             let _ = sender.send(Some(how));
         });
-        let mut kernel = Self { group, death: death.clone(), log: log.to_owned(), logged, _folder: scratch };
-        match Client::connect(&info, death, START).await {
+        let mut kernel = Self { group, exit: exit.clone(), log: log.to_owned(), logged, _folder: scratch };
+        match Client::connect(&info, exit, START).await {
             Ok(client) => Ok((kernel, client)),
             Err(error) => {
                 kernel.kill();
@@ -134,13 +134,13 @@ impl Kernel {
     pub async fn shut_down(mut self, client: &mut Client, patience: Duration) {
         let asked = async {
             client.shutdown().await?;
-            self.death.wait_for(Option::is_some).await?;
+            self.exit.wait_for(Option::is_some).await?;
             anyhow::Ok(())
         };
         let _ = timeout(patience, asked).await;
         self.kill();
         // The connection's folder must outlive the process.
-        let _ = timeout(Duration::from_secs(5), self.death.wait_for(Option::is_some)).await;
+        let _ = timeout(Duration::from_secs(5), self.exit.wait_for(Option::is_some)).await;
         self.wait_for_log().await;
     }
 

@@ -46,7 +46,7 @@ use self::{
     execute::{End, Limits, News, stopped},
     exit::Exit,
     journal::Journal,
-    launch::{Kernel, KernelCommand, Surroundings},
+    launch::{Kernel, KernelCommand, LaunchOptions},
     notebook::Notebook,
     outcome::{Cause, CellRun, CellStatus, Failure, Outcome, Verdict},
     parameters::Parameter,
@@ -151,7 +151,7 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let mut tasks = Vec::new();
     for place in schedule.order() {
         let (place, job) = (*place, jobs[*place].clone());
-        // One kernel more than notebooks that run: the next one wakes while the current one works.
+        // One kernel more than notebooks that run: the next one starts while the current one works.
         let permit = Arc::clone(&alive).acquire_owned().await?;
         // It stands in the queue from now on, so that notebooks run in the order of the schedule, whichever kernel
         // starts first.
@@ -440,7 +440,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
     }
     let variables =
         [("IGPT_PROFILE", options.profile.as_ref()), (journal::VARIABLE, job.journal.as_os_str())];
-    let around = Surroundings {
+    let around = LaunchOptions {
         folder: job.source.parent().unwrap_or(Path::new(".")),
         log: &job.log,
         variables: &variables,
@@ -480,7 +480,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         progress.say(&line);
     }
     let started = Instant::now();
-    let watch = resources::Watch::begin(kernel.process());
+    let watch = resources::ResourceMonitor::begin(kernel.process());
     let mut bar = progress.notebook(&job.source, &job.name, notebook.code_cells().len());
     // Saved after every cell: even a killed run leaves what it did.
     let mut saved = Ok(());
@@ -492,7 +492,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         }
     };
     let limits = Limits {
-        // A kernel wakes while it waits for its turn; that waiting is not its own.
+        // A kernel starts while it waits for its turn; that waiting is not its own.
         notebook: timeout.map(|limit| (limit, started + limit.saturating_sub(start))),
         output: options.output_limit,
         ..Limits::per_cell(options.timeout)

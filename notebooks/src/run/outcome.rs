@@ -14,7 +14,7 @@ use super::{
 pub enum Cause {
     /// The cell's own: it raised an error, or did not raise one that it had to.
     Cell,
-    /// The process that runs the cells, its engine or the kernel ended.
+    /// The process that runs the cells, evcxr or the kernel ended.
     Died,
     /// It took longer than it may.
     TimeLimit,

@@ -83,7 +83,7 @@ impl Progress {
     }
 }
 
-/// A line for people, where it disturbs no program.
+/// A line for users, where it disturbs no program.
 fn line_out(events: &Events, line: &str) {
     if events.are_on() {
         eprintln!("{line}");

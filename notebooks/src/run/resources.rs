@@ -30,13 +30,13 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Watches a process and its descendants until it is asked.
 #[derive(Debug)]
-pub struct Watch {
-    seen: Arc<Mutex<Seen>>,
+pub struct ResourceMonitor {
+    seen: Arc<Mutex<Measured>>,
     task: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Measured {
     root: i32,
     /// All processes that were ever seen, with their processor time in ticks. A process's time is kept when it is gone:
     /// its parent may not wait for it.
@@ -51,10 +51,10 @@ struct Ticks {
     children: u64,
 }
 
-impl Watch {
+impl ResourceMonitor {
     /// Begins to watch.
     pub fn begin(root: i32) -> Self {
-        let seen = Arc::new(Mutex::new(Seen { root, ticks: HashMap::new(), peak_memory: 0 }));
+        let seen = Arc::new(Mutex::new(Measured { root, ticks: HashMap::new(), peak_memory: 0 }));
         let looking = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
@@ -79,11 +79,11 @@ impl Watch {
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+fn lock(seen: &Mutex<Measured>) -> std::sync::MutexGuard<'_, Measured> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Seen {
+impl Measured {
     fn look(&mut self) {
         let parents: HashMap<i32, i32> = host::processes()
             .filter_map(|process| Some((process, host::parent_and_group(process)?.0)))
@@ -154,7 +154,7 @@ mod tests {
             "sh -c '{work}'; held=$(head -c 64000000 /dev/zero | tr '\\0' x); sh -c '{work}' & wait; sleep 60"
         );
         let mut child = Command::new("sh").args(["-c", &script]).spawn().unwrap();
-        let watch = Watch::begin(i32::try_from(child.id()).unwrap());
+        let watch = ResourceMonitor::begin(i32::try_from(child.id()).unwrap());
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         // The script is through when it sleeps.
         let sleeping = || {

@@ -1,4 +1,4 @@
-//! Small helpers for text that people read.
+//! Small helpers for text that users read.
 
 /// The text without terminal escapes.
 pub fn strip_ansi(text: &str) -> String {

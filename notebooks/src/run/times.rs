@@ -133,7 +133,7 @@ pub fn seconds(notebooks: &[PathBuf], profile: &str) -> Result<Vec<f64>> {
     let mut files: BTreeMap<PathBuf, BTreeMap<String, Cost>> = BTreeMap::new();
     let mut known = Vec::new();
     for notebook in notebooks {
-        let Place { committed, .. } = place(notebook);
+        let TimesFiles { committed, .. } = place(notebook);
         if !files.contains_key(&committed) {
             files.insert(committed.clone(), Times::read(&committed)?.of(profile));
         }
@@ -162,7 +162,7 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Updated> {
     let mut files: BTreeMap<PathBuf, Times> = BTreeMap::new();
     let mut updated = Updated::default();
     for outcome in outcomes.iter().filter(|outcome| outcome.is_well()) {
-        let (Place { committed, own }, name) = (place(&outcome.source), name(&outcome.source));
+        let (TimesFiles { committed, own }, name) = (place(&outcome.source), name(&outcome.source));
         if !files.contains_key(&committed) {
             files.insert(committed.clone(), Times::read(&committed)?);
         }
@@ -190,18 +190,18 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Updated> {
 
 /// The files that have a notebook's times.
 #[derive(Debug)]
-struct Place {
+struct TimesFiles {
     committed: PathBuf,
     /// In a checkout.
     own: Option<PathBuf>,
 }
 
-fn place(notebook: &Path) -> Place {
+fn place(notebook: &Path) -> TimesFiles {
     let absolute = std::path::absolute(notebook).unwrap_or_else(|_| notebook.to_owned());
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     match checkout(folder) {
-        Some(root) => Place { committed: root.join(COMMITTED), own: Some(root.join(OWN)) },
-        None => Place { committed: folder.join(BESIDE), own: None },
+        Some(root) => TimesFiles { committed: root.join(COMMITTED), own: Some(root.join(OWN)) },
+        None => TimesFiles { committed: folder.join(BESIDE), own: None },
     }
 }
 

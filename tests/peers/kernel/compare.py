@@ -1,4 +1,4 @@
-"""How long a person waits for a notebook's kernel: ours, stock evcxr and ipykernel with PyTorch, in turns on one machine.
+"""How long a user waits for a notebook's kernel: ours, stock evcxr and ipykernel with PyTorch, in turns on one machine.
 
     tests/peers/kernel/run.sh [--rounds 5] [--variants igpt,static,dylib,torch]
 
@@ -12,7 +12,7 @@ The variants:
 
 Stock evcxr builds in a temporary folder, so each launch would compile all dependencies for minutes. Here it has a folder
 per variant (EVCXR_TMPDIR) that an unmeasured launch has warmed, and cargo does not ask the registry (CARGO_NET_OFFLINE):
-the best that a person can get from it by settings. All have the same Rust. Its first cell has to name its dependency; our
+the best that a user can get from it by settings. All have the same Rust. Its first cell has to name its dependency; our
 kernel's and Python's need no more than they show. Each round starts two kernels of each variant: one for all but the last
 row, one for that. The order of the variants turns with the rounds."""
 
@@ -54,7 +54,8 @@ def library(folder, crate_types):
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "kernel-lib", ignore_errors=True)
     # With their times, by which cargo knows what is up to date.
-    shutil.copytree(ROOT / "kernel-lib" / "src", folder / "kernel-lib" / "src")
+    for sources in ("src", "formats"):
+        shutil.copytree(ROOT / "kernel-lib" / sources, folder / "kernel-lib" / sources)
     for script in ROOT.glob("kernel-lib/build.rs"):
         shutil.copy2(script, folder / "kernel-lib")
         shutil.copytree(ROOT / "kernel-lib" / "build", folder / "kernel-lib" / "build")
@@ -65,7 +66,7 @@ def library(folder, crate_types):
     manifest, changed = re.subn(r"crate-type *= *\[[^\]]*\]", f"crate-type = {json.dumps(crate_types)}", manifest)
     assert changed == 1, "the library's manifest names no crate types"
     write_if_different(folder / "kernel-lib" / "Cargo.toml", manifest, like=ROOT / "kernel-lib" / "Cargo.toml")
-    workspace = re.sub(r"(?m)^members *=.*$", 'members = ["kernel-lib"]', (ROOT / "Cargo.toml").read_text())
+    workspace = re.sub(r"(?m)^members *=.*$", 'members = ["kernel-lib", "kernel-lib/formats"]', (ROOT / "Cargo.toml").read_text())
     write_if_different(folder / "Cargo.toml", workspace, like=ROOT / "Cargo.toml")
     return folder / "kernel-lib"
 

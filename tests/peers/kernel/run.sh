@@ -1,5 +1,5 @@
 #!/bin/sh
-# The kernel against stock evcxr and ipykernel with PyTorch: how long a person waits. Needs `igpt setup`, python3 and
+# The kernel against stock evcxr and ipykernel with PyTorch: how long a user waits. Needs `igpt setup`, python3 and
 # python's package registry once. The first run builds the library twice for stock evcxr, which takes minutes each.
 #
 #     tests/peers/kernel/run.sh [--rounds 5] [--variants igpt,static,dylib,torch]

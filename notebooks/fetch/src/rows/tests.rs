@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use super::super::{
-    picture::{Colours, Wanted},
-    source::{Seen, Source},
+    image::{Colours, ImageSpec},
+    source::{Source, SplitSummary},
 };
 use super::*;
 
@@ -22,10 +22,10 @@ fn file(name: &str) -> PathBuf {
 }
 
 /// All pixels of these files, and what else was seen.
-fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
+fn read(files: &[PathBuf]) -> Result<(Vec<u8>, SplitSummary)> {
     let rows = Rows::open(files, "img", &["label".into()])?;
     rows.classes("label", Some(&CLASSES.map(String::from)))?;
-    let wanted = Wanted { colours: Colours::Exactly(3), side: None };
+    let wanted = ImageSpec { colours: Colours::Exactly(3), side: None };
     let mut pixels = Vec::new();
     let seen = Source::Rows(Box::new(rows)).decode(wanted, &[10], None, "test", |image| {
         pixels.extend_from_slice(image);
@@ -34,7 +34,7 @@ fn read(files: &[PathBuf]) -> Result<(Vec<u8>, Seen)> {
     Ok((pixels, seen))
 }
 
-fn read_file(path: PathBuf) -> Result<(Vec<u8>, Seen)> {
+fn read_file(path: PathBuf) -> Result<(Vec<u8>, SplitSummary)> {
     read(&[path])
 }
 

@@ -37,7 +37,7 @@ const STATE: &str = "IGPT_CARGO_STATE";
 
 /// How cargo called rustc.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Record {
+struct RustcCall {
     /// Of what its answer depends on, see [`state`].
     state: String,
     /// The program and its arguments.
@@ -62,7 +62,7 @@ pub fn build(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         return refuse(&refused);
     }
     let state = state(Path::new("."), arguments, env::vars_os());
-    if let Some(record) = Record::of_state(state.as_deref())
+    if let Some(record) = RustcCall::of_state(state.as_deref())
         && let Some(folder) = record.argument("--out-dir")
     {
         return record.compile(&folder);
@@ -93,7 +93,7 @@ fn as_build(arguments: &[OsString]) -> Vec<OsString> {
 /// If neither cargo nor rustc can be started.
 pub fn check(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let state = state(Path::new("."), &as_build(arguments), env::vars_os());
-    match Record::of_state(state.as_deref()) {
+    match RustcCall::of_state(state.as_deref()) {
         Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?)?)),
         None => Err(Command::new(cargo).args(arguments).exec()).context("cannot start cargo"),
     }
@@ -119,7 +119,7 @@ pub fn rustc(command: &[OsString]) -> Result<ExitCode> {
     let [program, arguments @ ..] = command else { bail!("no compiler was named") };
     let state = env::var(STATE).unwrap_or_default();
     if !state.is_empty()
-        && let Some(record) = Record::of(state, command, env::vars_os())
+        && let Some(record) = RustcCall::of(state, command, env::vars_os())
         && record.argument("--crate-name").is_some_and(|name| name.as_os_str() == CELL)
         && record.command.iter().any(|argument| argument.starts_with("--emit=") && argument.contains("link"))
         // A record that cannot be written costs time, and nothing else.
@@ -172,7 +172,7 @@ fn hide_await(message: &mut Value) {
     }
 }
 
-impl Record {
+impl RustcCall {
     /// None if something is not Unicode.
     fn of(
         state: String,
@@ -333,13 +333,13 @@ mod tests {
             set("CARGO_PKG_NAME", "ctx"),
             set("LD_LIBRARY_PATH", "a:b"),
         ];
-        let record = Record::of("s".into(), &command, environment.into_iter()).unwrap();
+        let record = RustcCall::of("s".into(), &command, environment.into_iter()).unwrap();
         assert_eq!(record.argument("--out-dir"), Some("target/debug/deps".into()));
         assert_eq!(record.argument("--crate-type"), None);
         let names: Vec<_> = record.environment.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["CARGO_PKG_NAME", "LD_LIBRARY_PATH"]);
         let text = serde_json::to_string(&record).unwrap();
-        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        assert_eq!(serde_json::from_str::<RustcCall>(&text).unwrap(), record);
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
             "-C",
             "incremental=/notes",
         ];
-        let record = Record::of("s".into(), &words(&all), std::iter::empty()).unwrap();
+        let record = RustcCall::of("s".into(), &words(&all), std::iter::empty()).unwrap();
         let arguments = record.arguments_of_a_check().unwrap();
         assert_eq!(
             arguments,
@@ -376,7 +376,7 @@ mod tests {
         fs::write(deps.join("libctx.so"), "compiled").unwrap();
         let run = |script: &str| {
             let command = words(&["sh", "-c", script]);
-            Record::of("s".into(), &command, std::iter::empty()).unwrap().compile(&deps).unwrap()
+            RustcCall::of("s".into(), &command, std::iter::empty()).unwrap().compile(&deps).unwrap()
         };
         assert_eq!(format!("{:?}", run("exit 0")), format!("{:?}", ExitCode::SUCCESS));
         assert_eq!(fs::read_to_string(folder.path().join("libctx.so")).unwrap(), "compiled");

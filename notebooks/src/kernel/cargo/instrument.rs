@@ -64,7 +64,7 @@ pub const AGAIN: &str = "igpt: run this cell again";
 
 /// The variables of a cell: those that it loads from earlier cells, and those that it binds.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+struct CellVariables {
     nonce: String,
     loads: Vec<String>,
     binds: Vec<String>,
@@ -92,7 +92,7 @@ pub fn instrument(folder: &Path) -> Result<Option<String>> {
         }
     };
     // evcxr drops a variable whose type was defined anew, and with it the cell's own one of the same name.
-    let before: Option<Seen> =
+    let before: Option<CellVariables> =
         fs::read(folder.join(SEEN)).ok().and_then(|seen| serde_json::from_slice(&seen).ok());
     if let Some(before) = before.filter(|before| before.nonce == now.nonce)
         && before.loads.iter().any(|name| !now.loads.contains(name) && before.binds.contains(name))
@@ -114,10 +114,10 @@ const END_OF_BODY: &str = "Ok(())})();";
 const CELL: &str = "::igpt::notebook::cell";
 
 /// The instrumented code, or what was not found.
-fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, Seen), String> {
+fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellVariables), String> {
     let mut lines: Vec<String> = code.lines().map(str::to_owned).collect();
     let Order { nonce, asks } = order;
-    let mut seen = Seen { nonce: nonce.clone(), ..Seen::default() };
+    let mut seen = CellVariables { nonce: nonce.clone(), ..CellVariables::default() };
     let start = format!("{CELL}::start({nonce:?}, {asks});");
     let end = format!("{CELL}::end({nonce:?});");
 

@@ -1,5 +1,5 @@
 //! Which crates rust-analyzer sees. evcxr has it infer the types of variables, and at the start of every notebook it
-//! loads each crate of the graph: 160 for our library, most of which no cell can name. Without them a kernel wakes
+//! loads each crate of the graph: 160 for our library, most of which no cell can name. Without them a kernel starts
 //! seconds earlier. What is compiled does not change; crates that a user adds with `:dep` are seen with all that they
 //! depend on.
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     ansi,
-    markdown::{self, Heading, Surroundings},
+    markdown::{self, Heading, LinkTargets},
     rust,
 };
 use crate::run::{
@@ -33,7 +33,7 @@ pub fn render(
         let source = joined(&cell["source"]).unwrap_or_default();
         match cell["cell_type"].as_str() {
             Some("markdown") => {
-                let around = Surroundings { folder, attachments: &cell["attachments"], link, id_prefix: id };
+                let around = LinkTargets { folder, attachments: &cell["attachments"], link, id_prefix: id };
                 let body = markdown::to_html(&source, &around, &mut headings);
                 let _ = writeln!(html, "<div class=\"markdown\">{body}</div>");
             }
@@ -132,7 +132,7 @@ fn media(data: &Value, html: &mut String) {
         let encoded: String = encoded.split_whitespace().collect();
         let _ = write!(html, "<img alt=\"image\" src=\"data:{mime};base64,{}\">", escape(&encoded));
     } else if let Some(source) = text("text/markdown") {
-        let around = Surroundings {
+        let around = LinkTargets {
             folder: std::path::Path::new("."),
             attachments: &Value::Null,
             link: &|_| None,

@@ -10,7 +10,7 @@ use super::rust;
 use crate::run::{notebook::joined, text::escape};
 
 /// What a Markdown cell's links and images refer to.
-pub struct Surroundings<'a> {
+pub struct LinkTargets<'a> {
     /// The folder of the notebook.
     pub folder: &'a Path,
     /// The cell's attachments.
@@ -33,7 +33,7 @@ pub struct Heading {
 }
 
 /// The HTML of a Markdown text, and its headings in order.
-pub fn to_html(markdown: &str, around: &Surroundings<'_>, headings: &mut Vec<Heading>) -> String {
+pub fn to_html(markdown: &str, around: &LinkTargets<'_>, headings: &mut Vec<Heading>) -> String {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH
@@ -134,7 +134,7 @@ fn number(level: HeadingLevel) -> u8 {
 }
 
 /// An image that lies beside the notebook or is attached to the cell, as a data URI: the report is one file.
-fn image(url: &str, around: &Surroundings<'_>) -> Option<String> {
+fn image(url: &str, around: &LinkTargets<'_>) -> Option<String> {
     if let Some(name) = url.strip_prefix("attachment:") {
         let bundle = around.attachments[name].as_object()?;
         let (mime, data) = bundle.iter().find(|(mime, _)| mime.starts_with("image/"))?;
@@ -164,7 +164,7 @@ mod tests {
     fn html(markdown: &str) -> (String, Vec<Heading>) {
         let link = |url: &str| (url == "02-model.ipynb").then(|| "#nb-2".to_owned());
         let attachments = serde_json::json!({"a.png": {"image/png": "AA\nAA"}});
-        let around = Surroundings {
+        let around = LinkTargets {
             folder: Path::new("/nowhere"),
             attachments: &attachments,
             link: &link,

@@ -37,7 +37,7 @@ fn token(code: &str, line_start: bool) -> (Option<&'static str>, usize) {
     if code.starts_with("/*") {
         return (Some("c"), block_comment(code));
     }
-    // Commands to the engine, for example `:dep`.
+    // Commands to evcxr, for example `:dep`.
     if line_start && first == ':' && !code.starts_with("::") {
         return (Some("m"), to_line_end());
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 
 /// Chooses among the names of the files that there are, in the hub or in the cache; an error says what is missing.
-pub type Wanted<'a> = dyn Fn(&[String]) -> Result<Vec<String>> + 'a;
+pub type ChooseFiles<'a> = dyn Fn(&[String]) -> Result<Vec<String>> + 'a;
 
 /// Chooses all files that `is_wanted` accepts. There must be one, and of files in numbered parts, like
 /// `train-00000-of-00002.parquet`, every part.

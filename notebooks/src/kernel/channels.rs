@@ -1,4 +1,4 @@
-//! The side that faces the client: the five channels of the connection file.
+//! The five channels of the connection file, on the kernel's side.
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -57,15 +57,15 @@ pub enum Channel {
     Stdin,
 }
 
-/// The client's side of the kernel.
+/// The five channels to the clients.
 #[derive(Debug)]
-pub struct Client {
+pub struct Channels {
     senders: [UnboundedSender<Message>; 3],
     iopub: UnboundedSender<Message>,
     session: String,
 }
 
-impl Client {
+impl Channels {
     /// Binds the five sockets. Requests come through the receiver.
     pub async fn bind(connection: &ConnectionFile) -> Result<(Self, UnboundedReceiver<(Channel, Message)>)> {
         let signer = Signer::new(&connection.key);
@@ -131,7 +131,7 @@ impl Client {
         self.publish_message(Message::new(&self.session, kind, request, content));
     }
 
-    /// As [`Client::publish`], with metadata and buffers.
+    /// As [`Channels::publish`], with metadata and buffers.
     pub fn publish_message(&self, mut message: Message) {
         message.identities = vec![Bytes::from(format!("kernel.{}.{}", self.session, message.kind()))];
         let _ = self.iopub.send(message);

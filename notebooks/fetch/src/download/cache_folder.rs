@@ -9,17 +9,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Kind, hash, remote::Remote};
+use super::{RepositoryKind, hash, remote_file::RemoteFile};
 
 /// The folder of a repository in the cache, to write into.
-pub(super) struct Folder {
+pub(super) struct CacheFolder {
     cache: PathBuf,
     name: String,
     path: PathBuf,
 }
 
-impl Folder {
-    pub(super) fn new(cache: &Path, kind: Kind, repository: &str) -> Self {
+impl CacheFolder {
+    pub(super) fn new(cache: &Path, kind: RepositoryKind, repository: &str) -> Self {
         let name = folder_name(kind, repository);
         Self { cache: cache.to_owned(), path: cache.join(&name), name }
     }
@@ -35,17 +35,17 @@ impl Folder {
     }
 
     /// Where the bytes of a file lie once they are verified.
-    pub(super) fn blob(&self, file: &Remote) -> PathBuf {
+    pub(super) fn blob(&self, file: &RemoteFile) -> PathBuf {
         self.path.join("blobs").join(&file.hash)
     }
 
     /// The same while they arrive.
-    pub(super) fn incomplete(&self, file: &Remote) -> PathBuf {
+    pub(super) fn incomplete(&self, file: &RemoteFile) -> PathBuf {
         self.path.join("blobs").join(format!("{}.incomplete", file.hash))
     }
 
     /// Whether a good copy of the file is in the cache, at this commit; one that is only not linked there yet is.
-    pub(super) fn has(&self, commit: &str, file: &Remote) -> Result<bool> {
+    pub(super) fn has(&self, commit: &str, file: &RemoteFile) -> Result<bool> {
         let path = self.snapshot(commit).join(&file.name);
         if path.is_file() && hash::matches(&path, &file.hash, file.size)? {
             return Ok(true);
@@ -59,7 +59,7 @@ impl Folder {
     }
 
     /// Waits until no other process downloads the file; none does while this is held.
-    pub(super) fn lock(&self, file: &Remote, say: &dyn Fn(&str)) -> Result<File> {
+    pub(super) fn lock(&self, file: &RemoteFile, say: &dyn Fn(&str)) -> Result<File> {
         let path = self.cache.join(".locks").join(&self.name).join(format!("{}.lock", file.hash));
         let context =
             || format!("cannot lock {}; HF_HUB_CACHE names another cache directory", path.display());
@@ -80,7 +80,7 @@ impl Folder {
     }
 
     /// Lets the verified file appear among those of a commit.
-    pub(super) fn link(&self, commit: &str, file: &Remote) -> Result<()> {
+    pub(super) fn link(&self, commit: &str, file: &RemoteFile) -> Result<()> {
         let path = self.snapshot(commit).join(&file.name);
         let up = "../".repeat(file.name.split('/').count() + 1);
         let target = format!("{up}blobs/{}", file.hash);
@@ -132,23 +132,23 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 /// `datasets--uoft-cs--cifar10`
-pub(super) fn folder_name(kind: Kind, repository: &str) -> String {
+pub(super) fn folder_name(kind: RepositoryKind, repository: &str) -> String {
     format!("{}--{}", kind.plural(), repository.replace('/', "--"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Snapshot;
+    use crate::download::Snapshot;
 
     #[test]
     fn links_lead_to_blobs_from_any_depth() {
         let cache = tempfile::tempdir().unwrap();
-        let folder = Folder::new(cache.path(), Kind::Model, "a/b");
+        let folder = CacheFolder::new(cache.path(), RepositoryKind::Model, "a/b");
         let commit = "2".repeat(40);
         for name in ["x", "deep/er/y"] {
             // `git hash-object` of a file that holds `hello` and a line's end
-            let file = Remote {
+            let file = RemoteFile {
                 name: name.into(),
                 size: 6,
                 hash: "ce013625030ba8dba906f756967f9e9ca394464a".into(),
@@ -167,7 +167,7 @@ mod tests {
             assert!(folder.has(&commit, &file).unwrap());
         }
         folder.refer("refs/pr/1", &commit).unwrap();
-        let snapshot = Snapshot::at(cache.path(), Kind::Model, "a/b", "refs/pr/1").unwrap();
+        let snapshot = Snapshot::at(cache.path(), RepositoryKind::Model, "a/b", "refs/pr/1").unwrap();
         assert_eq!(snapshot.names(), ["deep/er/y", "x"]);
     }
 }

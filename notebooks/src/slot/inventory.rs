@@ -1,4 +1,4 @@
-//! `igpt kernel --list` and `igpt kernel --clean`: the build slots of all checkouts on this machine.
+//! Which build slots there are on this machine, of all checkouts: `igpt kernel --list` and `igpt kernel --clean`.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
 
 /// A slot as it is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct SlotInfo {
     /// Its folder.
     pub folder: PathBuf,
     /// Its name: a number, or `base`.
@@ -31,7 +31,7 @@ pub struct Found {
     /// The bytes of its files.
     pub bytes: u64,
     /// Who has it.
-    pub state: State,
+    pub state: SlotState,
     /// What is compiled in it.
     pub built: Built,
     /// When a kernel last started or ran a cell in it.
@@ -40,7 +40,7 @@ pub struct Found {
 
 /// Who has a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum SlotState {
     /// Nobody.
     Free,
     /// These processes hold its lock: those that no other of them has started. None if they are not ours to see.
@@ -62,11 +62,11 @@ pub enum Built {
 ///
 /// # Errors
 /// No folder for the cache.
-pub fn find() -> Result<Vec<Found>> {
+pub fn find() -> Result<Vec<SlotInfo>> {
     Ok(find_in(&dirs::slots()?))
 }
 
-fn find_in(slots: &Path) -> Vec<Found> {
+fn find_in(slots: &Path) -> Vec<SlotInfo> {
     // A library is read once for all slots of its checkout.
     let mut wanted: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
     let mut found = Vec::new();
@@ -88,7 +88,7 @@ fn find_in(slots: &Path) -> Vec<Found> {
                 }
                 (Some(_), None) => Built::Other,
             };
-            found.push(Found {
+            found.push(SlotInfo {
                 name,
                 checkout_exists: named.as_deref().is_some_and(Path::is_dir),
                 checkout: named,
@@ -120,11 +120,11 @@ fn checkout_of(folder: &Path) -> Option<PathBuf> {
 
 /// Asks the lock itself, without making one. A shared lock, given back at once: two who look do not see each other, and
 /// neither do those who copy from a base.
-fn state(folder: &Path) -> State {
-    let Ok(lock) = File::open(folder.join("lock")) else { return State::Free };
+fn state(folder: &Path) -> SlotState {
+    let Ok(lock) = File::open(folder.join("lock")) else { return SlotState::Free };
     match flock(&lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => State::Free,
-        Err(_) => State::InUse(holders(&folder.join("lock"))),
+        Ok(()) => SlotState::Free,
+        Err(_) => SlotState::InUse(holders(&folder.join("lock"))),
     }
 }
 
@@ -156,7 +156,7 @@ fn last_used(folder: &Path) -> Option<SystemTime> {
 }
 
 /// The slots as a table.
-pub fn table(slots: &[Found], now: SystemTime) -> String {
+pub fn table(slots: &[SlotInfo], now: SystemTime) -> String {
     if slots.is_empty() {
         return "No build slots: the first kernel, or `igpt setup`, makes one.\n".into();
     }
@@ -201,18 +201,18 @@ pub fn table(slots: &[Found], now: SystemTime) -> String {
 }
 
 /// `free`, `in use by 4711`.
-pub fn say(state: &State) -> String {
+pub fn say(state: &SlotState) -> String {
     match state {
-        State::Free => "free".into(),
-        State::InUse(by) if by.is_empty() => "in use".into(),
-        State::InUse(by) => {
+        SlotState::Free => "free".into(),
+        SlotState::InUse(by) if by.is_empty() => "in use".into(),
+        SlotState::InUse(by) => {
             let by: Vec<String> = by.iter().map(u32::to_string).collect();
             format!("in use by {}", by.join(", "))
         }
     }
 }
 
-/// A size for people.
+/// A size in words.
 pub fn megabytes(bytes: u64) -> String {
     match bytes / 1_000_000 {
         small @ 0..10_000 => format!("{small} MB"),
@@ -231,7 +231,7 @@ fn ago(time: Duration) -> String {
 
 /// Whether `--clean` removes a free slot: any but a base, whose copies are made again in seconds; and everything of a
 /// checkout that is not there any more.
-fn is_removed(slot: &Found) -> bool {
+fn is_removed(slot: &SlotInfo) -> bool {
     slot.name != "base" || (slot.checkout.is_some() && !slot.checkout_exists)
 }
 
@@ -293,7 +293,7 @@ mod tests {
         folder
     }
 
-    fn names(found: &[Found]) -> Vec<&str> {
+    fn names(found: &[SlotInfo]) -> Vec<&str> {
         found.iter().map(|slot| slot.name.as_str()).collect()
     }
 
@@ -309,9 +309,9 @@ mod tests {
         let _held = slot::try_lock(&slots.join("a/10")).unwrap().unwrap();
         let found = find_in(&slots);
         assert_eq!(names(&found), ["base", "9", "10"]);
-        assert_eq!((found[0].built, &found[0].state), (Built::Nothing, &State::Free));
+        assert_eq!((found[0].built, &found[0].state), (Built::Nothing, &SlotState::Free));
         assert_eq!(found[1].built, Built::Other);
-        assert!(matches!(found[2].state, State::InUse(_)));
+        assert!(matches!(found[2].state, SlotState::InUse(_)));
         assert!(found[0].bytes > 2_000_000 && found[0].checkout_exists);
         let table = table(&found, SystemTime::now());
         assert!(table.starts_with(&here.display().to_string()), "{table}");
@@ -379,7 +379,7 @@ mod tests {
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
         held.wait().unwrap();
         if let Some(seen) = seen {
-            assert_eq!(seen, State::InUse(vec![held.id()]));
+            assert_eq!(seen, SlotState::InUse(vec![held.id()]));
         }
     }
 }

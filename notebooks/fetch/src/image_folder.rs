@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::encoded::{Content, Place, Row};
+use super::encoded::{Content, Origin, Row};
 
 /// Images that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;
@@ -17,7 +17,7 @@ const BATCH: usize = 512;
 const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
 
 /// The images of a split, in the order of classes and then of names.
-pub(super) struct Folder {
+pub(super) struct ImageFolder {
     path: PathBuf,
     /// The names of the classes' folders, in order.
     classes: Vec<String>,
@@ -27,7 +27,7 @@ pub(super) struct Folder {
     sha256: String,
 }
 
-impl Folder {
+impl ImageFolder {
     /// Lists a split.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Folder {
         let row = |(class, name): &(u16, OsString)| {
             let path = self.path.join(&self.classes[usize::from(*class)]).join(name);
             Row {
-                place: Place::File(path.clone()),
+                place: Origin::File(path.clone()),
                 content: Content::File(path),
                 labels: vec![Some(i64::from(*class))],
             }
@@ -152,7 +152,7 @@ mod tests {
     fn images_come_in_the_order_of_classes_and_names() {
         let files = ["b/2.JPEG", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
         let folder = folder(&files);
-        let mut split = Folder::open(folder.path()).unwrap();
+        let mut split = ImageFolder::open(folder.path()).unwrap();
         assert_eq!((split.classes().join(" "), split.total()), ("a b".into(), 3));
         let rows = split.next().unwrap();
         let found: Vec<_> = rows.iter().map(|row| (row.place.to_string(), row.labels[0].unwrap())).collect();
@@ -162,18 +162,23 @@ mod tests {
 
         let before = split.sha256().to_owned();
         fs::write(folder.path().join("a/notes.txt"), "more").unwrap();
-        assert_eq!(Folder::open(folder.path()).unwrap().sha256(), before);
+        assert_eq!(ImageFolder::open(folder.path()).unwrap().sha256(), before);
         fs::write(folder.path().join("a/x.png"), "more").unwrap();
-        assert_ne!(Folder::open(folder.path()).unwrap().sha256(), before);
+        assert_ne!(ImageFolder::open(folder.path()).unwrap().sha256(), before);
     }
 
     #[test]
     fn what_is_no_split_is_refused() {
-        let error = |files: &[&str]| Folder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
+        let error =
+            |files: &[&str]| ImageFolder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
         assert!(error(&["x.JPEG"]).contains("holds no folder for each class but images; it is to hold "));
         assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no image (.JPEG, .jpg, .png)"));
         assert!(
-            Folder::open(Path::new("/no/such")).map(|_| ()).unwrap_err().to_string().contains("/no/such")
+            ImageFolder::open(Path::new("/no/such"))
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+                .contains("/no/such")
         );
     }
 
@@ -181,7 +186,7 @@ mod tests {
     fn no_more_than_a_batch_is_handed_out() {
         let names: Vec<String> = (0..BATCH + 3).map(|at| format!("a/{at:05}.png")).collect();
         let folder = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut split = Folder::open(folder.path()).unwrap();
+        let mut split = ImageFolder::open(folder.path()).unwrap();
         let sizes: Vec<_> = std::iter::from_fn(|| split.next()).map(|rows| rows.len()).collect();
         assert_eq!(sizes, [BATCH, 3]);
     }

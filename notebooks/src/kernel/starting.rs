@@ -1,4 +1,4 @@
-//! What a user sees while the kernel wakes: shown in the cell that waits, and taken away when it begins, so that no
+//! What a user sees while the kernel starts: shown in the cell that waits, and taken away when it begins, so that no
 //! notebook holds it.
 
 use std::{
@@ -8,21 +8,21 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{client::Client, wire::Message};
-use crate::slot::Watch;
+use super::{channels::Channels, wire::Message};
+use crate::slot::BuildProgress;
 
-/// A kernel that is warm wakes faster than anyone reads.
+/// A kernel whose library is compiled starts faster than anyone reads.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Crates of the library for notebooks, about; what is more does not move the bar.
 const CRATES: usize = 152;
 
-/// What the task that wakes the engine says of itself.
+/// What the task that starts evcxr says of itself.
 #[derive(Debug, Clone, Default)]
-pub struct Stage(Arc<Mutex<Option<Watch>>>);
+pub struct Stage(Arc<Mutex<Option<BuildProgress>>>);
 
 impl Stage {
     /// The library is being built.
-    pub fn build(&self, watch: Watch) {
+    pub fn build(&self, watch: BuildProgress) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     }
 
@@ -32,52 +32,52 @@ impl Stage {
     }
 
     fn compiled(&self) -> Option<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Watch::compiled)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(BuildProgress::compiled)
     }
 }
 
 /// The display of the cell that waits.
 #[derive(Debug)]
-pub struct Waking {
+pub struct Starting {
     stage: Stage,
     since: Instant,
     /// The request in whose cell it is shown.
     shown_in: Option<Message>,
 }
 
-impl Waking {
+impl Starting {
     /// Begins now.
     pub fn new(stage: Stage) -> Self {
         Self { stage, since: Instant::now(), shown_in: None }
     }
 
     /// Shows how far it is, in the cell of `first`, the one that waits.
-    pub fn show(&mut self, client: &Client, first: &Message) {
+    pub fn show(&mut self, channels: &Channels, first: &Message) {
         if self.since.elapsed() < PATIENCE || first.content["silent"] == true {
             return;
         }
         let is_new = self.shown_in.as_ref().is_none_or(|shown| shown.id() != first.id());
         if is_new {
-            self.clear(client);
+            self.clear(channels);
             self.shown_in = Some(first.clone());
         }
         let kind = if is_new { "display_data" } else { "update_display_data" };
-        let id = format!("igpt-waking-{}", first.id());
+        let id = format!("igpt-starting-{}", first.id());
         let content = json!({"data": self.state(), "metadata": {}, "transient": {"display_id": id}});
-        client.publish(&first.header, kind, content);
+        channels.publish(&first.header, kind, content);
     }
 
     /// Takes it away.
-    pub fn clear(&mut self, client: &Client) {
+    pub fn clear(&mut self, channels: &Channels) {
         if let Some(shown) = self.shown_in.take() {
-            client.publish(&shown.header, "clear_output", json!({"wait": false}));
+            channels.publish(&shown.header, "clear_output", json!({"wait": false}));
         }
     }
 
     fn state(&self) -> Value {
         let seconds = self.since.elapsed().as_secs();
         let (words, share) = match self.stage.compiled() {
-            None => (format!("The kernel wakes: {seconds} s"), None),
+            None => (format!("The kernel is starting: {seconds} s"), None),
             Some(compiled) => (
                 format!(
                     "The library for notebooks is built, for it is new or has changed: {compiled} of about {CRATES} \

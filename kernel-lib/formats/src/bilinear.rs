@@ -7,10 +7,8 @@
 //!
 //! Pillow 13 runs the vertical pass first where the height shrinks much more than the width, and then differs by one
 //! level in some bytes. The published token ids are older, so here the horizontal pass is always first.
-
 //!
-//! Nothing of this library is used here: the `igpt` command, which resizes the images of a data set before they are
-//! stored, compiles this file too, by its path: as a dependency the library would bring candle and much else with it.
+//! The library resizes images with it, and `igpt fetch` those of a data set before it writes them.
 
 /// Fractional bits of a weight. Of 32 bits, 8 are for the pixel and 2 are kept free by Pillow for filters with
 /// negative lobes, which this one has not.
@@ -18,7 +16,7 @@ const FRACTION_BITS: u32 = 32 - 8 - 2;
 
 /// An image of `height` rows of `width` pixels of `channels` bytes (1 or 3), (H, W, C), at another size. Neither may be
 /// empty.
-pub(crate) fn bilinear(
+pub fn bilinear(
     pixels: &[u8],
     (width, height, channels): (usize, usize, usize),
     (new_width, new_height): (usize, usize),
@@ -36,7 +34,7 @@ pub(crate) fn bilinear(
 
 /// The length of the longer side when the shorter one becomes `side`, proportions kept: rounded down, as in
 /// torchvision's `Resize(side)`. `None` if it is more than there can be.
-pub(crate) fn longer_side(side: usize, shorter: usize, longer: usize) -> Option<usize> {
+pub fn longer_side(side: usize, shorter: usize, longer: usize) -> Option<usize> {
     let length = side as u128 * longer as u128;
     usize::try_from(length.checked_div(shorter as u128)?).ok()
 }

@@ -1,4 +1,4 @@
-//! The engine: evcxr_jupyter in a build slot, reached over a connection of its own.
+//! The process of evcxr_jupyter, in a build slot, reached over a connection of its own.
 
 use std::{
     net::TcpListener,
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{environment, slot::Slot};
 
-/// Brings the library and wakes rust-analyzer. Run before the user's first cell.
+/// Brings the library and has rust-analyzer start. Run before the user's first cell.
 ///
 /// The line with `?` turns evcxr's support for `?` on once and for all, and the variable makes rust-analyzer look at types.
 fn prelude(library: &Path) -> String {
@@ -45,9 +45,9 @@ fn prelude(library: &Path) -> String {
 const SESSION: &str =
     "let __igpt_session = { let _ = ::igpt::notebook::Session::start(); ::std::process::id() };";
 
-/// A running engine. Dropping it ends it with everything that it started.
+/// A running evcxr_jupyter. Dropping it ends it with everything that it started.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Evcxr {
     shell: UnboundedSender<Message>,
     control: UnboundedSender<Message>,
     stdin: UnboundedSender<Message>,
@@ -56,7 +56,7 @@ pub struct Engine {
     session: String,
     /// The process that runs the cells.
     process: Option<i32>,
-    /// The guard, of which all of the engine's processes are descendants.
+    /// The guard, of which all of evcxr's processes are descendants.
     guard: Option<i32>,
     /// Where it builds.
     pub slot: Slot,
@@ -66,43 +66,40 @@ pub struct Engine {
     _folder: TempDir,
 }
 
-/// How long the engine may take until it answers; it takes two seconds, on a busy machine ten.
+/// How long evcxr may take until it answers; it takes two seconds, on a busy machine ten.
 const START: Duration = Duration::from_secs(120);
 /// How long after the end of a cell its process's words may come.
 const WORD: Duration = Duration::from_secs(2);
 
-impl Engine {
-    /// Starts the engine and gives it the prelude.
+impl Evcxr {
+    /// Starts evcxr and gives it the prelude.
     ///
     /// # Errors
-    /// An engine that does not start, and a library that does not compile (the text says why).
+    /// If evcxr does not start, or the library does not compile (the text says why).
     pub async fn start(slot: Slot, program: &Path) -> Result<Self> {
         // The ports are free when they are chosen, and may be taken when they are used: then try again.
         let mut slot = Some(slot);
         for last in [false, true] {
             let Some(this) = slot.take() else { break };
             let begun = Instant::now();
-            let mut engine = Self::launch(this, program).await?;
-            match timeout(START, engine.wait_until_ready()).await {
+            let mut evcxr = Self::launch(this, program).await?;
+            match timeout(START, evcxr.wait_until_ready()).await {
                 Ok(Ok(())) => {
-                    eprintln!(
-                        "igpt kernel: the engine answered after {:.1} s",
-                        begun.elapsed().as_secs_f64()
-                    );
-                    engine.slot.pin_dependencies()?;
-                    engine.wake().await?;
-                    return Ok(engine);
+                    eprintln!("igpt kernel: evcxr answered after {:.1} s", begun.elapsed().as_secs_f64());
+                    evcxr.slot.pin_dependencies()?;
+                    evcxr.run_prelude().await?;
+                    return Ok(evcxr);
                 }
                 Ok(Err(error)) if last => return Err(error),
-                Err(_) => bail!("the engine did not answer within {} s", START.as_secs()),
-                Ok(Err(_)) => slot = Some(engine.slot),
+                Err(_) => bail!("evcxr did not answer within {} s", START.as_secs()),
+                Ok(Err(_)) => slot = Some(evcxr.slot),
             }
         }
-        bail!("the engine did not start")
+        bail!("evcxr did not start")
     }
 
     async fn launch(slot: Slot, program: &Path) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("igpt-engine-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("igpt-evcxr-").tempdir()?;
         let ports = free_ports()?;
         let key = uuid::Uuid::new_v4().to_string();
         let file = folder.path().join("connection.json");
@@ -127,7 +124,7 @@ impl Engine {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut guard = Command::from(command);
         guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut guard = guard.spawn().context("cannot start the engine's guard")?;
+        let mut guard = guard.spawn().context("cannot start evcxr's guard")?;
         let group = guard.id().and_then(|id| i32::try_from(id).ok());
         let (lifeline, news) = (guard.stdin.take(), guard.stdout.take());
         let (Some(lifeline), Some(news)) = (lifeline, news) else { bail!("the guard has no pipes") };
@@ -147,7 +144,7 @@ impl Engine {
 
         let signer = Signer::new(&key);
         let session = uuid::Uuid::new_v4().to_string();
-        // The engine finds the asker of a question by the name that the request came with: one name for both.
+        // evcxr finds the asker of a question by the name that the request came with: one name for both.
         let name: PeerIdentity = session.replace('-', "").into_bytes().try_into()?;
         let connect = async {
             let url = |index: usize| format!("tcp://127.0.0.1:{}", ports[index]);
@@ -159,10 +156,10 @@ impl Engine {
             let stdin = dealer(&url(2), Some(&name)).await?;
             anyhow::Ok((iopub, shell, control, stdin))
         };
-        let mut died = exited.1;
+        let mut ended = exited.1;
         let (iopub, shell, control, stdin) = tokio::select! {
-            sockets = timeout(START, connect) => sockets.context("the engine does not listen")??,
-            _ = died.wait_for(|died| *died) => bail!("the engine ended at once"),
+            sockets = timeout(START, connect) => sockets.context("evcxr does not listen")??,
+            _ = ended.wait_for(|ended| *ended) => bail!("evcxr ended at once"),
         };
         tokio::spawn(listen(iopub, signer.clone(), sender.clone(), Event::Iopub));
         let shell = converse(shell, &signer, &sender, Event::Shell);
@@ -182,7 +179,7 @@ impl Engine {
         })
     }
 
-    /// Waits until the engine has answered and its outputs are heard.
+    /// Waits until evcxr has answered and its outputs are heard.
     async fn wait_until_ready(&mut self) -> Result<()> {
         let (mut replied, mut heard) = (false, false);
         while !(replied && heard) {
@@ -196,7 +193,7 @@ impl Engine {
                     Ok(Event::Iopub(_)) => heard = true,
                     Ok(Event::Stdin(_) | Event::Control) => {}
                     Ok(Event::Stuck(how) | Event::Exited(how)) => {
-                        bail!("the engine ended at its start ({how})")
+                        bail!("evcxr ended at its start ({how})")
                     }
                 }
             }
@@ -205,16 +202,16 @@ impl Engine {
     }
 
     /// Runs the prelude, at the start and after `:clear`.
-    pub async fn wake(&mut self) -> Result<()> {
+    pub async fn run_prelude(&mut self) -> Result<()> {
         let mut ending = self.run_session(&prelude(&self.slot.library())).await?;
-        if matches!(&ending, Ending::Engine(errors) if errors.iter().any(Refusal::is_message)) {
+        if matches!(&ending, Ending::Refused(errors) if errors.iter().any(Refusal::is_message)) {
             // A compiler that somebody killed, for example for lack of memory.
             self.slot.forget_partial_builds()?;
             ending = self.run_session(&prelude(&self.slot.library())).await?;
         }
         match ending {
             Ending::Ok => Ok(()),
-            Ending::Engine(errors) => {
+            Ending::Refused(errors) => {
                 let lines: Vec<String> = errors.into_iter().flat_map(|error| error.lines).collect();
                 bail!("the library does not compile:\n{}", lines.join("\n"))
             }
@@ -223,8 +220,8 @@ impl Engine {
     }
 
     /// Starts the session again in a new process.
-    pub async fn revive(&mut self) -> Result<()> {
-        // If the process was killed while idle, the engine notices only at the next cell, which then fails.
+    pub async fn restart_session(&mut self) -> Result<()> {
+        // If the process was killed while idle, evcxr notices only at the next cell, which then fails.
         for last in [false, true] {
             match self.run_session(SESSION).await? {
                 Ending::Ok => return Ok(()),
@@ -241,12 +238,12 @@ impl Engine {
         let id = self.execute(code)?;
         let (ending, mut cell) = self.finish(Cell::unmarked(&id)).await?;
         self.process = cell.process();
-        // The process's own word may come after the engine's.
+        // The process's own word may come after evcxr's.
         let end = Instant::now() + WORD;
         while ending == Ending::Ok && self.process.is_none() {
             match timeout(end.saturating_duration_since(Instant::now()), self.next()).await {
-                Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("the engine ended ({how})"),
-                Ok(event) => drop(cell.hear(&event)),
+                Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("evcxr ended ({how})"),
+                Ok(event) => drop(cell.handle(&event)),
                 Err(_) => break,
             }
             self.process = cell.process();
@@ -270,8 +267,8 @@ impl Engine {
         loop {
             let wait = cell.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             match timeout(wait.unwrap_or(Duration::from_secs(3600)), self.next()).await {
-                Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("the engine ended ({how})"),
-                Ok(event) => drop(cell.hear(&event)),
+                Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("evcxr ended ({how})"),
+                Ok(event) => drop(cell.handle(&event)),
                 Err(_) => {}
             }
             if cell.is_over(Instant::now()) {
@@ -304,7 +301,7 @@ impl Engine {
     }
 
     fn send(&self, code: &str) -> String {
-        // Whether a user may be asked is decided by us: the engine would answer a refused question with "".
+        // Whether a user may be asked is decided by us: evcxr would answer a refused question with "".
         self.ask(
             "execute_request",
             json!({"code": code, "silent": false, "store_history": true, "user_expressions": {},
@@ -339,7 +336,7 @@ impl Engine {
         processes::kill(self.below().map(Below::compilers).unwrap_or_default());
     }
 
-    /// Kills the process that runs the cells, and what they have started: that holds its outputs open, and the engine would
+    /// Kills the process that runs the cells, and what they have started: that holds its outputs open, and evcxr would
     /// wait for it.
     pub fn kill_cells(&self) {
         let started = self.process.zip(self.below()).map(|(process, below)| below.started_by(process));
@@ -364,7 +361,7 @@ impl Engine {
         self.below().is_some_and(|below| !below.compilers().is_empty())
     }
 
-    /// Processor time that the engine and its compilers have used, in ticks: as long as it grows they work.
+    /// Processor time that evcxr and its compilers have used, in ticks: as long as it grows they work.
     pub fn ticks(&self) -> u64 {
         self.below().map_or(0, |below| below.ticks(self.process))
     }
@@ -378,13 +375,13 @@ impl Engine {
         self.guard.map(Below)
     }
 
-    /// The next thing that the engine says.
+    /// The next thing that evcxr says.
     pub async fn next(&mut self) -> Event {
         self.events.recv().await.unwrap_or_else(|| Event::Exited("its connection is closed".into()))
     }
 }
 
-/// Passes on what the engine writes for the log, and looks for its last words: after a panic of its own (rust-analyzer has
+/// Passes on what evcxr writes for the log, and looks for its last words: after a panic of its own (rust-analyzer has
 /// some) its process lives, answers heartbeats, and never runs a cell again.
 async fn read_log(log: impl tokio::io::AsyncRead + Unpin, events: UnboundedSender<Event>) {
     let mut log = BufReader::new(log);
@@ -412,8 +409,8 @@ fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context("cannot find this program's own file")
 }
 
-/// Ports for the engine, below those that systems give away by themselves: from those a client chooses a kernel's a
-/// moment before the kernel takes them, and an engine that came between would leave that kernel without.
+/// Ports for evcxr, below those that systems give away by themselves: from those a client chooses a kernel's a
+/// moment before the kernel takes them, and an evcxr that took one first would leave that kernel without.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 fn free_ports() -> Result<[u16; 5]> {
@@ -449,7 +446,7 @@ async fn dealer(url: &str, name: Option<&PeerIdentity>) -> Result<DealerSocket> 
     Ok(socket)
 }
 
-/// Two tasks for a socket: one sends what the returned sender gets, one passes on what comes. The engine's sockets
+/// Two tasks for a socket: one sends what the returned sender gets, one passes on what comes. evcxr's sockets
 /// are always emptied: full ones would make it drop messages, verdicts among them.
 fn converse(
     socket: DealerSocket,
@@ -482,8 +479,8 @@ async fn listen(
                     return;
                 }
             }
-            Ok(Err(error)) => eprintln!("igpt kernel: the engine's message cannot be read: {error:#}"),
-            // The engine is gone, which its guard reports; until then there is nothing to hear.
+            Ok(Err(error)) => eprintln!("igpt kernel: evcxr's message cannot be read: {error:#}"),
+            // evcxr is gone, which its guard reports; until then there is nothing to hear.
             Err(_) if events.is_closed() => return,
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

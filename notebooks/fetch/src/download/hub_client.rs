@@ -14,11 +14,11 @@ use reqwest::{
 };
 
 use super::{
-    Kind, Settings, Token,
-    asked::Asked,
-    cache, hash,
-    remote::Remote,
-    trouble::{Refusal, Trouble},
+    RepositoryKind, Settings, Token, cache,
+    error::{DownloadError, Refusal},
+    hash,
+    remote_file::RemoteFile,
+    request_context::RequestContext,
 };
 
 /// A repository at one moment.
@@ -28,19 +28,19 @@ pub(super) struct State {
     pub files: Vec<String>,
 }
 
-pub(super) struct Client {
+pub(super) struct HubClient {
     hub: HFClient,
     /// For what hf-hub does not tell: it follows the hub's redirects, where only the first answer has a file's hash.
     direct: reqwest::Client,
     endpoint: String,
     token: Option<Token>,
     timeout: Duration,
-    kind: Kind,
+    kind: RepositoryKind,
     repository: String,
 }
 
-impl Client {
-    pub(super) fn new(settings: &Settings, kind: Kind, repository: &str) -> Result<Self> {
+impl HubClient {
+    pub(super) fn new(settings: &Settings, kind: RepositoryKind, repository: &str) -> Result<Self> {
         let no_client =
             "cannot set up connections; if certificates are missing, `apt install ca-certificates`";
         let builder = || {
@@ -81,13 +81,13 @@ impl Client {
         })
     }
 
-    fn asked<'a>(&'a self, revision: &'a str, file: Option<&'a str>) -> Asked<'a> {
-        Asked {
+    fn asked<'a>(&'a self, revision: &'a str, file: Option<&'a str>) -> RequestContext<'a> {
+        RequestContext {
             endpoint: &self.endpoint,
             repository: &self.repository,
             noun: match self.kind {
-                Kind::Model => "model",
-                Kind::Dataset => "data set",
+                RepositoryKind::Model => "model",
+                RepositoryKind::Dataset => "data set",
             },
             prefix: self.prefix(),
             revision,
@@ -99,17 +99,17 @@ impl Client {
 
     fn prefix(&self) -> &'static str {
         match self.kind {
-            Kind::Model => "",
-            Kind::Dataset => "datasets/",
+            RepositoryKind::Model => "",
+            RepositoryKind::Dataset => "datasets/",
         }
     }
 
     /// The commit that a revision is now, and its files.
-    pub(super) async fn state(&self, revision: &str) -> Result<State, Trouble> {
+    pub(super) async fn state(&self, revision: &str) -> Result<State, DownloadError> {
         let asked = self.asked(revision, None);
         let (owner, name) = hf_hub::split_id(&self.repository);
         let answer = match self.kind {
-            Kind::Model => self
+            RepositoryKind::Model => self
                 .hub
                 .model(owner, name)
                 .info()
@@ -117,7 +117,7 @@ impl Client {
                 .send()
                 .await
                 .map(|i| (i.sha, i.siblings)),
-            Kind::Dataset => self
+            RepositoryKind::Dataset => self
                 .hub
                 .dataset(owner, name)
                 .info()
@@ -126,10 +126,10 @@ impl Client {
                 .await
                 .map(|i| (i.sha, i.siblings)),
         };
-        let (commit, files) = answer.map_err(|error| Trouble::of(error, &asked))?;
+        let (commit, files) = answer.map_err(|error| DownloadError::of(error, &asked))?;
         let commit = commit
             .filter(|commit| cache::is_commit(commit))
-            .ok_or_else(|| Trouble::no_hub("it names no commit", &asked))?;
+            .ok_or_else(|| DownloadError::no_hub("it names no commit", &asked))?;
         let mut files: Vec<String> =
             files.into_iter().flatten().map(|RepoSibling { rfilename, .. }| rfilename).collect();
         files.sort();
@@ -138,27 +138,27 @@ impl Client {
             name.contains(['\\', '\0']) || name.split('/').any(|part| matches!(part, "" | "." | ".."))
         };
         if let Some(bad) = files.iter().find(leads_away) {
-            return Err(Trouble::no_hub(&format!("it has a file named {bad:?}"), &asked));
+            return Err(DownloadError::no_hub(&format!("it has a file named {bad:?}"), &asked));
         }
         Ok(State { commit, files })
     }
 
     /// Size and hash of a file at a commit.
-    pub(super) async fn describe(&self, commit: &str, name: &str) -> Result<Remote, Trouble> {
+    pub(super) async fn describe(&self, commit: &str, name: &str) -> Result<RemoteFile, DownloadError> {
         let asked = self.asked(commit, Some(name));
         let url = format!("{}/{}{}/resolve/{commit}/", self.endpoint, self.prefix(), self.repository);
         let url = reqwest::Url::parse(&url).and_then(|url| url.join(&escaped(name)));
         let url = url.map_err(|error| {
-            Trouble::lasting(format!("{name} of {}: {error}", self.repository), "check HF_ENDPOINT")
+            DownloadError::permanent(format!("{name} of {}: {error}", self.repository), "check HF_ENDPOINT")
         })?;
         let mut request = self.direct.head(url);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.value));
         }
-        let answer = request.send().await.map_err(|error| Trouble::of_transport(&error, &asked))?;
+        let answer = request.send().await.map_err(|error| DownloadError::of_transport(&error, &asked))?;
         let status = answer.status();
         if !status.is_success() && !status.is_redirection() {
-            return Err(Trouble::refused(Refusal::of(&answer), &asked));
+            return Err(DownloadError::refused(Refusal::of(&answer), &asked));
         }
         let headers = answer.headers();
         let hash = text(headers, "x-linked-etag").or_else(|| text(headers, ETAG.as_str()));
@@ -168,9 +168,9 @@ impl Client {
         let hash = hash.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
         match (hash, size) {
             (Some(hash), Some(size)) if hash::Hasher::of(&hash, size).is_some() => {
-                Ok(Remote { name: name.into(), size, hash })
+                Ok(RemoteFile { name: name.into(), size, hash })
             }
-            (hash, size) => Err(Trouble::no_hub(
+            (hash, size) => Err(DownloadError::no_hub(
                 &format!(
                     "of {name} it says the size {} and the hash {}, by which nothing can be verified",
                     size.map_or("nothing".into(), |size| size.to_string()),
@@ -186,30 +186,30 @@ impl Client {
     pub(super) async fn bytes(
         &self,
         commit: &str,
-        file: &Remote,
+        file: &RemoteFile,
         from: u64,
-    ) -> Result<(u64, HFByteStream), Trouble> {
+    ) -> Result<(u64, HFByteStream), DownloadError> {
         let (owner, name) = hf_hub::split_id(&self.repository);
         // Not by a handle of any kind, whose first request hf-hub 1.0.0 sends to the model of this name.
         let answer = match self.kind {
-            Kind::Model => stream(&self.hub.model(owner, name), commit, file, from).await,
-            Kind::Dataset => stream(&self.hub.dataset(owner, name), commit, file, from).await,
+            RepositoryKind::Model => stream(&self.hub.model(owner, name), commit, file, from).await,
+            RepositoryKind::Dataset => stream(&self.hub.dataset(owner, name), commit, file, from).await,
         };
         let (length, bytes) = answer.map_err(|error| self.failed(error, commit, file))?;
         let is_whole = length == Some(file.size);
         Ok((if is_whole { 0 } else { from }, bytes))
     }
 
-    /// The trouble of a download.
-    pub(super) fn failed(&self, error: HFError, commit: &str, file: &Remote) -> Trouble {
-        Trouble::of(error, &self.asked(commit, Some(&file.name)))
+    /// The error of a download.
+    pub(super) fn failed(&self, error: HFError, commit: &str, file: &RemoteFile) -> DownloadError {
+        DownloadError::of(error, &self.asked(commit, Some(&file.name)))
     }
 }
 
 async fn stream<T: RepoType>(
     repository: &HFRepository<T>,
     commit: &str,
-    file: &Remote,
+    file: &RemoteFile,
     from: u64,
 ) -> Result<(Option<u64>, HFByteStream), HFError> {
     let request = repository.download_file_stream().filename(&file.name).revision(commit);

@@ -4,10 +4,6 @@
 //! the other and nothing between them: of each split the pixels, (N, H, W, C), one byte each, and then its labels, (N),
 //! two bytes each, the lower one first, once for each set of classes. A split may have no labels. Every part has a
 //! SHA-256 of its own, so that one can be read, and trusted, without the others.
-//!
-//! The command compiles this file too, by its path: a crate of its own for it would cost every notebook time.
-
-#![allow(dead_code, reason = "the library and the command each use a part of it")]
 
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +51,7 @@ pub struct Header {
     /// How many images were JPEG; the others were PNG.
     pub jpeg: usize,
     /// What it was made from.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceFile>,
 }
 
 /// Classes that each labelled image is in one of.
@@ -83,7 +79,7 @@ pub struct Part {
 
 /// A file that the data set was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct SourceFile {
     /// Its path in the repository.
     pub file: String,
     /// In hexadecimal digits.
@@ -91,6 +87,24 @@ pub struct Source {
 }
 
 impl Header {
+    /// Of a data set of which no image is decoded yet.
+    pub fn of(dataset: &str, revision: &str, label_sets: Vec<LabelSet>, sources: Vec<SourceFile>) -> Self {
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            name: String::new(),
+            dataset: dataset.into(),
+            revision: revision.into(),
+            height: 0,
+            width: 0,
+            channels: 0,
+            label_sets,
+            parts: Vec::new(),
+            jpeg: 0,
+            sources,
+        }
+    }
+
     /// Whether the parts can be what they say: what is wrong, if they cannot.
     ///
     /// # Errors

@@ -1,5 +1,4 @@
-//! Writes the plain files that the library reads. What is in them is said in `kernel-lib/src/data/format.rs`, which is
-//! compiled here too.
+//! Writes the plain files that the library reads. [`igpt_formats::data_file`] says what is in them.
 
 use std::{
     fs::{self, File},
@@ -9,41 +8,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::data_file::{FORMAT, Header, LONGEST_HEADER, Part, VERSION};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::{hex, say};
 
-#[path = "../../../kernel-lib/src/data/format.rs"]
-mod format;
-
-use format::{FORMAT, LONGEST_HEADER, Part, VERSION};
-pub(super) use format::{Header, LabelSet, Source};
-
 /// The first line is filled up to a multiple of this.
 const BLOCK: usize = 4096;
 /// Room in the first line for what is known only when all has been written: the parts, and some numbers.
 const UNKNOWN: usize = 2 * BLOCK;
-
-impl Header {
-    /// Of a data set that is not read yet.
-    pub(super) fn of(dataset: &str, revision: &str, label_sets: Vec<LabelSet>, sources: Vec<Source>) -> Self {
-        Self {
-            format: FORMAT.into(),
-            version: VERSION,
-            name: String::new(),
-            dataset: dataset.into(),
-            revision: revision.into(),
-            height: 0,
-            width: 0,
-            channels: 0,
-            label_sets,
-            parts: Vec::new(),
-            jpeg: 0,
-            sources,
-        }
-    }
-}
 
 /// Waits until no other process prepares the file whose name begins with `stem` in `folder`; none does while what is
 /// returned is held.
@@ -196,10 +170,12 @@ fn cannot_write(path: &Path, bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use igpt_formats::data_file::{LabelSet, SourceFile};
+
     use super::*;
 
     fn header() -> Header {
-        let source = Source { file: "a.parquet".into(), sha256: "0".into() };
+        let source = SourceFile { file: "a.parquet".into(), sha256: "0".into() };
         let classes = vec!["cat".into(), "dog".into()];
         let set = LabelSet { name: "label".into(), classes };
         Header {

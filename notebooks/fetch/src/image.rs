@@ -3,10 +3,8 @@
 use std::io::Cursor;
 
 use anyhow::{Context as _, Result, bail};
+use igpt_formats::bilinear::{bilinear, longer_side};
 use image::{ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
-
-#[path = "../../../kernel-lib/src/image/bilinear.rs"]
-mod bilinear;
 
 /// More than a photograph has.
 const LONGEST_SIDE: u32 = 1 << 15;
@@ -17,7 +15,7 @@ const LARGEST: usize = 1 << 29;
 
 /// What the images of a data set have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct ImageSpec {
     pub colours: Colours,
     /// Images become squares of this side; without it they stay as they are.
     pub side: Option<usize>,
@@ -35,7 +33,7 @@ pub(super) enum Colours {
 }
 
 /// A decoded image.
-pub(super) struct Picture {
+pub(super) struct Image {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
@@ -44,7 +42,7 @@ pub(super) struct Picture {
     pub is_jpeg: bool,
 }
 
-impl Picture {
+impl Image {
     /// Decodes a PNG or JPEG file.
     ///
     /// What is not to be exactly as it is stored becomes what the library's `Image::decode` makes of it: opacity is
@@ -55,7 +53,7 @@ impl Picture {
     /// decoder here takes the same mean in two steps, down and then across, and rounds after each. On the way to blue
     /// and red a level of difference nearly doubles. Of 7 million bytes of a JPEG copy of CIFAR-10, 78 % are the same,
     /// 13 % are off by one level, 8 % by two, and 1 in 1,500 by three to five.
-    pub(super) fn decode(bytes: &[u8], wanted: Wanted) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8], wanted: ImageSpec) -> Result<Self> {
         let (image, is_jpeg) = decode(bytes)?;
         let has_colour = image.color().has_color();
         let (width, height) = (image.width() as usize, image.height() as usize);
@@ -90,7 +88,7 @@ impl Picture {
     /// with the triangular filter of the library's `Image::resize`. Where it cannot be quite in the middle, it is half a
     /// pixel to the left or up.
     fn square(self, side: usize) -> Result<Self> {
-        let longer = |shorter, longer| bilinear::longer_side(side, shorter, longer);
+        let longer = |shorter, longer| longer_side(side, shorter, longer);
         let size = match self.width <= self.height {
             true => longer(self.width, self.height).map(|height| (side, height)),
             false => longer(self.height, self.width).map(|width| (width, side)),
@@ -104,8 +102,7 @@ impl Picture {
         let Some((width, height)) = size.filter(|size| is_small(*size)) else {
             bail!("its image of {} × {} pixels cannot be resized to {side}", self.width, self.height);
         };
-        let resized =
-            bilinear::bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
+        let resized = bilinear(&self.pixels, (self.width, self.height, self.channels), (width, height));
         let (left, top) = ((width - side) / 2 * self.channels, (height - side) / 2);
         let rows = resized.chunks_exact(width * self.channels).skip(top).take(side);
         let pixels = rows.flat_map(|row| &row[left..left + side * self.channels]).copied().collect();

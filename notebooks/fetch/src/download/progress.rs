@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::remote::Remote;
+use super::remote_file::RemoteFile;
 
 /// The time between two lines.
 const EVERY: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// Of a file of which `there` bytes are there already.
-    pub(super) fn new(file: &'a Remote, there: u64, say: &'a dyn Fn(&str)) -> Self {
+    pub(super) fn new(file: &'a RemoteFile, there: u64, say: &'a dyn Fn(&str)) -> Self {
         let bar = (std::io::stdout().is_terminal() && std::io::stderr().is_terminal()).then(|| {
             // A narrow terminal has no room for all of it, and a line that is cut is better than two.
             let style = ProgressStyle::with_template("{bar:10} {wide_msg}")

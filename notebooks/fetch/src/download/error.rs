@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt, time::Duration};
 use hf_hub::HFError;
 use reqwest::StatusCode;
 
-use super::asked::Asked;
+use super::request_context::RequestContext;
 
 /// What to do if what comes is not the file.
 pub(super) const WITHOUT_MIRROR: &str =
@@ -13,27 +13,27 @@ pub(super) const WITHOUT_MIRROR: &str =
 
 /// A request that failed.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct DownloadError {
     /// What happened, for a line that says that it is tried again.
     pub brief: String,
     /// What can be done about it.
     cure: String,
     /// Another try may go well.
-    pub passes: bool,
+    pub is_transient: bool,
     /// It is not the hub that answers: nothing is known about what it has.
     pub unreachable: bool,
     /// How long the hub asks to wait before another try.
     pub wait: Option<Duration>,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for DownloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.brief)?;
         if self.cure.is_empty() { Ok(()) } else { write!(f, "; {}", self.cure) }
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for DownloadError {}
 
 /// An answer that is not what was asked for.
 pub(super) struct Refusal {
@@ -46,23 +46,23 @@ pub(super) struct Refusal {
     pub wait: Option<Duration>,
 }
 
-impl Trouble {
+impl DownloadError {
     /// That can pass.
-    pub(super) fn passing(brief: impl Into<String>) -> Self {
-        Self { brief: brief.into(), cure: String::new(), passes: true, unreachable: false, wait: None }
+    pub(super) fn transient(brief: impl Into<String>) -> Self {
+        Self { brief: brief.into(), cure: String::new(), is_transient: true, unreachable: false, wait: None }
     }
 
     /// An answer of another length than the file's.
     pub(super) fn wrong_length(brief: String) -> Self {
-        Self { cure: WITHOUT_MIRROR.into(), ..Self::passing(brief) }
+        Self { cure: WITHOUT_MIRROR.into(), ..Self::transient(brief) }
     }
 
     /// That cannot.
-    pub(super) fn lasting(brief: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { brief: brief.into(), cure: cure.into(), passes: false, unreachable: false, wait: None }
+    pub(super) fn permanent(brief: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { brief: brief.into(), cure: cure.into(), is_transient: false, unreachable: false, wait: None }
     }
 
-    pub(super) fn of(error: HFError, asked: &Asked<'_>) -> Self {
+    pub(super) fn of(error: HFError, asked: &RequestContext<'_>) -> Self {
         let wait = if let HFError::RateLimited { retry_after, .. } = &error { *retry_after } else { None };
         match error {
             HFError::Http { context }
@@ -88,22 +88,24 @@ impl Trouble {
             HFError::Request { source, .. } => Self::of_transport(&source, asked),
             HFError::Json(_) | HFError::MalformedResponse { .. } => Self::no_hub(&error.to_string(), asked),
             // hf-hub's own way to large files; a server of chunks may be down for a while.
-            HFError::Xet { .. } => Self { unreachable: true, ..Self::passing(cause(&error)) },
-            other => Self::lasting(cause(&other), format!("check HF_ENDPOINT, which is {}", asked.endpoint)),
+            HFError::Xet { .. } => Self { unreachable: true, ..Self::transient(cause(&error)) },
+            other => {
+                Self::permanent(cause(&other), format!("check HF_ENDPOINT, which is {}", asked.endpoint))
+            }
         }
     }
 
     /// No answer came, or only a part.
-    pub(super) fn of_transport(error: &reqwest::Error, asked: &Asked<'_>) -> Self {
+    pub(super) fn of_transport(error: &reqwest::Error, asked: &RequestContext<'_>) -> Self {
         let endpoint = asked.endpoint;
         let cure =
             "check the network, HF_ENDPOINT and HTTPS_PROXY; HF_HUB_OFFLINE=1 uses only what is in the cache";
-        let away = |brief: String| Self { cure: cure.into(), unreachable: true, ..Self::passing(brief) };
+        let away = |brief: String| Self { cure: cure.into(), unreachable: true, ..Self::transient(brief) };
         if is_caused_by::<serde_json::Error>(error) {
             return Self::no_hub(&cause(error), asked);
         }
         if error.is_redirect() {
-            return Self::lasting(
+            return Self::permanent(
                 format!("{endpoint} sends this from one address to the next: {}", cause(error)),
                 cure,
             );
@@ -118,15 +120,15 @@ impl Trouble {
     }
 
     /// Something answers, but not as a hub does: a log-in page of the network, or a wrong `HF_ENDPOINT`.
-    pub(super) fn no_hub(what: &str, asked: &Asked<'_>) -> Self {
+    pub(super) fn no_hub(what: &str, asked: &RequestContext<'_>) -> Self {
         let cure = "check HF_ENDPOINT, and whether the network wants a log-in in a browser first";
         Self {
             unreachable: true,
-            ..Self::lasting(format!("what answers at {} is not the hub: {what}", asked.endpoint), cure)
+            ..Self::permanent(format!("what answers at {} is not the hub: {what}", asked.endpoint), cure)
         }
     }
 
-    pub(super) fn refused(refusal: Refusal, asked: &Asked<'_>) -> Self {
+    pub(super) fn refused(refusal: Refusal, asked: &RequestContext<'_>) -> Self {
         let Refusal { status, code, message, body, wait } = refusal;
         let (endpoint, what) = (asked.endpoint, asked.repository);
         let code = code.as_deref().unwrap_or_default();
@@ -136,19 +138,19 @@ impl Trouble {
         let no_repository =
             code == "RepoNotFound" || (status == StatusCode::NOT_FOUND && asked.file.is_none());
         match status {
-            StatusCode::NOT_FOUND if code == "RevisionNotFound" => Self::lasting(
+            StatusCode::NOT_FOUND if code == "RevisionNotFound" => Self::permanent(
                 format!("{what} has no revision {}{said}", asked.revision),
                 "name a branch, a tag or a commit of it",
             ),
             // Without a token, the hub says 401 of what is not there.
-            StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED if no_repository => Self::lasting(
+            StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED if no_repository => Self::permanent(
                 format!(
                     "{endpoint} has no {} {what}, or not at revision {}, or it is private{said}",
                     asked.noun, asked.revision
                 ),
                 format!("check the name and HF_ENDPOINT; for what is private, {}", asked.token_cure()),
             ),
-            StatusCode::NOT_FOUND => Self::lasting(
+            StatusCode::NOT_FOUND => Self::permanent(
                 format!(
                     "{endpoint} does not have the file {} of {what} at revision {}{said}",
                     asked.file.unwrap_or_default(),
@@ -156,7 +158,7 @@ impl Trouble {
                 ),
                 format!("it names the file, so {WITHOUT_MIRROR}"),
             ),
-            StatusCode::UNAUTHORIZED => Self::lasting(
+            StatusCode::UNAUTHORIZED => Self::permanent(
                 format!("{endpoint} wants to know who asks for {what} (401 Unauthorized){said}"),
                 asked.token_cure(),
             ),
@@ -166,20 +168,20 @@ impl Trouble {
                     asked.prefix,
                     asked.token_cure()
                 );
-                Self::lasting(format!("{endpoint} refuses {what} (403 Forbidden){said}"), gated)
+                Self::permanent(format!("{endpoint} refuses {what} (403 Forbidden){said}"), gated)
             }
             StatusCode::TOO_MANY_REQUESTS => Self {
                 wait,
                 cure: format!("wait a while; {}", asked.token_cure()),
-                ..Self::passing(format!("{endpoint} had too many requests from here (429){said}"))
+                ..Self::transient(format!("{endpoint} had too many requests from here (429){said}"))
             },
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => Self {
                 cure: "try again later; HF_HUB_OFFLINE=1 uses only what is in the cache".into(),
                 unreachable: true,
                 wait,
-                ..Self::passing(format!("{endpoint} is out of order: it answers {status}{said}"))
+                ..Self::transient(format!("{endpoint} is out of order: it answers {status}{said}"))
             },
-            status => Self::lasting(
+            status => Self::permanent(
                 format!("{endpoint} answers {status} when asked for {what}{said}"),
                 "check HF_ENDPOINT and HTTPS_PROXY",
             ),

@@ -1,6 +1,6 @@
-"""How long a kernel takes to wake: from its start to the first tensor printed, and then for small cells.
+"""How long a kernel takes to start: from its start to the first tensor printed, and then for small cells.
 
-    .venv/bin/python tests/jupyter/wake.py [rounds] [kernel name]
+    .venv/bin/python tests/jupyter/start.py [rounds] [kernel name]
 
 Every round starts fresh kernels (warm: `igpt setup` ran before), as any Jupyter client does. Prints each round and the
 medians; memory is that of the kernel's process and all that it started, summed. tests/peers/kernel compares with others."""

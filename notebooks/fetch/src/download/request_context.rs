@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What a request was about, for the message of its failure.
-pub(super) struct Asked<'a> {
+pub(super) struct RequestContext<'a> {
     pub endpoint: &'a str,
     pub repository: &'a str,
     pub noun: &'a str,
@@ -16,7 +16,7 @@ pub(super) struct Asked<'a> {
     pub token: Option<&'a str>,
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     /// What to do about a token.
     pub(super) fn token_cure(&self) -> String {
         let page = format!("{}/settings/tokens", self.endpoint);

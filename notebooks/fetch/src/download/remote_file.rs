@@ -2,7 +2,7 @@
 
 /// A file of the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Remote {
+pub(super) struct RemoteFile {
     /// `plain_text/train-00000-of-00001.parquet`
     pub name: String,
     /// In bytes.

@@ -1,4 +1,4 @@
-//! The Hugging Face hub: models and data sets, downloaded into the cache that its Python client uses, too.
+//! Downloads from the Hugging Face hub: models and data sets come into the cache that its Python client uses, too.
 //!
 //! The crate `hf-hub` speaks to the hub. What it does not do is done here: a file is verified, by its size and its
 //! SHA-256 or git hash, before it appears in the cache; a download that broke off goes on where it was; what can pass
@@ -13,40 +13,40 @@
 //! | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds without a byte after which a connection is given up, else 30 |
 //! | `IGPT_HUB_DELAY` | seconds before the second try, else 1; each further one waits twice as long |
 
-mod asked;
 mod cache;
+mod cache_folder;
 mod choice;
-mod client;
-mod download;
-mod folder;
+mod error;
 mod hash;
+mod hub_client;
 mod progress;
-mod remote;
+mod receive;
+mod remote_file;
+mod request_context;
 mod settings;
-mod trouble;
 mod verified;
 
 use anyhow::{Context as _, Result, bail};
 
 pub use cache::{Snapshot, cache};
-pub use choice::{Wanted, all, part};
+pub use choice::{ChooseFiles, all, part};
 pub use settings::{Settings, Token};
 
-use client::Client;
-use download::Downloads;
-use folder::Folder;
-use trouble::Trouble;
+use cache_folder::CacheFolder;
+use error::DownloadError;
+use hub_client::HubClient;
+use receive::Downloads;
 
 /// What a repository of the hub holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RepositoryKind {
     /// A network's weights and settings.
     Model,
     /// Data.
     Dataset,
 }
 
-impl Kind {
+impl RepositoryKind {
     /// `models` or `datasets`, as the hub's addresses and the cache's folders have it.
     fn plural(self) -> &'static str {
         match self {
@@ -69,10 +69,10 @@ const MAIN: &str = "main";
 /// # Errors
 /// Whatever keeps the files from being there; each message says what to do.
 pub fn ensure(
-    kind: Kind,
+    kind: RepositoryKind,
     repository: &str,
     revision: Option<&str>,
-    wanted: &Wanted<'_>,
+    wanted: &ChooseFiles<'_>,
     say: &dyn Fn(&str),
 ) -> Result<Snapshot> {
     Settings::from_environment()?.ensure(kind, repository, revision, wanted, say)
@@ -85,10 +85,10 @@ impl Settings {
     /// Whatever keeps the files from being there.
     pub fn ensure(
         &self,
-        kind: Kind,
+        kind: RepositoryKind,
         repository: &str,
         revision: Option<&str>,
-        wanted: &Wanted<'_>,
+        wanted: &ChooseFiles<'_>,
         say: &dyn Fn(&str),
     ) -> Result<Snapshot> {
         check_names(repository, revision)?;
@@ -123,28 +123,28 @@ impl Settings {
 
     fn download(
         &self,
-        kind: Kind,
+        kind: RepositoryKind,
         repository: &str,
         revision: &str,
-        wanted: &Wanted<'_>,
+        wanted: &ChooseFiles<'_>,
         is_there: bool,
         say: &dyn Fn(&str),
     ) -> Result<Snapshot> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {
-            let client = Client::new(self, kind, repository)?;
+            let client = HubClient::new(self, kind, repository)?;
             // Who has something to go on with need not wait long.
             let tries = if is_there { 2 } else { self.tries };
-            let state = self.persist(repository, tries, say, || client.state(revision)).await?;
+            let state = self.retry(repository, tries, say, || client.state(revision)).await?;
             let names = wanted(&state.files)
                 .with_context(|| format!("{repository} at revision {}, as the hub has it", state.commit))?;
             let mut files = Vec::new();
             for name in names {
                 files.push(
-                    self.persist(&name, self.tries, say, || client.describe(&state.commit, &name)).await?,
+                    self.retry(&name, self.tries, say, || client.describe(&state.commit, &name)).await?,
                 );
             }
-            let folder = Folder::new(&self.cache, kind, repository);
+            let folder = CacheFolder::new(&self.cache, kind, repository);
             let downloads = Downloads { settings: self, client: &client, folder: &folder, say };
             let verified = downloads.fetch(&state.commit, &files).await?;
             if revision != state.commit {
@@ -158,7 +158,7 @@ impl Settings {
     }
 
     /// Tries again what can pass, at most `tries` times in all.
-    async fn persist<T, F: Future<Output = Result<T, Trouble>>>(
+    async fn retry<T, F: Future<Output = Result<T, DownloadError>>>(
         &self,
         what: &str,
         tries: u32,
@@ -167,31 +167,31 @@ impl Settings {
     ) -> Result<T> {
         let mut failed = 0;
         loop {
-            let trouble = match request().await {
+            let error = match request().await {
                 Ok(answer) => return Ok(answer),
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
             failed += 1;
-            if !trouble.passes || failed >= tries {
-                return Err(trouble.into());
+            if !error.is_transient || failed >= tries {
+                return Err(error.into());
             }
-            self.wait(what, &trouble, failed, say).await;
+            self.wait(what, &error, failed, say).await;
         }
     }
 
     /// Waits before another try: twice as long after each failure, or as long as the hub asks.
-    async fn wait(&self, what: &str, trouble: &Trouble, failed: u32, say: &dyn Fn(&str)) {
+    async fn wait(&self, what: &str, error: &DownloadError, failed: u32, say: &dyn Fn(&str)) {
         let longest = std::time::Duration::from_secs(300);
         let delay = self.delay.saturating_mul(1 << failed.saturating_sub(1).min(8));
-        let delay = trouble.wait.unwrap_or(delay).max(self.delay).min(longest);
-        say(&format!("{what}: {}; trying again in {:.1} s", trouble.brief, delay.as_secs_f64()));
+        let delay = error.wait.unwrap_or(delay).max(self.delay).min(longest);
+        say(&format!("{what}: {}; trying again in {:.1} s", error.brief, delay.as_secs_f64()));
         tokio::time::sleep(delay).await;
     }
 }
 
 /// Whether the cache may stand in for the hub.
 fn is_unreachable(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.unreachable)
+    error.downcast_ref::<DownloadError>().is_some_and(|error| error.unreachable)
 }
 
 /// Names become folders of the cache: they must not lead elsewhere.

@@ -18,9 +18,9 @@ use igpt_common::hex::hex;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Kind, choice,
-    folder::{Folder, folder_name},
-    settings,
+    RepositoryKind,
+    cache_folder::{CacheFolder, folder_name},
+    choice, settings,
     verified::Verified,
 };
 /// The cache directory of the hub's own Python client: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
@@ -39,7 +39,7 @@ pub struct Snapshot {
     pub repository: String,
     /// The commit.
     pub revision: String,
-    kind: Kind,
+    kind: RepositoryKind,
     folder: PathBuf,
     cache: PathBuf,
     verified: Verified,
@@ -57,8 +57,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// If there is nothing; the message says what to do.
-    pub fn at(cache: &Path, kind: Kind, repository: &str, revision: &str) -> Result<Self> {
-        let folder = Folder::new(cache, kind, repository);
+    pub fn at(cache: &Path, kind: RepositoryKind, repository: &str, revision: &str) -> Result<Self> {
+        let folder = CacheFolder::new(cache, kind, repository);
         let missing = |what: String| missing(cache, kind, repository, &what);
         let commit = if is_commit(revision) {
             revision.to_owned()
@@ -167,10 +167,10 @@ pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn missing(cache: &Path, kind: Kind, repository: &str, what: &str) -> String {
+fn missing(cache: &Path, kind: RepositoryKind, repository: &str, what: &str) -> String {
     let option = match kind {
-        Kind::Model => "",
-        Kind::Dataset => " --repo-type dataset",
+        RepositoryKind::Model => "",
+        RepositoryKind::Dataset => " --repo-type dataset",
     };
     format!(
         "{repository} is not in the Hugging Face cache {}: {what}.\n\
@@ -223,7 +223,7 @@ mod tests {
 
     /// The newest revision of the data set `a/b` in a cache.
     fn newest(cache: &Path) -> Result<Snapshot> {
-        Snapshot::at(cache, Kind::Dataset, "a/b", MAIN)
+        Snapshot::at(cache, RepositoryKind::Dataset, "a/b", MAIN)
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         let error = newest(empty.path()).unwrap_err().to_string();
         assert!(error.contains("datasets--a--b/refs/main.\n") && error.contains(cure), "{error}");
         assert!(error.contains("HF_HUB_CACHE") && error.contains("HF_HUB_OFFLINE"), "{error}");
-        let error = Snapshot::at(empty.path(), Kind::Model, "a/b", MAIN).unwrap_err().to_string();
+        let error = Snapshot::at(empty.path(), RepositoryKind::Model, "a/b", MAIN).unwrap_err().to_string();
         assert!(error.contains("models--a--b/refs/main.\n") && error.contains("download a/b\n"), "{error}");
         for files in [
             &["train-00001-of-00002.parquet"][..],

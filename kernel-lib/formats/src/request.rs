@@ -1,8 +1,4 @@
-//! What is asked of `igpt fetch`: a data set, and how its images are to be.
-//!
-//! The command compiles this file too, by its path, as it does `format.rs`: both must give a file the same name.
-
-#![allow(dead_code, reason = "the library and the command each use a part of it")]
+//! What is asked of `igpt fetch`: a data set, and how its images are to be. The name of its file follows from it.
 
 /// A data set with the settings that change what is in its file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,26 +12,26 @@ use futures::StreamExt as _;
 
 use super::{
     Settings,
-    client::Client,
-    folder::{self, Folder},
+    cache_folder::{self, CacheFolder},
+    error::{self, DownloadError},
     hash::Hasher,
+    hub_client::HubClient,
     progress::{Progress, megabytes},
-    remote::Remote,
-    trouble::{self, Trouble},
+    remote_file::RemoteFile,
     verified::Verified,
 };
 
 pub(super) struct Downloads<'a> {
     pub settings: &'a Settings,
-    pub client: &'a Client,
-    pub folder: &'a Folder,
+    pub client: &'a HubClient,
+    pub folder: &'a CacheFolder,
     pub say: &'a dyn Fn(&str),
 }
 
 /// Why receiving ended early.
 enum Broken {
     /// The hub, or the way to it.
-    Trouble(Trouble),
+    Download(DownloadError),
     /// This machine.
     Disk(anyhow::Error),
 }
@@ -41,7 +41,7 @@ impl Downloads<'_> {
     ///
     /// # Errors
     /// If one cannot be had; those before it stay.
-    pub(super) async fn fetch(&self, commit: &str, files: &[Remote]) -> Result<Verified> {
+    pub(super) async fn fetch(&self, commit: &str, files: &[RemoteFile]) -> Result<Verified> {
         let (mut missing, mut verified) = (Vec::new(), Verified::default());
         let snapshot = self.folder.snapshot(commit);
         for file in files {
@@ -73,7 +73,7 @@ impl Downloads<'_> {
         Ok(verified)
     }
 
-    async fn fetch_one(&self, commit: &str, file: &Remote) -> Result<()> {
+    async fn fetch_one(&self, commit: &str, file: &RemoteFile) -> Result<()> {
         let (Settings { cache, tries, .. }, begun) = (self.settings, Instant::now());
         let mut partial = Partial::open(self.folder.incomplete(file), file)?;
         check_space(cache, file, partial.length)?;
@@ -101,7 +101,7 @@ impl Downloads<'_> {
                              {}): nothing of it was kept; {}",
                             file.name,
                             file.hash,
-                            trouble::WITHOUT_MIRROR
+                            error::WITHOUT_MIRROR
                         );
                     }
                     progress.say(&format!(
@@ -110,10 +110,10 @@ impl Downloads<'_> {
                     ));
                 }
                 Err(Broken::Disk(error)) => return Err(error),
-                Err(Broken::Trouble(trouble)) => {
+                Err(Broken::Download(error)) => {
                     failed = if partial.length > furthest { 1 } else { failed + 1 };
                     furthest = furthest.max(partial.length);
-                    if !trouble.passes || failed >= *tries {
+                    if !error.is_transient || failed >= *tries {
                         let there = match partial.length {
                             0 => String::new(),
                             there => format!(
@@ -122,9 +122,9 @@ impl Downloads<'_> {
                                 megabytes(file.size)
                             ),
                         };
-                        return Err(anyhow::Error::new(trouble).context(format!("{}{there}", file.name)));
+                        return Err(anyhow::Error::new(error).context(format!("{}{there}", file.name)));
                     }
-                    self.settings.wait(&file.name, &trouble, failed, &|line| progress.say(line)).await;
+                    self.settings.wait(&file.name, &error, failed, &|line| progress.say(line)).await;
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Downloads<'_> {
     async fn receive(
         &self,
         commit: &str,
-        file: &Remote,
+        file: &RemoteFile,
         partial: &mut Partial,
         progress: &mut Progress<'_>,
     ) -> Result<(), Broken> {
@@ -148,19 +148,19 @@ impl Downloads<'_> {
         }
         let there = partial.length;
         let asked = self.client.bytes(commit, file, there).await;
-        let (from, mut bytes) = asked.map_err(Broken::Trouble)?;
+        let (from, mut bytes) = asked.map_err(Broken::Download)?;
         if from < there {
             progress.say(&format!("{}: the server cannot go on in the middle; all of it comes", file.name));
             partial.empty().map_err(Broken::Disk)?;
         }
         while let Some(piece) = bytes.next().await {
-            let piece = piece.map_err(|error| Broken::Trouble(self.client.failed(error, commit, file)))?;
+            let piece = piece.map_err(|error| Broken::Download(self.client.failed(error, commit, file)))?;
             let more = piece.len() as u64;
             if partial.length + more > file.size {
                 // What was there cannot be trusted, either: its end may be another's beginning.
                 partial.empty().map_err(Broken::Disk)?;
                 let brief = format!("more came than the {} bytes that the file has", file.size);
-                return Err(Broken::Trouble(Trouble::wrong_length(brief)));
+                return Err(Broken::Download(DownloadError::wrong_length(brief)));
             }
             partial.append(&piece).map_err(Broken::Disk)?;
             progress.arrived(more, partial.length);
@@ -169,11 +169,11 @@ impl Downloads<'_> {
             // The part that was asked for, by a server that called it all: the next try asks for all.
             partial.empty().map_err(Broken::Disk)?;
             let brief = format!("what came as all of it were its last {} bytes", file.size - there);
-            return Err(Broken::Trouble(Trouble::wrong_length(brief)));
+            return Err(Broken::Download(DownloadError::wrong_length(brief)));
         }
         if partial.length < file.size {
             let brief = format!("the answer ended after {} of {} bytes", partial.length, file.size);
-            return Err(Broken::Trouble(Trouble::wrong_length(brief)));
+            return Err(Broken::Download(DownloadError::wrong_length(brief)));
         }
         Ok(())
     }
@@ -191,8 +191,8 @@ struct Partial {
 
 impl Partial {
     /// Whoever calls holds the file's lock.
-    fn open(path: PathBuf, remote: &Remote) -> Result<Self> {
-        folder::create_parent(&path)?;
+    fn open(path: PathBuf, remote: &RemoteFile) -> Result<Self> {
+        cache_folder::create_parent(&path)?;
         let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.with_context(|| {
             format!("cannot write {}; HF_HUB_CACHE names another cache directory", path.display())
@@ -233,7 +233,7 @@ impl Partial {
         Ok(())
     }
 
-    fn is_right(&self, remote: &Remote) -> bool {
+    fn is_right(&self, remote: &RemoteFile) -> bool {
         self.length == remote.size && self.hash.clone().finish() == remote.hash
     }
 
@@ -271,7 +271,7 @@ fn new_hash(name: &str, size: u64) -> Result<Hasher> {
 }
 
 /// Refuses to begin what will not fit.
-fn check_space(cache: &std::path::Path, file: &Remote, there: u64) -> Result<()> {
+fn check_space(cache: &std::path::Path, file: &RemoteFile, there: u64) -> Result<()> {
     let needed = file.size - there;
     // Who cannot say how much there is does not keep anybody from trying.
     let Ok(disk) = rustix::fs::statvfs(cache) else { return Ok(()) };

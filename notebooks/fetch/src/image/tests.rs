@@ -32,15 +32,15 @@ fn cases() -> Vec<Case> {
         square: bytes(&case["square"]),
         tolerance: number(&case["tolerance"]) as u8,
     };
-    all["pictures"].as_array().unwrap().iter().map(case).collect()
+    all["images"].as_array().unwrap().iter().map(case).collect()
 }
 
 fn case(name: &str) -> Case {
     cases().into_iter().find(|case| case.name == name).unwrap()
 }
 
-fn wanted(colours: Colours) -> Wanted {
-    Wanted { colours, side: None }
+fn wanted(colours: Colours) -> ImageSpec {
+    ImageSpec { colours, side: None }
 }
 
 fn largest_difference(a: &[u8], b: &[u8]) -> u8 {
@@ -53,14 +53,14 @@ fn every_kind_of_image_becomes_red_green_blue() {
     let cases = cases();
     assert_eq!(cases.len(), 13);
     for case in cases {
-        let image = Picture::decode(&case.file, wanted(Colours::Rgb)).unwrap();
+        let image = Image::decode(&case.file, wanted(Colours::Rgb)).unwrap();
         assert_eq!(((image.width, image.height), image.channels), (case.size, 3), "{}", case.name);
         assert_eq!(image.is_jpeg, case.name.starts_with("jpeg"));
         let difference = largest_difference(&image.pixels, &case.pixels);
         println!("{}: {difference}", case.name);
         assert!(difference <= case.tolerance, "{}: {difference}", case.name);
         let Some(expected) = case.square else { continue };
-        let square = Picture::decode(&case.file, Wanted { colours: Colours::Rgb, side: Some(8) }).unwrap();
+        let square = Image::decode(&case.file, ImageSpec { colours: Colours::Rgb, side: Some(8) }).unwrap();
         assert_eq!((square.width, square.height), (8, 8));
         let difference = largest_difference(&square.pixels, &expected);
         assert!(difference <= case.tolerance, "square of {}: {difference}", case.name);
@@ -70,7 +70,7 @@ fn every_kind_of_image_becomes_red_green_blue() {
 #[test]
 fn what_must_be_exact_is_refused_otherwise() {
     let error = |name: &str, colours| {
-        Picture::decode(&case(name).file, wanted(colours)).map(|_| ()).unwrap_err().to_string()
+        Image::decode(&case(name).file, wanted(colours)).map(|_| ()).unwrap_err().to_string()
     };
     let (rgb, grey) = (Colours::Exactly(3), Colours::Exactly(1));
     assert_eq!(error("16 bits, rgb", rgb), "its image is Rgb16, not red-green-blue of 8 bits");
@@ -78,12 +78,12 @@ fn what_must_be_exact_is_refused_otherwise() {
     assert_eq!(error("grey", rgb), "its image is L8, not red-green-blue of 8 bits");
     assert_eq!(error("rgb", grey), "its image is Rgb8, not grey of 8 bits");
     assert!(error("rgb", Colours::Grey).ends_with("--rgb makes all of them red-green-blue"));
-    let image = Picture::decode(&case("grey").file, wanted(grey)).unwrap();
+    let image = Image::decode(&case("grey").file, wanted(grey)).unwrap();
     assert_eq!(image.channels, 1);
     assert!(image.pixels.iter().zip(case("grey").pixels.chunks(3)).all(|(a, b)| [*a; 3] == *b));
-    assert!(Picture::decode(&case("palette").file, wanted(rgb)).is_ok());
-    assert!(Picture::has_colour(&case("palette").file).unwrap());
-    assert!(!Picture::has_colour(&case("16 bits, grey").file).unwrap());
+    assert!(Image::decode(&case("palette").file, wanted(rgb)).is_ok());
+    assert!(Image::has_colour(&case("palette").file).unwrap());
+    assert!(!Image::has_colour(&case("16 bits, grey").file).unwrap());
 }
 
 #[test]
@@ -91,16 +91,16 @@ fn a_jpeg_that_was_cut_is_refused_and_one_that_goes_on_is_not() {
     for name in ["jpeg", "jpeg, progressive", "jpeg, half the colours"] {
         let file = case(name).file;
         for length in 2..file.len() {
-            let error = Picture::decode(&file[..length], wanted(Colours::Rgb)).map(|_| ()).unwrap_err();
+            let error = Image::decode(&file[..length], wanted(Colours::Rgb)).map(|_| ()).unwrap_err();
             assert_eq!(error.to_string(), "its JPEG image has no end", "{name} cut at {length}");
         }
         let longer = [&file[..], &[0, 0, 7]].concat();
-        assert!(Picture::decode(&longer, wanted(Colours::Rgb)).is_ok());
+        assert!(Image::decode(&longer, wanted(Colours::Rgb)).is_ok());
         // A small image inside a segment is not the end of the large one.
         let mut inside = file[..2].to_vec();
         inside.extend([0xff, 0xe1, 0, 8, 0xff, 0xd8, 0xff, 0xd9, 0, 0]);
         inside.extend(&file[2..]);
-        assert!(Picture::decode(&inside, wanted(Colours::Rgb)).is_ok());
+        assert!(Image::decode(&inside, wanted(Colours::Rgb)).is_ok());
         assert!(!has_end(&inside[..inside.len() - 1]));
     }
 }
@@ -111,13 +111,13 @@ fn a_header_cannot_ask_for_more_than_the_file_holds() {
     let mut file = case("jpeg").file;
     let frame = file.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0x7f, 0xff, 0x7f, 0xff]);
-    let error = Picture::decode(&file, wanted(Colours::Rgb)).map(|_| ()).unwrap_err().to_string();
+    let error = Image::decode(&file, wanted(Colours::Rgb)).map(|_| ()).unwrap_err().to_string();
     assert!(error.starts_with("its image says that it has 32767 × 32767 pixels, more than "), "{error}");
 }
 
 #[test]
 fn an_image_that_is_too_long_for_its_side_is_refused() {
-    let long = Picture { height: 1, width: 40_000, channels: 3, pixels: vec![0; 120_000], is_jpeg: false };
+    let long = Image { height: 1, width: 40_000, channels: 3, pixels: vec![0; 120_000], is_jpeg: false };
     let error = long.square(1000).map(|_| ()).unwrap_err().to_string();
     assert_eq!(error, "its image of 40000 × 1 pixels cannot be resized to 1000");
 }
@@ -128,7 +128,7 @@ fn changed_bytes_never_panic() {
         for at in (0..case.file.len()).step_by(3) {
             let mut bad = case.file.clone();
             bad[at] ^= 0xff;
-            let _ = Picture::decode(&bad, Wanted { colours: Colours::Rgb, side: Some(4) });
+            let _ = Image::decode(&bad, ImageSpec { colours: Colours::Rgb, side: Some(4) });
         }
     }
 }
