@@ -3,9 +3,11 @@
 mod bf16;
 mod isa;
 mod lanes;
+mod loops;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use isa::Isa;
-pub(crate) use isa::{Loops, Scalar};
+pub(crate) use isa::Scalar;
 pub(crate) use lanes::{Kernel, LANES, Lanes, Number};
+pub(crate) use loops::Loops;

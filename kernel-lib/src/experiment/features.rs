@@ -1,6 +1,6 @@
 //! Features of images (section 2.4): what a network says of each image, layer by layer.
 
-use super::masked::Masked;
+use super::masks::Masked;
 use super::pretraining::CHUNK;
 use super::profile::Model;
 use super::step::Waiting;

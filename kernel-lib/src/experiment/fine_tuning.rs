@@ -1,7 +1,7 @@
 //! Fine-tuning (sections 2.3, 3.4 and 4.5): a whole network learns the classes of images.
 
 use super::features::network_of;
-use super::masked::Masked;
+use super::masks::{Masked, VOTES, modal};
 use super::pretraining::{CHUNK, finished};
 use super::step::Waiting;
 use super::trained::{from_bytes, to_bytes};
@@ -47,9 +47,8 @@ pub struct FineTuning {
     pub votes: usize,
 }
 
-/// As many masks as section 4.6 takes.
-pub(super) fn votes() -> usize {
-    5
+fn votes() -> usize {
+    VOTES
 }
 
 /// A fine-tuned network.
@@ -106,7 +105,7 @@ impl FineTuning {
             classification: Some(Classification::default()),
             ..*training
         };
-        Self { from, data, training, labels_per_class: None, votes: votes() }
+        Self { from, data, training, labels_per_class: None, votes: VOTES }
     }
 
     /// The same on other images.
@@ -343,7 +342,7 @@ impl FineTuning {
             }
             votes.push(predicted);
         }
-        Ok(super::masked::modal(&votes, self.training.seed))
+        Ok(modal(&votes, self.training.seed))
     }
 }
 

@@ -43,11 +43,11 @@ struct Logits<'a> {
 impl Loops for Logits<'_> {
     type Output = ();
     #[inline(always)]
-    fn run(self, isa: Isa) {
+    fn run(self, many_registers: bool) {
         let Self { x, weights, logits } = self;
         let (classes, mut k) = (logits.len() / ROWS, 0);
         // With AVX-512 there are registers for twice as many columns.
-        while isa >= Isa::Avx512 && k + MANY_COLUMNS <= classes {
+        while many_registers && k + MANY_COLUMNS <= classes {
             logits_of::<MANY_COLUMNS>(x, weights, classes, k, logits);
             k += MANY_COLUMNS;
         }
@@ -101,7 +101,7 @@ fn logits_of<const N: usize>(x: &[f32], weights: &[f64], classes: usize, k: usiz
 impl Loops for AddProducts<'_> {
     type Output = ();
     #[inline(always)]
-    fn run(self, _: Isa) {
+    fn run(self, _: bool) {
         let Self { x, y, sums } = self;
         let (x, _) = x.as_chunks::<ROWS>();
         let (y, _) = y.as_chunks::<ROWS>();
@@ -161,7 +161,7 @@ fn tree(lanes: &[f64; LANES]) -> f64 {
 impl Loops for Softmax<'_> {
     type Output = [f64; ROWS];
     #[inline(always)]
-    fn run(self, _: Isa) -> [f64; ROWS] {
+    fn run(self, _: bool) -> [f64; ROWS] {
         let Self { logits } = self;
         let (classes, _) = logits.as_chunks_mut::<ROWS>();
         let mut largest = [f64::NEG_INFINITY; ROWS];

@@ -1,6 +1,7 @@
 //! Which instructions a processor has, and kernels compiled for each set of them.
 
 use super::lanes::{Kernel, LANES, Number};
+use super::loops::Loops;
 
 /// Which instructions the kernels use. The result is the same to the bit; the speed is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,15 +47,6 @@ impl Isa {
     }
 }
 
-/// A computation in plain Rust, whose loops a compiler turns into vectors of the instructions that it may use. `run` must be
-/// `#[inline(always)]`, and so must all that it calls, for only then is it compiled with them.
-pub(crate) trait Loops {
-    /// What it gives.
-    type Output;
-    /// Computes it, on a processor that has `isa`.
-    fn run(self, isa: Isa) -> Self::Output;
-}
-
 impl Isa {
     /// Computes with these instructions, which the processor must have.
     pub(crate) fn vectorise<L: Loops>(self, loops: L) -> L::Output {
@@ -65,7 +57,7 @@ impl Isa {
             Self::Avx512 | Self::Avx512Bf16 => unsafe { super::x86::loops_avx512(loops) },
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { super::x86::loops_avx2(loops) },
-            _ => loops.run(Self::Portable),
+            _ => loops.run(false),
         }
     }
 }

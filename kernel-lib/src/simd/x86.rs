@@ -1,7 +1,7 @@
 //! The sixteen lanes in registers of x86-64: one of AVX-512, or two of AVX2.
 
-use super::isa::{Isa, Loops};
 use super::lanes::{Kernel, LANES, Lanes};
+use super::loops::Loops;
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
@@ -38,7 +38,7 @@ pub(super) unsafe fn run_avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
 /// The processor has it.
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) unsafe fn loops_avx512<L: Loops>(loops: L) -> L::Output {
-    loops.run(Isa::Avx512)
+    loops.run(true)
 }
 
 /// Runs loops of plain Rust with AVX2.
@@ -47,7 +47,7 @@ pub(super) unsafe fn loops_avx512<L: Loops>(loops: L) -> L::Output {
 /// The processor has it.
 #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) unsafe fn loops_avx2<L: Loops>(loops: L) -> L::Output {
-    loops.run(Isa::Avx2)
+    loops.run(false)
 }
 
 /// One register of sixteen numbers. Only exists inside [`run_avx512`] or, with BF16, [`run_avx512_bf16`]; that is why

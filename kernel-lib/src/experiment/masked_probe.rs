@@ -1,52 +1,12 @@
-//! Masked images, as a network trained by BERT's objective is judged (section 4.6): an image is looked at several times, each
-//! time with other tokens masked, and each time has a vote.
+//! Linear probes of masked images (section 4.6).
 
-use super::{AnyStep, Data, Features, Split, Step, Workspace};
+use super::masks::{Masked, VOTES, modal};
+use super::{AnyStep, Data, Features, Pretraining, Split, Step, StoredFeatures, Workspace};
 use crate::probe::{self, Accuracy, FeatureLayers as _, Probe};
-use crate::rng::Rng;
 use crate::store::Context;
 use crate::train::Objective;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-/// Which tokens of images are masked when their features are extracted.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Masked {
-    /// Each token is masked with this probability, as in pre-training.
-    pub mask: f64,
-    /// The seed of the masks.
-    pub seed: u64,
-    /// Which of several masks of the same image it is.
-    pub draw: u64,
-}
-
-impl Masked {
-    /// The masks of `count` images from number `first` on, `(count, T)`.
-    pub(super) fn of(&self, first: usize, count: usize, context: usize, purpose: &str) -> Vec<bool> {
-        let Self { mask, seed, draw } = *self;
-        let images: Vec<usize> = (first..first + count).collect();
-        let purpose = format!("mask of {purpose} images");
-        Objective::Bert { mask }.masks(seed, &purpose, draw, &images, context).unwrap_or_default()
-    }
-}
-
-/// What most of several predictions say of each image. Of classes with as many votes one is taken at random (section 4.6),
-/// keyed by the seed and the image's number.
-pub(super) fn modal(votes: &[Vec<u16>], seed: u64) -> Vec<u16> {
-    let images = votes.first().map_or(0, Vec::len);
-    let class_of = |image: usize| {
-        let mut classes: Vec<u16> = votes.iter().filter_map(|vote| vote.get(image).copied()).collect();
-        classes.sort_unstable();
-        let runs: Vec<(usize, u16)> =
-            classes.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect();
-        let most = runs.iter().map(|(count, _)| *count).max().unwrap_or(0);
-        let tied: Vec<u16> =
-            runs.into_iter().filter(|(count, _)| *count == most).map(|(_, class)| class).collect();
-        tied[Rng::keyed(seed, "vote", [image as u64, 0]).below(tied.len())]
-    };
-    (0..images).map(class_of).collect()
-}
 
 /// Linear probes by layer of a network trained by BERT's objective, on masked images: each probe is fitted to features of images
 /// that are masked once, and judged by images that are masked several times (section 4.6). Layer and L2 are chosen on the
@@ -107,13 +67,13 @@ impl MaskedProbe {
     ///
     /// # Errors
     /// If the network was trained by another objective.
-    pub fn of(pretraining: &super::Pretraining) -> Result<Self> {
+    pub fn of(pretraining: &Pretraining) -> Result<Self> {
         let Objective::Bert { mask } = pretraining.training.objective else {
             return Err(Error::invalid("only a network trained by BERT's objective knows masked images"));
         };
         let masked = Masked { mask, seed: pretraining.training.seed, draw: 0 };
         let features = Features::of(pretraining).masked(masked);
-        Ok(Self { features, l2: super::linear_probe::L2.to_vec(), votes: super::fine_tuning::votes() })
+        Ok(Self { features, l2: super::linear_probe::L2.to_vec(), votes: VOTES })
     }
 
     /// The same with other penalties to try.
@@ -150,7 +110,7 @@ impl Step for MaskedProbe {
     }
 
     fn code(&self, _on: &Workspace) -> Vec<&'static str> {
-        vec!["probe", "experiment/masked", "rng"]
+        vec!["probe", "experiment/masked_probe", "rng"]
     }
 
     fn seed(&self) -> Option<u64> {
@@ -193,7 +153,7 @@ impl Step for MaskedProbe {
         let mut layers = Vec::with_capacity(features.layers());
         for (layer, l2) in choice.l2().into_iter().enumerate() {
             let probe = Probe::fit(&*features.layer(layer)?, labels, classes, l2)?;
-            let predict = |test: &super::StoredFeatures| probe.predict(&*test.layer(layer)?);
+            let predict = |test: &StoredFeatures| probe.predict(&*test.layer(layer)?);
             let votes: Vec<Vec<u16>> = tests.iter().map(predict).collect::<Result<_>>()?;
             layers.push(MaskedLayer {
                 l2,
@@ -202,39 +162,5 @@ impl Step for MaskedProbe {
             });
         }
         Ok(MaskedCurve { layer: choice.layer(), layers })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn most_votes_win_and_ties_are_broken_by_chance() {
-        let votes = [vec![1, 5, 0], vec![2, 5, 0], vec![2, 6, 1], vec![3, 6, 1]];
-        let found = modal(&votes, 1);
-        assert_eq!(found[0], 2);
-        assert!([5, 6].contains(&found[1]) && [0, 1].contains(&found[2]));
-        assert_eq!(modal(&votes, 1), found);
-        // Both of a tie are taken, each about half the time.
-        let tied = [vec![7; 1000], vec![9; 1000]];
-        let sevens = modal(&tied, 3).iter().filter(|class| **class == 7).count();
-        assert!((400..600).contains(&sevens), "{sevens}");
-        assert!(modal(&[], 0).is_empty());
-    }
-
-    #[test]
-    fn masks_differ_by_draw_image_and_purpose() {
-        let masked = Masked { mask: 0.15, seed: 1, draw: 0 };
-        let all = masked.of(0, 4, 100, "test");
-        assert_eq!(all.len(), 400);
-        assert_eq!(masked.of(2, 1, 100, "test"), all[200..300]);
-        for other in [
-            Masked { draw: 1, ..masked }.of(0, 4, 100, "test"),
-            Masked { seed: 2, ..masked }.of(0, 4, 100, "test"),
-            masked.of(0, 4, 100, "training"),
-        ] {
-            assert_ne!(other, all);
-        }
     }
 }
