@@ -33,6 +33,15 @@ const STEPS: &[(&str, &[&str])] = &[
     ("features on a GPU", &["engine/cuda", "model", "experiment/features"]),
     ("probe of a CPU's features", &["probe", "experiment/linear_probe"]),
     ("probe of a GPU's features", &["probe", "experiment/linear_probe"]),
+    (
+        "fine-tuning on a CPU",
+        &["engine/cpu", "model", "train", "augment", "palette", "experiment/fine_tuning", "rng"],
+    ),
+    ("probe of masked images", &["probe", "experiment/masked_probe", "rng"]),
+    (
+        "contrastive pre-training",
+        &["contrast", "model", "train", "augment", "palette", "experiment/contrastive", "rng"],
+    ),
 ];
 
 /// A step that starts from another's result is computed again when that is.
@@ -44,6 +53,9 @@ const STARTS_FROM: &[(&str, &str)] = &[
     ("features on a GPU", "pre-training on a GPU"),
     ("probe of a CPU's features", "features on a CPU"),
     ("probe of a GPU's features", "features on a GPU"),
+    ("fine-tuning on a CPU", "pre-training on a CPU"),
+    ("probe of masked images", "features on a CPU"),
+    ("contrastive pre-training", "palette"),
 ];
 
 /// An edit of a file: what is replaced, and by what.
@@ -57,11 +69,11 @@ struct Edit {
 }
 
 /// `again` names steps by these letters, in the order of [`STEPS`].
-const LETTERS: &str = "ptcgfFbB";
+const LETTERS: &str = "ptcgfFbBums";
 
 const EDITS: &[Edit] = &[
-    edit("a comment", "engine/cpu/matmul.rs", "const DEPTH", "// Why.\nconst DEPTH", ""),
-    edit("documentation", "engine/cpu/matmul.rs", "const DEPTH", "/// Why.\nconst DEPTH", ""),
+    edit("a comment", "engine/cpu/gemm.rs", "const DEPTH", "// Why.\nconst DEPTH", ""),
+    edit("documentation", "engine/cpu/gemm.rs", "const DEPTH", "/// Why.\nconst DEPTH", ""),
     edit("how lines are broken", "rng.rs", "impl Rng {", "impl\n    Rng\n{\n", ""),
     edit("a unit test", "palette/nearest.rs", "use super::*;", "use super::*;\n    const NEW: u8 = 1;", ""),
     edit("the text of an error", "engine.rs", "complete: no token comes next", "full: none comes next", ""),
@@ -113,31 +125,45 @@ const EDITS: &[Edit] = &[
     ),
     edit(
         "matrix products on the CPU",
-        "engine/cpu/matmul.rs",
+        "engine/cpu/gemm.rs",
         "DEPTH: usize = 256",
         "DEPTH: usize = 128",
-        "cfb",
+        "cfbum",
     ),
-    edit("attention on the CPU", "engine/cpu/attention.rs", "12 * row_of", "16 * row_of", "cfb"),
+    edit("attention on the CPU", "engine/cpu/attention.rs", "12 * row_of", "16 * row_of", "cfbum"),
     edit(
         "the engines' forward pass",
         "engine/forward.rs",
         "self.images * self.config.context",
         "self.images",
-        "cgfFbB",
+        "cgfFbBums",
     ),
-    edit("Adam on the CPU", "adam/kernel.rs", "PIECE: usize = 1 << 14", "PIECE: usize = 1 << 13", "cgfFbB"),
+    edit(
+        "Adam on the CPU",
+        "adam/kernel.rs",
+        "PIECE: usize = 1 << 14",
+        "PIECE: usize = 1 << 13",
+        "cgfFbBums",
+    ),
     edit(
         "how a network starts",
         "model/parameters.rs",
         "Rng::keyed(seed, \"init\"",
         "Rng::keyed(seed, \"start\"",
-        "cgfFbB",
+        "cgfFbBums",
     ),
-    edit("the learning rate's schedule", "train/schedule.rs", "0.5 * self.peak", "0.4 * self.peak", "cgfFbB"),
-    edit("the probe", "probe/lbfgs.rs", "const MEMORY: usize = 10", "const MEMORY: usize = 11", "bB"),
-    edit("the palette's k-means", "palette/kmeans.rs", "131_072.0", "65_536.0", "ptcgfFbB"),
-    edit("how images are resized", "../formats/src/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbB"),
+    edit(
+        "the learning rate's schedule",
+        "train/schedule.rs",
+        "0.5 * self.peak",
+        "0.4 * self.peak",
+        "cgfFbBums",
+    ),
+    edit("the contrastive losses", "contrast.rs", "* -1e9", "* -1e8", "s"),
+    edit("the votes of masked images", "experiment/masks.rs", "\"vote\"", "\"voice\"", "um"),
+    edit("the probe", "probe/lbfgs.rs", "const MEMORY: usize = 10", "const MEMORY: usize = 11", "bBm"),
+    edit("the palette's k-means", "palette/kmeans.rs", "131_072.0", "65_536.0", "ptcgfFbBums"),
+    edit("how images are resized", "../formats/src/bilinear.rs", "32 - 8 - 2", "32 - 8 - 3", "ptcgfFbBums"),
 ];
 
 const fn edit(
@@ -232,13 +258,13 @@ fn roots_move_alone() {
         |roots: &[&str]| -> BTreeSet<String> { roots.iter().map(|root| (*root).to_owned()).collect() };
     assert_eq!(moved("engine/cuda/kernels/gelu.cu", "1.702f", "1.703f"), names(&["engine/cuda"]));
     assert_eq!(
-        moved("engine/cpu/matmul.rs", "DEPTH: usize = 256", "DEPTH: usize = 128"),
+        moved("engine/cpu/gemm.rs", "DEPTH: usize = 256", "DEPTH: usize = 128"),
         names(&["engine/cpu"])
     );
     assert_eq!(moved("probe/accuracy.rs", "{:.1} ± {:.1} %", "{:.2} %"), names(&[]));
     // A function that no step calls.
-    let shorter = moved("image/resize.rs", "self.resize(side, longer(", "self.resize(side + 1, longer(");
-    assert_eq!(shorter, names(&["image"]));
+    let square = moved("image.rs", "(self.width - side) / 2, (self", "(self.width - side) / 3, (self");
+    assert_eq!(square, names(&["image"]));
     // Through the re-export `crate::Image`.
     let resize = moved("image/resize.rs", "bilinear(&self.pixels, ", "bilinear(&self.pixels[1..], ");
     for root in ["augment", "palette", "experiment/palette", "experiment/encoding"] {
