@@ -17,6 +17,7 @@
 //! ([`AnyStep::to_json`]) and computed elsewhere (`igpt compute FILE.json`).
 
 mod any;
+mod concatenated_probe;
 mod data;
 mod encoding;
 mod entropy;
@@ -25,6 +26,7 @@ mod linear_probe;
 mod listing;
 mod palette;
 mod pretraining;
+mod probed;
 pub mod profile;
 mod released;
 mod step;
@@ -32,6 +34,7 @@ mod trained;
 mod workspace;
 
 pub use any::{AnyStep, with_inputs};
+pub use concatenated_probe::{ConcatenatedProbe, ConcatenatedResult};
 pub use data::{Data, Split};
 pub use encoding::{Encoding, TokenSequences};
 pub use entropy::entropy_by_position;

@@ -8,6 +8,7 @@ mod atomic;
 pub mod augment;
 pub mod data;
 pub mod device;
+mod eigen;
 pub mod engine;
 mod error;
 pub mod experiment;

@@ -1,6 +1,6 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
-use super::{Encoding, Features, LinearProbe, PaletteFit, Pretraining, Step, Workspace};
+use super::{ConcatenatedProbe, Encoding, Features, LinearProbe, PaletteFit, Pretraining, Step, Workspace};
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,8 @@ kinds! {
     Features(Features),
     /// Linear classifiers of features.
     LinearProbe(LinearProbe),
+    /// A linear classifier of several layers' features side by side.
+    ConcatenatedProbe(ConcatenatedProbe),
 }
 
 impl AnyStep {

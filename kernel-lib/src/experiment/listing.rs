@@ -1,7 +1,10 @@
 //! Steps outside of notebooks: which a profile needs, which of them are there, how long the others will take, and how one is
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
-use super::{AnyStep, Describer, Features, LinearProbe, Pretraining, Profile, Workspace, with_inputs};
+use super::{
+    AnyStep, ConcatenatedProbe, Describer, Features, LinearProbe, Pretraining, Profile, Workspace,
+    with_inputs,
+};
 use crate::model::{Config, Parameters};
 use crate::store::Provenance;
 use crate::{Error, Result};
@@ -177,14 +180,26 @@ fn work(step: &AnyStep) -> Result<f64> {
             images * forward_of(features, forward)?
         }
         AnyStep::LinearProbe(probe) => {
-            let Features { data, split, first, .. } = &probe.features;
-            let (layers, width) = shape_of(&probe.features)?;
-            // Some hundred steps of L-BFGS for each penalty, forward and backward.
-            let classes = data.load()?.classes().len();
-            let fits = (probe.l2.len() + 1) * layers * 200;
-            images(data, *split, *first)? * (width * classes * fits) as f64
+            fits_of(&probe.features, shape_of(&probe.features)?.0 * (probe.l2.len() + 1), images)?
+        }
+        AnyStep::ConcatenatedProbe(concatenated) => {
+            let ConcatenatedProbe { probe, layers } = &**concatenated;
+            fits_of(&probe.features, layers * (probe.l2.len() + 1), images)?
         }
     })
+}
+
+/// The work of so many linear probes of one layer's features.
+fn fits_of(
+    features: &Features,
+    fits: usize,
+    images: impl Fn(&super::Data, super::Split, Option<usize>) -> Result<f64>,
+) -> Result<f64> {
+    let Features { data, split, first, .. } = features;
+    let (_, width) = shape_of(features)?;
+    // Some hundred steps of L-BFGS for each, forward and backward.
+    let classes = data.load()?.classes().len();
+    Ok(images(data, *split, *first)? * (width * classes * fits * 200) as f64)
 }
 
 /// The work of one image.

@@ -1,3 +1,5 @@
+mod methods;
+
 use super::*;
 use crate::Error;
 use crate::augment::{Augmentation, Augmented};
@@ -322,6 +324,7 @@ fn a_step_is_a_file_and_a_file_a_step() {
         Features::released("imagegpt-small", Data::of("cifar10", 32)).into(),
         probe(Features::untrained(&ar)).into(),
         probe(Features::pixels(&ar)).into(),
+        ConcatenatedProbe::of(probe(Features::of(&ar))).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

@@ -92,6 +92,12 @@ impl Design {
         self.blocks().map(of_block).collect::<Vec<_>>().concat()
     }
 
+    /// The standardised features of one of the images, (F).
+    pub(super) fn row(&self, image: usize) -> Vec<f32> {
+        let block = &self.blocks[image / ROWS * ROWS * self.width..];
+        block.iter().skip(image % ROWS).step_by(ROWS).take(self.width).copied().collect()
+    }
+
     /// xᵀx / N of the first images, (F, F), symmetric: how features vary together.
     ///
     /// # Errors
