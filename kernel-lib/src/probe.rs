@@ -20,6 +20,7 @@ mod accuracy;
 mod concatenated;
 mod curve;
 mod features;
+mod few_labels;
 mod kernels;
 mod lbfgs;
 mod objective;
@@ -31,6 +32,10 @@ pub use concatenated::Concatenated;
 pub use curve::{Choice, Curve, Layer, TestSet, choose, choose_wide};
 pub(crate) use features::no_layer;
 pub use features::{FeatureLayers, FeatureMatrix};
+pub use few_labels::{
+    FewLabelsChoice, FewLabelsResult, FewLabelsSettings, LabelCount, Subset, balanced_subset,
+    choose_by_few_labels,
+};
 
 use crate::{Error, Result};
 use objective::{Design, Objective, Scaling};

@@ -1,6 +1,8 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
-use super::{ConcatenatedProbe, Encoding, Features, LinearProbe, PaletteFit, Pretraining, Step, Workspace};
+use super::{
+    ConcatenatedProbe, Encoding, Features, FewLabels, LinearProbe, PaletteFit, Pretraining, Step, Workspace,
+};
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,8 @@ kinds! {
     LinearProbe(LinearProbe),
     /// A linear classifier of several layers' features side by side.
     ConcatenatedProbe(ConcatenatedProbe),
+    /// Linear classifiers by few labels.
+    FewLabels(FewLabels),
 }
 
 impl AnyStep {

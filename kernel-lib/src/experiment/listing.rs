@@ -186,6 +186,14 @@ fn work(step: &AnyStep) -> Result<f64> {
             let ConcatenatedProbe { probe, layers } = &**concatenated;
             fits_of(&probe.features, layers * (probe.l2.len() + 1), images)?
         }
+        AnyStep::FewLabels(few) => {
+            let layers = few.layer.map_or(shape_of(&few.features)?.0, |_| 1);
+            let fits = layers * few.subsets * few.l2.len() * few.folds;
+            let share = few.labels.iter().sum::<usize>() as f64
+                * few.features.data.load()?.classes().len() as f64
+                / images(&few.features.data, few.features.split, few.features.first)?;
+            share * fits_of(&few.features, fits, images)?
+        }
     })
 }
 

@@ -325,6 +325,7 @@ fn a_step_is_a_file_and_a_file_a_step() {
         probe(Features::untrained(&ar)).into(),
         probe(Features::pixels(&ar)).into(),
         ConcatenatedProbe::of(probe(Features::of(&ar))).into(),
+        FewLabels::of(Features::of(&ar)).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

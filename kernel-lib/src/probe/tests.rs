@@ -37,7 +37,7 @@ fn one_layer(seed: u64, n: usize, width: usize, classes: usize) -> (FeatureMatri
     (layers.remove(0), labels)
 }
 
-fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
+pub(super) fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(what)
 }
 
@@ -46,7 +46,6 @@ fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
 pub(super) struct Peer {
     images: usize,
     width: usize,
-    classes: usize,
     labels: String,
     cases: Vec<Case>,
 }
@@ -70,7 +69,7 @@ pub(super) fn peer() -> (FeatureMatrix, Vec<u16>, Peer) {
     (features, digits(&peer.labels), peer)
 }
 
-fn digits(text: &str) -> Vec<u16> {
+pub(super) fn digits(text: &str) -> Vec<u16> {
     text.bytes().map(|digit| u16::from(digit - b'0')).collect()
 }
 
@@ -117,7 +116,7 @@ fn both_changes_of_variables_lead_to_the_same_optimum() {
             };
             let (gram, spectrum) = (fit(Curvature::Gram), fit(Curvature::Spectrum));
             let (a, b) = (gram.fit.objective, spectrum.fit.objective);
-            assert!((a - b).abs() < 1e-8 * a, "{images} × {width}, {l2:e}: {a} {b}");
+            assert!((a - b).abs() < 1e-7 * a, "{images} × {width}, {l2:e}: {a} {b}");
             assert!(
                 spectrum.fit.iterations < 3 * gram.fit.iterations + 20,
                 "{:?} {:?}",
