@@ -72,6 +72,7 @@ const fn whole(name: &'static str, of: &'static [&'static str]) -> Root {
 /// What a step can name. Besides, each module below `experiment` is a root, `experiment/NAME`.
 pub const ROOTS: &[Root] = &[
     whole("augment", &["augment"]),
+    whole("count_table", &["count_table"]),
     whole("data", &["data"]),
     Root { name: "engine/cpu", of: &["engine"], without: &["engine::cuda"] },
     whole("engine/cuda", &["engine::cuda"]),
@@ -81,7 +82,10 @@ pub const ROOTS: &[Root] = &[
     Root { name: "model", of: &["model"], without: &["model::reference"] },
     whole("model/reference", &["model::reference"]),
     whole("palette", &["palette"]),
-    whole("probe", &["probe"]),
+    whole("pca", &["pca"]),
+    Root { name: "probe", of: &["probe"], without: &["probe::few_labels", "probe::neighbours"] },
+    whole("probe/few_labels", &["probe::few_labels"]),
+    whole("probe/neighbours", &["probe::neighbours"]),
     whole("rng", &["rng"]),
     whole("sample", &["sample"]),
     whole("train", &["train"]),

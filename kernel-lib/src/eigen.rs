@@ -45,7 +45,7 @@ pub(crate) fn symmetric(what: &str, matrix: Vec<f64>, n: usize) -> Result<Eigen>
 }
 
 /// The inner product; sixteen partial sums, added in a fixed order.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 16;
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut partial = [0.0; LANES];

@@ -18,6 +18,7 @@
 
 mod any;
 mod concatenated_probe;
+mod count_baseline;
 mod data;
 mod encoding;
 mod entropy;
@@ -25,7 +26,9 @@ mod features;
 mod few_labels;
 mod linear_probe;
 mod listing;
+mod neighbours;
 mod palette;
+mod pca;
 mod pretraining;
 mod probed;
 pub mod profile;
@@ -36,6 +39,7 @@ mod workspace;
 
 pub use any::{AnyStep, with_inputs};
 pub use concatenated_probe::{ConcatenatedProbe, ConcatenatedResult};
+pub use count_baseline::{CountBaseline, CountLoss};
 pub use data::{Data, Split};
 pub use encoding::{Encoding, TokenSequences};
 pub use entropy::entropy_by_position;
@@ -43,7 +47,9 @@ pub use features::{Describer, Features, StoredFeatures, Untrained};
 pub use few_labels::FewLabels;
 pub use linear_probe::LinearProbe;
 pub use listing::{compute, list, steps_of};
+pub use neighbours::NearestNeighbours;
 pub use palette::{PaletteFit, PaletteOf};
+pub use pca::PcaFit;
 pub use pretraining::Pretraining;
 pub use profile::Profile;
 pub use step::Step;

@@ -3,8 +3,8 @@
 pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{
-    self, AnyStep, ConcatenatedProbe, Data, Features, FewLabels, LinearProbe, PaletteFit, Pretraining,
-    Profile, Split, Step, Trained, Workspace,
+    self, AnyStep, ConcatenatedProbe, CountBaseline, Data, Features, FewLabels, LinearProbe,
+    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Profile, Split, Step, Trained, Workspace,
 };
 pub use crate::hub;
 pub use crate::huggingface;

@@ -23,6 +23,7 @@ mod features;
 mod few_labels;
 mod kernels;
 mod lbfgs;
+mod neighbours;
 mod objective;
 mod precondition;
 mod spectrum;
@@ -36,6 +37,7 @@ pub use few_labels::{
     FewLabelsChoice, FewLabelsResult, FewLabelsSettings, LabelCount, Subset, balanced_subset,
     choose_by_few_labels,
 };
+pub use neighbours::{ByMetric, Metric, NeighbourChoice, Neighbours, choose_neighbours};
 
 use crate::{Error, Result};
 use objective::{Design, Objective, Scaling};

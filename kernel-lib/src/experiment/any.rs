@@ -1,7 +1,8 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
 use super::{
-    ConcatenatedProbe, Encoding, Features, FewLabels, LinearProbe, PaletteFit, Pretraining, Step, Workspace,
+    ConcatenatedProbe, CountBaseline, Encoding, Features, FewLabels, LinearProbe, NearestNeighbours,
+    PaletteFit, PcaFit, Pretraining, Step, Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -75,6 +76,12 @@ kinds! {
     ConcatenatedProbe(ConcatenatedProbe),
     /// Linear classifiers by few labels.
     FewLabels(FewLabels),
+    /// Principal components of pixels.
+    PcaFit(PcaFit),
+    /// Classes by nearest neighbours.
+    NearestNeighbours(NearestNeighbours),
+    /// The loss of a model that only counts.
+    CountBaseline(CountBaseline),
 }
 
 impl AnyStep {

@@ -3,9 +3,10 @@
 use super::pretraining::CHUNK;
 use super::profile::Model;
 use super::step::Waiting;
-use super::{AnyStep, Data, Encoding, PaletteOf, Pretraining, Split, Step, Workspace, released};
+use super::{AnyStep, Data, Encoding, PaletteOf, PcaFit, Pretraining, Split, Step, Workspace, pca, released};
 use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters};
+use crate::pca::Pca;
 use crate::probe::{FeatureLayers, FeatureMatrix, no_layer};
 use crate::store::{Context, Files, LargeFile, Stored};
 use crate::train::Objective;
@@ -53,6 +54,8 @@ pub enum Describer {
     Untrained(Untrained),
     /// The pixels themselves, as one layer: what a network sees, in the colours of the palette.
     Pixels(PaletteOf),
+    /// Principal components of these pixels, as one layer.
+    Pca(PcaFit),
 }
 
 /// A network before any training.
@@ -86,6 +89,12 @@ impl Features {
     /// The pixels that a network sees, as one layer.
     pub fn pixels(pretraining: &Pretraining) -> Self {
         Self::by(Describer::Pixels(pretraining.palette.clone()), pretraining.data.clone())
+    }
+
+    /// So many principal components of these pixels, as one layer.
+    pub fn pca(pretraining: &Pretraining, components: usize) -> Self {
+        let Pretraining { data, palette, .. } = pretraining;
+        Self::by(Describer::Pca(PcaFit::of(data, palette, components)), data.clone())
     }
 
     /// Features of the training images of a data set, by a network that others have trained: `imagegpt-small`.
@@ -123,6 +132,7 @@ impl Features {
             Describer::Pretraining(pretraining) => Cow::Borrowed(&pretraining.palette),
             Describer::Untrained(untrained) => Cow::Borrowed(&untrained.palette),
             Describer::Pixels(palette) => Cow::Borrowed(palette),
+            Describer::Pca(fit) => Cow::Borrowed(&fit.palette),
             Describer::Released(name) => Cow::Owned(PaletteOf::Released(name.clone())),
         }
     }
@@ -131,7 +141,7 @@ impl Features {
         Encoding { data: self.data.clone(), split: self.split, palette: self.palette().into_owned() }
     }
 
-    /// The network, and whether none of its tokens sees a later one; `None` for pixels.
+    /// The network, and whether none of its tokens sees a later one; `None` for pixels and their components.
     fn network(&self, on: &Workspace) -> Result<Option<(Parameters, bool)>> {
         Ok(Some(match &self.of {
             Describer::Pretraining(pretraining) => {
@@ -146,7 +156,7 @@ impl Features {
                 let Checkpoint { parameters, .. } = released::checkpoint(name)?;
                 (parameters, true)
             }
-            Describer::Pixels(_) => return Ok(None),
+            Describer::Pixels(_) | Describer::Pca(_) => return Ok(None),
         }))
     }
 
@@ -172,6 +182,7 @@ impl std::fmt::Display for Describer {
                 write!(f, "an untrained network of {layers} layers × {width}, seed {seed}")
             }
             Self::Pixels(palette) => write!(f, "pixels in {palette}"),
+            Self::Pca(fit) => f.write_str(&fit.about()),
         }
     }
 }
@@ -192,6 +203,7 @@ impl Step for Features {
         }
         inputs.extend(match &self.of {
             Describer::Pixels(palette) => palette.inputs(),
+            Describer::Pca(fit) => vec![fit.clone().into()],
             _ => Vec::new(),
         });
         inputs
@@ -203,7 +215,7 @@ impl Step for Features {
 
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
         match self.of {
-            Describer::Pixels(_) => vec!["palette", "experiment/features"],
+            Describer::Pixels(_) | Describer::Pca(_) => vec!["palette", "pca", "experiment/features"],
             Describer::Released(_) => {
                 vec![on.device().module(), "model", "huggingface", "experiment/features"]
             }
@@ -213,7 +225,7 @@ impl Step for Features {
 
     fn device<'a>(&self, on: &'a Workspace) -> &'a str {
         match self.of {
-            Describer::Pixels(_) => "cpu",
+            Describer::Pixels(_) | Describer::Pca(_) => "cpu",
             _ => on.device().kind(),
         }
     }
@@ -236,12 +248,18 @@ impl Step for Features {
         let images = tokens.len() / side;
         let Some((parameters, causal)) = network else {
             let palette = self.palette().palette(on)?;
-            let width = side * palette.channels();
+            let pca = match &self.of {
+                Describer::Pca(fit) => Some(fit.run_on(on)?),
+                _ => None,
+            };
+            let width = pca.as_ref().map_or(side * palette.channels(), Pca::count);
             let mut written = Written::new(context, 1, width)?;
             for chunk in tokens.chunks(CHUNK * side) {
-                let pixels = palette.decode(chunk)?;
-                let values: Vec<f32> = pixels.into_iter().map(|x| f32::from(x) / 127.5 - 1.0).collect();
-                written.add(&values)?;
+                let pixels = pca::pixels(&palette, chunk)?;
+                written.add(&match &pca {
+                    Some(pca) => pca.transform(&pixels)?,
+                    None => pixels,
+                })?;
             }
             return written.end(images);
         };

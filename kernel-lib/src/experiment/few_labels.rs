@@ -103,7 +103,7 @@ impl Step for FewLabels {
     }
 
     fn code(&self, _on: &Workspace) -> Vec<&'static str> {
-        vec!["probe", "rng", "experiment/few_labels"]
+        vec!["probe/few_labels", "rng", "experiment/few_labels"]
     }
 
     fn seed(&self) -> Option<u64> {

@@ -194,6 +194,21 @@ fn work(step: &AnyStep) -> Result<f64> {
                 / images(&few.features.data, few.features.split, few.features.first)?;
             share * fits_of(&few.features, fits, images)?
         }
+        // The covariance, and its eigenvectors.
+        AnyStep::PcaFit(fit) => {
+            let width = 3.0 * (fit.data.side * fit.data.side) as f64;
+            width * width * (images(&fit.data, super::Split::Train, None)? + 9.0 * width)
+        }
+        AnyStep::NearestNeighbours(neighbours) => {
+            let Features { data, split, first, .. } = &neighbours.features;
+            let ((layers, width), train) = (shape_of(&neighbours.features)?, images(data, *split, *first)?);
+            let validation = data.validation * train * layers as f64;
+            (validation + images(data, super::Split::Test, None)?) * train * width as f64
+        }
+        AnyStep::CountBaseline(count) => {
+            let side = (count.data.side * count.data.side) as f64;
+            100.0 * side * images(&count.data, super::Split::Train, None)?
+        }
     })
 }
 
@@ -219,6 +234,7 @@ fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f
         }
         Describer::Released(name) => forward(&released(name)?),
         Describer::Pixels(_) => (features.data.side * features.data.side) as f64,
+        Describer::Pca(fit) => (3 * features.data.side * features.data.side * fit.components) as f64,
     })
 }
 
@@ -230,6 +246,7 @@ fn shape_of(features: &Features) -> Result<(usize, usize)> {
         Describer::Untrained(untrained) => (untrained.network.layers + 1, untrained.network.width),
         Describer::Released(name) => of(released(name)?),
         Describer::Pixels(_) => (1, 3 * features.data.side * features.data.side),
+        Describer::Pca(fit) => (1, fit.components),
     })
 }
 

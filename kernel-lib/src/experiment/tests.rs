@@ -326,6 +326,10 @@ fn a_step_is_a_file_and_a_file_a_step() {
         probe(Features::pixels(&ar)).into(),
         ConcatenatedProbe::of(probe(Features::of(&ar))).into(),
         FewLabels::of(Features::of(&ar)).into(),
+        PcaFit::of(&ar.data, &ar.palette, 8).into(),
+        probe(Features::pca(&ar, 8)).into(),
+        NearestNeighbours::of(Features::of(&ar)).into(),
+        CountBaseline::of(&ar.data, &ar.palette).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

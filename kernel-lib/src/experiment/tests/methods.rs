@@ -2,6 +2,8 @@
 
 use super::{ar, on, probe};
 use crate::experiment::*;
+use crate::pca::Pca;
+use crate::probe::FeatureLayers as _;
 
 #[test]
 fn layers_around_the_best_one_are_probed_side_by_side() {
@@ -34,4 +36,37 @@ fn few_labels_are_drawn_from_the_training_images() {
     let error = step.clone().labels([400]).run_on(&on).unwrap_err().to_string();
     assert!(error.contains("400 labels of each class are too many"), "{error}");
     assert!(step.layer(9).run_on(&on).is_err());
+}
+
+#[test]
+fn controls_are_fitted_to_training_images_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, ar) = (on(folder.path()), ar());
+    let near = NearestNeighbours::of(Features::of(&ar)).k([1, 5]).run_on(&on).unwrap();
+    assert_eq!((near.layers.len(), near.results.len(), near.result().unwrap().images), (6, 2, 100));
+    let error = NearestNeighbours::of(Features::of(&ar)).k([271]).run_on(&on).unwrap_err().to_string();
+    assert!(error.contains("from 1 to the 270 images"), "{error}");
+
+    // Components of the pixels of those 270 images, and features of all by them.
+    let fit = |components| PcaFit::of(&ar.data, &ar.palette, components);
+    let pca = fit(5).run_on(&on).unwrap();
+    let pixels = Features::pixels(&ar).run_on(&on).unwrap();
+    let layer = pixels.layer(0).unwrap().into_owned();
+    let training = layer.select(&ar.data.training_positions().unwrap()).unwrap();
+    assert_eq!(pca, Pca::fit(&training, 5).unwrap());
+    let features = Features::pca(&ar, 5).run_on(&on).unwrap();
+    assert_eq!((features.layers(), features.images(), features.width()), (1, 300, 5));
+    assert_eq!(features.layer(0).unwrap().values(), pca.transform(layer.values()).unwrap());
+    let curve = probe(Features::pca(&ar, 5)).run_on(&on).unwrap();
+    assert_eq!(curve.layers.len(), 1);
+    assert!(fit(0).run_on(&on).is_err() && fit(197).run_on(&on).is_err());
+
+    let baseline = CountBaseline::of(&ar.data, &ar.palette);
+    let counts = baseline.run_on(&on).unwrap();
+    let smallest = counts.tried.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
+    assert_eq!((counts.tried.len(), counts.validation), (5, smallest));
+    // Better than colours by position alone, and than nothing at all.
+    let entropy = entropy_by_position(&ar.validation_tokens_on(&on).unwrap(), &ar.config().unwrap());
+    assert!(counts.test < 16f64.ln() && counts.validation < entropy + 0.5, "{counts:?} {entropy}");
+    assert!(CountBaseline { alpha: vec![0.0], ..baseline }.run_on(&on).is_err());
 }
