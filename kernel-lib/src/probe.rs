@@ -26,6 +26,7 @@ mod lbfgs;
 mod neighbours;
 mod objective;
 mod precondition;
+mod similarity;
 mod spectrum;
 
 pub use accuracy::Accuracy;
@@ -38,6 +39,7 @@ pub use few_labels::{
     choose_by_few_labels,
 };
 pub use neighbours::{ByMetric, Metric, NeighbourChoice, Neighbours, choose_neighbours};
+pub use similarity::{Similarity, linear_cka};
 
 use crate::{Error, Result};
 use objective::{Design, Objective, Scaling};

@@ -1,8 +1,8 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
 use super::{
-    ConcatenatedProbe, CountBaseline, Encoding, Features, FewLabels, LinearProbe, NearestNeighbours,
-    PaletteFit, PcaFit, Pretraining, Step, Workspace,
+    ConcatenatedProbe, CountBaseline, Encoding, Features, FewLabels, LayerSimilarity, LinearProbe,
+    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Step, Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -82,6 +82,8 @@ kinds! {
     NearestNeighbours(NearestNeighbours),
     /// The loss of a model that only counts.
     CountBaseline(CountBaseline),
+    /// How alike layers are.
+    LayerSimilarity(LayerSimilarity),
 }
 
 impl AnyStep {

@@ -209,6 +209,11 @@ fn work(step: &AnyStep) -> Result<f64> {
             let side = (count.data.side * count.data.side) as f64;
             100.0 * side * images(&count.data, super::Split::Train, None)?
         }
+        AnyStep::LayerSimilarity(similarity) => {
+            let Features { data, split, first, .. } = &similarity.features;
+            let ((layers, width), images) = (shape_of(&similarity.features)?, images(data, *split, *first)?);
+            images * images * (layers * (width + layers)) as f64
+        }
     })
 }
 

@@ -330,6 +330,7 @@ fn a_step_is_a_file_and_a_file_a_step() {
         probe(Features::pca(&ar, 8)).into(),
         NearestNeighbours::of(Features::of(&ar)).into(),
         CountBaseline::of(&ar.data, &ar.palette).into(),
+        LayerSimilarity::of(Features::of(&ar).first(100)).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

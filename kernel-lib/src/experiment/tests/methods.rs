@@ -70,3 +70,12 @@ fn controls_are_fitted_to_training_images_alone() {
     assert!(counts.test < 16f64.ln() && counts.validation < entropy + 0.5, "{counts:?} {entropy}");
     assert!(CountBaseline { alpha: vec![0.0], ..baseline }.run_on(&on).is_err());
 }
+
+#[test]
+fn layers_are_compared_with_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, features) = (on(folder.path()), Features::of(&ar()).first(50));
+    let found = LayerSimilarity::of(features).run_on(&on).unwrap();
+    assert_eq!((found.cka.len(), found.images), (3, 50));
+    assert!(found.cka.concat().iter().all(|cka| (0.0..=1.0).contains(cka)));
+}
