@@ -86,10 +86,11 @@ pub const ROOTS: &[Root] = &[
     Root {
         name: "probe",
         of: &["probe"],
-        without: &["probe::few_labels", "probe::neighbours", "probe::similarity"],
+        without: &["probe::few_labels", "probe::neighbours", "probe::sgd", "probe::similarity"],
     },
     whole("probe/few_labels", &["probe::few_labels"]),
     whole("probe/neighbours", &["probe::neighbours"]),
+    whole("probe/sgd", &["probe::sgd"]),
     whole("probe/similarity", &["probe::similarity"]),
     whole("rng", &["rng"]),
     whole("sample", &["sample"]),

@@ -4,7 +4,7 @@ pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{
     self, AnyStep, ConcatenatedProbe, CountBaseline, Data, Features, FewLabels, LayerSimilarity, LinearProbe,
-    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Profile, Split, Step, Trained, Workspace,
+    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Profile, SgdProbe, Split, Step, Trained, Workspace,
 };
 pub use crate::hub;
 pub use crate::huggingface;

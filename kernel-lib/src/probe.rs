@@ -26,6 +26,7 @@ mod lbfgs;
 mod neighbours;
 mod objective;
 mod precondition;
+mod sgd;
 mod similarity;
 mod spectrum;
 
@@ -33,12 +34,13 @@ pub use accuracy::Accuracy;
 pub use concatenated::Concatenated;
 pub use curve::{Choice, Curve, Layer, TestSet, choose, choose_wide};
 pub(crate) use features::no_layer;
-pub use features::{FeatureLayers, FeatureMatrix};
+pub use features::{FeatureLayers, FeatureMatrix, LayerRows};
 pub use few_labels::{
     FewLabelsChoice, FewLabelsResult, FewLabelsSettings, LabelCount, Subset, balanced_subset,
     choose_by_few_labels,
 };
 pub use neighbours::{ByMetric, Metric, NeighbourChoice, Neighbours, choose_neighbours};
+pub use sgd::{SgdChoice, SgdResult, SgdSettings, TriedRate, choose_by_sgd};
 pub use similarity::{Similarity, linear_cka};
 
 use crate::{Error, Result};

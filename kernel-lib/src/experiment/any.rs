@@ -2,7 +2,7 @@
 
 use super::{
     ConcatenatedProbe, CountBaseline, Encoding, Features, FewLabels, LayerSimilarity, LinearProbe,
-    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Step, Workspace,
+    NearestNeighbours, PaletteFit, PcaFit, Pretraining, SgdProbe, Step, Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -84,6 +84,8 @@ kinds! {
     CountBaseline(CountBaseline),
     /// How alike layers are.
     LayerSimilarity(LayerSimilarity),
+    /// A linear classifier that is trained by SGD.
+    SgdProbe(SgdProbe),
 }
 
 impl AnyStep {

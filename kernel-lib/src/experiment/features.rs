@@ -7,15 +7,16 @@ use super::{AnyStep, Data, Encoding, PaletteOf, PcaFit, Pretraining, Split, Step
 use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters};
 use crate::pca::Pca;
-use crate::probe::{FeatureLayers, FeatureMatrix, no_layer};
+use crate::probe::{FeatureLayers, FeatureMatrix, LayerRows, no_layer};
 use crate::store::{Context, Files, LargeFile, Stored};
 use crate::train::Objective;
 use crate::{Error, Result, memory, stop};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::PathBuf;
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// Features of images at every layer of a network.
 ///
@@ -322,8 +323,7 @@ impl FeatureLayers for StoredFeatures {
             Layer::Written(path) => std::fs::read(path).map_err(|e| Error::io(path, e))?,
             Layer::Kept(file) => file.read()?,
         };
-        let values: Vec<f32> =
-            bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+        let values = numbers(&bytes);
         if values.len() != self.shape.images * self.shape.width {
             return Err(Error::invalid(format!(
                 "the file of layer {layer} has {} numbers, and {} images × {} are wanted",
@@ -334,6 +334,38 @@ impl FeatureLayers for StoredFeatures {
         }
         Ok(Cow::Owned(FeatureMatrix::new(values, self.shape.width)?))
     }
+
+    fn stream(&self, layer: usize) -> Result<Box<dyn LayerRows + '_>> {
+        let file = self.layers.get(layer).ok_or_else(|| no_layer(layer, self.shape.layers))?;
+        let (path, file) = match file {
+            Layer::Written(path) => (path.as_path(), File::open(path).map_err(|e| Error::io(path, e))?),
+            Layer::Kept(file) => (file.path(), file.open()?),
+        };
+        Ok(Box::new(LayerFile { file, path, width: self.shape.width }))
+    }
+}
+
+/// A layer whose rows are read from the disk when they are wanted.
+struct LayerFile<'a> {
+    file: File,
+    path: &'a Path,
+    width: usize,
+}
+
+impl LayerRows for LayerFile<'_> {
+    fn rows(&mut self, images: Range<usize>) -> Result<FeatureMatrix> {
+        let row = self.width * size_of::<f32>();
+        let mut bytes: Vec<u8> = memory::zeros("features of some images", images.len().saturating_mul(row))?;
+        let from = SeekFrom::Start((images.start * row) as u64);
+        let read = self.file.seek(from).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|e| Error::io(self.path, e))?;
+        FeatureMatrix::new(numbers(&bytes), self.width)
+    }
+}
+
+/// Numbers of four bytes, little-endian.
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
 impl Stored for StoredFeatures {

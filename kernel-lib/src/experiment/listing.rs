@@ -214,6 +214,12 @@ fn work(step: &AnyStep) -> Result<f64> {
             let ((layers, width), images) = (shape_of(&similarity.features)?, images(data, *split, *first)?);
             images * images * (layers * (width + layers)) as f64
         }
+        AnyStep::SgdProbe(probe) => {
+            let (layers, width) = shape_of(&probe.features)?;
+            let layers = probe.layers.as_ref().map_or(layers, Vec::len);
+            let trainings = (layers * probe.rates.len() + 1) as f64 * probe.steps as f64;
+            trainings * (2 * probe.batch * width * probe.features.data.load()?.classes().len()) as f64
+        }
     })
 }
 

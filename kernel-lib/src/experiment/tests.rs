@@ -331,6 +331,7 @@ fn a_step_is_a_file_and_a_file_a_step() {
         NearestNeighbours::of(Features::of(&ar)).into(),
         CountBaseline::of(&ar.data, &ar.palette).into(),
         LayerSimilarity::of(Features::of(&ar).first(100)).into(),
+        SgdProbe::of(Features::of(&ar)).layers([0, 2]).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

@@ -3,7 +3,7 @@
 use super::{ar, on, probe};
 use crate::experiment::*;
 use crate::pca::Pca;
-use crate::probe::FeatureLayers as _;
+use crate::probe::{FeatureLayers as _, FeatureMatrix, SgdSettings, TestSet, choose_by_sgd};
 
 #[test]
 fn layers_around_the_best_one_are_probed_side_by_side() {
@@ -78,4 +78,30 @@ fn layers_are_compared_with_each_other() {
     let found = LayerSimilarity::of(features).run_on(&on).unwrap();
     assert_eq!((found.cka.len(), found.images), (3, 50));
     assert!(found.cka.concat().iter().all(|cka| (0.0..=1.0).contains(cka)));
+}
+
+/// In groups of rows from the disk, and all in memory: the same to the bit.
+#[test]
+fn features_that_are_read_in_parts_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, features) = (on(folder.path()), Features::of(&ar()));
+    let step =
+        SgdProbe { rates: vec![3.0, 0.1], steps: 40, batch: 32, group: 37, ..SgdProbe::of(features.clone()) };
+    let found = step.run_on(&on).unwrap();
+    assert_eq!((found.tried.len(), found.test.images), (6, 100));
+    let (train, test) =
+        (features.run_on(&on).unwrap(), features.clone().split(Split::Test).run_on(&on).unwrap());
+    let in_memory = |stored: &StoredFeatures| -> Vec<FeatureMatrix> {
+        (0..stored.layers()).map(|layer| stored.layer(layer).unwrap().into_owned()).collect()
+    };
+    let (all, unseen) = (in_memory(&train), in_memory(&test));
+    let rows = train.stream(1).unwrap().rows(250..300).unwrap();
+    assert_eq!(rows, all[1].select(&(250..300).collect::<Vec<_>>()).unwrap());
+    assert!(train.stream(1).unwrap().rows(299..301).is_err() && train.stream(3).is_err());
+    let set = features.data.load().unwrap();
+    let validation = features.data.validation_positions().unwrap();
+    let settings = SgdSettings { rates: vec![3.0, 0.1], steps: 40, batch: 32, group: 37, seed: 0 };
+    let labels = &set.train().labels;
+    let choice = choose_by_sgd(&all, labels, 10, &validation, &[0, 1, 2], &settings, &mut |_, _| ()).unwrap();
+    assert_eq!(choice.test(TestSet::new(&unseen, set.test().labels.clone()).unwrap()).unwrap(), found);
 }
