@@ -3,8 +3,9 @@
 pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{
-    self, AnyStep, ConcatenatedProbe, CountBaseline, Data, Features, FewLabels, LayerSimilarity, LinearProbe,
-    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Profile, SgdProbe, Split, Step, Trained, Workspace,
+    self, AnyStep, ConcatenatedProbe, CountBaseline, Data, Features, FewLabels, LayerSimilarity,
+    LearningRateSearch, LinearProbe, LossAndAccuracy, NearestNeighbours, PaletteFit, PcaFit, Pretraining,
+    Profile, SgdProbe, Split, Step, Trained, Workspace,
 };
 pub use crate::hub;
 pub use crate::huggingface;

@@ -1,8 +1,9 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
 use super::{
-    ConcatenatedProbe, CountBaseline, Encoding, Features, FewLabels, LayerSimilarity, LinearProbe,
-    NearestNeighbours, PaletteFit, PcaFit, Pretraining, SgdProbe, Step, Workspace,
+    ConcatenatedProbe, CountBaseline, Encoding, Features, FewLabels, LayerSimilarity, LearningRateSearch,
+    LinearProbe, LossAndAccuracy, NearestNeighbours, PaletteFit, PcaFit, Pretraining, SgdProbe, Step,
+    Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -86,6 +87,10 @@ kinds! {
     LayerSimilarity(LayerSimilarity),
     /// A linear classifier that is trained by SGD.
     SgdProbe(SgdProbe),
+    /// The search for a learning rate.
+    LearningRateSearch(LearningRateSearch),
+    /// Loss and accuracy of networks while they are trained.
+    LossAndAccuracy(LossAndAccuracy),
 }
 
 impl AnyStep {

@@ -49,6 +49,8 @@ pub struct Features {
 pub enum Describer {
     /// A network that is pre-trained.
     Pretraining(Box<Pretraining>),
+    /// A network after some steps of its training.
+    Snapshot(Snapshot),
     /// A network that others have trained: `imagegpt-small`.
     Released(String),
     /// A network before any training.
@@ -57,6 +59,16 @@ pub enum Describer {
     Pixels(PaletteOf),
     /// Principal components of these pixels, as one layer.
     Pca(PcaFit),
+}
+
+/// A network after some steps of its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// The training, which keeps it.
+    pub of: Box<Pretraining>,
+    /// After how many steps: one of [`Pretraining::after`].
+    pub step: u64,
 }
 
 /// A network before any training.
@@ -77,6 +89,12 @@ impl Features {
     /// Features of the training images that a network is pre-trained on.
     pub fn of(pretraining: &Pretraining) -> Self {
         Self::by(Describer::Pretraining(Box::new(pretraining.clone())), pretraining.data.clone())
+    }
+
+    /// The same of the network after so many steps, one of [`Pretraining::after`].
+    pub fn after(pretraining: &Pretraining, step: u64) -> Self {
+        let of = Box::new(pretraining.clone());
+        Self::by(Describer::Snapshot(Snapshot { of, step }), pretraining.data.clone())
     }
 
     /// The same of the network before its training.
@@ -131,6 +149,7 @@ impl Features {
     fn palette(&self) -> Cow<'_, PaletteOf> {
         match &self.of {
             Describer::Pretraining(pretraining) => Cow::Borrowed(&pretraining.palette),
+            Describer::Snapshot(snapshot) => Cow::Borrowed(&snapshot.of.palette),
             Describer::Untrained(untrained) => Cow::Borrowed(&untrained.palette),
             Describer::Pixels(palette) => Cow::Borrowed(palette),
             Describer::Pca(fit) => Cow::Borrowed(&fit.palette),
@@ -148,6 +167,12 @@ impl Features {
             Describer::Pretraining(pretraining) => {
                 let trained = pretraining.run_on(on)?;
                 (trained.parameters, pretraining.training.objective.is_causal())
+            }
+            Describer::Snapshot(Snapshot { of, step }) => {
+                let mut kept = of.run_on(on)?.snapshots.into_iter();
+                let (_, parameters) =
+                    kept.find(|(after, _)| after == step).ok_or_else(|| not_kept(of, *step))?;
+                (parameters, of.training.objective.is_causal())
             }
             Describer::Untrained(untrained) => {
                 let config = super::pretraining::config(&self.data, &untrained.palette, untrained.network)?;
@@ -174,10 +199,18 @@ impl Features {
     }
 }
 
+fn not_kept(of: &Pretraining, step: u64) -> Error {
+    Error::invalid(format!(
+        "the network is not kept after step {step}, but after {:?}: name the step in the training's setting after",
+        of.after
+    ))
+}
+
 impl std::fmt::Display for Describer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Pretraining(pretraining) => f.write_str(&pretraining.about()),
+            Self::Snapshot(Snapshot { of, step }) => write!(f, "{}, after {step} steps", of.about()),
             Self::Released(name) => f.write_str(name),
             Self::Untrained(Untrained { network: Model { layers, width, .. }, seed, .. }) => {
                 write!(f, "an untrained network of {layers} layers × {width}, seed {seed}")
@@ -199,8 +232,8 @@ impl Step for Features {
 
     fn inputs(&self) -> Vec<AnyStep> {
         let mut inputs = vec![self.encoding().into()];
-        if let Describer::Pretraining(pretraining) = &self.of {
-            inputs.push((**pretraining).clone().into());
+        if let Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) = &self.of {
+            inputs.push((**of).clone().into());
         }
         inputs.extend(match &self.of {
             Describer::Pixels(palette) => palette.inputs(),
@@ -233,10 +266,15 @@ impl Step for Features {
 
     fn validate(&self) -> Result<()> {
         self.data.validate()?;
-        if let Describer::Pretraining(pretraining) = &self.of {
-            self.check_side(&pretraining.config()?)?;
+        if let Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) = &self.of {
+            self.check_side(&of.config()?)?;
         }
-        Ok(())
+        match &self.of {
+            Describer::Snapshot(Snapshot { of, step }) if !of.after.contains(step) => {
+                Err(not_kept(of, *step))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn compute(&self, on: &Workspace, context: &Context) -> Result<StoredFeatures> {

@@ -2,7 +2,7 @@
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
 use super::{
-    AnyStep, ConcatenatedProbe, Describer, Features, LinearProbe, Pretraining, Profile, Workspace,
+    AnyStep, ConcatenatedProbe, Describer, Features, LinearProbe, Pretraining, Profile, Snapshot, Workspace,
     with_inputs,
 };
 use crate::model::{Config, Parameters};
@@ -175,6 +175,18 @@ fn work(step: &AnyStep) -> Result<f64> {
             let steps = training.steps(pretraining.data.training_positions()?.len())?;
             3.0 * forward(&config) * training.batch as f64 * steps as f64
         }
+        // Of all rates half are tried, perhaps.
+        AnyStep::LearningRateSearch(search) => {
+            0.5 * search.rates.len() as f64 * work(&search.pretraining.clone().into())?
+        }
+        // Only losses: the trainings and the probes are steps of their own.
+        AnyStep::LossAndAccuracy(all) => {
+            let of = |pretraining: &Pretraining| {
+                let unseen = pretraining.data.validation_positions()?.len() * pretraining.after.len();
+                Ok(forward(&pretraining.config()?) * unseen as f64)
+            };
+            all.pretrainings.iter().map(of).sum::<Result<f64>>()?
+        }
         AnyStep::Features(features) => {
             let images = images(&features.data, features.split, features.first)?;
             images * forward_of(features, forward)?
@@ -239,7 +251,7 @@ fn fits_of(
 /// The work of one image.
 fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f64> {
     Ok(match &features.of {
-        Describer::Pretraining(pretraining) => forward(&pretraining.config()?),
+        Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) => forward(&of.config()?),
         Describer::Untrained(untrained) => {
             forward(&super::pretraining::config(&features.data, &untrained.palette, untrained.network)?)
         }
@@ -253,7 +265,7 @@ fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f
 fn shape_of(features: &Features) -> Result<(usize, usize)> {
     let of = |config: Config| (config.layers + 1, config.width);
     Ok(match &features.of {
-        Describer::Pretraining(pretraining) => of(pretraining.config()?),
+        Describer::Pretraining(by) | Describer::Snapshot(Snapshot { of: by, .. }) => of(by.config()?),
         Describer::Untrained(untrained) => (untrained.network.layers + 1, untrained.network.width),
         Describer::Released(name) => of(released(name)?),
         Describer::Pixels(_) => (1, 3 * features.data.side * features.data.side),

@@ -332,6 +332,8 @@ fn a_step_is_a_file_and_a_file_a_step() {
         CountBaseline::of(&ar.data, &ar.palette).into(),
         LayerSimilarity::of(Features::of(&ar).first(100)).into(),
         SgdProbe::of(Features::of(&ar)).layers([0, 2]).into(),
+        LearningRateSearch::of(&ar).into(),
+        LossAndAccuracy::of([ar.clone()], &small(8).probe).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

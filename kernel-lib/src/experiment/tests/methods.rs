@@ -105,3 +105,52 @@ fn features_that_are_read_in_parts_are_the_same() {
     let choice = choose_by_sgd(&all, labels, 10, &validation, &[0, 1, 2], &settings, &mut |_, _| ()).unwrap();
     assert_eq!(choice.test(TestSet::new(&unseen, set.test().labels.clone()).unwrap()).unwrap(), found);
 }
+
+#[test]
+fn a_learning_rate_is_the_largest_after_which_the_loss_rises() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, ar) = (on(folder.path()), ar());
+    // So high that the network is spoilt; then so low that the loss hardly falls.
+    let search = LearningRateSearch::of(&ar).rates([1e30, 0.01, 1e-7, 1e-8]);
+    let found = search.run_on(&on).unwrap();
+    assert_eq!((found.best, found.tried.len(), found.tried[0]), (0.01, 3, (1e30, None)));
+    let trained = ar.clone().learning_rate(0.01).run_on(&on).unwrap();
+    assert_eq!(found.tried[1].1, trained.curve.validation.last().map(|point| point.loss));
+    let text = crate::show::Show::to_text(&found);
+    assert!(text.contains("diverged") && text.contains("0.01"), "{text}");
+    // What it started from does not count; what it trains does.
+    let key = |ar: &Pretraining| LearningRateSearch::of(ar).key(&on).unwrap();
+    assert_eq!(key(&ar), key(&ar.clone().learning_rate(0.5)));
+    assert_ne!(key(&ar), key(&ar.clone().seed(2)));
+    for rates in [vec![], vec![0.0], vec![1e-3, 1e-2]] {
+        assert!(LearningRateSearch::of(&ar).rates(rates).run_on(&on).is_err());
+    }
+}
+
+#[test]
+fn networks_are_judged_while_they_are_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, large) = (on(folder.path()), Pretraining { after: vec![3, 8], ..ar() });
+    let narrow = large.clone().network(profile::Model { layers: 1, ..large.network });
+    let step = LossAndAccuracy::of([narrow, large.clone()], &super::small(8).probe);
+    let found = step.run_on(&on).unwrap();
+    let of: Vec<_> = found.points.iter().map(|point| (point.network, point.step)).collect();
+    assert_eq!(of, [(0, 3), (0, 8), (1, 3), (1, 8)]);
+    assert!(found.points[0].parameters < found.points[2].parameters && found.points[0].layer < 2);
+    // After the last step it is the trained network, and its probe that of any other step.
+    let trained = large.run_on(&on).unwrap();
+    let last = &found.points[3];
+    assert!((last.loss / trained.curve.validation.last().unwrap().loss - 1.0).abs() < 1e-9);
+    let curve = probe(Features::of(&large)).run_on(&on).unwrap();
+    assert_eq!((last.layer, last.test), (curve.chosen, curve.result().unwrap()));
+    assert_eq!(
+        found.points_of(1),
+        [(found.points[2].loss, found.points[2].test.share()), (last.loss, last.test.share())]
+    );
+    let inputs = step.inputs();
+    assert_eq!(inputs.iter().filter(|input| matches!(input, AnyStep::LinearProbe(_))).count(), 4);
+    // A network that is not kept has no features.
+    let error = Features::after(&large, 4).run_on(&on).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("not kept after step 4, but after [3, 8]"), "{error}");
+    assert!(LossAndAccuracy::of([], &super::small(8).probe).run_on(&on).is_err());
+}
