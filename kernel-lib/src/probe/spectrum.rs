@@ -50,9 +50,12 @@ impl Spectrum {
             .into_par_iter()
             .map(|at| design.row(image(at)).into_iter().map(f64::from).collect())
             .collect();
-        let products = (0..count * count).into_par_iter().with_min_len(count);
-        let products: Vec<f64> =
-            products.map(|at| dot(&rows[at / count], &rows[at % count]) / count as f64).collect();
+        let of_row = |row: &Vec<f64>| {
+            let product = |other: &Vec<f64>| dot(row, other) / count as f64;
+            (!stop::requested()).then(|| rows.iter().map(product).collect::<Vec<f64>>())
+        };
+        let products: Option<Vec<Vec<f64>>> = rows.par_iter().map(of_row).collect();
+        let products = products.ok_or_else(|| stop::interrupted("the probe"))?.concat();
         let variance: f64 = (0..count).map(|i| products[i * count + i]).sum();
         let found = eigen::symmetric("the probe", products, count)?;
         // Of a sample the smaller eigenvalues say little; of all images they are what they are.

@@ -154,3 +154,33 @@ fn networks_are_judged_while_they_are_trained() {
     assert!(error.contains("not kept after step 4, but after [3, 8]"), "{error}");
     assert!(LossAndAccuracy::of([], &super::small(8).probe).run_on(&on).is_err());
 }
+
+#[test]
+fn half_of_the_classes_are_trained_on_and_the_others_probed() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = on(folder.path());
+    let all = super::small(8).data;
+    let mut profile = super::small(8);
+    profile.data = all.clone().classes([0, 1, 2, 3, 4]);
+    let (ar, unseen) = (Pretraining::of(&profile), all.clone().classes([9, 8, 7, 6, 5]));
+    let set = unseen.load().unwrap();
+    assert_eq!((set.train().len(), set.test().len(), set.classes().len()), (300, 100, 5));
+    let whole = all.load().unwrap();
+    assert_eq!(set.classes()[0], whole.classes()[9]);
+    let curve = LinearProbe::of(Features::of(&ar).on(unseen.clone())).l2([0.1]).run_on(&on).unwrap();
+    // Five classes: better than chance, which is one of five.
+    assert!(curve.layers.len() == 3 && curve.result().unwrap().share() > 0.3, "{curve:?}");
+    // Nothing of the unseen classes is in what is trained on.
+    let seen = ar.data.load().unwrap();
+    assert!(seen.classes().iter().all(|class| !set.classes().contains(class)));
+    let few =
+        FewLabels { subsets: 1, ..FewLabels::of(Features::of(&ar).on(unseen.clone())).labels([4]).l2([1.0]) };
+    assert_eq!(few.run_on(&on).unwrap().classes, 5);
+    // Settings without it are as they were.
+    let text = |data: &Data| serde_json::to_string(data).unwrap();
+    assert!(!text(&all).contains("classes") && text(&unseen).contains("\"classes\":[9,8,7,6,5]"));
+    assert_eq!(serde_json::from_str::<Data>(&text(&unseen)).unwrap(), unseen);
+    for classes in [vec![], vec![10], vec![1, 1]] {
+        assert!(probe(Features::of(&super::ar()).on(all.clone().classes(classes))).run_on(&on).is_err());
+    }
+}
