@@ -31,4 +31,4 @@ pub use images::Images;
 pub use manifest::Manifest;
 pub use openai::openai_palette;
 pub use photographs::{Photograph, photograph, photographs};
-pub use registry::{check_name, named, title};
+pub use registry::{check_name, named, of_classes, title};

@@ -3,8 +3,9 @@
 pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{
-    self, AnyStep, Contrastive, Data, Features, FineTuned, FineTuning, LinearProbe, MaskedProbe, PaletteFit,
-    Pretraining, Profile, Split, Step, Trained, Workspace,
+    self, AnyStep, ConcatenatedProbe, Contrastive, CountBaseline, Data, Features, FewLabels, FineTuned,
+    FineTuning, LayerSimilarity, LearningRateSearch, LinearProbe, LossAndAccuracy, MaskedProbe,
+    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Profile, SgdProbe, Split, Step, Trained, Workspace,
 };
 pub use crate::hub;
 pub use crate::huggingface;

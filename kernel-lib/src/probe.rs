@@ -17,22 +17,37 @@
 //! are a value that [`Choice::test`] uses up.
 
 mod accuracy;
+mod concatenated;
 mod curve;
 mod features;
+mod few_labels;
 mod kernels;
 mod lbfgs;
+mod neighbours;
 mod objective;
 mod precondition;
+mod sgd;
+mod similarity;
+mod spectrum;
 
 pub use accuracy::Accuracy;
-pub use curve::{Choice, Curve, Layer, TestSet, choose};
+pub use concatenated::Concatenated;
+pub use curve::{Choice, Curve, Layer, TestSet, choose, choose_wide};
 pub(crate) use features::no_layer;
-pub use features::{FeatureLayers, FeatureMatrix};
+pub use features::{FeatureLayers, FeatureMatrix, LayerRows};
+pub use few_labels::{
+    FewLabelsChoice, FewLabelsResult, FewLabelsSettings, LabelCount, Subset, balanced_subset,
+    choose_by_few_labels,
+};
+pub use neighbours::{ByMetric, Metric, NeighbourChoice, Neighbours, choose_neighbours};
+pub use sgd::{SgdChoice, SgdResult, SgdSettings, TriedRate, choose_by_sgd};
+pub use similarity::{Similarity, linear_cka};
 
 use crate::{Error, Result};
 use objective::{Design, Objective, Scaling};
-use precondition::Preconditioner;
+use precondition::{Precondition, Preconditioner};
 use serde::{Deserialize, Serialize};
+use spectrum::Spectrum;
 
 /// Bound on the preconditioned gradient's norm, see [`Fit`].
 const TOLERANCE: f64 = 1e-5;
@@ -90,7 +105,7 @@ impl Probe {
         check_labels(features.images(), labels, classes)?;
         check_l2(l2)?;
         let images: Vec<usize> = (0..labels.len()).collect();
-        Fitting::new(features, labels, &images)?.probe(l2, None)
+        Fitting::new(features, labels, &images, Curvature::Gram)?.probe(l2, None)
     }
 
     /// The most likely class of each image.
@@ -164,12 +179,28 @@ struct Fitting {
     seen: Vec<u16>,
     /// The index in `seen` of each image's class.
     labels: Vec<usize>,
-    gram: Vec<f64>,
+    known: Known,
+}
+
+/// From what the change of variables is made in which a fit takes few steps. The optimum does not depend on it, but the last
+/// bits of what is found do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Curvature {
+    /// The features' Gram matrix, which is factored anew for each penalty: F³ / 3 operations.
+    Gram,
+    /// Its spectrum, found once: for features that are many, or more than the images.
+    Spectrum,
+}
+
+/// What is known of how the features vary together.
+enum Known {
+    Gram(Vec<f64>),
+    Spectrum(Spectrum),
 }
 
 impl Fitting {
     /// Of the images with these indices, whose labels have been checked.
-    fn new(features: &FeatureMatrix, labels: &[u16], images: &[usize]) -> Result<Self> {
+    fn new(features: &FeatureMatrix, labels: &[u16], images: &[usize], curvature: Curvature) -> Result<Self> {
         if images.is_empty() {
             return Err(Error::invalid("a probe cannot be fitted to no image"));
         }
@@ -180,8 +211,11 @@ impl Fitting {
         seen.sort_unstable();
         seen.dedup();
         let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
-        let gram = design.gram()?;
-        Ok(Self { scaling, design, seen, labels, gram })
+        let known = match curvature {
+            Curvature::Gram => Known::Gram(design.gram()?),
+            Curvature::Spectrum => Known::Spectrum(Spectrum::of(&design)?),
+        };
+        Ok(Self { scaling, design, seen, labels, known })
     }
 
     /// Where a fit starts: no weights, and intercepts that give each class its share.
@@ -206,8 +240,11 @@ impl Fitting {
         let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
         let mut by_weights = vec![0.0; objective.len()];
-        let preconditioner =
-            Preconditioner::new(&self.gram, self.design.width, objective.curvature(&start), l2)?;
+        let curvature = objective.curvature(&start);
+        let preconditioner: Box<dyn Precondition + '_> = match &self.known {
+            Known::Gram(gram) => Box::new(Preconditioner::new(gram, self.design.width, curvature, l2)?),
+            Known::Spectrum(spectrum) => Box::new(spectrum.preconditioner(curvature, l2)),
+        };
         let function = |u: &[f64], gradient: &mut [f64]| {
             let value = objective.value(&preconditioner.weights(u), &mut by_weights);
             gradient.copy_from_slice(&preconditioner.gradient(&by_weights));

@@ -1,11 +1,13 @@
-//! The bits of what the CPU's engine computes. They are the same for any processor, any number of threads and any set of
-//! instructions, and stored results, recorded seeds and committed notebooks depend on them: whoever changes one of these
-//! numbers changes all of those, and does it on purpose.
+//! The bits of what the CPU's engine and the linear probe compute. They are the same for any processor, any number of
+//! threads and any set of instructions, and stored results, recorded seeds and committed notebooks depend on them: whoever
+//! changes one of these numbers changes all of those, and does it on purpose.
 
 use igpt::augment::{Augmentation, Augmented};
 use igpt::engine::Engine;
 use igpt::model::{Batch, Config, Network, Parameters, Precision, View};
 use igpt::palette::Palette;
+use igpt::probe::{FeatureMatrix, Probe, TestSet, choose};
+use igpt::rng::Rng;
 use igpt::sample::{Sampling, sample};
 use igpt::train::{Adam, Examples, Objective, Outcome, Tokens, Trainer, Training, WarmUp};
 use sha2::{Digest as _, Sha256};
@@ -125,4 +127,38 @@ fn a_network_of_random_parameters_has_these_bits() {
         (loss.to_bits(), floats(gradients.values()).as_str()),
         (4618325504496671081, "f156364da89a1257")
     );
+}
+
+/// Features of images at three layers, of five classes.
+fn features(seed: u64, images: usize) -> (Vec<FeatureMatrix>, Vec<u16>) {
+    let mut rng = Rng::keyed(seed, "bits of probes", [0, 0]);
+    let labels: Vec<u16> = (0..images).map(|_| rng.below(5) as u16).collect();
+    let mut values = Vec::new();
+    for label in &labels {
+        for at in 0..3 * 20 {
+            let says = if at % 5 == usize::from(*label) { 0.4 * (1 + at / 20) as f64 } else { 0.0 };
+            values.push((says + rng.normal() + (at % 7) as f64) as f32);
+        }
+    }
+    (FeatureMatrix::by_layer(&values, 3, 20).unwrap(), labels)
+}
+
+/// Committed notebooks and stored results have these numbers, too.
+#[test]
+fn linear_probes_have_these_bits() {
+    let ((train, labels), (test, test_labels)) = (features(1, 900), features(2, 400));
+    let mut numbers: Vec<f64> = Vec::new();
+    for l2 in [1.0, 1e-3, 1e-6] {
+        let probe = Probe::fit(&train[2], &labels, 5, l2).unwrap();
+        numbers.extend(probe.weights().concat().iter().chain(probe.intercepts()));
+        numbers.push(probe.outcome().objective);
+    }
+    let validation: Vec<usize> = (0..900).step_by(5).collect();
+    let choice = choose(&train, &labels, 5, &validation, &[1e-4, 1e-2, 1.0]).unwrap();
+    let curve = choice.test(TestSet::new(&test, test_labels).unwrap()).unwrap();
+    numbers.extend(
+        curve.layers.iter().flat_map(|layer| [layer.l2, layer.test.share(), layer.validation.share()]),
+    );
+    let bits = numbers.iter().map(|x| x.to_bits()).flat_map(|bits| [bits as u32, (bits >> 32) as u32]);
+    assert_eq!(digest(bits), "dd1a631c2b8d39d6");
 }

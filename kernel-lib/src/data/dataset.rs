@@ -126,6 +126,42 @@ impl Dataset {
         Self::new(name, classes, all_train.first(train), all_test.first(test))
     }
 
+    /// The images of some of the classes only, which are numbered anew: the first of these is class 0.
+    ///
+    /// # Errors
+    /// If one is no class or is named twice, or a split has no image of any.
+    pub fn of_classes(&self, classes: &[u16]) -> Result<Self> {
+        let wrong = |what: String| Error::invalid(format!("{}: {what}", self.name));
+        let mut numbers: Vec<Option<u16>> = vec![None; self.classes.len()];
+        for (new, class) in (0..).zip(classes) {
+            match numbers.get_mut(usize::from(*class)) {
+                Some(number @ None) => *number = Some(new),
+                Some(_) => return Err(wrong(format!("class {class} is named twice"))),
+                None => {
+                    return Err(wrong(format!(
+                        "there is no class {class} among {}, from 0",
+                        self.classes.len()
+                    )));
+                }
+            }
+        }
+        let number = |label: u16| numbers.get(usize::from(label)).copied().flatten();
+        let of = |split: &Labelled| {
+            let images: Vec<usize> =
+                (0..split.len()).filter(|at| number(split.labels[*at]).is_some()).collect();
+            if images.is_empty() {
+                return Err(wrong(format!("there is no image of the classes {classes:?}")));
+            }
+            let labels = split.labels.iter().filter_map(|label| number(*label)).collect();
+            Labelled::new(split.images.select(&images)?, labels)
+        };
+        let names: Vec<&String> =
+            classes.iter().filter_map(|class| self.classes.get(usize::from(*class))).collect();
+        let list: Vec<String> = classes.iter().map(ToString::to_string).collect();
+        let name = format!("{}, classes {}", self.name, list.join(" "));
+        Self::new(name, names, of(&self.train)?, of(&self.test)?)
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
@@ -229,6 +265,28 @@ mod tests {
         let large = Labelled::new(Images::new(4, 1, 1, vec![0; 4]).unwrap(), vec![0]).unwrap();
         let error = Dataset::new("Dots", ["cat"], split(1, &[0]).unwrap(), large).unwrap_err().to_string();
         assert_eq!(error, "Dots: the training images are 2 × 2, grey, but the test images are 1 × 4, grey");
+    }
+
+    #[test]
+    fn classes_are_numbered_anew() {
+        let set = |train: &[u16], test: &[u16]| {
+            let (train, test) = (split(train.len(), train).unwrap(), split(test.len(), test).unwrap());
+            Dataset::new("Dots", ["cat", "cow", "dog"], train, test).unwrap()
+        };
+        let all = set(&[0, 1, 2, 1, 0], &[2, 0]);
+        let some = all.of_classes(&[2, 0]).unwrap();
+        assert_eq!(
+            (some.name(), some.classes()),
+            ("Dots, classes 2 0", &["dog".to_owned(), "cat".into()][..])
+        );
+        assert_eq!((&*some.train().labels, &*some.test().labels), (&[1, 0, 1][..], &[0, 1][..]));
+        assert_eq!(some.train().images.pixels(1).unwrap(), all.train().images.pixels(2).unwrap());
+        assert_eq!(all.of_classes(&[0, 1, 2]).unwrap().checksum(), all.checksum());
+        let said = |classes: &[u16]| all.of_classes(classes).unwrap_err().to_string();
+        assert_eq!(said(&[0, 3]), "Dots: there is no class 3 among 3, from 0");
+        assert_eq!(said(&[0, 0]), "Dots: class 0 is named twice");
+        assert_eq!(said(&[1]), "Dots: there is no image of the classes [1]");
+        assert!(all.of_classes(&[]).is_err());
     }
 
     #[test]

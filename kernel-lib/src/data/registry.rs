@@ -31,17 +31,36 @@ pub fn title(name: &str) -> &str {
 /// # Errors
 /// If there is no data set of this name, or it cannot be read.
 pub fn named(name: &str, train: Option<usize>, test: Option<usize>) -> Result<Arc<Dataset>> {
-    type Kept = Vec<((String, Option<usize>, Option<usize>), Arc<Dataset>)>;
+    of_classes(name, None, train, test)
+}
+
+/// The same of some of the classes only, which are numbered anew: see [`Dataset::of_classes`]. `train` and `test` count images
+/// of these classes.
+///
+/// # Errors
+/// As [`named`], and as [`Dataset::of_classes`].
+pub fn of_classes(
+    name: &str,
+    classes: Option<&[u16]>,
+    train: Option<usize>,
+    test: Option<usize>,
+) -> Result<Arc<Dataset>> {
+    type Wanted = (String, Option<Vec<u16>>, Option<usize>, Option<usize>);
+    type Kept = Vec<(Wanted, Arc<Dataset>)>;
     static KEPT: Mutex<Kept> = Mutex::new(Vec::new());
     // Those of one experiment: what is pre-trained on, and what is probed on.
     const MOST: usize = 2;
 
-    let wanted = (name.to_owned(), train, test);
+    let wanted = (name.to_owned(), classes.map(<[u16]>::to_vec), train, test);
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, set)) = kept.iter().find(|(key, _)| *key == wanted) {
         return Ok(Arc::clone(set));
     }
-    let set = Arc::new(load(name)?.first(train, test)?);
+    let mut set = load(name)?;
+    if let Some(classes) = classes {
+        set = set.of_classes(classes)?;
+    }
+    let set = Arc::new(set.first(train, test)?);
     kept.truncate(MOST - 1);
     kept.insert(0, (wanted, Arc::clone(&set)));
     Ok(set)

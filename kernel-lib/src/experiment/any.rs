@@ -1,8 +1,9 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
 use super::{
-    Contrastive, Encoding, Features, FineTuning, LinearProbe, MaskedProbe, PaletteFit, Pretraining, Step,
-    Workspace,
+    ConcatenatedProbe, Contrastive, CountBaseline, Encoding, Features, FewLabels, FineTuning,
+    LayerSimilarity, LearningRateSearch, LinearProbe, LossAndAccuracy, MaskedProbe, NearestNeighbours,
+    PaletteFit, PcaFit, Pretraining, SgdProbe, Step, Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -78,6 +79,24 @@ kinds! {
     Contrastive(Contrastive),
     /// A network that learns classes.
     FineTuning(FineTuning),
+    /// A linear classifier of several layers' features side by side.
+    ConcatenatedProbe(ConcatenatedProbe),
+    /// Linear classifiers by few labels.
+    FewLabels(FewLabels),
+    /// Principal components of pixels.
+    PcaFit(PcaFit),
+    /// Classes by nearest neighbours.
+    NearestNeighbours(NearestNeighbours),
+    /// The loss of a model that only counts.
+    CountBaseline(CountBaseline),
+    /// How alike layers are.
+    LayerSimilarity(LayerSimilarity),
+    /// A linear classifier that is trained by SGD.
+    SgdProbe(SgdProbe),
+    /// The search for a learning rate.
+    LearningRateSearch(LearningRateSearch),
+    /// Loss and accuracy of networks while they are trained.
+    LossAndAccuracy(LossAndAccuracy),
 }
 
 impl AnyStep {

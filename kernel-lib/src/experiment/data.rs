@@ -18,6 +18,10 @@ const LARGEST_SIDE: usize = 1 << 10;
 pub struct Data {
     /// The data set, by a name that [`data::named`] knows: `fashion-mnist`, `cifar10`, `owner/name` of the hub.
     pub set: String,
+    /// The classes whose images are taken, each once; they are numbered anew, in this order. Absent: all. Not written where it
+    /// is absent, so that keys of results are as they were before there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<u16>>,
     /// How images are varied while training.
     pub augmentation: Augmentation,
     /// Height and width in pixels after context reduction.
@@ -56,7 +60,11 @@ impl std::fmt::Display for Split {
 
 impl std::fmt::Display for Data {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at {1} × {1}", data::title(&self.set), self.side)
+        write!(f, "{} at {1} × {1}", data::title(&self.set), self.side)?;
+        match &self.classes {
+            Some(classes) => write!(f, ", classes {classes:?}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -65,6 +73,7 @@ impl Data {
     pub fn of(set: impl Into<String>, side: usize) -> Self {
         Self {
             set: set.into(),
+            classes: None,
             augmentation: Augmentation::None,
             side,
             validation: 0.1,
@@ -79,6 +88,25 @@ impl Data {
     #[must_use]
     pub fn folded_back(mut self) -> Self {
         self.folded_back = true;
+        self
+    }
+
+    /// The same of these classes only: so a network can be trained on half of the classes, and probed on the other half.
+    ///
+    /// ```no_run
+    /// use igpt::prelude::*;
+    ///
+    /// let data = Data::of("cifar10", 16);
+    /// let seen = data.clone().classes([0, 1, 2, 3, 4]);
+    /// let unseen = data.classes([5, 6, 7, 8, 9]);
+    /// let mut profile = Profile::current()?;
+    /// profile.data = seen;
+    /// let probe = LinearProbe::of(Features::of(&Pretraining::of(&profile)).on(unseen));
+    /// # Ok::<(), igpt::Error>(())
+    /// ```
+    #[must_use]
+    pub fn classes(mut self, classes: impl Into<Vec<u16>>) -> Self {
+        self.classes = Some(classes.into());
         self
     }
 
@@ -98,6 +126,7 @@ impl Data {
             ("data.validation (0 < share < 1)", self.validation > 0.0 && self.validation < 1.0),
             ("data.train_images (at least 1)", self.train_images != Some(0)),
             ("data.test_images (at least 1)", self.test_images != Some(0)),
+            ("data.classes (one or more)", self.classes.as_ref().is_none_or(|classes| !classes.is_empty())),
         ] {
             if !right {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
@@ -111,10 +140,15 @@ impl Data {
     /// # Errors
     /// If there is no such data set, it cannot be read, or its images are not of a size that can be varied so.
     pub fn load(&self) -> Result<Arc<Dataset>> {
-        let set = data::named(&self.set, self.train_images, self.test_images)?;
+        let set = self.set()?;
         let images = &set.train().images;
         self.augmentation.check(images.width(), images.height())?;
         Ok(set)
+    }
+
+    /// The data set, however its images are to be varied.
+    pub(super) fn set(&self) -> Result<Arc<Dataset>> {
+        data::of_classes(&self.set, self.classes.as_deref(), self.train_images, self.test_images)
     }
 
     /// What tables call it: `Fashion-MNIST (sample), randomly translated`.

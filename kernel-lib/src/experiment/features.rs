@@ -4,18 +4,23 @@ use super::masks::Masked;
 use super::pretraining::CHUNK;
 use super::profile::Model;
 use super::step::Waiting;
-use super::{AnyStep, Contrastive, Data, Encoding, PaletteOf, Pretraining, Split, Step, Workspace, released};
+use super::{
+    AnyStep, Contrastive, Data, Encoding, PaletteOf, PcaFit, Pretraining, Split, Step, Workspace, pca,
+    released,
+};
 use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters, View};
-use crate::probe::{FeatureLayers, FeatureMatrix, no_layer};
+use crate::pca::Pca;
+use crate::probe::{FeatureLayers, FeatureMatrix, LayerRows, no_layer};
 use crate::store::{Context, Files, LargeFile, Stored};
 use crate::train::Objective;
 use crate::{Error, Result, memory, stop};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::PathBuf;
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// Features of images at every layer of a network.
 ///
@@ -51,6 +56,8 @@ pub struct Features {
 pub enum Describer {
     /// A network that is pre-trained.
     Pretraining(Box<Pretraining>),
+    /// A network after some steps of its training.
+    Snapshot(Snapshot),
     /// A network that others have trained: `imagegpt-small`.
     Released(String),
     /// A network that is pre-trained by contrast.
@@ -59,6 +66,18 @@ pub enum Describer {
     Untrained(Untrained),
     /// The pixels themselves, as one layer: what a network sees, in the colours of the palette.
     Pixels(PaletteOf),
+    /// Principal components of these pixels, as one layer.
+    Pca(PcaFit),
+}
+
+/// A network after some steps of its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// The training, which keeps it.
+    pub of: Box<Pretraining>,
+    /// After how many steps: one of [`Pretraining::after`].
+    pub step: u64,
 }
 
 /// A network before any training.
@@ -81,6 +100,12 @@ impl Features {
         Self::by(Describer::Pretraining(Box::new(pretraining.clone())), pretraining.data.clone())
     }
 
+    /// The same of the network after so many steps, one of [`Pretraining::after`].
+    pub fn after(pretraining: &Pretraining, step: u64) -> Self {
+        let of = Box::new(pretraining.clone());
+        Self::by(Describer::Snapshot(Snapshot { of, step }), pretraining.data.clone())
+    }
+
     /// The same of the network before its training.
     pub fn untrained(pretraining: &Pretraining) -> Self {
         let Pretraining { network, palette, training, .. } = pretraining;
@@ -97,6 +122,12 @@ impl Features {
     /// Features of the training images that a network is pre-trained on by contrast.
     pub fn contrastive(contrastive: &Contrastive) -> Self {
         Self::by(Describer::Contrastive(Box::new(contrastive.clone())), contrastive.data.clone())
+    }
+
+    /// So many principal components of these pixels, as one layer.
+    pub fn pca(pretraining: &Pretraining, components: usize) -> Self {
+        let Pretraining { data, palette, .. } = pretraining;
+        Self::by(Describer::Pca(PcaFit::of(data, palette, components)), data.clone())
     }
 
     /// Features of the training images of a data set, by a network that others have trained: `imagegpt-small`.
@@ -145,8 +176,10 @@ impl Features {
         match &self.of {
             Describer::Pretraining(pretraining) => Cow::Borrowed(&pretraining.palette),
             Describer::Contrastive(contrastive) => Cow::Borrowed(&contrastive.palette),
+            Describer::Snapshot(snapshot) => Cow::Borrowed(&snapshot.of.palette),
             Describer::Untrained(untrained) => Cow::Borrowed(&untrained.palette),
             Describer::Pixels(palette) => Cow::Borrowed(palette),
+            Describer::Pca(fit) => Cow::Borrowed(&fit.palette),
             Describer::Released(name) => Cow::Owned(PaletteOf::Released(name.clone())),
         }
     }
@@ -158,10 +191,12 @@ impl Features {
     /// Whether none of the network's tokens sees a later one.
     fn is_causal(&self) -> bool {
         match &self.of {
-            Describer::Pretraining(pretraining) => pretraining.training.objective.is_causal(),
+            Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) => {
+                of.training.objective.is_causal()
+            }
             Describer::Contrastive(contrastive) => contrastive.contrast.is_causal(),
             Describer::Untrained(untrained) => untrained.objective.is_causal(),
-            Describer::Released(_) | Describer::Pixels(_) => true,
+            Describer::Released(_) | Describer::Pixels(_) | Describer::Pca(_) => true,
         }
     }
 
@@ -178,12 +213,17 @@ impl Features {
     }
 }
 
-/// The network that describes images, and whether none of its tokens sees a later one; `None` for pixels.
+/// The network that describes images, and whether none of its tokens sees a later one; `None` for pixels and their components.
 pub(super) fn network_of(of: &Describer, data: &Data, on: &Workspace) -> Result<Option<(Parameters, bool)>> {
     Ok(Some(match of {
         Describer::Pretraining(pretraining) => {
             let trained = pretraining.run_on(on)?;
             (trained.parameters, pretraining.training.objective.is_causal())
+        }
+        Describer::Snapshot(Snapshot { of, step }) => {
+            let mut kept = of.run_on(on)?.snapshots.into_iter();
+            let (_, parameters) = kept.find(|(after, _)| after == step).ok_or_else(|| not_kept(of, *step))?;
+            (parameters, of.training.objective.is_causal())
         }
         Describer::Contrastive(contrastive) => {
             (contrastive.run_on(on)?.parameters, contrastive.contrast.is_causal())
@@ -196,20 +236,29 @@ pub(super) fn network_of(of: &Describer, data: &Data, on: &Workspace) -> Result<
             let Checkpoint { parameters, .. } = released::checkpoint(name)?;
             (parameters, true)
         }
-        Describer::Pixels(_) => return Ok(None),
+        Describer::Pixels(_) | Describer::Pca(_) => return Ok(None),
     }))
+}
+
+fn not_kept(of: &Pretraining, step: u64) -> Error {
+    Error::invalid(format!(
+        "the network is not kept after step {step}, but after {:?}: name the step in the training's setting after",
+        of.after
+    ))
 }
 
 impl std::fmt::Display for Describer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Pretraining(pretraining) => f.write_str(&pretraining.about()),
+            Self::Snapshot(Snapshot { of, step }) => write!(f, "{}, after {step} steps", of.about()),
             Self::Released(name) => f.write_str(name),
             Self::Contrastive(contrastive) => f.write_str(&contrastive.about()),
             Self::Untrained(Untrained { network: Model { layers, width, .. }, seed, .. }) => {
                 write!(f, "an untrained network of {layers} layers × {width}, seed {seed}")
             }
             Self::Pixels(palette) => write!(f, "pixels in {palette}"),
+            Self::Pca(fit) => f.write_str(&fit.about()),
         }
     }
 }
@@ -228,14 +277,15 @@ impl Step for Features {
 
     fn inputs(&self) -> Vec<AnyStep> {
         let mut inputs = vec![self.encoding().into()];
-        if let Describer::Pretraining(pretraining) = &self.of {
-            inputs.push((**pretraining).clone().into());
+        if let Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) = &self.of {
+            inputs.push((**of).clone().into());
         }
         if let Describer::Contrastive(contrastive) = &self.of {
             inputs.push((**contrastive).clone().into());
         }
         inputs.extend(match &self.of {
             Describer::Pixels(palette) => palette.inputs(),
+            Describer::Pca(fit) => vec![fit.clone().into()],
             _ => Vec::new(),
         });
         inputs
@@ -247,7 +297,7 @@ impl Step for Features {
 
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
         match self.of {
-            Describer::Pixels(_) => vec!["palette", "experiment/features"],
+            Describer::Pixels(_) | Describer::Pca(_) => vec!["palette", "pca", "experiment/features"],
             Describer::Released(_) => {
                 vec![on.device().module(), "model", "huggingface", "experiment/features"]
             }
@@ -257,7 +307,7 @@ impl Step for Features {
 
     fn device<'a>(&self, on: &'a Workspace) -> &'a str {
         match self.of {
-            Describer::Pixels(_) => "cpu",
+            Describer::Pixels(_) | Describer::Pca(_) => "cpu",
             _ => on.device().kind(),
         }
     }
@@ -270,10 +320,15 @@ impl Step for Features {
             }
             Objective::Bert { mask }.validate()?;
         }
-        if let Describer::Pretraining(pretraining) = &self.of {
-            self.check_side(&pretraining.config()?)?;
+        if let Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) = &self.of {
+            self.check_side(&of.config()?)?;
         }
-        Ok(())
+        match &self.of {
+            Describer::Snapshot(Snapshot { of, step }) if !of.after.contains(step) => {
+                Err(not_kept(of, *step))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn compute(&self, on: &Workspace, context: &Context) -> Result<StoredFeatures> {
@@ -286,12 +341,18 @@ impl Step for Features {
         let images = tokens.len() / side;
         let Some((parameters, causal)) = network else {
             let palette = self.palette().palette(on)?;
-            let width = side * palette.channels();
+            let pca = match &self.of {
+                Describer::Pca(fit) => Some(fit.run_on(on)?),
+                _ => None,
+            };
+            let width = pca.as_ref().map_or(side * palette.channels(), Pca::count);
             let mut written = Written::new(context, 1, width)?;
             for chunk in tokens.chunks(CHUNK * side) {
-                let pixels = palette.decode(chunk)?;
-                let values: Vec<f32> = pixels.into_iter().map(|x| f32::from(x) / 127.5 - 1.0).collect();
-                written.add(&values)?;
+                let pixels = pca::pixels(&palette, chunk)?;
+                written.add(&match &pca {
+                    Some(pca) => pca.transform(&pixels)?,
+                    None => pixels,
+                })?;
             }
             return written.end(images);
         };
@@ -361,8 +422,7 @@ impl FeatureLayers for StoredFeatures {
             Layer::Written(path) => std::fs::read(path).map_err(|e| Error::io(path, e))?,
             Layer::Kept(file) => file.read()?,
         };
-        let values: Vec<f32> =
-            bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+        let values = numbers(&bytes);
         if values.len() != self.shape.images * self.shape.width {
             return Err(Error::invalid(format!(
                 "the file of layer {layer} has {} numbers, and {} images × {} are wanted",
@@ -373,6 +433,38 @@ impl FeatureLayers for StoredFeatures {
         }
         Ok(Cow::Owned(FeatureMatrix::new(values, self.shape.width)?))
     }
+
+    fn stream(&self, layer: usize) -> Result<Box<dyn LayerRows + '_>> {
+        let file = self.layers.get(layer).ok_or_else(|| no_layer(layer, self.shape.layers))?;
+        let (path, file) = match file {
+            Layer::Written(path) => (path.as_path(), File::open(path).map_err(|e| Error::io(path, e))?),
+            Layer::Kept(file) => (file.path(), file.open()?),
+        };
+        Ok(Box::new(LayerFile { file, path, width: self.shape.width }))
+    }
+}
+
+/// A layer whose rows are read from the disk when they are wanted.
+struct LayerFile<'a> {
+    file: File,
+    path: &'a Path,
+    width: usize,
+}
+
+impl LayerRows for LayerFile<'_> {
+    fn rows(&mut self, images: Range<usize>) -> Result<FeatureMatrix> {
+        let row = self.width * size_of::<f32>();
+        let mut bytes: Vec<u8> = memory::zeros("features of some images", images.len().saturating_mul(row))?;
+        let from = SeekFrom::Start((images.start * row) as u64);
+        let read = self.file.seek(from).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|e| Error::io(self.path, e))?;
+        FeatureMatrix::new(numbers(&bytes), self.width)
+    }
+}
+
+/// Numbers of four bytes, little-endian.
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
 impl Stored for StoredFeatures {

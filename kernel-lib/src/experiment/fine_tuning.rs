@@ -5,7 +5,9 @@ use super::masks::{Masked, VOTES, modal};
 use super::pretraining::{CHUNK, finished};
 use super::step::Waiting;
 use super::trained::{from_bytes, to_bytes};
-use super::{AnyStep, Data, Describer, Encoding, Features, Pretraining, Split, Step, Untrained, Workspace};
+use super::{
+    AnyStep, Data, Describer, Encoding, Features, Pretraining, Snapshot, Split, Step, Untrained, Workspace,
+};
 use crate::augment::Augmented;
 use crate::model::{Config, Network, Parameters, View, class_logits};
 use crate::probe::Accuracy;
@@ -146,9 +148,9 @@ impl FineTuning {
     /// What the network was trained for before.
     fn objective(&self) -> Objective {
         match &self.from {
-            Describer::Pretraining(pretraining) => pretraining.training.objective,
+            Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) => of.training.objective,
             Describer::Untrained(Untrained { objective, .. }) => *objective,
-            Describer::Released(_) | Describer::Contrastive(_) | Describer::Pixels(_) => {
+            Describer::Released(_) | Describer::Contrastive(_) | Describer::Pixels(_) | Describer::Pca(_) => {
                 Objective::Autoregressive
             }
         }
@@ -207,8 +209,8 @@ impl Step for FineTuning {
         let mut inputs = vec![self.encoding(Split::Train).into(), self.encoding(Split::Test).into()];
         let mut palette = self.encoding(Split::Train).palette.inputs();
         inputs.append(&mut palette);
-        if let Describer::Pretraining(pretraining) = &self.from {
-            inputs.push((**pretraining).clone().into());
+        if let Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) = &self.from {
+            inputs.push((**of).clone().into());
         }
         inputs
     }
@@ -235,7 +237,7 @@ impl Step for FineTuning {
 
     fn validate(&self) -> Result<()> {
         self.data.validate()?;
-        if let Describer::Pixels(_) = self.from {
+        if let Describer::Pixels(_) | Describer::Pca(_) = self.from {
             return Err(Error::invalid("pixels are no network that could be fine-tuned"));
         }
         if let Describer::Contrastive(_) = self.from {

@@ -1,9 +1,10 @@
 //! The linear probe by layer (section 2.4, Figure 2).
 
+use super::probed::{self, Probed};
 use super::{AnyStep, Data, Features, Split, Step, Workspace, profile};
-use crate::probe::{self, Curve, FeatureLayers as _, TestSet};
+use crate::Result;
+use crate::probe::{self, Curve, TestSet};
 use crate::store::Context;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A linear classifier of the features at every layer. Layer and L2 are chosen on the validation images; the probe is then
@@ -50,10 +51,6 @@ impl LinearProbe {
         self.features.first = settings.images;
         self.l2(settings.l2.clone())
     }
-
-    fn test(&self) -> Features {
-        self.features.clone().split(Split::Test).first(None)
-    }
 }
 
 impl Step for LinearProbe {
@@ -65,7 +62,7 @@ impl Step for LinearProbe {
     }
 
     fn inputs(&self) -> Vec<AnyStep> {
-        vec![self.features.clone().into(), self.test().into()]
+        probed::inputs(&self.features)
     }
 
     fn data(&self) -> Vec<&Data> {
@@ -77,26 +74,13 @@ impl Step for LinearProbe {
     }
 
     fn validate(&self) -> Result<()> {
-        if self.features.split != Split::Train {
-            return Err(Error::invalid(
-                "a probe is fitted to features of training images, not of test images",
-            ));
-        }
-        Ok(())
+        probed::validate(&self.features)
     }
 
     fn compute(&self, on: &Workspace, _context: &Context) -> Result<Curve> {
-        let data = &self.features.data;
-        let set = data.load()?;
-        let features = self.features.run_on(on)?;
-        let count = features.images();
-        let validation: Vec<usize> =
-            data.validation_positions()?.into_iter().filter(|at| *at < count).collect();
-        let labels = set.train().labels.get(..count).ok_or_else(|| {
-            Error::invalid(format!("features of {count} images, and labels of {}", set.train().len()))
-        })?;
-        let choice = probe::choose(&features, labels, set.classes().len(), &validation, &self.l2)?;
-        let test = self.test().run_on(on)?;
-        choice.test(TestSet::new(&test, set.test().labels.clone())?)
+        let Probed { features, labels, classes, validation } = Probed::training(&self.features, on)?;
+        let choice = probe::choose(&features, &labels, classes, &validation, &self.l2)?;
+        let (test, labels) = probed::test(&self.features, on)?;
+        choice.test(TestSet::new(&test, labels)?)
     }
 }

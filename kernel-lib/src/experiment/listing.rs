@@ -1,7 +1,10 @@
 //! Steps outside of notebooks: which a profile needs, which of them are there, how long the others will take, and how one is
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
-use super::{AnyStep, Describer, Features, LinearProbe, Pretraining, Profile, Workspace, with_inputs};
+use super::{
+    AnyStep, ConcatenatedProbe, Describer, Features, LinearProbe, Pretraining, Profile, Snapshot, Workspace,
+    with_inputs,
+};
 use crate::contrast;
 use crate::model::{Config, Parameters};
 use crate::store::Provenance;
@@ -156,12 +159,6 @@ fn work(step: &AnyStep) -> Result<f64> {
         };
         Ok(first.map_or(all, |first| first.min(all)) as f64)
     };
-    // Some hundred steps of L-BFGS for each penalty and layer, forward and backward.
-    let fits = |features: &Features, l2: &[f64]| -> Result<f64> {
-        let (layers, width) = shape_of(features)?;
-        let (classes, fits) = (features.data.load()?.classes().len(), (l2.len() + 1) * layers * 200);
-        Ok(images(&features.data, features.split, features.first)? * (width * classes * fits) as f64)
-    };
     Ok(match step {
         // Some hundred rounds over all pixels, and as many over the colours.
         AnyStep::Palette(fit) => {
@@ -179,12 +176,25 @@ fn work(step: &AnyStep) -> Result<f64> {
             let steps = training.steps(pretraining.data.training_positions()?.len())?;
             3.0 * forward(&config) * training.batch as f64 * steps as f64
         }
+        // Of all rates half are tried, perhaps.
+        AnyStep::LearningRateSearch(search) => {
+            0.5 * search.rates.len() as f64 * work(&search.pretraining.clone().into())?
+        }
+        // Only losses: the trainings and the probes are steps of their own.
+        AnyStep::LossAndAccuracy(all) => {
+            let of = |pretraining: &Pretraining| {
+                let unseen = pretraining.data.validation_positions()?.len() * pretraining.after.len();
+                Ok(forward(&pretraining.config()?) * unseen as f64)
+            };
+            all.pretrainings.iter().map(of).sum::<Result<f64>>()?
+        }
         AnyStep::Features(features) => {
             let images = images(&features.data, features.split, features.first)?;
             images * forward_of(features, forward)?
         }
-        AnyStep::LinearProbe(probe) => fits(&probe.features, &probe.l2)?,
-        AnyStep::MaskedProbe(probe) => fits(&probe.features, &probe.l2)?,
+        AnyStep::MaskedProbe(probe) => {
+            fits_of(&probe.features, shape_of(&probe.features)?.0 * (probe.l2.len() + 1), images)?
+        }
         // candle keeps a graph, and is about four times as slow.
         AnyStep::Contrastive(contrastive) => {
             let config =
@@ -203,13 +213,67 @@ fn work(step: &AnyStep) -> Result<f64> {
             let of = Features::describing(tuning.from.clone(), data.clone());
             (3.0 * training.batch as f64 * steps as f64 + judged) * forward_of(&of, forward)?
         }
+        AnyStep::LinearProbe(probe) => {
+            fits_of(&probe.features, shape_of(&probe.features)?.0 * (probe.l2.len() + 1), images)?
+        }
+        AnyStep::ConcatenatedProbe(concatenated) => {
+            let ConcatenatedProbe { probe, layers } = &**concatenated;
+            fits_of(&probe.features, layers * (probe.l2.len() + 1), images)?
+        }
+        AnyStep::FewLabels(few) => {
+            let layers = few.layer.map_or(shape_of(&few.features)?.0, |_| 1);
+            let fits = layers * few.subsets * few.l2.len() * few.folds;
+            let share = few.labels.iter().sum::<usize>() as f64
+                * few.features.data.load()?.classes().len() as f64
+                / images(&few.features.data, few.features.split, few.features.first)?;
+            share * fits_of(&few.features, fits, images)?
+        }
+        // The covariance, and its eigenvectors.
+        AnyStep::PcaFit(fit) => {
+            let width = 3.0 * (fit.data.side * fit.data.side) as f64;
+            width * width * (images(&fit.data, super::Split::Train, None)? + 9.0 * width)
+        }
+        AnyStep::NearestNeighbours(neighbours) => {
+            let Features { data, split, first, .. } = &neighbours.features;
+            let ((layers, width), train) = (shape_of(&neighbours.features)?, images(data, *split, *first)?);
+            let validation = data.validation * train * layers as f64;
+            (validation + images(data, super::Split::Test, None)?) * train * width as f64
+        }
+        AnyStep::CountBaseline(count) => {
+            let side = (count.data.side * count.data.side) as f64;
+            100.0 * side * images(&count.data, super::Split::Train, None)?
+        }
+        AnyStep::LayerSimilarity(similarity) => {
+            let Features { data, split, first, .. } = &similarity.features;
+            let ((layers, width), images) = (shape_of(&similarity.features)?, images(data, *split, *first)?);
+            images * images * (layers * (width + layers)) as f64
+        }
+        AnyStep::SgdProbe(probe) => {
+            let (layers, width) = shape_of(&probe.features)?;
+            let layers = probe.layers.as_ref().map_or(layers, Vec::len);
+            let trainings = (layers * probe.rates.len() + 1) as f64 * probe.steps as f64;
+            trainings * (2 * probe.batch * width * probe.features.data.load()?.classes().len()) as f64
+        }
     })
+}
+
+/// The work of so many linear probes of one layer's features.
+fn fits_of(
+    features: &Features,
+    fits: usize,
+    images: impl Fn(&super::Data, super::Split, Option<usize>) -> Result<f64>,
+) -> Result<f64> {
+    let Features { data, split, first, .. } = features;
+    let (_, width) = shape_of(features)?;
+    // Some hundred steps of L-BFGS for each, forward and backward.
+    let classes = data.load()?.classes().len();
+    Ok(images(data, *split, *first)? * (width * classes * fits * 200) as f64)
 }
 
 /// The work of one image.
 fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f64> {
     Ok(match &features.of {
-        Describer::Pretraining(pretraining) => forward(&pretraining.config()?),
+        Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) => forward(&of.config()?),
         Describer::Untrained(untrained) => {
             forward(&super::pretraining::config(&features.data, &untrained.palette, untrained.network)?)
         }
@@ -220,6 +284,7 @@ fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f
         )?),
         Describer::Released(name) => forward(&released(name)?),
         Describer::Pixels(_) => (features.data.side * features.data.side) as f64,
+        Describer::Pca(fit) => (3 * features.data.side * features.data.side * fit.components) as f64,
     })
 }
 
@@ -227,11 +292,12 @@ fn forward_of(features: &Features, forward: impl Fn(&Config) -> f64) -> Result<f
 fn shape_of(features: &Features) -> Result<(usize, usize)> {
     let of = |config: Config| (config.layers + 1, config.width);
     Ok(match &features.of {
-        Describer::Pretraining(pretraining) => of(pretraining.config()?),
+        Describer::Pretraining(by) | Describer::Snapshot(Snapshot { of: by, .. }) => of(by.config()?),
         Describer::Untrained(untrained) => (untrained.network.layers + 1, untrained.network.width),
         Describer::Contrastive(contrastive) => (contrastive.network.layers + 1, contrastive.network.width),
         Describer::Released(name) => of(released(name)?),
         Describer::Pixels(_) => (1, 3 * features.data.side * features.data.side),
+        Describer::Pca(fit) => (1, fit.components),
     })
 }
 

@@ -73,6 +73,13 @@ impl Pretraining {
         self
     }
 
+    /// The same with another learning rate.
+    #[must_use]
+    pub fn learning_rate(mut self, rate: f64) -> Self {
+        self.training.learning_rate = rate;
+        self
+    }
+
     /// The same with a network of another shape.
     #[must_use]
     pub fn network(mut self, network: Model) -> Self {

@@ -3,7 +3,7 @@
 use super::{AnyStep, Data, Workspace};
 use crate::show::Bar;
 use crate::store::{Context, Description, Key, Stored};
-use crate::{Result, data, kernel};
+use crate::{Result, kernel};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ pub trait Step: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOwn
         let mut description =
             Description::new(Self::NAME, self)?.code(&self.code(on))?.device(self.device(on));
         for set in self.data() {
-            let set = data::named(&set.set, set.train_images, set.test_images)?;
+            let set = set.set()?;
             description = description.data(set.name(), "", set.checksum());
         }
         for (name, sha256) in self.files()? {

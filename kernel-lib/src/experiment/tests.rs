@@ -1,5 +1,6 @@
 mod contrastive;
 mod fine_tuning;
+mod methods;
 
 use super::*;
 use crate::Error;
@@ -329,6 +330,16 @@ fn a_step_is_a_file_and_a_file_a_step() {
         Features::released("imagegpt-small", Data::of("cifar10", 32)).into(),
         probe(Features::untrained(&ar)).into(),
         probe(Features::pixels(&ar)).into(),
+        ConcatenatedProbe::of(probe(Features::of(&ar))).into(),
+        FewLabels::of(Features::of(&ar)).into(),
+        PcaFit::of(&ar.data, &ar.palette, 8).into(),
+        probe(Features::pca(&ar, 8)).into(),
+        NearestNeighbours::of(Features::of(&ar)).into(),
+        CountBaseline::of(&ar.data, &ar.palette).into(),
+        LayerSimilarity::of(Features::of(&ar).first(100)).into(),
+        SgdProbe::of(Features::of(&ar)).layers([0, 2]).into(),
+        LearningRateSearch::of(&ar).into(),
+        LossAndAccuracy::of([ar.clone()], &small(8).probe).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Features of images at one layer, `(N, F)`: F numbers for each of N images.
 ///
@@ -39,6 +40,32 @@ pub trait FeatureLayers {
     /// # Errors
     /// If there is no such layer, or its features cannot be read.
     fn layer(&self, layer: usize) -> Result<Cow<'_, FeatureMatrix>>;
+
+    /// The features at one layer, to be read some images at a time: they need not fit into memory.
+    ///
+    /// # Errors
+    /// As [`FeatureLayers::layer`].
+    fn stream(&self, layer: usize) -> Result<Box<dyn LayerRows + '_>> {
+        Ok(Box::new(InMemory(self.layer(layer)?)))
+    }
+}
+
+/// The features of one layer, some images at a time.
+pub trait LayerRows {
+    /// Those of the images at these positions.
+    ///
+    /// # Errors
+    /// If there are not so many images, or their features cannot be read.
+    fn rows(&mut self, images: Range<usize>) -> Result<FeatureMatrix>;
+}
+
+/// A layer that is in memory as a whole.
+struct InMemory<'a>(Cow<'a, FeatureMatrix>);
+
+impl LayerRows for InMemory<'_> {
+    fn rows(&mut self, images: Range<usize>) -> Result<FeatureMatrix> {
+        self.0.select(&images.collect::<Vec<_>>())
+    }
 }
 
 impl FeatureMatrix {

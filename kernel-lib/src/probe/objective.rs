@@ -92,6 +92,18 @@ impl Design {
         self.blocks().map(of_block).collect::<Vec<_>>().concat()
     }
 
+    /// The blocks in order, each (F, ROWS), with how many of its rows are images.
+    pub(super) fn packed(&self) -> impl Iterator<Item = (&[f32], usize)> {
+        let blocks = self.blocks.chunks(ROWS * self.width).enumerate();
+        blocks.map(|(at, block)| (block, (self.images - at * ROWS).min(ROWS)))
+    }
+
+    /// The standardised features of one of the images, (F).
+    pub(super) fn row(&self, image: usize) -> Vec<f32> {
+        let block = &self.blocks[image / ROWS * ROWS * self.width..];
+        block.iter().skip(image % ROWS).step_by(ROWS).take(self.width).copied().collect()
+    }
+
     /// xᵀx / N of the first images, (F, F), symmetric: how features vary together.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::*;
 use crate::rng::Rng;
 
 /// Images of a few classes whose features depend on the class, on a hidden factor and on chance; (N, L, F).
-fn images(
+pub(super) fn images(
     seed: u64,
     n: usize,
     layers: usize,
@@ -37,16 +37,15 @@ fn one_layer(seed: u64, n: usize, width: usize, classes: usize) -> (FeatureMatri
     (layers.remove(0), labels)
 }
 
-fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
+pub(super) fn on_threads<T: Send>(threads: usize, what: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(what)
 }
 
 /// What `tests/fixtures/probe/make.py` found with scikit-learn.
 #[derive(serde::Deserialize)]
-struct Peer {
+pub(super) struct Peer {
     images: usize,
     width: usize,
-    classes: usize,
     labels: String,
     cases: Vec<Case>,
 }
@@ -59,18 +58,30 @@ struct Case {
     predicted: String,
 }
 
-#[test]
-fn the_optimum_is_that_of_scikit_learn() {
+/// The images of `tests/fixtures/probe`, their classes, and how many classes there are.
+pub(super) fn peer() -> (FeatureMatrix, Vec<u16>, Peer) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/probe");
     let bytes = std::fs::read(folder.join("features.f32")).unwrap();
     let peer: Peer = serde_json::from_slice(&std::fs::read(folder.join("probe.json")).unwrap()).unwrap();
     let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
     let features = FeatureMatrix::new(values, peer.width).unwrap();
     assert_eq!((features.images(), peer.cases.len()), (peer.images, 6));
-    let digits = |text: &str| text.bytes().map(|digit| u16::from(digit - b'0')).collect::<Vec<_>>();
-    let labels = digits(&peer.labels);
-    for case in &peer.cases {
-        let probe = Probe::fit(&features, &labels, peer.classes, case.l2).unwrap();
+    (features, digits(&peer.labels), peer)
+}
+
+pub(super) fn digits(text: &str) -> Vec<u16> {
+    text.bytes().map(|digit| u16::from(digit - b'0')).collect()
+}
+
+#[test]
+fn the_optimum_is_that_of_scikit_learn() {
+    let (features, labels, peer) = peer();
+    let all: Vec<usize> = (0..peer.images).collect();
+    for (case, curvature) in
+        peer.cases.iter().flat_map(|case| [(case, Curvature::Gram), (case, Curvature::Spectrum)])
+    {
+        let fitting = Fitting::new(&features, &labels, &all, curvature).unwrap();
+        let probe = fitting.probe(case.l2, None).unwrap();
         let fit = probe.outcome();
         let relative = (fit.objective - case.objective).abs() / case.objective;
         assert!(fit.converged && relative < 1e-7, "{:e}: {relative:e} {fit:?}", case.l2);
@@ -88,6 +99,39 @@ fn the_optimum_is_that_of_scikit_learn() {
             .count();
         assert!(same + 1 >= peer.images, "{same}");
     }
+}
+
+#[test]
+fn both_changes_of_variables_lead_to_the_same_optimum() {
+    // More features than images, of which many are alike; and so many images that few of them are looked at.
+    for (images, width) in [(60, 150), (2500, 30)] {
+        let (features, labels) = one_layer(9, images, width, 4);
+        let all: Vec<usize> = (0..images).collect();
+        for l2 in [1.0, 1e-2, 1e-4] {
+            let fit = |curvature| {
+                let probe =
+                    Fitting::new(&features, &labels, &all, curvature).unwrap().probe(l2, None).unwrap();
+                assert!(probe.fit.converged, "{images} × {width}, {l2:e}: {:?}", probe.fit);
+                probe
+            };
+            let (gram, spectrum) = (fit(Curvature::Gram), fit(Curvature::Spectrum));
+            let (a, b) = (gram.fit.objective, spectrum.fit.objective);
+            assert!((a - b).abs() < 1e-7 * a, "{images} × {width}, {l2:e}: {a} {b}");
+            assert!(
+                spectrum.fit.iterations < 3 * gram.fit.iterations + 20,
+                "{:?} {:?}",
+                gram.fit,
+                spectrum.fit
+            );
+        }
+    }
+    let (features, labels) = one_layer(1, 600, 40, 4);
+    let weights = |threads| {
+        let all: Vec<usize> = (0..600).collect();
+        let fit = || Fitting::new(&features, &labels, &all, Curvature::Spectrum).unwrap().probe(1e-3, None);
+        on_threads(threads, || fit().unwrap().weights)
+    };
+    assert_eq!(weights(1), weights(3));
 }
 
 #[test]
@@ -185,6 +229,25 @@ fn nonsense_is_refused_with_its_reason() {
         assert!(choose(&layers, &labels, 3, &validation, &[0.1]).is_err(), "{validation:?}");
     }
     assert!(choose(&layers, &labels, 3, &[1, 2], &[]).is_err());
+}
+
+#[test]
+fn layers_side_by_side_are_probed_as_one() {
+    let (features, labels) = images(7, 600, 3, 5, 4);
+    let (test, test_labels) = images(8, 400, 3, 5, 4);
+    let validation: Vec<usize> = (0..600).step_by(4).collect();
+    let (both, test_both) =
+        (Concatenated::new(&features, 0..2).unwrap(), Concatenated::new(&test, 0..2).unwrap());
+    let choice = choose_wide(&both, &labels, 4, &validation, &GRID).unwrap();
+    let curve = choice.test(TestSet::new(&test_both, test_labels.clone()).unwrap()).unwrap();
+    let narrow = choose(&both, &labels, 4, &validation, &GRID).unwrap();
+    let narrow = narrow.test(TestSet::new(&test_both, test_labels).unwrap()).unwrap();
+    assert_eq!((curve.layers.len(), curve.chosen), (1, 0));
+    assert_eq!(
+        (curve.layers[0].l2, curve.layers[0].validation),
+        (narrow.layers[0].l2, narrow.layers[0].validation)
+    );
+    assert!(curve.layers[0].test.correct.abs_diff(narrow.layers[0].test.correct) <= 1);
 }
 
 const GRID: [f64; 3] = [1e-3, 1e-1, 1e-2];

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn unknown_modules_and_odd_names_are_refused() {
         let error = step().code(&["probes"]).unwrap_err().to_string();
-        assert!(error.contains("no module \"probes\"") && error.contains("probe, rng"), "{error}");
+        assert!(error.contains("no module \"probes\"") && error.contains("palette, pca, probe"), "{error}");
         for name in ["", "A", "a/b", "..", "a b"] {
             assert!(Description::new(name, &()).is_err(), "{name}");
         }

@@ -39,13 +39,33 @@ impl LargeFile {
     /// If it cannot be read, or is not what was written.
     pub fn read(&self) -> Result<Vec<u8>> {
         let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        if hex(&Sha256::digest(&bytes)) != self.checked.sha256 {
-            return Err(Error::format(
-                &self.path,
-                "it has another SHA-256 than when it was written: remove the folder of this result, and it is computed again",
-            ));
-        }
+        self.check(&hex(&Sha256::digest(&bytes)))?;
         Ok(bytes)
+    }
+
+    /// The file, opened, to be read in parts. It is read once as a whole, to see that it is what was written.
+    ///
+    /// # Errors
+    /// As [`LargeFile::read`].
+    pub fn open(&self) -> Result<File> {
+        let (_, sha256) = sha256_of_file(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        self.check(&sha256)?;
+        File::open(&self.path).map_err(|e| Error::io(&self.path, e))
+    }
+
+    fn check(&self, sha256: &str) -> Result<()> {
+        if sha256 == self.checked.sha256 {
+            return Ok(());
+        }
+        Err(Error::format(
+            &self.path,
+            "it has another SHA-256 than when it was written: remove the folder of this result, and it is computed again",
+        ))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
