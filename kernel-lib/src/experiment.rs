@@ -54,8 +54,6 @@ pub use encoding::{Encoding, TokenSequences};
 pub use entropy::entropy_by_position;
 pub use features::{Describer, Features, Snapshot, StoredFeatures, Untrained};
 pub use few_labels::FewLabels;
-#[cfg(test)]
-use fine_tuning::balanced;
 pub use fine_tuning::{FineTuned, FineTuning};
 pub use learning_rate::LearningRateSearch;
 pub use linear_probe::LinearProbe;

@@ -10,8 +10,7 @@ use super::{
 };
 use crate::augment::Augmented;
 use crate::model::{Config, Network, Parameters, View, class_logits};
-use crate::probe::Accuracy;
-use crate::rng::Rng;
+use crate::probe::{Accuracy, balanced_subset};
 use crate::store::{Context, Files, Stored};
 use crate::train::{Classification, Curve, Examples as _, Labelled, Objective, Tokens, Trainer, Training};
 use crate::{Error, Result, stop};
@@ -165,31 +164,13 @@ impl FineTuning {
     fn images(&self, labels: &[u16], classes: usize) -> Result<(Vec<usize>, Vec<usize>)> {
         match self.labels_per_class {
             None => Ok((self.data.training_positions()?, self.data.validated_with()?)),
-            Some(each) => Ok((balanced(labels, classes, each, self.training.seed)?, Vec::new())),
+            Some(each) => {
+                let mut chosen = balanced_subset(labels, classes, each, self.training.seed, 0)?;
+                chosen.sort_unstable();
+                Ok((chosen, Vec::new()))
+            }
         }
     }
-}
-
-/// So many images of each class, in order of their indices.
-///
-/// # Errors
-/// If a class has fewer.
-pub(super) fn balanced(labels: &[u16], classes: usize, each: usize, seed: u64) -> Result<Vec<usize>> {
-    let mut chosen = Vec::with_capacity(classes.saturating_mul(each).min(labels.len()));
-    for class in 0..classes {
-        let own: Vec<usize> =
-            (0..labels.len()).filter(|image| usize::from(labels[*image]) == class).collect();
-        if own.len() < each {
-            return Err(Error::invalid(format!(
-                "class {class} has {} training images, and {each} labels of each class are asked for",
-                own.len()
-            )));
-        }
-        let order = Rng::keyed(seed, "labels of a class", [class as u64, 0]).permutation(own.len());
-        chosen.extend(order.into_iter().take(each).map(|at| own[at]));
-    }
-    chosen.sort_unstable();
-    Ok(chosen)
 }
 
 impl Step for FineTuning {
