@@ -165,3 +165,78 @@ println!(\"AR: {} layers\", curve.layers.len());";
     let report = fs::read_to_string(folder.path().join("out/report.html")).expect("the report");
     assert!(report.contains("no result of such a step was stored"), "{said}");
 }
+
+/// Each of the paper's methods is a cell, on networks that train in a second.
+#[test]
+fn each_method_is_a_cell() {
+    set_up();
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = "use igpt::contrast::Contrast;
+use igpt::train::{Length, WarmUp};
+let mut profile = Profile::current()?;
+profile.data.train_images = Some(300);
+profile.data.test_images = Some(100);
+(profile.model.layers, profile.model.width, profile.model.heads) = (2, 16, 2);
+(profile.training.length, profile.training.warm_up) = (Length::Steps(6), WarmUp::Steps(1));
+(profile.samples.after, profile.probe.l2) = (vec![3], vec![1e-2, 1.0]);
+let ar = Pretraining::of(&profile);
+let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });";
+    let cells = [
+        small,
+        // Section 4.6, and infilling.
+        "let masked = MaskedProbe::of(&bert)?.l2([1e-2, 1.0]).run()?;
+println!(\"{} of {} images\", masked.layers.len(), masked.chosen().voted.images);
+let (network, tokens) = (bert.run()?.parameters, bert.validation_tokens()?);
+let mask: Vec<bool> = (0..tokens.len()).map(|at| at % 196 >= 98).collect();
+let filled = bert.infill(&network, &tokens, &mask, 4, &Sampling::default())?;
+println!(\"{}\", (0..filled.len()).all(|at| mask[at] || filled[at] == tokens[at]));",
+        // Section 4.1: what each layer can still predict, and how alike layers are.
+        "println!(\"{} losses\", ar.losses_by_layer(&ar.run()?.parameters, &tokens)?.len());
+let alike = LayerSimilarity::of(Features::of(&ar).first(100)).run()?;",
+        // Sections 2.3 and 4.5.
+        "for tuning in [FineTuning::of(&ar), FineTuning::of(&bert), FineTuning::supervised(&ar)] {
+    let tuned = tuning.run()?;
+    println!(\"{} test images\", tuned.test.images);
+}",
+        // Section 4.7.
+        "let few = FewLabels::of(Features::of(&ar)).labels([4]).run()?;
+let memorized = FineTuning::of(&ar).labels_per_class(4).run()?;
+println!(\"{} trained on\", memorized.training.images);",
+        // Section 4.4.
+        "let probe = LinearProbe::of(Features::of(&ar)).with(&profile.probe);
+let wide = ConcatenatedProbe::of(probe).layers(3).run()?;
+let sgd = SgdProbe::of(Features::of(&ar)).layers([1]).run()?;",
+        // Section 3.4, Figure 3, and controls.
+        "let search = LearningRateSearch::of(&ar).rates([0.01, 0.003]).run()?;
+let figure = LossAndAccuracy::of([ar.clone()], &profile.probe).run()?;
+let neighbours = NearestNeighbours::of(Features::of(&ar)).run()?;
+let pca = LinearProbe::of(Features::pca(&ar, 10)).with(&profile.probe).run()?;
+let counts = CountBaseline::of(&ar.data, &ar.palette).run()?;",
+        // What the paper compares with.
+        "for contrast in [Contrast::SimClr { temperature: 0.2, projection: 8 }, Contrast::Cpc { ahead: 2, projection: 8 }] {
+    let curve = LinearProbe::of(Features::contrastive(&Contrastive::like(&ar, contrast, 2))).with(&profile.probe).run()?;
+    println!(\"{} layers\", curve.layers.len());
+}",
+    ];
+    write_notebook(folder.path(), "methods", &cells.map(cell));
+    let output = igpt()
+        .args(["run", "methods.ipynb", "--out", "out"])
+        .env("IGPT_STORE", folder.path().join("store"))
+        .env("IGPT_DEVICE", "cpu")
+        .current_dir(folder.path())
+        .output()
+        .expect("igpt runs");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    println!("{said}");
+    assert!(output.status.success(), "{said}");
+    let notebook = Executed::read(&folder.path().join("out/methods.ipynb"));
+    for (number, expected) in [
+        (2, "3 of 100 images\ntrue\n"),
+        (3, "3 losses\n"),
+        (4, "100 test images\n100 test images\n100 test images\n"),
+        (5, "40 trained on\n"),
+        (8, "3 layers\n3 layers\n"),
+    ] {
+        assert_eq!(notebook.stream(number, "stdout"), expected, "{said}");
+    }
+}
