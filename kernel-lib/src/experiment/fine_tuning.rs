@@ -64,7 +64,7 @@ pub struct FineTuned {
     pub best_step: Option<u64>,
     /// Accuracy on the images that it was trained on, as they are, not varied.
     pub training: Accuracy,
-    /// Accuracy on the validation images, by which the network was chosen.
+    /// Accuracy on the validation images, if some were held out.
     pub validation: Option<Accuracy>,
     /// Accuracy on the test images.
     pub test: Accuracy,
