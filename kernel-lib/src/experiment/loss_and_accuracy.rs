@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// let profile = Profile::current()?;
 /// let large = Pretraining { after: vec![100, 200, 400], ..Pretraining::of(&profile) };
-/// let small = large.clone().network(igpt::profile::Model { layers: 4, ..profile.model });
+/// let mut shape = profile.model;
+/// shape.layers = 4;
+/// let small = large.clone().network(shape);
 /// let figure = LossAndAccuracy::of([small, large], &profile.probe).run()?;
 /// # Ok::<(), igpt::Error>(())
 /// ```
