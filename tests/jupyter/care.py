@@ -414,14 +414,14 @@ def k_means_probes_and_samples_listen():
 let pixels = noise(3 << 23);
 let values: Vec<f32> = noise(4000 * 3072).iter().map(|x| f32::from(*x)).collect();
 let labels: Vec<u16> = noise(4000).iter().map(|x| u16::from(x % 10)).collect();
-let features = Features::new(values, 1, 3072)?;
-let shape = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None };
+let features = FeatureMatrix::new(values, 3072)?;
+let shape = Config { layers: 12, width: 256, heads: 8, context: 1024, vocabulary: 512, inner: None, classes: None };
 let network_parameters = Parameters::init(shape, 1)?;"""
     )
     assert prepared.status == "ok", prepared.error
     for code, named in [
         ("Palette::fit(&pixels, 3, &KMeans::new(512))?;", "k-means"),
-        ("Probe::fit(&features, 0, &labels, 10, 1e-9)?;", "the probe"),
+        ("Probe::fit(&features, &labels, 10, 1e-9)?;", "the probe"),
         ("let mut network = igpt::engine::Engine::new(shape)?;\nsample(&mut network, &network_parameters, &[], 16, 0, &Sampling::default())?;",
          "sampling"),
     ]:
