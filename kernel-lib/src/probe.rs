@@ -130,8 +130,7 @@ impl Probe {
     /// As [`Probe::predict`]; or if there are not as many labels as images.
     pub fn accuracy(&self, features: &FeatureMatrix, labels: &[u16]) -> Result<Accuracy> {
         check_count(features.images(), labels)?;
-        let correct = self.predict(features)?.iter().zip(labels).filter(|(a, b)| a == b).count();
-        Accuracy::new(correct, labels.len())
+        Accuracy::of(&self.predict(features)?, labels)
     }
 
     fn classify(&self, design: &Design) -> Vec<u16> {

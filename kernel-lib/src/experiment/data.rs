@@ -207,7 +207,7 @@ impl Data {
     /// # Errors
     /// As [`Data::load`].
     pub fn training_positions(&self) -> Result<Vec<usize>> {
-        let held_out = if self.folded_back { Vec::new() } else { self.validation_positions()? };
+        let held_out = self.validated_with()?;
         let images = self.load()?.train().len();
         Ok((0..images).filter(|at| held_out.binary_search(at).is_err()).collect())
     }

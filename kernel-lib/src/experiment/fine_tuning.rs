@@ -277,9 +277,7 @@ impl Step for FineTuning {
 
         let mut judge = |tokens: &[u16], labels: &[u16], purpose: &str| {
             let network = network.as_mut();
-            let predicted = self.predict(network, &parameters, tokens, purpose)?;
-            let correct = predicted.iter().zip(labels).filter(|(a, b)| a == b).count();
-            Accuracy::new(correct, labels.len())
+            Accuracy::of(&self.predict(network, &parameters, tokens, purpose)?, labels)
         };
         let training = judge(&seen.tokens(0, &trained_on)?, &of(&trained_on), "training")?;
         let validation = match held_out.is_empty() {

@@ -1,6 +1,7 @@
 //! Linear probes of masked images (section 4.6).
 
 use super::masks::{Masked, VOTES, modal};
+use super::probed::{self, Probed};
 use super::{AnyStep, Data, Features, Pretraining, Split, Step, StoredFeatures, Workspace};
 use crate::probe::{self, Accuracy, FeatureLayers as _, Probe};
 use crate::store::Context;
@@ -124,41 +125,25 @@ impl Step for MaskedProbe {
         if self.votes == 0 {
             return Err(Error::invalid("votes = 0: an image is judged with one mask at least"));
         }
-        if self.features.split != Split::Train {
-            return Err(Error::invalid(
-                "a probe is fitted to features of training images, not of test images",
-            ));
-        }
-        Ok(())
+        probed::validate(&self.features)
     }
 
     fn compute(&self, on: &Workspace, _context: &Context) -> Result<MaskedCurve> {
-        let data = &self.features.data;
-        let set = data.load()?;
-        let features = self.features.run_on(on)?;
-        let count = features.images();
-        let labels = set.train().labels.get(..count).ok_or_else(|| {
-            Error::invalid(format!("features of {count} images, and labels of {}", set.train().len()))
-        })?;
-        let validation: Vec<usize> =
-            data.validation_positions()?.into_iter().filter(|at| *at < count).collect();
-        let classes = set.classes().len();
-        let choice = probe::choose(&features, labels, classes, &validation, &self.l2)?;
+        let Probed { features, labels, classes, validation } = Probed::training(&self.features, on)?;
+        let choice = probe::choose(&features, &labels, classes, &validation, &self.l2)?;
         let tests: Vec<_> = self.tests().iter().map(|test| test.run_on(on)).collect::<Result<_>>()?;
         let seed = self.features.masked.map_or(0, |masked| masked.seed);
-        let truth = &set.test().labels;
-        let accuracy = |predicted: &[u16]| {
-            Accuracy::new(predicted.iter().zip(truth).filter(|(a, b)| a == b).count(), truth.len())
-        };
+        let set = self.features.data.load()?;
+        let test_labels = &set.test().labels;
         let mut layers = Vec::with_capacity(features.layers());
         for (layer, l2) in choice.l2().into_iter().enumerate() {
-            let probe = Probe::fit(&*features.layer(layer)?, labels, classes, l2)?;
+            let probe = Probe::fit(&*features.layer(layer)?, &labels, classes, l2)?;
             let predict = |test: &StoredFeatures| probe.predict(&*test.layer(layer)?);
             let votes: Vec<Vec<u16>> = tests.iter().map(predict).collect::<Result<_>>()?;
             layers.push(MaskedLayer {
                 l2,
-                once: accuracy(&votes[0])?,
-                voted: accuracy(&modal(&votes, seed))?,
+                once: Accuracy::of(&votes[0], test_labels)?,
+                voted: Accuracy::of(&modal(&votes, seed), test_labels)?,
             });
         }
         Ok(MaskedCurve { layer: choice.layer(), layers })

@@ -35,6 +35,14 @@ impl Accuracy {
         Ok(Self { correct, images })
     }
 
+    /// Of predicted classes, against a label for each.
+    ///
+    /// # Errors
+    /// If there is no image.
+    pub fn of(predicted: &[u16], labels: &[u16]) -> Result<Self> {
+        Self::new(predicted.iter().zip(labels).filter(|(a, b)| a == b).count(), labels.len())
+    }
+
     /// The share that is correct, 0 to 1.
     pub fn share(&self) -> f64 {
         self.correct as f64 / self.images as f64

@@ -251,8 +251,7 @@ impl FewLabelsChoice<'_> {
                 let fitting = Fitting::new(&features, self.labels, &chosen.images, Curvature::Spectrum)?;
                 let probe = fitting.probe(chosen.l2, None)?;
                 let predicted = probe.classify(&Design::new(&unseen, &all, &fitting.scaling));
-                let correct = predicted.iter().zip(&test.labels).filter(|(a, b)| a == b).count();
-                let test = Accuracy::new(correct, test.labels.len())?;
+                let test = Accuracy::of(&predicted, &test.labels)?;
                 *found = Some(Subset { layer, l2: chosen.l2, loss: chosen.loss, test });
             }
         }

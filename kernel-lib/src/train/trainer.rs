@@ -513,11 +513,9 @@ fn with_classes<'a>(
     network: &Config,
     labels: Option<&'a [u16]>,
 ) -> Batch<'a> {
-    let Some((Classification { generative, weight, .. }, labels)) = settings.classification.zip(labels)
-    else {
-        return batch;
-    };
-    let layer = settings.classification.map_or(network.layers, |settings| settings.layer(network.layers));
+    let Some((classification, labels)) = settings.classification.zip(labels) else { return batch };
+    let Classification { generative, weight, .. } = classification;
+    let layer = classification.layer(network.layers);
     batch.with_classes(Classes { labels, layer, generative, classification: weight })
 }
 
