@@ -68,16 +68,14 @@ fn two_checkouts_have_each_its_own_library_and_a_change_is_seen_by_the_next_kern
     write_notebook(&notebooks, "before", &[cell("println!(\"{}\", igpt::root()?.display());"), cell(SUM)]);
     write_notebook(&notebooks, "beside", &[cell(SUM)]);
     let executed = run("before");
-    // Set-up never ran here: one of the two compiles the library, and the other one waits for it.
+    // Set-up never ran here, but the first checkout has the same library compiled: one of the two kernels copies it from there,
+    // the other one waits for that or comes later, and neither compiles it.
     let logs =
         ["before", "beside"].map(|name| fs::read_to_string(second.join(format!("out/logs/{name}.log"))));
     let logs = logs.map(|log| log.expect("a kernel's log"));
     let built = |by: &str| logs.iter().filter(|log| log.contains(by)).count();
-    assert_eq!(
-        (built("was built by this kernel"), built("was built by another process")),
-        (1, 1),
-        "{logs:?}"
-    );
+    assert_eq!(built("was built by this kernel"), 0, "{logs:?}");
+    assert!(built("was built by another kernel or checkout") > 0, "{logs:?}");
     let own = second.canonicalize().expect("the second checkout");
     assert_eq!(executed.stream(1, "stdout").trim(), own.to_string_lossy());
     assert_eq!(executed.stream(2, "stdout"), "6\n");

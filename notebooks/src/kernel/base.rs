@@ -67,7 +67,7 @@ where
         let begun = Instant::now();
         let of = (all.clone(), root.clone());
         let base = spawn_blocking(move || Slot::base(&of.0, &of.1)).await??;
-        let who = if base.is_built() { "by another process" } else { "by this kernel" };
+        let who = if base.is_built() { "by another kernel or checkout" } else { "by this kernel" };
         if !base.is_built() {
             build(base).await?;
         }
