@@ -23,7 +23,7 @@ DATA = Path(__file__).resolve().parent
 DEBIAN = "Debian package dataset-fashion-mnist 0.0~git20200523.55506a9-1"
 IDX = Path("/usr/share/datasets/fashion-mnist")
 COPYRIGHT = Path("/usr/share/doc/dataset-fashion-mnist/copyright")
-SPLITS = {"train": ("training", 10_000), "t10k": ("test", 2_000)}
+SPLITS = {"train": ("training", 10_000), "t10k": ("test", 10_000)}
 IDX_SHA256 = {
     "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
     "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",

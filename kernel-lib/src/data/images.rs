@@ -145,7 +145,7 @@ impl Images {
     /// ```
     /// # use igpt::prelude::*;
     /// let images = data::fashion_mnist()?.test().images.map(|image| image.average_pool(2))?;
-    /// assert_eq!((images.len(), images.side()?), (2000, 14));
+    /// assert_eq!((images.len(), images.side()?), (10_000, 14));
     /// # Ok::<(), igpt::Error>(())
     /// ```
     ///
