@@ -336,6 +336,29 @@ impl Network for Engine {
         losses.into_iter().map(|loss| finite::loss(loss, parameters)).collect()
     }
 
+    fn head_gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        layer: usize,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64> {
+        self.check(parameters)?;
+        self.check(gradients)?;
+        let images = batch.check(&self.config)?;
+        self.config.check_layer(layer)?;
+        let Self { core, isa, precision, .. } = self;
+        // The blocks' activations are not wanted again.
+        let wanted = Wanted { to: gradients.values_mut(), scale, checkpointing: true, precision: *precision };
+        let loss = core.with(*isa, parameters.values(), Some(wanted), images, |mut batches| {
+            batches.head_gradients(batch, layer, scale)
+        })?;
+        let loss = finite::loss(loss.ok_or_else(|| stop::interrupted("the step"))?, parameters)?;
+        finite::gradients(gradients, parameters)?;
+        Ok(loss)
+    }
+
     fn masked_logits(
         &mut self,
         parameters: &Parameters,

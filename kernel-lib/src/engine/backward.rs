@@ -74,7 +74,7 @@ impl Pass<'_> {
     }
 
     /// dlogits → dx, for some rows.
-    fn backward_logits(&mut self, part: Part<'_>, dx: Span) {
+    pub(super) fn backward_logits(&mut self, part: Part<'_>, dx: Span) {
         let Config { width: c, vocabulary: v, .. } = self.config;
         let rows = part.x.len / c;
         let (n, rstd) = (self.plan.last.first(rows * c), self.plan.rstd.first(rows));

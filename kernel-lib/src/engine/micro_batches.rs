@@ -93,6 +93,26 @@ impl MicroBatches<'_> {
         whole.then_some(losses)
     }
 
+    /// The loss of a batch's tokens from the residual stream before block `layer`, or after the last; what comes after it, the
+    /// final RMSNorm and the output matrix, gets its gradients added, times `scale`. See `Network::head_gradients`. None if
+    /// someone asked to stop.
+    pub(super) fn head_gradients(&mut self, batch: &Batch<'_>, layer: usize, scale: f32) -> Option<f64> {
+        self.machine.clear_loss();
+        let batch = Batch::new(batch.tokens, batch.target);
+        let whole = self.each_of(&batch, |pass, part| {
+            pass.embed(part.input);
+            (0..layer).for_each(|l| pass.forward_block(l));
+            // The stream's gradient is computed, too, and nobody goes on with it.
+            let dx = pass.rows(pass.plan.dx, pass.config.width);
+            if let Some(targets) = part.targets {
+                pass.loss(layer, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
+            }
+            true
+        });
+        let loss = self.machine.take_loss();
+        whole.then_some(loss)
+    }
+
     /// Does something with each micro-batch of a batch, and what of it is predicted, as long as that says true and nobody
     /// asks to stop. Whether that was to the end.
     fn each_of(

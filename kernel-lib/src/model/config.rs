@@ -137,6 +137,17 @@ impl Config {
         blocks.saturating_add(outer)
     }
 
+    /// Checks that there is a layer of this number: 0 is before the first block, L after the last.
+    pub(crate) fn check_layer(&self, layer: usize) -> Result<()> {
+        if layer > self.layers {
+            return Err(Error::invalid(format!(
+                "there is no layer {layer}: a network of {} blocks has 0 to {0}",
+                self.layers
+            )));
+        }
+        Ok(())
+    }
+
     /// Checks that such a network can be built.
     ///
     /// # Errors

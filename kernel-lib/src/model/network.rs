@@ -121,12 +121,7 @@ impl<'a> Batch<'a> {
             if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes) {
                 return Err(Error::invalid(format!("label {label} is none of {classes} classes")));
             }
-            if layer > config.layers {
-                return Err(Error::invalid(format!(
-                    "there is no layer {layer} to classify: a network of {} blocks has 0 to {0}",
-                    config.layers
-                )));
-            }
+            config.check_layer(layer)?;
             let weight = |weight: f64| weight.is_finite() && weight >= 0.0;
             if !(weight(generative) && weight(classification) && generative + classification > 0.0) {
                 return Err(Error::invalid(format!(
@@ -287,6 +282,24 @@ pub trait Network: Send {
     /// If the batch does not fit the network; [`Error::NotFinite`] if a loss is not finite.
     fn losses_by_layer(&mut self, _parameters: &Parameters, _batch: &Batch<'_>) -> Result<Vec<f64>> {
         Err(Error::invalid("this network cannot tell the loss of its layers"))
+    }
+
+    /// The loss of one layer as [`Network::losses_by_layer`] has it, and its gradient by what comes after the layer, the final
+    /// RMSNorm's weight and the output matrix, which is *added* to `gradients` times `scale`: so a layer gets an output matrix
+    /// of its own, while the blocks stay as they are. After an error `gradients` are of no use.
+    ///
+    /// # Errors
+    /// If the batch does not fit the network, or there is no such layer; [`Error::NotFinite`] if the loss or one of `gradients`
+    /// is not finite.
+    fn head_gradients(
+        &mut self,
+        _parameters: &Parameters,
+        _batch: &Batch<'_>,
+        _layer: usize,
+        _scale: f32,
+        _gradients: &mut Parameters,
+    ) -> Result<f64> {
+        Err(Error::invalid("this network cannot train the output of one of its layers"))
     }
 
     /// Logits of the masked tokens of images `(B, T)` by BERT's objective, `(M, V)` for M masked tokens in order.

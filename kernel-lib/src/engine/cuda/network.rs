@@ -219,6 +219,23 @@ impl GpuEngine {
         loss.ok_or_else(|| stop::interrupted("the step"))
     }
 
+    /// The loss that something computes on the device, whose gradients are added to the caller's.
+    fn add_to(
+        &mut self,
+        gradients: &mut Parameters,
+        parameters: &Parameters,
+        compute: impl FnOnce(&mut Self) -> Result<f64>,
+    ) -> Result<f64> {
+        check_parameters(&self.config, gradients)?;
+        let at = self.machine.piece(Piece::Gradients, 4 * self.layout.len());
+        self.machine.attempt(|device| device.upload(bytes(gradients.values()), at));
+        let loss = finite::loss(compute(self)?, parameters)?;
+        self.machine.attempt(|device| device.download(at, bytes_mut(gradients.values_mut())));
+        self.machine.check()?;
+        finite::gradients(gradients, parameters)?;
+        Ok(loss)
+    }
+
     fn clear_gradients(&mut self) -> Result<()> {
         let bytes = 4 * self.layout.len();
         let at = self.machine.piece(Piece::Gradients, bytes);
@@ -333,16 +350,28 @@ impl Network for GpuEngine {
         gradients: &mut Parameters,
     ) -> Result<f64> {
         self.load(parameters)?;
-        check_parameters(&self.config, gradients)?;
         batch.check(&self.config)?;
-        // They are added to what the caller has.
-        let at = self.machine.piece(Piece::Gradients, 4 * self.layout.len());
-        self.machine.attempt(|device| device.upload(bytes(gradients.values()), at));
-        let loss = finite::loss(self.gradients_there(batch, scale)?, parameters)?;
-        self.machine.attempt(|device| device.download(at, bytes_mut(gradients.values_mut())));
-        self.machine.check()?;
-        finite::gradients(gradients, parameters)?;
-        Ok(loss)
+        self.add_to(gradients, parameters, |engine| engine.gradients_there(batch, scale))
+    }
+
+    fn head_gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        layer: usize,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64> {
+        self.load(parameters)?;
+        let images = batch.check(&self.config)?;
+        self.config.check_layer(layer)?;
+        self.add_to(gradients, parameters, |engine| {
+            // The blocks' activations are not wanted again.
+            let loss = engine.with(engine.precision, Keep::BlockInputs, images, |mut batches| {
+                batches.head_gradients(batch, layer, scale)
+            })?;
+            loss.ok_or_else(|| stop::interrupted("the step"))
+        })
     }
 
     fn losses_by_layer(&mut self, parameters: &Parameters, batch: &Batch<'_>) -> Result<Vec<f64>> {

@@ -164,6 +164,15 @@ fn classes_are_learnt_as_on_the_cpu(new: New) {
             let [a, b] = [&mut gpu as &mut dyn Network, &mut cpu]
                 .map(|network| network.losses_by_layer(&parameters, &batch).unwrap());
             assert!(a.iter().zip(&b).all(|(a, b)| (a / b - 1.0).abs() < 1e-6), "{a:?} {b:?}");
+            let [a, b] = [&mut gpu as &mut dyn Network, &mut cpu].map(|network| {
+                let mut gradients = Parameters::zeros(config).unwrap();
+                network.head_gradients(&parameters, &batch, 1, 0.5, &mut gradients).unwrap();
+                gradients
+            });
+            for name in ["ln_f", "head"] {
+                assert!(distance(a.get(name).unwrap(), b.get(name).unwrap()) < 1e-5, "{name}");
+            }
+            assert!(a.get("wte").unwrap().iter().all(|x| *x == 0.0));
             let [a, b] = [&mut gpu as &mut dyn Network, &mut cpu]
                 .map(|network| network.features(&parameters, &tokens, batch.view()).unwrap());
             assert!(distance(&a, &b) < 1e-5);

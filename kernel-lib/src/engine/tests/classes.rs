@@ -71,6 +71,32 @@ fn classes_are_learnt_as_the_reference_does() {
             assert!(found.iter().zip(&truth).all(|(a, b)| (a / b - 1.0).abs() < 1e-6), "{found:?} {truth:?}");
             let whole = engine.loss(&parameters, &batch).unwrap();
             assert!((found[config.layers] / whole - 1.0).abs() < 1e-12, "{found:?} {whole}");
+            for (layer, loss) in found.iter().enumerate() {
+                let gradients = |network: &mut dyn Network| {
+                    let mut gradients = Parameters::zeros(config).unwrap();
+                    let loss =
+                        network.head_gradients(&parameters, &batch, layer, 0.5, &mut gradients).unwrap();
+                    (loss, gradients)
+                };
+                let (fast, slow) = (gradients(&mut engine), gradients(&mut reference));
+                assert!((fast.0 / loss - 1.0).abs() < 1e-12, "{} {loss}", fast.0);
+                for entry in parameters.layout().entries() {
+                    let (name, of_head) =
+                        (entry.name.as_str(), ["ln_f", "head"].contains(&entry.name.as_str()));
+                    let (fast, slow) = (fast.1.get(name).unwrap(), slow.1.get(name).unwrap());
+                    close(&format!("{name} of the head at layer {layer}"), fast, slow);
+                    assert_eq!(fast.iter().any(|x| *x != 0.0), of_head, "{name}");
+                }
+            }
+            let mut all = Parameters::zeros(config).unwrap();
+            assert!(engine.head_gradients(&parameters, &batch, config.layers + 1, 1.0, &mut all).is_err());
+            // At the last layer they are those of the network.
+            engine.head_gradients(&parameters, &batch, config.layers, 1.0, &mut all).unwrap();
+            let mut whole = Parameters::zeros(config).unwrap();
+            engine.gradients(&parameters, &batch, 1.0, &mut whole).unwrap();
+            for name in ["ln_f", "head"] {
+                assert_eq!(all.get(name).unwrap(), whole.get(name).unwrap());
+            }
         }
         let masked = View::Bidirectional(Some(&mask));
         let mut engine = Engine::new(config).unwrap();

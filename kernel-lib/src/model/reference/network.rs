@@ -130,6 +130,56 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// The mean over images of a loss, which comes part by part with its number of images, and its gradient by what is wanted,
+    /// which is added to the caller's.
+    fn add_to(
+        &self,
+        gradients: &mut Parameters,
+        scale: f32,
+        parameters: &Parameters,
+        images: usize,
+        wanted: &dyn Fn(&str) -> bool,
+        losses: impl FnOnce(&ImageGpt, &mut dyn FnMut(Tensor, usize) -> Result<()>) -> Result<()>,
+    ) -> Result<f64> {
+        if gradients.config() != self.config {
+            return Err(Error::invalid("the buffer for gradients is that of another network"));
+        }
+        let model = self.build(parameters, true)?;
+        let mut sum = 0.0;
+        // In f64 until the end, so that parts add without a rounding each.
+        let mut total = vec![0f64; gradients.values().len()];
+        losses(&model, &mut |loss, count| {
+            let by = loss.backward()?;
+            for (entry, tensor) in gradients.layout().entries().iter().zip(model.tensors()) {
+                // None where the loss does not depend on it: the SOS token, for BERT.
+                if let Some(gradient) = by.get(tensor).filter(|_| wanted(&entry.name)) {
+                    let gradient = gradient.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+                    let total = &mut total[entry.range.clone()];
+                    total.iter_mut().zip(&gradient).for_each(|(sum, x)| *sum += count as f64 * x);
+                }
+            }
+            sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            Ok(())
+        })?;
+        let share = f64::from(scale) / images as f64;
+        gradients.values_mut().iter_mut().zip(&total).for_each(|(sum, x)| *sum += (share * x) as f32);
+        let loss = finite::loss(sum / images as f64, parameters)?;
+        finite::gradients(gradients, parameters)?;
+        Ok(loss)
+    }
+}
+
+/// The loss of tokens (b, T) if the residual stream of a layer went straight to the output.
+fn loss_of_layer(model: &ImageGpt, tokens: &Tensor, seen: &Seen, layer: usize) -> Result<Tensor> {
+    let logits = model.logits_of_layer(tokens, seen, layer)?; // (b, T, V)
+    let masked = match seen {
+        Seen::Bidirectional(masked) => masked.as_ref(),
+        Seen::Causal => None,
+    };
+    ImageGpt::loss_of(&logits, tokens, masked)
+}
+
 impl Network for Reference {
     fn config(&self) -> Config {
         self.config
@@ -154,31 +204,9 @@ impl Network for Reference {
         gradients: &mut Parameters,
     ) -> Result<f64> {
         let images = batch.check(&self.config)?;
-        if gradients.config() != self.config {
-            return Err(Error::invalid("the buffer for gradients is that of another network"));
-        }
-        let model = self.build(parameters, true)?;
-        let mut sum = 0.0;
-        // In f64 until the end, so that parts add without a rounding each.
-        let mut total = vec![0f64; gradients.values().len()];
-        self.losses(&model, batch, |loss, count| {
-            let by = loss.backward()?;
-            for (entry, tensor) in gradients.layout().entries().iter().zip(model.tensors()) {
-                // None where the loss does not depend on it: the SOS token, for BERT.
-                if let Some(gradient) = by.get(tensor) {
-                    let gradient = gradient.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-                    let total = &mut total[entry.range.clone()];
-                    total.iter_mut().zip(&gradient).for_each(|(sum, x)| *sum += count as f64 * x);
-                }
-            }
-            sum += count as f64 * loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            Ok(())
-        })?;
-        let share = f64::from(scale) / images as f64;
-        gradients.values_mut().iter_mut().zip(&total).for_each(|(sum, x)| *sum += (share * x) as f32);
-        let loss = finite::loss(sum / images as f64, parameters)?;
-        finite::gradients(gradients, parameters)?;
-        Ok(loss)
+        self.add_to(gradients, scale, parameters, images, &|_| true, |model, each| {
+            self.losses(model, batch, each)
+        })
     }
 
     fn features(&mut self, parameters: &Parameters, tokens: &[u16], view: View<'_>) -> Result<Vec<f32>> {
@@ -200,17 +228,30 @@ impl Network for Reference {
         let mut losses = vec![0.0; self.config.layers + 1];
         self.parts(batch.tokens, batch.view(), |tokens, seen, of_part| {
             for (layer, loss) in losses.iter_mut().enumerate() {
-                let logits = model.logits_of_layer(&tokens, &seen, layer)?; // (b, T, V)
-                let masked = match &seen {
-                    Seen::Bidirectional(masked) => masked.as_ref(),
-                    Seen::Causal => None,
-                };
-                let of_layer = ImageGpt::loss_of(&logits, &tokens, masked)?.to_dtype(DType::F64)?;
+                let of_layer = loss_of_layer(&model, &tokens, &seen, layer)?.to_dtype(DType::F64)?;
                 *loss += of_part.len() as f64 * of_layer.to_scalar::<f64>()?;
             }
             Ok(())
         })?;
         losses.into_iter().map(|loss| finite::loss(loss / images as f64, parameters)).collect()
+    }
+
+    fn head_gradients(
+        &mut self,
+        parameters: &Parameters,
+        batch: &Batch<'_>,
+        layer: usize,
+        scale: f32,
+        gradients: &mut Parameters,
+    ) -> Result<f64> {
+        let images = batch.check(&self.config)?;
+        self.config.check_layer(layer)?;
+        let is_head = |name: &str| name == "ln_f" || name == "head";
+        self.add_to(gradients, scale, parameters, images, &is_head, |model, each| {
+            self.parts(batch.tokens, batch.view(), |tokens, seen, of_part| {
+                each(loss_of_layer(model, &tokens, &seen, layer)?, of_part.len())
+            })
+        })
     }
 
     fn masked_logits(
