@@ -114,9 +114,12 @@ pub fn escape(text: &str) -> String {
     html
 }
 
-/// Without control characters: HTML forbids them, terminals obey them, and the kernel talks with them.
+/// Without control characters: HTML forbids them, terminals obey them, and the kernel talks with them. Nor has it what XML, and so
+/// SVG, forbids: U+FFFE, U+FFFF.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    text.chars()
+        .filter(|c| (!c.is_control() || matches!(c, '\n' | '\t')) && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+        .collect()
 }
 
 /// A caption above what it names, in both forms. Empty for an empty caption.

@@ -1,43 +1,63 @@
 //! Plots.
 
+mod draw;
+mod thin;
+
 use super::{Show, clean, escape, ticks};
 use base64::Engine as _;
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 use ticks::{Axis, Scale};
 
-/// plotters places everything on whole pixels, so figures are drawn this much larger and shown this much smaller.
-const FINE: i32 = 4;
-/// Told apart by most colour-blind people (after Okabe and Ito), and dark enough on white.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 96, 170),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 140, 100),
-    RGBColor(180, 80, 140),
-    RGBColor(215, 145, 0),
-    RGBColor(50, 150, 205),
-    RGBColor(70, 70, 70),
-];
-const INK: RGBColor = RGBColor(38, 42, 48);
-const GRID: RGBColor = RGBColor(226, 229, 233);
-const FRAME: RGBColor = RGBColor(120, 126, 134);
+/// How many marks of one series are drawn at most. More would make a file of many megabytes, and no reader could tell them
+/// apart.
+const MOST_MARKS: usize = 4000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Line,
     Scatter,
     Level,
+    Band,
+    Errors,
+    Bars,
+}
+
+/// A point, and the interval around it where there is one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Point {
+    x: f64,
+    y: f64,
+    interval: Option<(f64, f64)>,
+}
+
+impl Point {
+    fn at(x: f64, y: f64) -> Self {
+        Self { x, y, interval: None }
+    }
+
+    /// All of it that the vertical axis has to show.
+    fn heights(&self) -> impl Iterator<Item = f64> {
+        let (low, high) = self.interval.unwrap_or((self.y, self.y));
+        [self.y, low, high].into_iter()
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Series {
     name: String,
     kind: Kind,
-    points: Vec<(f64, f64)>,
+    points: Vec<Point>,
 }
 
-/// A plot of lines and points, with a title, axes and a legend.
+#[derive(Debug, Clone)]
+struct Annotation {
+    at: (f64, f64),
+    text: String,
+}
+
+/// A plot of lines, points, bands and bars, with a title, axes and a legend. Each series has a colour, a mark and, if it is a line,
+/// a pattern of dashes of its own, so that they can be told apart in grey.
+///
+/// Of a series of more than 4,000 points only so many are drawn, of a line those that make its outline; the legend then says so.
 ///
 /// ```
 /// use igpt::show::Figure;
@@ -52,7 +72,10 @@ pub struct Figure {
     title: String,
     x: (String, Scale),
     y: (String, Scale),
+    /// The names of 0, 1, 2, … on the horizontal axis, if these are no numbers.
+    categories: Vec<String>,
     series: Vec<Series>,
+    annotations: Vec<Annotation>,
     size: (u32, u32),
 }
 
@@ -63,7 +86,9 @@ impl Figure {
             title: clean(&title.into()),
             x: Default::default(),
             y: Default::default(),
+            categories: Vec::new(),
             series: Vec::new(),
+            annotations: Vec::new(),
             size: (640, 380),
         }
     }
@@ -130,191 +155,152 @@ impl Figure {
         self.series(name, Kind::Level, [(f64::NAN, y.into())])
     }
 
+    /// Adds a band between two curves, (x, low, high): the interval around a line of the same name, which is then drawn in its
+    /// colour and is named in the legend once.
+    #[must_use]
+    pub fn band(
+        mut self,
+        name: impl Into<String>,
+        points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>, impl Into<f64>)>,
+    ) -> Self {
+        let points = points.into_iter().map(|(x, low, high)| {
+            let (low, high) = (low.into(), high.into());
+            Point { x: x.into(), y: low + (high - low) / 2.0, interval: Some((low, high)) }
+        });
+        let points = points.collect();
+        self.series.push(Series { name: clean(&name.into()), kind: Kind::Band, points });
+        self
+    }
+
+    /// Adds points with error bars, (x, y, low, high).
+    #[must_use]
+    pub fn errors(
+        mut self,
+        name: impl Into<String>,
+        points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>, impl Into<f64>, impl Into<f64>)>,
+    ) -> Self {
+        let points = points.into_iter().map(|(x, y, low, high)| Point {
+            x: x.into(),
+            y: y.into(),
+            interval: Some((low.into(), high.into())),
+        });
+        let points = points.collect();
+        self.series.push(Series { name: clean(&name.into()), kind: Kind::Errors, points });
+        self
+    }
+
+    /// Adds bars, one for each category in order, from zero up; several series of bars stand side by side. `intervals` are drawn on
+    /// top of them; none, or one for each.
+    #[must_use]
+    pub fn bars(
+        mut self,
+        name: impl Into<String>,
+        heights: impl IntoIterator<Item = impl Into<f64>>,
+        intervals: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
+        let mut intervals = intervals.into_iter();
+        let points = heights.into_iter().enumerate().map(|(at, height)| Point {
+            x: at as f64,
+            y: height.into(),
+            interval: intervals.next(),
+        });
+        let points = points.collect();
+        self.series.push(Series { name: clean(&name.into()), kind: Kind::Bars, points });
+        self
+    }
+
+    /// Names what stands at 0, 1, 2, … on the horizontal axis: the categories of bars.
+    #[must_use]
+    pub fn categories(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { categories: names.into_iter().map(|name| clean(&name.into())).collect(), ..self }
+    }
+
+    /// Writes a short text beside a point.
+    #[must_use]
+    pub fn annotate(mut self, x: impl Into<f64>, y: impl Into<f64>, text: impl Into<String>) -> Self {
+        self.annotations.push(Annotation { at: (x.into(), y.into()), text: clean(&text.into()) });
+        self
+    }
+
     fn series(
         mut self,
         name: impl Into<String>,
         kind: Kind,
         points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>)>,
     ) -> Self {
-        let points = points.into_iter().map(|(x, y)| (x.into(), y.into())).collect();
+        let points = points.into_iter().map(|(x, y)| Point::at(x.into(), y.into())).collect();
         self.series.push(Series { name: clean(&name.into()), kind, points });
         self
     }
 
-    /// The coordinates of a series' points. Levels have no coordinate in x; where a point has no coordinate, a line is interrupted.
-    fn coordinates(&self, series: &Series) -> Vec<Option<(f64, f64)>> {
-        let coordinate = |(x, y): &(f64, f64)| Some((self.x.1.coordinate(*x)?, self.y.1.coordinate(*y)?));
-        series.points.iter().map(coordinate).collect()
-    }
-
     fn axes(&self) -> (Axis, Axis) {
-        let points = || self.series.iter().flat_map(|s| &s.points);
-        let axis = |scale: Scale, values: Vec<f64>, wanted| {
-            let coordinates = || values.iter().filter_map(|value| scale.coordinate(*value));
-            let (least, most) =
-                coordinates().fold((f64::MAX, f64::MIN), |(low, high), at| (low.min(at), high.max(at)));
-            if least <= most {
-                ticks::axis(scale, least, most, wanted)
-            } else {
-                ticks::axis(Scale::Linear, 0.0, 1.0, wanted)
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let bars = self.series.iter().any(|series| series.kind == Kind::Bars);
+        // Bars stand on zero.
+        let ground = bars.then_some(0.0);
+        let (width, height) = self.size;
+        let heights = points().flat_map(Point::heights).chain(ground);
+        let y = Axis::of(self.y.1, heights, (height / 60) as usize);
+        if bars || !self.categories.is_empty() {
+            let last = points().map(|point| point.x).filter(|x| x.is_finite()).fold(0.0, f64::max);
+            let count = self.categories.len().max(last as usize + 1);
+            return (Axis::of_categories(&self.categories, count), y);
+        }
+        (Axis::of(self.x.1, points().map(|point| point.x), (width / 70) as usize), y)
+    }
+
+    /// The colour, mark and dashes of a series: those of the first series of its name, so that a band and its line go together.
+    fn style_of(&self, at: usize) -> usize {
+        let mut names: Vec<&str> = Vec::new();
+        for series in &self.series[..at] {
+            if series.name.is_empty() || !names.contains(&series.name.as_str()) {
+                names.push(&series.name);
             }
+        }
+        let name = self.series[at].name.as_str();
+        names.iter().position(|known| !name.is_empty() && *known == name).unwrap_or(names.len())
+    }
+}
+
+impl Figure {
+    /// Where a line is highest and lowest, unless its ends say that.
+    fn extremes(&self, series: &Series) -> Option<String> {
+        if !matches!(series.kind, Kind::Line | Kind::Errors) || series.points.len() < 3 {
+            return None;
+        }
+        let finite = || series.points.iter().filter(|point| point.y.is_finite());
+        let (first, last) = (finite().next()?.y, finite().next_back()?.y);
+        let most = finite().max_by(|a, b| a.y.total_cmp(&b.y))?;
+        let least = finite().min_by(|a, b| a.y.total_cmp(&b.y))?;
+        let said = |word: &str, point: &Point| {
+            format!("{word} {} at {}", ticks::reading(point.y), ticks::reading(point.x))
         };
-        let (width, height) = self.size;
-        (
-            axis(self.x.1, points().map(|p| p.0).collect(), (width / 70) as usize),
-            axis(self.y.1, points().map(|p| p.1).collect(), (height / 60) as usize),
-        )
-    }
-
-    /// The figure as an SVG file. Its texts are texts, in the reader's sans-serif font.
-    pub fn to_svg(&self) -> String {
-        let (width, height) = self.size;
-        let mut svg = String::new();
-        // Drawing into memory fails for no reason that a caller could mend; a figure without its last strokes is
-        // better than none.
-        let _ = self.draw(&mut svg);
-        let fine = FINE as u32;
-        let (large, small) = (
-            format!("width=\"{}\" height=\"{}\" viewBox", width * fine, height * fine),
-            format!("width=\"{width}\" height=\"{height}\" viewBox"),
-        );
-        svg.replacen(&large, &small, 1)
-    }
-
-    fn draw(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error + '_>> {
-        let (width, height) = (self.size.0 as i32 * FINE, self.size.1 as i32 * FINE);
-        let root = SVGBackend::with_string(svg, (width as u32, height as u32)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let (x_axis, y_axis) = self.axes();
-
-        let font = |size: i32| ("sans-serif", size * FINE).into_font().color(&INK);
-        let left = Pos::new(HPos::Left, VPos::Center);
-        let mut top = 12 * FINE;
-        if !self.title.is_empty() {
-            let style = ("sans-serif", 18 * FINE, FontStyle::Bold).into_font().color(&INK).pos(left);
-            root.draw(&Text::new(self.title.clone(), (16 * FINE, top + 8 * FINE), style))?;
-            top += 26 * FINE;
+        let mut all = Vec::new();
+        if most.y > first.max(last) {
+            all.push(said("highest", most));
         }
-        top = self.draw_legend(&root, top, font(15).pos(left))?;
-
-        let longest = y_axis.marks.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(1) as i32;
-        let mut chart = ChartBuilder::on(&root)
-            .margin_top(top + 8 * FINE)
-            .margin_right(24 * FINE)
-            .margin_bottom(8 * FINE)
-            .margin_left(8 * FINE)
-            .x_label_area_size(46 * FINE)
-            .y_label_area_size((34 + 8 * longest) * FINE)
-            .build_cartesian_2d(x_axis.clone(), y_axis.clone())?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.stroke_width(FINE as u32))
-            .axis_style(FRAME.stroke_width(FINE as u32))
-            .set_all_tick_mark_size(4 * FINE)
-            .label_style(font(15))
-            .axis_desc_style(font(16))
-            .x_desc(&self.x.0)
-            .y_desc(&self.y.0)
-            .draw()?;
-        for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
-            let thick = colour.stroke_width(2 * FINE as u32);
-            if series.kind == Kind::Level {
-                let level = series.points.iter().filter_map(|(_, y)| self.y.1.coordinate(*y));
-                for y in level {
-                    let thin = colour.stroke_width(FINE as u32 * 3 / 2);
-                    chart.draw_series(DashedLineSeries::new(
-                        [(x_axis.from, y), (x_axis.to, y)],
-                        6 * FINE,
-                        4 * FINE,
-                        thin,
-                    ))?;
-                }
-                continue;
-            }
-            let coordinates = self.coordinates(series);
-            if series.kind == Kind::Line {
-                for part in coordinates.split(Option::is_none) {
-                    chart.draw_series(LineSeries::new(part.iter().flatten().copied(), thick))?;
-                }
-            }
-            if series.kind == Kind::Scatter || series.points.len() <= 24 {
-                let size = 7 * FINE / 2;
-                chart.draw_series(
-                    coordinates.iter().flatten().map(|at| Circle::new(*at, size, colour.filled())),
-                )?;
-            }
+        if least.y < first.min(last) {
+            all.push(said("lowest", least));
         }
-        root.present()?;
-        Ok(())
+        (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// Draws the legend above the plot, where it covers nothing, in as many lines as it needs. Returns where it ends.
-    fn draw_legend(
-        &self,
-        root: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-        top: i32,
-        style: TextStyle<'_>,
-    ) -> Result<i32, Box<dyn std::error::Error>> {
-        let named = || self.series.iter().zip(COLOURS.iter().cycle()).filter(|(s, _)| !s.name.is_empty());
-        if named().next().is_none() {
-            return Ok(top);
+    /// All bars, with their categories.
+    fn bars_in_words(&self, series: &Series) -> String {
+        let bar = |point: &Point| {
+            let name =
+                self.categories.get(point.x as usize).cloned().unwrap_or_else(|| ticks::reading(point.x));
+            let interval = point.interval.map_or_else(String::new, |(low, high)| {
+                format!(" (from {} to {})", ticks::reading(low), ticks::reading(high))
+            });
+            format!("{name} {}{interval}", ticks::reading(point.y))
+        };
+        const MOST: usize = 50;
+        let mut words: Vec<String> = series.points.iter().take(MOST).map(bar).collect();
+        if series.points.len() > MOST {
+            words.push(format!("and {} more", series.points.len() - MOST));
         }
-        let right = (self.size.0 as i32 - 16) * FINE;
-        let (mut x, mut y) = (16 * FINE, top + 8 * FINE);
-        for (series, colour) in named() {
-            // Nobody knows the reader's font: reckon with a wide one.
-            let wide = (30 + 18 + series.name.chars().count() as i32 * 13 / 2) * FINE;
-            if x + wide > right && x > 16 * FINE {
-                (x, y) = (16 * FINE, y + 18 * FINE);
-            }
-            let stroke = colour.stroke_width(if series.kind == Kind::Level { 6 } else { 2 * FINE as u32 });
-            match series.kind {
-                Kind::Line => root.draw(&PathElement::new([(x, y), (x + 22 * FINE, y)], stroke))?,
-                Kind::Level => {
-                    for part in [0, 8, 16] {
-                        let (from, to) = (x + part * FINE, x + (part + 6) * FINE);
-                        root.draw(&PathElement::new([(from, y), (to, y)], stroke))?;
-                    }
-                }
-                Kind::Scatter => {}
-            }
-            if series.kind != Kind::Level {
-                root.draw(&Circle::new((x + 11 * FINE, y), 7 * FINE / 2, colour.filled()))?;
-            }
-            root.draw(&Text::new(series.name.clone(), (x + 29 * FINE, y), style.clone()))?;
-            x += wide;
-        }
-        Ok(y + 10 * FINE)
-    }
-}
-
-/// For plotters: an axis that has its marks where we want them.
-impl Ranged for Axis {
-    type ValueType = f64;
-    type FormatOption = NoDefaultFormatting;
-
-    fn map(&self, coordinate: &f64, (start, end): (i32, i32)) -> i32 {
-        let share = (coordinate - self.from) / (self.to - self.from);
-        start + (share * f64::from(end - start)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        self.marks.iter().map(|(coordinate, _)| *coordinate).collect()
-    }
-
-    fn range(&self) -> std::ops::Range<f64> {
-        self.from..self.to
-    }
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format(coordinate: &f64) -> String {
-        coordinate.to_string()
-    }
-
-    fn format_ext(&self, coordinate: &f64) -> String {
-        self.marks.iter().find(|(at, _)| at == coordinate).map_or(String::new(), |(_, label)| label.clone())
+        words.join(", ")
     }
 }
 
@@ -339,17 +325,35 @@ impl Show for Figure {
             format!("Figure: {} (x: {}; y: {})\n", self.title, describe(&self.x), describe(&self.y));
         for series in &self.series {
             let number = |x: f64| ticks::reading(x);
-            let point = |(x, y): (f64, f64)| format!("({}, {})", number(x), number(y));
+            let point = |point: Point| match point.interval {
+                Some((low, high)) => {
+                    format!(
+                        "({}, {} from {} to {})",
+                        number(point.x),
+                        number(point.y),
+                        number(low),
+                        number(high)
+                    )
+                }
+                None => format!("({}, {})", number(point.x), number(point.y)),
+            };
             let what = match (series.kind, series.points.first(), series.points.last()) {
-                (Kind::Level, Some(level), _) => format!("at {}", number(level.1)),
+                (Kind::Level, Some(level), _) => format!("at {}", number(level.y)),
+                (Kind::Bars, Some(_), _) => self.bars_in_words(series),
                 (_, Some(only), _) if series.points.len() == 1 => format!("one point at {}", point(*only)),
                 (_, Some(first), Some(last)) => {
-                    format!("{} points from {} to {}", series.points.len(), point(*first), point(*last))
+                    let count = super::fixed(series.points.len() as f64, 0).into_text();
+                    format!("{count} points from {} to {}", point(*first), point(*last))
                 }
                 _ => "no points".into(),
             };
+            let what =
+                self.extremes(series).map_or_else(|| what.clone(), |extremes| format!("{what}, {extremes}"));
             let name = if series.name.is_empty() { "one series" } else { &series.name };
             text.push_str(&format!("  {name}: {what}\n"));
+        }
+        for Annotation { at, text: said } in &self.annotations {
+            text.push_str(&format!("  at ({}, {}): {said}\n", ticks::reading(at.0), ticks::reading(at.1)));
         }
         text
     }
@@ -419,6 +423,16 @@ mod tests {
             Figure::new("t").scatter("one", [(3.0, 3.0)]).log_x(),
             Figure::new("t").line("flat", [(0.0, 5.0), (1.0, 5.0)]).size(1, 1),
             Figure::new("t").line("huge", [(0.0, -1e300), (1.0, 1e300)]),
+            Figure::new("t")
+                .bars("one", [1.0, f64::NAN, -3.0], [(0.5, 1.5)])
+                .bars("two", [2.0], [])
+                .categories(["a"]),
+            Figure::new("t").bars("none", none.map(|(x, _)| x), []),
+            Figure::new("t")
+                .band("b", [(0.0, f64::NAN, 1.0), (1.0, 2.0, 3.0)])
+                .line("b", [(0.0, 1.0), (1.0, 2.0)]),
+            Figure::new("t").errors("e", [(0.0, 1.0, f64::NEG_INFINITY, 2.0), (1.0, 2.0, 1.0, 3.0)]).log_y(),
+            Figure::new("t").annotate(1.0, 2.0, "alone"),
         ] {
             assert_well_formed(&figure.to_svg());
             assert!(!figure.to_text().is_empty());
@@ -429,5 +443,100 @@ mod tests {
     fn the_text_tells_the_data() {
         let text = Figure::new("T").x("x").y("y").log_y().line("a", [(1, 2), (3, 4)]).to_text();
         assert_eq!(text, "Figure: T (x: x; y: y, logarithmic)\n  a: 2 points from (1, 2) to (3, 4)\n");
+    }
+
+    /// Where a series' marks are, in fine pixels from the top.
+    fn heights(figure: &Figure) -> Vec<i32> {
+        let svg = figure.to_svg();
+        let circles = svg.split("<circle ").skip(1);
+        circles.filter_map(|c| c.split("cy=\"").nth(1)?.split('"').next()?.parse().ok()).collect()
+    }
+
+    #[test]
+    fn numbers_at_the_ends_of_what_there_is_have_places_of_their_own() {
+        for (low, high) in [
+            (-1.7e308, 1.7e308),
+            (5e-324, 1e-323),
+            (1.0, 1.0 + f64::EPSILON),
+            (-1e-310, 1e-310),
+            (1e300, 1.7e308),
+        ] {
+            let figure = Figure::new("t").line("", [(0.0, high), (1.0, low)]);
+            let marks = heights(&figure);
+            assert!(marks.len() == 2 && marks[1] - marks[0] > 200, "{low:e} {high:e}: {marks:?}");
+            let (_, y) = figure.axes();
+            let mut labels: Vec<&String> = y.marks.iter().map(|(_, label)| label).collect();
+            let all = labels.len();
+            labels.dedup();
+            assert!(labels.len() == all && (2..30).contains(&all), "{low:e} {high:e}: {:?}", y.marks);
+            assert!(!labels.iter().any(|label| label.contains("inf") || label.contains("NaN")), "{labels:?}");
+        }
+        // A single point far out has few marks beside it, and none of them is infinite.
+        let (_, y) = Figure::new("t").scatter("", [(0.0, 1.7e308)]).axes();
+        assert!(y.marks.len() < 20 && y.marks.iter().all(|(_, label)| !label.contains("inf")), "{y:?}");
+    }
+
+    #[test]
+    fn a_million_points_make_no_file_of_megabytes() {
+        let wave = |i: u32| (f64::from(i), (f64::from(i) / 1000.0).sin());
+        let mut points: Vec<(f64, f64)> = (0..1_000_000).map(wave).collect();
+        // One that must not get lost.
+        points[512_345].1 = 7.0;
+        let figure = Figure::new("t").line("long", points.iter().copied()).scatter("all", points);
+        let svg = figure.to_svg();
+        assert!(svg.len() < 2_000_000, "{}", svg.len());
+        assert_well_formed(&svg);
+        assert!(svg.contains("long (thinned out)") && figure.to_text().contains("1,000,000 points"));
+        let top = heights(&figure).into_iter().min().unwrap();
+        assert!(heights(&figure).iter().filter(|at| **at == top).count() >= 1);
+        // The good twin: a few are all drawn, and nothing is said.
+        let few = Figure::new("t").scatter("few", (0..100).map(wave));
+        assert_eq!(heights(&few).len(), 100 + 1);
+        assert!(!few.to_svg().contains("thinned"));
+    }
+
+    #[test]
+    fn a_title_of_anything_is_well_formed() {
+        let odd: String =
+            ('\u{0}'..='\u{ff}').chain(['\u{fffe}', '\u{ffff}', '\u{1fffe}', '\u{2028}']).collect();
+        let svg = Figure::new(odd.clone())
+            .x(odd.clone())
+            .line(odd.clone(), [(0.0, 1.0)])
+            .annotate(0, 1, odd)
+            .to_svg();
+        assert!(!svg.contains(['\u{0}', '\u{b}', '\u{fffe}', '\u{ffff}']));
+        assert_well_formed(&svg);
+    }
+
+    #[test]
+    fn series_can_be_told_apart_without_colours() {
+        let three = |i: i32| (0..3).map(move |x| (f64::from(x), f64::from(x * i)));
+        let svg = Figure::new("").line("a", three(1)).line("b", three(2)).line("c", three(3)).to_svg();
+        // Circles, squares and triangles: polygons have three or four corners.
+        let corners: std::collections::HashSet<usize> = svg
+            .split("<polygon ")
+            .skip(1)
+            .filter_map(|polygon| {
+                Some(polygon.split("points=\"").nth(1)?.split('"').next()?.split_whitespace().count())
+            })
+            .collect();
+        assert!(svg.contains("<circle") && corners.len() >= 2, "{corners:?}");
+    }
+
+    #[test]
+    fn bands_go_with_their_line_and_bars_with_their_names() {
+        let figure = Figure::new("F")
+            .line("ours", [(0, 1), (1, 3), (2, 2)])
+            .band("ours", [(0, 0, 2), (1, 2, 4), (2, 1, 3)])
+            .line("theirs", [(0, 1), (2, 4)])
+            .annotate(1, 3, "the best");
+        assert_eq!([0, 1, 2].map(|at| figure.style_of(at)), [0, 0, 1]);
+        let text = figure.to_text();
+        assert!(text.contains("ours: 3 points from (0, 1) to (2, 2), highest 3 at 1"), "{text}");
+        assert!(text.contains("at (1, 3): the best"), "{text}");
+        assert_eq!(figure.to_svg().matches(">\nours\n<").count(), 1, "{}", figure.to_svg());
+        let bars = Figure::new("F").categories(["AR", "BERT"]).bars("probe", [96.3, 90.0], [(96.0, 96.6)]);
+        assert!(bars.to_text().contains("probe: AR 96.3 (from 96 to 96.6), BERT 90"), "{}", bars.to_text());
+        assert!(bars.to_svg().contains("BERT"));
     }
 }

@@ -29,9 +29,42 @@ pub(super) struct Axis {
     pub(super) marks: Vec<(f64, String)>,
 }
 
+impl Axis {
+    /// The axis for these values, with about `wanted` marks.
+    pub(super) fn of(scale: Scale, values: impl Iterator<Item = f64>, wanted: usize) -> Self {
+        let coordinates = values.filter_map(|value| scale.coordinate(value));
+        let (least, most) =
+            coordinates.fold((f64::MAX, f64::MIN), |(low, high), at| (low.min(at), high.max(at)));
+        if least <= most { axis(scale, least, most, wanted) } else { axis(Scale::Linear, 0.0, 1.0, wanted) }
+    }
+
+    /// An axis with a place for each of `count` categories, at 0, 1, 2, …
+    pub(super) fn of_categories(names: &[String], count: usize) -> Self {
+        let name = |at: usize| names.get(at).cloned().unwrap_or_else(|| at.to_string());
+        // No more names than can be read.
+        let marks = (0..count).step_by(count.div_ceil(40).max(1)).map(|at| (at as f64, name(at)));
+        Self { from: -0.6, to: count.max(1) as f64 - 0.4, marks: marks.collect() }
+    }
+
+    /// How far along the axis a coordinate is, 0 to 1.
+    pub(super) fn share(&self, coordinate: f64) -> f64 {
+        // Halves, since the ends of what there is are further apart than any number is large; and multiplied up, since the
+        // smallest numbers have no halves.
+        let size = self.from.abs().max(self.to.abs());
+        let by = if size < 1e-280 { 1e280 } else { 0.25 };
+        (coordinate * by - self.from * by) / (self.to * by - self.from * by)
+    }
+}
+
 /// The axis for data between the coordinates `least` and `most`, with about `wanted` marks.
-pub(super) fn axis(scale: Scale, least: f64, most: f64, wanted: usize) -> Axis {
+fn axis(scale: Scale, least: f64, most: f64, wanted: usize) -> Axis {
     let wanted = wanted.max(2) as f64;
+    let size = least.abs().max(most.abs());
+    // Numbers so close that an axis of round steps cannot tell them apart, or at the ends of what there is.
+    let close = most > least && most * 0.5 - least * 0.5 < size * 1e-12;
+    if scale == Scale::Linear && (close || size > 1e300 || (size < 1e-290 && most > least)) {
+        return by_its_ends(least, most);
+    }
     let span = if most > least { most - least } else { least.abs().max(1.0) };
     let (least, most) = if most > least { (least, most) } else { (least - span / 2.0, most + span / 2.0) };
     let steps = match scale {
@@ -51,6 +84,27 @@ pub(super) fn axis(scale: Scale, least: f64, most: f64, wanted: usize) -> Axis {
     Axis { from, to, marks }
 }
 
+/// An axis whose only marks are the least and the most, with all their digits.
+fn by_its_ends(least: f64, most: f64) -> Axis {
+    let (from, to) = if most > least {
+        (least, most)
+    } else {
+        // A single number, far out: it stands in the middle.
+        (if least > 0.0 { 0.0 } else { f64::MIN }, if least > 0.0 { f64::MAX } else { 0.0 })
+    };
+    let label = |value: f64| {
+        let (plain, scientific) = (format!("{value}"), format!("{value:e}"));
+        if plain.len() <= scientific.len() + 4 { plain } else { scientific }
+    };
+    let mut marks = vec![(least, label(least))];
+    if most > least {
+        marks.push((most, label(most)));
+    } else {
+        marks.push((0.0, label(0.0)));
+    }
+    Axis { from, to, marks }
+}
+
 fn linear(least: f64, most: f64, span: f64, wanted: f64) -> Axis {
     let rough = span / wanted;
     let power = 10f64.powi(rough.log10().floor() as i32);
@@ -59,16 +113,22 @@ fn linear(least: f64, most: f64, span: f64, wanted: f64) -> Axis {
     let low = if least >= 0.0 && least < span * 0.35 { 0.0 } else { least };
     let (from, to) = ((low / step).floor() * step, (most / step).ceil() * step);
     let count = ((to - from) / step).round().clamp(1.0, 100.0) as i32;
-    let decimals = (0..=8).find(|d| is_whole(step * 10f64.powi(*d))).unwrap_or(8) as usize;
+    let decimals = (0..=15).find(|d| is_whole(step * 10f64.powi(*d))).unwrap_or(15) as usize;
     let first = (from / step).round();
-    let marks = (0..=count)
-        .map(|i| {
-            let value = (first + f64::from(i)) * step;
-            let far = value.abs() >= 1e6;
-            (value, if far { short(value) } else { super::fixed(value, decimals).into_text() })
-        })
+    let values: Vec<f64> = (0..=count).map(|i| (first + f64::from(i)) * step).collect();
+    // Labels that say nothing apart are written out.
+    let far = values.iter().any(|value| value.abs() >= 1e6) || decimals > 8;
+    let mut labels: Vec<String> = values
+        .iter()
+        .map(|value| if far { short(*value) } else { super::fixed(*value, decimals).into_text() })
         .collect();
-    Axis { from, to, marks }
+    if labels.windows(2).any(|pair| pair[0] == pair[1]) {
+        labels = values.iter().map(|value| format!("{:.*}", decimals.min(15), value)).collect();
+    }
+    if labels.windows(2).any(|pair| pair[0] == pair[1]) {
+        labels = values.iter().map(|value| format!("{value:e}")).collect();
+    }
+    Axis { from, to, marks: values.into_iter().zip(labels).collect() }
 }
 
 /// Less than about a decade: marks at 1, 2, 5, 10, …
@@ -147,8 +207,35 @@ mod tests {
     }
 
     #[test]
+    fn marks_that_are_close_say_what_tells_them_apart() {
+        for (least, most) in [
+            (1.0, 1.0 + f64::EPSILON),
+            (5e-324, 1e-323),
+            (1.0, 1.000_000_01),
+            (1e6, 1e6 + 1e-3),
+            (123_456_789.0, 123_456_790.0),
+        ] {
+            let labels = labels(Scale::Linear, least, most);
+            let mut different = labels.clone();
+            different.dedup();
+            assert!(labels.len() >= 2 && different == labels, "{least:e} {most:e}: {labels:?}");
+        }
+    }
+
+    #[test]
     fn any_data_gets_an_axis() {
-        for (least, most) in [(0.0, 0.0), (5.0, 5.0), (-1e300, 1e300), (1e-300, 2e-300), (0.0, 1e-12)] {
+        for (least, most) in [
+            (0.0, 0.0),
+            (5.0, 5.0),
+            (-1e300, 1e300),
+            (1e-300, 2e-300),
+            (0.0, 1e-12),
+            (f64::MIN, f64::MAX),
+            (f64::MAX, f64::MAX),
+            (f64::MIN, f64::MIN),
+            (0.0, 5e-324),
+            (1e-310, 1e-310),
+        ] {
             for scale in [Scale::Linear, Scale::Log2, Scale::Log10] {
                 let (Some(a), Some(b)) = (scale.coordinate(least), scale.coordinate(most)) else { continue };
                 let axis = axis(scale, a, b, 6);
