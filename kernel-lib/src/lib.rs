@@ -35,6 +35,7 @@ mod root;
 pub mod sample;
 pub mod show;
 mod simd;
+pub mod statistics;
 pub mod stop;
 pub mod store;
 pub mod train;
