@@ -13,11 +13,13 @@
 
 mod claim;
 mod compare;
+mod table;
 
-pub use claim::{Claim, Test, Verdict};
+pub use claim::{Claim, Kind, Measured, Test, Verdict};
 pub use compare::Comparison;
+pub use table::ReportedTable;
 
-use crate::show::{Show, Table};
+use crate::show::{Show, Table, fixed};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,7 @@ pub struct Paper {
     about: About,
     sources: Vec<Source>,
     values: Vec<Reported>,
+    tables: Vec<ReportedTable>,
     claims: Vec<Claim>,
 }
 
@@ -78,6 +81,8 @@ pub struct Section {
 struct ReportedFile {
     source: Vec<Source>,
     value: Vec<Reported>,
+    #[serde(default)]
+    table: Vec<ReportedTable>,
 }
 
 /// `claims.toml`.
@@ -113,15 +118,45 @@ pub enum Confidence {
     Digitised,
 }
 
+/// A number with the digits that its source has: 94 is not 94.0.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Number {
+    /// Printed without decimals.
+    Whole(i64),
+    /// Printed with decimals.
+    Decimal(f64),
+}
+
+impl Number {
+    fn value(self) -> f64 {
+        match self {
+            Self::Whole(whole) => whole as f64,
+            Self::Decimal(decimal) => decimal,
+        }
+    }
+}
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(whole) => f.write_str(&fixed(*whole as f64, 0).into_text()),
+            // The shortest digits that are this number, and one decimal at least.
+            Self::Decimal(decimal) => write!(f, "{decimal:?}"),
+        }
+    }
+}
+
 /// What the paper reports in one place.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Value {
     /// A number.
-    Number(f64),
+    Number(Number),
     /// Several numbers.
-    Numbers(Vec<f64>),
+    Numbers(Vec<Number>),
     /// Words, where the paper gives no number.
     Words(String),
 }
@@ -135,8 +170,8 @@ pub struct Reported {
     pub key: String,
     /// The section that reports it.
     pub section: String,
-    /// The page.
-    pub page: u32,
+    /// The page, where it is known.
+    pub page: Option<u32>,
     /// What it is, in our words.
     pub what: String,
     /// The figure.
@@ -150,6 +185,9 @@ pub struct Reported {
     pub confidence: Confidence,
     /// What a reader should know besides.
     pub note: Option<String>,
+    /// Which of the facts of `tests/fixtures/paper/reported.toml` it is.
+    #[serde(default)]
+    pub fact: Vec<String>,
 }
 
 impl Reported {
@@ -159,7 +197,7 @@ impl Reported {
     /// If the paper reports several, or words.
     pub fn number(&self) -> Result<f64> {
         match self.value {
-            Value::Number(number) => Ok(number),
+            Value::Number(number) => Ok(number.value()),
             _ => Err(Error::invalid(format!("the paper's {:?} is not one number: use numbers()", self.key))),
         }
     }
@@ -170,8 +208,8 @@ impl Reported {
     /// If the paper reports words.
     pub fn numbers(&self) -> Result<Vec<f64>> {
         match &self.value {
-            Value::Number(number) => Ok(vec![*number]),
-            Value::Numbers(numbers) => Ok(numbers.clone()),
+            Value::Number(number) => Ok(vec![number.value()]),
+            Value::Numbers(numbers) => Ok(numbers.iter().map(|number| number.value()).collect()),
             Value::Words(words) => {
                 Err(Error::invalid(format!("the paper's {:?} is no number but {words:?}", self.key)))
             }
@@ -201,10 +239,10 @@ impl Reported {
         if let [first, .., last] = numbers[..]
             && numbers.len() > 8
         {
-            let ends = [compare::plain(first), "…".to_owned(), compare::plain(last)].join(" ");
+            let ends = [first.to_string(), "…".to_owned(), last.to_string()].join(" ");
             return format!("{} ({} numbers)", compare::with_unit([ends], &self.unit), numbers.len());
         }
-        compare::with_unit(numbers.into_iter().map(compare::plain), &self.unit)
+        compare::with_unit(numbers.into_iter().map(|number| number.to_string()), &self.unit)
     }
 }
 
@@ -217,7 +255,13 @@ impl Paper {
         let about: About = parse(&folder.join("paper.toml"))?;
         let reported: ReportedFile = parse(&folder.join("reported.toml"))?;
         let claims: ClaimsFile = parse(&folder.join("claims.toml"))?;
-        let paper = Self { about, sources: reported.source, values: reported.value, claims: claims.claim };
+        let paper = Self {
+            about,
+            sources: reported.source,
+            values: reported.value,
+            tables: reported.table,
+            claims: claims.claim,
+        };
         paper.check(folder)?;
         Ok(paper)
     }
@@ -226,16 +270,20 @@ impl Paper {
     fn check(&self, folder: &Path) -> Result<()> {
         let (reported, claims) = (folder.join("reported.toml"), folder.join("claims.toml"));
         let mut seen = HashSet::new();
-        for value in &self.values {
-            let wrong = |what: String| Err(Error::format(&reported, format!("{:?}: {what}", value.key)));
-            if !seen.insert(&value.key) {
+        let values = self.values.iter().map(|value| (&value.key, &value.section, vec![&value.source]));
+        let tables = self.tables.iter().map(|table| (&table.key, &table.section, table.sources()));
+        for (key, section, sources) in values.chain(tables) {
+            let wrong = |what: String| Err(Error::format(&reported, format!("{key:?}: {what}")));
+            if !seen.insert(key) {
                 return wrong("this key stands twice".into());
             }
-            if self.section(&value.section).is_err() {
-                return wrong(format!("paper.toml has no section {}", value.section));
+            if self.section(section).is_err() {
+                return wrong(format!("paper.toml has no section {section}"));
             }
-            if !self.sources.iter().any(|source| source.key == value.source) {
-                return wrong(format!("there is no source {:?}", value.source));
+            if let Some(source) =
+                sources.into_iter().find(|source| !self.sources.iter().any(|known| known.key == **source))
+            {
+                return wrong(format!("there is no source {source:?}"));
             }
         }
         let mut seen = HashSet::new();
@@ -247,10 +295,10 @@ impl Paper {
             if self.section(&claim.section).is_err() {
                 return wrong(format!("paper.toml has no section {}", claim.section));
             }
-            if claim.reported.is_empty() {
-                return wrong("it names no reported figure that it is about".into());
+            if let Some(fault) = claim.fault() {
+                return wrong(fault.into());
             }
-            if let Some(key) = claim.reported.iter().find(|key| self.reported(key).is_err()) {
+            if let Some(key) = claim.reported.iter().find(|key| self.cited(key).is_err()) {
                 return wrong(format!("reported.toml has no {key:?}"));
             }
         }
@@ -286,6 +334,33 @@ impl Paper {
         find(&self.values, "reported figure", key, |value| &value.key)
     }
 
+    /// The table of the paper with this key: `table1`, `figure2`.
+    ///
+    /// # Errors
+    /// If there is no such key.
+    pub fn table(&self, key: &str) -> Result<&ReportedTable> {
+        find(&self.tables, "reported table", key, |table| &table.key)
+    }
+
+    /// A reported figure, or a table, as it is cited beside ours: with its page, and how it is known unless it was simply read.
+    pub(crate) fn cited(&self, key: &str) -> Result<String> {
+        let (text, page, confidence) = match self.tables.iter().find(|table| table.key == key) {
+            Some(table) => (table.name().to_owned(), table.page, table.confidence),
+            None => {
+                let value = self.reported(key)?;
+                (value.text(), value.page, value.confidence)
+            }
+        };
+        let page = page.map(|page| format!("p. {page}"));
+        let known = match confidence {
+            Confidence::Read => None,
+            Confidence::Derived => Some("derived".to_owned()),
+            Confidence::Digitised => Some("digitised".to_owned()),
+        };
+        let beside: Vec<String> = [page, known].into_iter().flatten().collect();
+        Ok(if beside.is_empty() { text } else { format!("{text} ({})", beside.join(", ")) })
+    }
+
     /// Our claims, of all sections.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
@@ -313,7 +388,10 @@ impl Paper {
         let values = self.values.iter().filter(|value| value.section == section.number);
         Table::new(["What the paper reports", "", "Page"])
             .caption(format!("Section {}, {}", section.number, section.title))
-            .rows(values.map(|value| (&value.what, value.text(), value.page)))
+            .rows(values.map(|value| {
+                let page = value.page.map_or_else(|| "–".to_owned(), |page| page.to_string());
+                (&value.what, value.text(), page)
+            }))
     }
 }
 

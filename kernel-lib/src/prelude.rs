@@ -4,8 +4,9 @@ pub use crate::augment::{Augmentation, Augmented};
 pub use crate::data::{self, Dataset, Images};
 pub use crate::experiment::{
     self, AnyStep, ConcatenatedProbe, Contrastive, CountBaseline, Data, Features, FewLabels, FineTuned,
-    FineTuning, LayerSimilarity, LearningRateSearch, LinearProbe, LossAndAccuracy, MaskedProbe,
-    NearestNeighbours, PaletteFit, PcaFit, Pretraining, Profile, SgdProbe, Split, Step, Trained, Workspace,
+    FineTuning, LayerHeads, LayerSimilarity, LearningRateSearch, LinearProbe, LossAndAccuracy, MaskedProbe,
+    NearestNeighbours, PaletteFit, PcaFit, PixelPlacements, Pretraining, Profile, SeedCurves, SgdProbe,
+    Split, Step, Trained, Workspace,
 };
 pub use crate::hub;
 pub use crate::huggingface;
@@ -18,6 +19,7 @@ pub use crate::show::ByDebug as _;
 pub use crate::show::{
     self, Bar, Cell, Figure, ImageGrid, Page, Show, Swatches, Table, Tile, fixed, percent,
 };
+pub use crate::statistics::{Effect, RankCorrelation};
 pub use crate::stop;
 pub use crate::store::{Description, Store};
 pub use crate::train::{Classification, Examples, Objective, Tokens, Trainer, Training};

@@ -1,9 +1,9 @@
 //! Steps of all kinds as one type: what a file can hold, and what a list of steps is made of.
 
 use super::{
-    ConcatenatedProbe, Contrastive, CountBaseline, Encoding, Features, FewLabels, FineTuning,
+    ConcatenatedProbe, Contrastive, CountBaseline, Encoding, Features, FewLabels, FineTuning, LayerHeads,
     LayerSimilarity, LearningRateSearch, LinearProbe, LossAndAccuracy, MaskedProbe, NearestNeighbours,
-    PaletteFit, PcaFit, Pretraining, SgdProbe, Step, Workspace,
+    PaletteFit, PcaFit, PixelPlacements, Pretraining, SgdProbe, Step, Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -85,12 +85,16 @@ kinds! {
     FewLabels(FewLabels),
     /// Principal components of pixels.
     PcaFit(PcaFit),
+    /// A linear classifier of pixels in several places.
+    PixelPlacements(PixelPlacements),
     /// Classes by nearest neighbours.
     NearestNeighbours(NearestNeighbours),
     /// The loss of a model that only counts.
     CountBaseline(CountBaseline),
     /// How alike layers are.
     LayerSimilarity(LayerSimilarity),
+    /// What each layer can still predict.
+    LayerHeads(LayerHeads),
     /// A linear classifier that is trained by SGD.
     SgdProbe(SgdProbe),
     /// The search for a learning rate.

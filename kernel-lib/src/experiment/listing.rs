@@ -195,6 +195,17 @@ fn work(step: &AnyStep) -> Result<f64> {
         AnyStep::MaskedProbe(probe) => {
             fits_of(&probe.features, shape_of(&probe.features)?.0 * (probe.l2.len() + 1), images)?
         }
+        // A forward pass through the layers below each, of each batch; backward through the output alone.
+        AnyStep::LayerHeads(heads) => {
+            let config = heads.pretraining.config()?;
+            let batches = heads.steps as f64 * heads.pretraining.training.batch as f64;
+            0.5 * forward(&config) * batches * (config.layers + 1) as f64
+        }
+        AnyStep::PixelPlacements(step) => {
+            let features =
+                Features::describing(super::Describer::Pixels(step.palette.clone()), step.data.clone());
+            fits_of(&features.first(step.first), step.placements * (step.l2.len() + 1), images)?
+        }
         // candle keeps a graph, and is about four times as slow.
         AnyStep::Contrastive(contrastive) => {
             let config =

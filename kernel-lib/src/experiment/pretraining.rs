@@ -131,14 +131,18 @@ impl Pretraining {
         step::run(self, on, |context| self.train(on, context, watch))
     }
 
-    fn train(&self, on: &Workspace, context: &Context, watch: &mut dyn Watch) -> Result<Trained> {
+    /// The images that it is trained on, changed anew at each step.
+    pub(super) fn examples(&self, on: &Workspace) -> Result<Augmented> {
         let set = self.data.load()?;
         let images = Arc::new(set.train().images.select(&self.data.training_positions()?)?);
-        let (settings, config) = (self.training, self.config()?);
         let palette = self.palette.palette(on)?;
-        // Changed anew at each step.
-        let training = Augmented::new(images, self.data.augmentation, palette, settings.seed)?;
-        let training = training.at_side(self.data.side);
+        let examples = Augmented::new(images, self.data.augmentation, palette, self.training.seed)?;
+        Ok(examples.at_side(self.data.side))
+    }
+
+    fn train(&self, on: &Workspace, context: &Context, watch: &mut dyn Watch) -> Result<Trained> {
+        let (settings, config) = (self.training, self.config()?);
+        let training = self.examples(on)?;
         let seen = Tokens::new(config.context, self.encoding(Split::Train).run_on(on)?.0)?;
         let validation = Tokens::new(config.context, seen.tokens(0, &self.data.validated_with()?)?)?;
         let mut trainer =
@@ -223,6 +227,41 @@ impl Pretraining {
         Ok(sum / (tokens.len() / config.context).max(1) as f64)
     }
 
+    /// The loss of each image of tokens `(N, T)` by itself, as [`Pretraining::loss`] has their mean: how sure that mean is.
+    ///
+    /// # Errors
+    /// If the tokens do not fit the network.
+    pub fn loss_of_each(&self, parameters: &Parameters, tokens: &[u16]) -> Result<Vec<f64>> {
+        self.loss_of_each_on(&Workspace::current()?, parameters, tokens)
+    }
+
+    /// The same elsewhere.
+    ///
+    /// # Errors
+    /// As [`Pretraining::loss_of_each`].
+    pub fn loss_of_each_on(
+        &self,
+        on: &Workspace,
+        parameters: &Parameters,
+        tokens: &[u16],
+    ) -> Result<Vec<f64>> {
+        let config = self.config()?;
+        let mut network = on.network(config)?;
+        let mut losses = Vec::with_capacity(tokens.len() / config.context);
+        self.each_batch(config.context, tokens, |batch, _| {
+            for at in (0..batch.tokens.len()).step_by(config.context) {
+                let image = at..at + config.context;
+                let target = match batch.target {
+                    Target::Autoregressive => Target::Autoregressive,
+                    Target::Bert(masked) => Target::Bert(&masked[image.clone()]),
+                };
+                losses.push(network.loss(parameters, &Batch::new(&batch.tokens[image], target))?);
+            }
+            Ok(())
+        })?;
+        Ok(losses)
+    }
+
     /// Images that the network draws, or completes: `(count, T)` tokens from prompts `(count, t)`.
     ///
     /// # Errors
@@ -268,8 +307,21 @@ impl Pretraining {
     /// # Errors
     /// If the tokens do not fit the network.
     pub fn losses_by_layer(&self, parameters: &Parameters, tokens: &[u16]) -> Result<Vec<f64>> {
+        self.losses_by_layer_on(&Workspace::current()?, parameters, tokens)
+    }
+
+    /// The same elsewhere.
+    ///
+    /// # Errors
+    /// As [`Pretraining::losses_by_layer`].
+    pub fn losses_by_layer_on(
+        &self,
+        on: &Workspace,
+        parameters: &Parameters,
+        tokens: &[u16],
+    ) -> Result<Vec<f64>> {
         let config = self.config()?;
-        let mut network = Workspace::current()?.network(config)?;
+        let mut network = on.network(config)?;
         let mut sums = vec![0.0; config.layers + 1];
         self.each_batch(config.context, tokens, |batch, images| {
             let losses = network.losses_by_layer(parameters, batch)?;

@@ -41,6 +41,10 @@ pub struct Profile {
     pub model: Model,
     /// Pre-training.
     pub training: Training,
+    /// The seeds whose networks a comparison is about, `training.seed` among them; absent: that one alone. See
+    /// [`Profile::seeds`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "seeds")]
+    pub more_seeds: Vec<u64>,
     /// The linear probe.
     pub probe: Probe,
     /// Samples.
@@ -184,6 +188,12 @@ impl Profile {
         Ok(profile)
     }
 
+    /// The seeds whose networks a comparison is about: of several it shows mean and deviation. A notebook that shows one network
+    /// shows that of `training.seed`.
+    pub fn seeds(&self) -> Vec<u64> {
+        if self.more_seeds.is_empty() { vec![self.training.seed] } else { self.more_seeds.clone() }
+    }
+
     /// The shape of the network for these images.
     pub fn config(&self) -> Config {
         self.model.config(self.data.side, self.palette.colours)
@@ -209,6 +219,12 @@ impl Profile {
                 !probe.l2.is_empty() && probe.l2.iter().all(|x| positive(*x)),
             ),
             ("probe.images (at least 1)", some(probe.images)),
+            (
+                "seeds (each once, and training.seed among them)",
+                self.seeds().contains(&training.seed)
+                    && self.seeds().iter().collect::<std::collections::HashSet<_>>().len()
+                        == self.seeds().len(),
+            ),
             ("samples.images (at least 1)", samples.images > 0),
         ] {
             if !right {
@@ -259,7 +275,10 @@ impl Profile {
             ),
             ("Training", format!("{length} of {} images{precision}{activations}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
-            ("Seed", training.seed.to_string()),
+            (
+                if self.more_seeds.len() > 1 { "Seeds" } else { "Seed" },
+                self.seeds().iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+            ),
             ("Probe's L2", l2.join(", ")),
             ("Samples", format!("{} at temperature {}", samples.images, samples.sampling.temperature)),
         ];
@@ -352,6 +371,8 @@ mod tests {
             ("validation = 0.1", "validation = 1.5", "data.validation"),
             ("\"fashion-mnist\"", "\"fashion\"", "there is no data set \"fashion\""),
             ("batch = 32", "batch = 0", "batch"),
+            ("[data]", "seeds = [2, 3]\n\n[data]", "seeds (each once, and training.seed among them)"),
+            ("[data]", "seeds = [1, 3, 3]\n\n[data]", "seeds (each once"),
             ("side = 14", "side = 0", "data.side"),
             ("side = 14", "side = 6074001000", "data.side (from 1 to 1024) makes no sense as 6074001000"),
             ("after = [0, 50, 200]", "after = [10, 5, 0]", "samples.after"),
@@ -384,6 +405,9 @@ mod tests {
             assert!(good.contains(from), "{from}");
             assert_eq!(said(&good.replacen(from, to, 1)).unwrap().samples.after, after, "{to}");
         }
+        assert_eq!(said(&good).unwrap().seeds(), [1]);
+        let more = said(&good.replacen("[data]", "seeds = [3, 1]\n\n[data]", 1)).unwrap();
+        assert_eq!(more.seeds(), [3, 1]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 mod contrastive;
 mod fine_tuning;
 mod methods;
+mod unseen;
 
 use super::*;
 use crate::Error;
@@ -150,6 +151,9 @@ fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
         (bert.loss_on(&on, &trained.parameters, &unseen).unwrap(), trained.curve.validation.last().unwrap());
     assert!((loss / last.loss - 1.0).abs() < 1e-9, "{loss} {last:?}");
 
+    let each = bert.loss_of_each_on(&on, &trained.parameters, &unseen).unwrap();
+    assert!((each.iter().sum::<f64>() / 30.0 / loss - 1.0).abs() < 1e-9 && each.len() == 30);
+
     // Features see all tokens and no SOS token: the SOS token may be anything.
     let tokens = bert.encoding(Split::Test).run_on(&on).unwrap().0;
     let mut other = trained.parameters.clone();
@@ -183,6 +187,8 @@ fn a_network_trained_by_berts_objective_is_asked_for_what_it_can_do() {
     let (loss, last) =
         (ar.loss_on(&on, &trained.parameters, &unseen).unwrap(), trained.curve.validation.last().unwrap());
     assert!((loss / last.loss - 1.0).abs() < 1e-9, "{loss} {last:?}");
+    let each = ar.loss_of_each_on(&on, &trained.parameters, &unseen).unwrap();
+    assert!((each.iter().sum::<f64>() / 30.0 / loss - 1.0).abs() < 1e-9);
     assert_same(Features::of(&ar).split(Split::Test), &by_hand(&trained.parameters, true));
     assert_eq!(ar.sample(&trained.parameters, &[], 2, &sampling).unwrap().len(), 2 * 196);
     // Untrained, they are the same network, which is looked at in two ways.
@@ -336,6 +342,8 @@ fn a_step_is_a_file_and_a_file_a_step() {
         probe(Features::pca(&ar, 8)).into(),
         NearestNeighbours::of(Features::of(&ar)).into(),
         CountBaseline::of(&ar.data, &ar.palette).into(),
+        PixelPlacements::of(&ar, 3).into(),
+        LayerHeads::of(&ar).into(),
         LayerSimilarity::of(Features::of(&ar).first(100)).into(),
         SgdProbe::of(Features::of(&ar)).layers([0, 2]).into(),
         LearningRateSearch::of(&ar).into(),

@@ -1,6 +1,6 @@
 //! The table `reported | ours | verdict`.
 
-use super::{Paper, Verdict};
+use super::{Claim, Kind, Measured, Paper, Verdict};
 use crate::Result;
 use crate::show::{Cell, Show, Table, fixed};
 
@@ -10,7 +10,7 @@ pub struct Comparison {
     paper: Paper,
     ours: String,
     rows: Vec<[Cell; 5]>,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<(Kind, Verdict)>,
 }
 
 impl Comparison {
@@ -36,66 +36,117 @@ impl Comparison {
         Ok(self)
     }
 
-    /// Adds a claim, judged by its criterion on what we measured. An empty list leaves it untested. The runner is told
-    /// the verdict, and counts it in its report.
+    /// Adds a claim, judged by its criterion on what we measured: exact numbers for a check, an [`Effect`] or several for a
+    /// finding, a [`RankCorrelation`]. Nothing measured leaves it untested. The runner is told the verdict, and counts
+    /// it in its report.
     ///
     /// # Errors
-    /// If there is no such claim.
-    pub fn claim(mut self, key: &str, measured: impl IntoIterator<Item = f64>) -> Result<Self> {
+    /// If there is no such claim, or its criterion is for something else than what was measured.
+    pub fn claim(mut self, key: &str, measured: impl Into<Measured>) -> Result<Self> {
+        let measured = measured.into();
         let claim = self.paper.claim(key)?;
-        let measured: Vec<f64> = measured.into_iter().collect();
-        let verdict = claim.judge(&measured);
-        let mut reported = Vec::new();
-        for key in &claim.reported {
-            reported.push(self.paper.reported(key)?.text());
-        }
-        let numbers = measured.iter().map(|x| match claim.decimals {
-            0 => plain(*x),
-            decimals => fixed(*x, decimals).into_text(),
-        });
-        let ours = if measured.is_empty() { "–".to_owned() } else { with_unit(numbers, &claim.unit) };
-        let criterion = match &claim.changed {
-            Some(changed) => format!("{} (Changed after a run: {changed})", claim.criterion),
-            None => claim.criterion.clone(),
+        let verdict = claim.judge(&measured)?;
+        let criterion = match (&claim.criterion, &claim.changed, &claim.untested) {
+            (Some(criterion), Some(changed), _) => format!("{criterion} (Changed after a run: {changed})"),
+            (Some(criterion), None, _) => criterion.clone(),
+            (None, _, untested) => format!("Untested: {}", untested.as_deref().unwrap_or("–")),
         };
+        let (reported, ours) = (self.reported(claim)?, ours(claim, &measured));
+        let note = serde_json::json!({
+            "kind": "claim", "claim": key, "of": claim.kind.to_string(), "verdict": verdict.text(),
+            "reported": reported, "ours": ours,
+        });
         self.rows.push([
-            Cell::text(&claim.statement),
-            Cell::text(reported.join("; ")),
+            Cell::text(format!("{} ({})", claim.statement, claim.kind)),
+            Cell::text(reported),
             Cell::text(ours),
             Cell::from(verdict),
             Cell::text(criterion),
         ]);
-        crate::journal::note(&serde_json::json!({"kind": "claim", "claim": key, "verdict": verdict.text()}));
-        self.verdicts.push(verdict);
+        crate::journal::note(&note);
+        self.verdicts.push((claim.kind, verdict));
         Ok(self)
     }
 
+    /// What the paper reports of a claim: figures with where they stand and, unless they were simply read, how they are known.
+    fn reported(&self, claim: &Claim) -> Result<String> {
+        if claim.reported.is_empty() {
+            return Ok("not in the paper: our control".to_owned());
+        }
+        let texts = claim.reported.iter().map(|key| self.paper.cited(key));
+        Ok(texts.collect::<Result<Vec<_>>>()?.join("; "))
+    }
+
     /// The verdicts so far, in the order of the claims.
-    pub fn verdicts(&self) -> &[Verdict] {
-        &self.verdicts
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        self.verdicts.iter().map(|(_, verdict)| *verdict).collect()
+    }
+
+    /// How many findings, or checks, got which verdict: `2 findings: 1 supported, 1 plateau`; nothing if there is none.
+    fn counts(&self, kind: Kind, verdicts: &[Verdict]) -> Option<String> {
+        let count = |verdict: Option<Verdict>| {
+            let of = self
+                .verdicts
+                .iter()
+                .filter(|(k, v)| *k == kind && verdict.is_none_or(|verdict| *v == verdict));
+            of.count()
+        };
+        let counts: Vec<String> = verdicts
+            .iter()
+            .filter(|verdict| count(Some(**verdict)) > 0)
+            .map(|verdict| format!("{} {verdict}", count(Some(*verdict))))
+            .collect();
+        let plural = if count(None) == 1 { "" } else { "s" };
+        (count(None) > 0).then(|| format!("{} {kind}{plural}: {}.", count(None), counts.join(", ")))
     }
 
     /// The comparison as a table.
     pub fn table(&self) -> Table {
-        let count = |verdict| self.verdicts.iter().filter(|v| **v == verdict).count();
-        let all =
-            [Verdict::Supported, Verdict::NotSupportedAtThisScale, Verdict::Inconclusive, Verdict::Untested];
-        let counts: Vec<_> = all
-            .into_iter()
-            .filter(|verdict| count(*verdict) > 0)
-            .map(|verdict| format!("{} {verdict}", count(verdict)))
-            .collect();
-        let claims = if self.verdicts.len() == 1 { "claim" } else { "claims" };
         let mut note = format!("Ours: {}.", self.ours.trim_end_matches('.'));
-        if !counts.is_empty() {
-            note.push_str(&format!(" {} {claims}: {}.", self.verdicts.len(), counts.join(", ")));
+        for (kind, verdicts) in
+            [(Kind::Finding, &Verdict::OF_FINDINGS[..]), (Kind::Check, &Verdict::OF_CHECKS[..])]
+        {
+            if let Some(counts) = self.counts(kind, verdicts) {
+                note.push(' ');
+                note.push_str(&counts);
+            }
         }
-        let headers = ["Claim", "Reported", "Ours", "Verdict", "Criterion, set before the run"];
+        if self.verdicts.iter().any(|(kind, _)| *kind == Kind::Finding) {
+            note.push_str(" [ ]: 95 % interval.");
+        }
+        let headers = ["Claim", "Reported", "Ours", "Verdict", "Criterion"];
         Table::of(headers, self.rows.clone()).note(note)
     }
 }
 
-/// A number without needless digits.
+/// What we measured of a claim, in words.
+fn ours(claim: &Claim, measured: &Measured) -> String {
+    let number = |x: f64| match claim.decimals {
+        0 => plain(x),
+        decimals => fixed(x, decimals).into_text(),
+    };
+    let interval = |(low, high): (f64, f64)| format!("[{}, {}]", number(low), number(high));
+    match measured {
+        Measured::Numbers(numbers) if numbers.is_empty() => "–".to_owned(),
+        Measured::Numbers(numbers) => with_unit(numbers.iter().map(|x| number(*x)), &claim.unit),
+        Measured::Effects(effects) => {
+            let each = effects.iter().map(|effect| {
+                let seeds =
+                    if effect.seeds == 1 { "1 seed".to_owned() } else { format!("{} seeds", effect.seeds) };
+                let interval = effect.interval().map_or_else(|| "no interval".to_owned(), interval);
+                format!("{} {interval} {}, {seeds}", number(effect.mean), claim.unit)
+            });
+            let each: Vec<String> = each.collect();
+            if each.is_empty() { "–".to_owned() } else { each.join("; ") }
+        }
+        Measured::Order(order) => {
+            let interval = order.interval().map_or_else(|| "no interval".to_owned(), interval);
+            format!("{} {interval}, {} pairs", number(order.correlation), order.pairs)
+        }
+    }
+}
+
+/// A number that we measured, without needless digits.
 pub(super) fn plain(number: f64) -> String {
     let decimals = (0..6).find(|d| (number * 10f64.powi(*d)).fract() == 0.0).unwrap_or(3);
     // As many decimals as it has, up to three.

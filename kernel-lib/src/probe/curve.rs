@@ -298,36 +298,6 @@ impl Curve {
         })
     }
 
-    /// How much more layer `a` gets right than layer `b`, as a share of the test images, and its standard error. Both
-    /// are judged by the same images, so the error is that of the mean of paired differences, which is smaller than
-    /// if they were not.
-    ///
-    /// # Errors
-    /// If there is no such layer.
-    pub fn difference(&self, a: usize, b: usize) -> Result<(f64, f64)> {
-        self.at(a)?.difference(self.at(b)?)
-    }
-
-    /// By how much the curve fails to rise up to its best test accuracy and to fall after it: the largest step the wrong
-    /// way between neighbouring layers, in standard errors of the paired difference; 0 if there is none.
-    ///
-    /// # Errors
-    /// If the curve has no layer.
-    pub fn worst_dip(&self) -> Result<f64> {
-        let share = |at: usize| self.layers[at].test.share();
-        let best = (0..self.layers.len()).max_by(|a, b| share(*a).total_cmp(&share(*b)).then(b.cmp(a)));
-        let best = best.ok_or_else(|| Error::invalid("a curve without layers"))?;
-        let mut worst = 0.0_f64;
-        for layer in 1..self.layers.len() {
-            let (gain, error) = self.difference(layer, layer - 1)?;
-            let wrong_way = if layer <= best { -gain } else { gain };
-            if wrong_way > 0.0 && error > 0.0 {
-                worst = worst.max(wrong_way / error);
-            }
-        }
-        Ok(worst)
-    }
-
     /// Test accuracy by layer, (layer, share), for a figure.
     pub fn points(&self) -> Vec<(f64, f64)> {
         self.layers.iter().enumerate().map(|(layer, at)| (layer as f64, at.test.share())).collect()
@@ -367,31 +337,6 @@ impl Curve {
         Table::of(["Layer", "L2", "Validation", "Test", "± (points)", ""], rows)
             .caption("Linear probe by layer")
             .note(note)
-    }
-}
-
-impl Layer {
-    /// How much more of the test images this layer gets right than another, of this curve or of one of the same test
-    /// images (an untrained network's, say), and the standard error of that.
-    ///
-    /// # Errors
-    /// If the other layer was judged by another number of images.
-    pub fn difference(&self, other: &Self) -> Result<(f64, f64)> {
-        if self.is_correct.len() != other.is_correct.len() || self.is_correct.is_empty() {
-            return Err(Error::invalid(format!(
-                "{} and {} test images cannot be compared one by one",
-                self.is_correct.len(),
-                other.is_correct.len()
-            )));
-        }
-        let n = self.is_correct.len() as f64;
-        let only = |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| **a && !**b).count() as f64;
-        let (more, less) =
-            (only(&self.is_correct, &other.is_correct), only(&other.is_correct, &self.is_correct));
-        let mean = (more - less) / n;
-        // Each difference is 1, -1 or 0.
-        let variance = (more + less) / n - mean * mean;
-        Ok((mean, (variance / n).sqrt()))
     }
 }
 

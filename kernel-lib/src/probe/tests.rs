@@ -332,19 +332,3 @@ fn a_split_may_lack_a_class() {
         assert!(curve.layers[1].test.share() > 0.5);
     }
 }
-
-#[test]
-fn layers_are_compared_image_by_image() {
-    let layer = |is_correct: &[u8]| {
-        let is_correct: Vec<bool> = is_correct.iter().map(|correct| *correct == 1).collect();
-        let accuracy =
-            Accuracy::new(is_correct.iter().filter(|correct| **correct).count(), is_correct.len()).unwrap();
-        Layer { l2: 1.0, validation: accuracy, test: accuracy, at_edge: false, converged: true, is_correct }
-    };
-    let (a, b) = (layer(&[1, 1, 1, 0]), layer(&[0, 1, 1, 0]));
-    let (mean, error) = a.difference(&b).unwrap();
-    // Differences 1, 0, 0, 0: mean 1/4, variance 3/16.
-    assert_eq!((mean, error), (0.25, (3.0f64 / 16.0 / 4.0).sqrt()));
-    assert_eq!(a.difference(&a).unwrap(), (0.0, 0.0));
-    assert!(a.difference(&layer(&[1])).is_err());
-}

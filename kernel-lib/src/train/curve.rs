@@ -17,6 +17,15 @@ pub struct Curve {
     pub accuracy: Vec<AccuracyPoint>,
 }
 
+impl Curve {
+    /// After how many steps the accuracy on the validation images was at least this share (0 to 1) for the first time: how
+    /// long each start of a fine-tuning needs. None if it never was. It is known only at the steps at which it was measured
+    /// ([`Training::evaluate_every`](super::Training::evaluate_every)).
+    pub fn first_step_with(&self, share: f64) -> Option<u64> {
+        self.accuracy.iter().find(|point| point.share >= share).map(|point| point.step)
+    }
+}
+
 /// A point of a curve of accuracies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +98,18 @@ impl fmt::Display for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_step_with_an_accuracy_is_found() {
+        let point = |(step, share)| AccuracyPoint { step, share };
+        let accuracy = [(5, 0.2), (10, 0.7), (15, 0.6), (20, 0.8)].map(point).to_vec();
+        let curve = Curve { accuracy, ..Curve::default() };
+        assert_eq!(
+            [0.1, 0.7, 0.71, 0.9].map(|s| curve.first_step_with(s)),
+            [Some(5), Some(10), Some(20), None]
+        );
+        assert_eq!(Curve::default().first_step_with(0.0), None);
+    }
 
     #[test]
     fn progress_is_one_line() {

@@ -1,9 +1,11 @@
 //! The paper's other methods as steps.
 
 use super::{ar, on, probe};
+use crate::augment::Augmentation;
 use crate::experiment::*;
 use crate::pca::Pca;
 use crate::probe::{FeatureLayers as _, FeatureMatrix, SgdSettings, TestSet, choose_by_sgd};
+use crate::train::Objective;
 
 #[test]
 fn layers_around_the_best_one_are_probed_side_by_side() {
@@ -183,4 +185,52 @@ fn half_of_the_classes_are_trained_on_and_the_others_probed() {
     for classes in [vec![], vec![10], vec![1, 1]] {
         assert!(probe(Features::of(&super::ar()).on(all.clone().classes(classes))).run_on(&on).is_err());
     }
+}
+
+#[test]
+fn pixels_are_probed_in_several_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, ar) = (on(folder.path()), ar());
+    let step = |placements| PixelPlacements::of(&ar, placements).with(&super::small(8).probe);
+    // In one place it is the probe of pixels.
+    let once = probe(Features::pixels(&ar)).run_on(&on).unwrap();
+    assert_eq!(step(1).run_on(&on).unwrap(), once);
+    // Of 300 images 30 are held out; the others are seen in three more places.
+    let found = step(4).run_on(&on).unwrap();
+    assert_eq!((found.training, found.validation, found.layers.len()), (4 * 270, 30, 1));
+    assert_ne!(found, once);
+    assert_ne!(PixelPlacements { seed: 2, ..step(4) }.run_on(&on).unwrap(), found);
+    let half = PixelPlacements { first: Some(150), ..step(2) }.run_on(&on).unwrap();
+    assert_eq!(half.training + 2 * half.validation, 2 * 150);
+    assert!(step(0).run_on(&on).is_err());
+    let mut as_they_are = step(2);
+    as_they_are.data.augmentation = Augmentation::None;
+    let error = as_they_are.run_on(&on).unwrap_err().to_string();
+    assert!(error.contains("are not varied"), "{error}");
+}
+
+#[test]
+fn each_layer_gets_an_output_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on, ar) = (on(folder.path()), ar());
+    let found = LayerHeads::of(&ar).steps(60).run_on(&on).unwrap();
+    assert_eq!((found.own.len(), found.trained.len()), (3, 3));
+    let unseen = ar.validation_tokens_on(&on).unwrap();
+    let trained = ar.run_on(&on).unwrap().parameters;
+    let last = ar.loss_on(&on, &trained, &unseen).unwrap();
+    assert!((found.own[2] / last - 1.0).abs() < 1e-9);
+    // The network has trained for eight steps only: an output that is fitted to a layer does better than its own, everywhere,
+    // and better than the frequencies of colours.
+    let frequencies = {
+        let mut counts = [0.0f64; 16];
+        unseen.iter().for_each(|token| counts[usize::from(*token)] += 1.0 / unseen.len() as f64);
+        counts.iter().filter(|share| **share > 0.0).map(|share| -share * share.ln()).sum::<f64>()
+    };
+    for (own, trained) in found.own.iter().zip(&found.trained) {
+        assert!(trained < own && *trained < frequencies, "{found:?} {frequencies}");
+    }
+    let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });
+    assert_eq!(LayerHeads::of(&bert).steps(2).run_on(&on).unwrap().trained.len(), 3);
+    assert!(LayerHeads::of(&ar).steps(0).run_on(&on).is_err());
+    assert!(LayerHeads { learning_rate: -1.0, ..LayerHeads::of(&ar) }.run_on(&on).is_err());
 }
