@@ -39,7 +39,7 @@ Exit codes; the smallest that occurs is the run's:
 
 docs/ci.md has the cells' tags and a workflow for CI.")]
 pub struct Arguments {
-    /// Notebooks, folders and patterns such as 'notebooks/**/4*.ipynb', in this order [default: every notebook of the
+    /// Notebooks, folders and patterns such as 'notebooks/**/4*.ipynb', or names such as 4.1_best_layer, in this order [default: every notebook of the
     /// repository, first those that take the shortest time]
     #[arg(value_name = "NOTEBOOK")]
     notebooks: Vec<PathBuf>,
@@ -190,8 +190,8 @@ fn execute(arguments: &Arguments, options: RunOptions) -> Exit {
     };
     let summary = summary::summary(&run.outcomes, std::io::stdout().is_terminal() && !events.are_on());
     say(&events, &format!("\n{}", secrets.mask(summary.trim_end())));
-    if let Some(claims) = &run.claims {
-        say(&events, claims);
+    if let Some(claims) = run.claims.in_words() {
+        say(&events, &claims);
     }
     say(&events, &format!("report: {}", run.report.display()));
     events.over(&run);

@@ -74,6 +74,9 @@ pub fn step_summary(run: &Run) -> String {
         );
     }
     let _ = write!(text, "\n{}\n", summary::counts(&run.outcomes));
+    if let Some(claims) = super::report::claims_in_markdown(&run.claims) {
+        let _ = write!(text, "\n{claims}\n");
+    }
     for outcome in &run.outcomes {
         for paragraph in paragraphs(outcome) {
             let plain = strip_ansi(&paragraph);

@@ -35,15 +35,33 @@ pub struct Use {
 pub struct Journal {
     /// Each result once, as it was when it was first used.
     pub uses: Vec<Use>,
-    /// Each claim's last verdict, by its key.
-    pub claims: BTreeMap<String, String>,
+    /// What came of each claim in the end, by its key.
+    pub claims: BTreeMap<String, Judged>,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum JournalLine {
     Result(Use),
-    Claim { claim: String, verdict: String },
+    Claim {
+        claim: String,
+        #[serde(flatten)]
+        judged: Judged,
+    },
+}
+
+/// What came of a claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Judged {
+    /// `finding` or `check`.
+    pub of: String,
+    /// The verdict, in words.
+    pub verdict: String,
+    /// What the paper reports of it.
+    pub reported: String,
+    /// What was measured.
+    pub ours: String,
 }
 
 impl Use {
@@ -63,8 +81,8 @@ impl Journal {
                 Ok(JournalLine::Result(used)) if journal.uses.iter().all(|other| other.key != used.key) => {
                     journal.uses.push(used);
                 }
-                Ok(JournalLine::Claim { claim, verdict }) => {
-                    journal.claims.insert(claim, verdict);
+                Ok(JournalLine::Claim { claim, judged }) => {
+                    journal.claims.insert(claim, judged);
                 }
                 Ok(JournalLine::Result(_)) | Err(_) => {}
             }
@@ -112,34 +130,6 @@ pub fn reused<'a>(journals: impl Iterator<Item = &'a Journal>) -> Option<String>
     })
 }
 
-/// A sentence on the claims: how many of those in the paper's file have which verdict.
-pub fn verdicts<'a>(journals: impl Iterator<Item = &'a Journal>, claims: &[String]) -> Option<String> {
-    let mut judged: BTreeMap<&str, &str> = BTreeMap::new();
-    for journal in journals {
-        judged.extend(journal.claims.iter().map(|(claim, verdict)| (claim.as_str(), verdict.as_str())));
-    }
-    if judged.is_empty() {
-        return None;
-    }
-    let untested = claims.iter().filter(|claim| !judged.contains_key(claim.as_str())).count();
-    let of = |verdict: &str| judged.values().filter(|v| **v == verdict).count();
-    let counts: Vec<String> = ["supported", "not supported at this scale", "inconclusive"]
-        .into_iter()
-        .map(|verdict| (of(verdict), verdict))
-        .chain([(of("untested") + untested, "untested")])
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, verdict)| format!("{n} {verdict}"))
-        .collect();
-    Some(format!("{}: {}", count(judged.len() + untested, "claim"), counts.join(", ")))
-}
-
-/// The keys of all claims in a paper's `claims.toml`; none if it cannot be read, which the library complains of.
-pub fn claims_in(file: &Path) -> Vec<String> {
-    let table: Option<toml::Table> = fs::read_to_string(file).ok().and_then(|text| text.parse().ok());
-    let claims = table.as_ref().and_then(|table| table.get("claim")?.as_array()).into_iter().flatten();
-    claims.filter_map(|claim| Some(claim.get("key")?.as_str()?.to_owned())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,19 +162,5 @@ mod tests {
         );
         let none = Journal::default();
         assert_eq!((none.counts(), reused([&none].into_iter())), (String::new(), None));
-    }
-
-    #[test]
-    fn claims_that_no_notebook_judged_are_untested() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("claims.toml");
-        fs::write(&file, "[[claim]]\nkey = \"one\"\n[[claim]]\nkey = \"two\"\n").unwrap();
-        let claims = claims_in(&file);
-        assert_eq!(claims, ["one", "two"]);
-        fs::write(&file, LINES).unwrap();
-        let said = verdicts([&Journal::read(&file)].into_iter(), &claims).unwrap();
-        assert_eq!(said, "2 claims: 1 supported, 1 untested");
-        assert_eq!(verdicts([&Journal::default()].into_iter(), &claims), None);
-        assert_eq!(claims_in(&folder.path().join("missing")), [""; 0]);
     }
 }

@@ -1,6 +1,7 @@
 //! The runner: executes notebooks as any Jupyter client would, and tells the truth about them.
 
 pub mod check;
+pub mod claims;
 pub mod client;
 pub mod command;
 pub mod diff;
@@ -105,8 +106,8 @@ pub struct Run {
     pub report: PathBuf,
     /// The JUnit file.
     pub junit: PathBuf,
-    /// How many of the paper's claims have which verdict, in words.
-    pub claims: Option<String>,
+    /// The paper's claims, and what became of them.
+    pub claims: claims::Claims,
     /// Ended by Ctrl-C or a signal.
     pub interrupted: bool,
 }
@@ -116,7 +117,10 @@ impl Run {
         Self {
             report: options.out.join("report.html"),
             junit: options.out.join("junit.xml"),
-            claims: journal::verdicts(outcomes.iter().map(|outcome| &outcome.journal), &claims(options)),
+            claims: claims::Claims::new(
+                claims_of(options).as_deref(),
+                outcomes.iter().map(|outcome| &outcome.journal),
+            ),
             outcomes,
             to_come,
             interrupted,
@@ -247,12 +251,11 @@ impl SoFar {
     }
 }
 
-/// The keys of the claims of the paper to which the notebooks belong.
-fn claims(options: &RunOptions) -> Vec<String> {
+/// The file with the claims of the paper to which the notebooks belong.
+fn claims_of(options: &RunOptions) -> Option<PathBuf> {
     let absolute = options.notebooks.iter().filter_map(|notebook| std::path::absolute(notebook).ok());
     let checkouts = absolute.filter_map(|notebook| crate::repository::around(notebook.parent()?));
-    let files = checkouts.map(|root| root.join("papers/igpt/claims.toml"));
-    files.take(1).flat_map(|file| journal::claims_in(&file)).collect()
+    checkouts.map(|root| root.join("papers/igpt/claims.toml")).next()
 }
 
 /// One notebook and its places.

@@ -69,7 +69,7 @@ pub fn select(selection: &Selection, everything: &[PathBuf], out: &Path) -> Resu
     let mut notebooks = Vec::new();
     let mut seen = HashSet::new();
     for name in named {
-        for notebook in expand(name, out)? {
+        for notebook in expand(name, everything, out)? {
             let absolute =
                 std::path::absolute(&notebook).with_context(|| format!("what is {}?", name.display()))?;
             if seen.insert(absolute) {
@@ -95,8 +95,9 @@ pub fn select(selection: &Selection, everything: &[PathBuf], out: &Path) -> Resu
     Ok(Selected { notebooks, notes })
 }
 
-/// The notebooks that a name stands for.
-fn expand(name: &Path, out: &Path) -> Result<Vec<PathBuf>> {
+/// The notebooks that a name stands for: a path, a folder, a pattern, or the bare name of one of `everything`, without folder
+/// and ending, as tables show it.
+fn expand(name: &Path, everything: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     if name.is_dir() {
         let found = notebooks_in(name, out)?;
         ensure!(!found.is_empty(), "there is no notebook in {}", name.display());
@@ -104,6 +105,13 @@ fn expand(name: &Path, out: &Path) -> Result<Vec<PathBuf>> {
     }
     let text = name.to_string_lossy();
     if name.exists() || !text.contains(['*', '?', '[']) {
+        let bare = everything.iter().find(|path| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            !name.exists() && file.strip_suffix(".ipynb") == Some(&text)
+        });
+        if let Some(path) = bare {
+            return Ok(vec![path.clone()]);
+        }
         // One that is not there fails as a notebook of the run, and the others run.
         return Ok(vec![name.to_owned()]);
     }
@@ -307,6 +315,15 @@ fn share(seconds: &[f64], shares: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_notebook_of_the_repository_needs_no_folder_and_ending() {
+        let everything = ["/r/notebooks/2.1_pre-training.ipynb", "/r/notebooks/2.ipynb"].map(PathBuf::from);
+        let of = |name: &str| expand(Path::new(name), &everything, Path::new("out")).unwrap();
+        assert_eq!(of("2.1_pre-training"), everything[..1]);
+        assert_eq!(of("2"), everything[1..]);
+        assert_eq!(of("2.1"), [PathBuf::from("2.1")]);
+    }
 
     #[test]
     fn patterns_match_as_in_a_shell() {

@@ -120,7 +120,8 @@ fn output(output: &Value, html: &mut String) {
 fn media(data: &Value, html: &mut String) {
     let text = |mime: &str| data.get(mime).and_then(joined);
     if let Some(rich) = text("text/html") {
-        let _ = write!(html, "<div class=\"html\">{rich}</div>");
+        // The page's policy keeps it from running or loading anything; it must not send the reader elsewhere either.
+        let _ = write!(html, "<div class=\"html\">{}</div>", without_meta(&rich));
     } else if let Some(svg) = text("image/svg+xml") {
         // As an image: its ids and styles stay its own.
         let encoded = data_encoding::BASE64.encode(svg.as_bytes());
@@ -155,10 +156,38 @@ fn media(data: &Value, html: &mut String) {
     }
 }
 
+/// HTML whose `<meta` tags, which could reload the page as another one, are text.
+fn without_meta(html: &str) -> String {
+    let lower = html.to_ascii_lowercase();
+    let mut safe = String::with_capacity(html.len());
+    let mut from = 0;
+    for (at, _) in lower.match_indices("<meta") {
+        safe.push_str(&html[from..at]);
+        safe.push_str("&lt;");
+        from = at + 1;
+    }
+    safe.push_str(&html[from..]);
+    safe
+}
+
 fn cut(text: &str) -> String {
     if text.len() <= LONGEST {
         return text.to_owned();
     }
     let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}\n… {} bytes more in the executed notebook", &text[..end], text.len() - end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_cannot_reload_the_page() {
+        assert_eq!(
+            without_meta("a<MeTa http-equiv=refresh>b<meta>"),
+            "a&lt;MeTa http-equiv=refresh>b&lt;meta>"
+        );
+        assert_eq!(without_meta("<b>é</b>"), "<b>é</b>");
+    }
 }

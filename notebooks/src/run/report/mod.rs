@@ -2,6 +2,7 @@
 
 mod ansi;
 mod cells;
+mod claims;
 mod markdown;
 mod rust;
 
@@ -15,6 +16,12 @@ use super::{
     text::{count, escape},
 };
 use crate::host;
+
+pub use claims::in_markdown as claims_in_markdown;
+
+/// What a report may do: show what is in it. No output of a cell can run anything, load anything or send anything.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// The page for these outcomes; the executed notebooks are read back from where they were saved.
 pub fn report(run: &Run, options: &RunOptions) -> String {
@@ -53,16 +60,22 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
     let well = outcomes.iter().filter(|o| o.is_well()).count();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">{again}\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">{again}\
          <title>Image GPT in Rust notebooks: {well} of {all} passed</title>\n<style>\n{style}</style></head>\n<body>\n\
-         <nav><strong>Contents</strong><ol>\n<li><a href=\"#summary\">Summary</a></li>\n{contents}</ol></nav>\n\
-         <main>\n{header}{to_come}{summary}{wrong}{articles}</main>\n</body></html>\n",
+         <nav><strong>Contents</strong><ol>\n{claims_link}<li><a href=\"#summary\">Summary</a></li>\n{contents}</ol></nav>\n\
+         <main>\n{header}{to_come}{wrong}{claims}{summary}{articles}</main>\n</body></html>\n",
         all = count(outcomes.len(), "notebook"),
         style = include_str!("style.css"),
         // Whoever looks at it while the rest runs sees the rest come.
         again = if run.to_come.is_empty() { "" } else { "<meta http-equiv=\"refresh\" content=\"30\">" },
         to_come = to_come(&run.to_come),
         header = header(options),
+        claims_link = match run.claims.in_words() {
+            Some(_) => "<li><a href=\"#claims\">Findings and checks</a></li>\n",
+            None => "",
+        },
+        claims = claims::claims(run, &ids),
         summary = summary(run, &ids),
         wrong = wrong(outcomes),
     )
@@ -128,8 +141,7 @@ fn summary(run: &Run, ids: &[String]) -> String {
     }
     let reused = journal::reused(outcomes.iter().map(|outcome| &outcome.journal));
     let notes: Vec<String> = outcomes.iter().flat_map(notes).collect();
-    let sentences =
-        run.claims.iter().chain(&reused).chain(&notes).map(|text| format!("<p>{}</p>\n", escape(text)));
+    let sentences = reused.iter().chain(&notes).map(|text| format!("<p>{}</p>\n", escape(text)));
     let sentences: String = sentences.collect();
     format!(
         "<section id=\"summary\"><h2>Summary</h2><table class=\"summary\"><thead><tr><th>notebook</th>\
