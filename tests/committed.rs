@@ -1,5 +1,7 @@
 //! The notebooks in the repository were run from top to bottom, and show what they have to show.
 
+mod literals;
+
 use std::{fs, path::Path};
 
 use igpt_tests::{Executed, text};
