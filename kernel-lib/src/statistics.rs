@@ -20,7 +20,8 @@ pub struct Effect {
     pub standard_error: Option<f64>,
     /// Degrees of freedom of the standard error.
     pub degrees: f64,
-    /// How many seeds it is the mean of. With one seed the standard error is that of the choice of test images alone.
+    /// How many seeds it is the mean of, 0 if it is of images alone. With one seed the standard error is that of the choice of test
+    /// images alone.
     pub seeds: usize,
     /// How many test images it is the mean of; 0 if it is of seeds alone.
     pub images: usize,
@@ -83,7 +84,7 @@ impl Effect {
     /// # Errors
     /// If there is none.
     pub fn of_images(values: &[f64]) -> Result<Self> {
-        Ok(Self { seeds: 1, images: values.len(), ..Self::of_seeds(values)? })
+        Ok(Self { seeds: 0, images: values.len(), ..Self::of_seeds(values)? })
     }
 
     /// A mean whose error has several sources: each with its variance of the mean, and the number of what it was computed from.

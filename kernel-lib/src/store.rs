@@ -50,9 +50,10 @@ pub use stored::Stored;
 use crate::show::Table;
 use crate::{Error, Result};
 use entry::{Entry, Found};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A folder of results.
 #[derive(Debug, Clone)]
@@ -182,9 +183,9 @@ impl Store {
             progress: progress::Written::to(entry.progress()),
         };
         let why = why::computed(&self.folder, step, damage.as_deref());
-        let start = Instant::now();
-        let result = run(&context)?;
-        let provenance = Provenance::of(step, start.elapsed());
+        let (result, own) = own_time(|| run(&context));
+        let result = result?;
+        let provenance = Provenance::of(step, own);
         entry.save(step, &result, &provenance)?;
         drop(result);
         match entry.load() {
@@ -260,6 +261,21 @@ impl Store {
         crate::journal::note(&used);
         self.uses.lock().unwrap_or_else(PoisonError::into_inner).push(used);
     }
+}
+
+/// What a computation took by itself: without the results that it needed, which were computed, or waited for, meanwhile by the same
+/// thread.
+fn own_time<T>(compute: impl FnOnce() -> T) -> (T, Duration) {
+    thread_local! {
+        /// What the results took that the computation under way has asked for so far.
+        static NEEDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+    let before = NEEDED.replace(Duration::ZERO);
+    let start = Instant::now();
+    let result = compute();
+    let all = start.elapsed();
+    let needed = NEEDED.replace(before + all);
+    (result, all.saturating_sub(needed))
 }
 
 #[cfg(test)]

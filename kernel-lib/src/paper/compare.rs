@@ -3,6 +3,7 @@
 use super::{Claim, Kind, Measured, Paper, Verdict};
 use crate::Result;
 use crate::show::{Cell, Show, Table, fixed};
+use crate::statistics::Effect;
 
 /// What the paper reports beside what we measured. Claims come with a verdict.
 #[derive(Debug, Clone)]
@@ -47,7 +48,9 @@ impl Comparison {
         let claim = self.paper.claim(key)?;
         let verdict = claim.judge(&measured)?;
         let criterion = match (&claim.criterion, &claim.changed, &claim.untested) {
-            (Some(criterion), Some(changed), _) => format!("{criterion} (Changed after a run: {changed})"),
+            (Some(criterion), Some(_), _) => {
+                format!("{criterion} (Changed after a run: papers/igpt/claims.toml says why.)")
+            }
             (Some(criterion), None, _) => criterion.clone(),
             (None, _, untested) => format!("Untested: {}", untested.as_deref().unwrap_or("–")),
         };
@@ -130,14 +133,17 @@ fn ours(claim: &Claim, measured: &Measured) -> String {
         Measured::Numbers(numbers) if numbers.is_empty() => "–".to_owned(),
         Measured::Numbers(numbers) => with_unit(numbers.iter().map(|x| number(*x)), &claim.unit),
         Measured::Effects(effects) => {
-            let each = effects.iter().map(|effect| {
-                let seeds =
-                    if effect.seeds == 1 { "1 seed".to_owned() } else { format!("{} seeds", effect.seeds) };
-                let interval = effect.interval().map_or_else(|| "no interval".to_owned(), interval);
-                format!("{} {interval} {}, {seeds}", number(effect.mean), claim.unit)
-            });
-            let each: Vec<String> = each.collect();
-            if each.is_empty() { "–".to_owned() } else { each.join("; ") }
+            let each: Vec<String> = effects
+                .iter()
+                .map(|effect| {
+                    let interval = effect.interval().map_or_else(|| "no interval".to_owned(), interval);
+                    format!("{} {interval}", number(effect.mean))
+                })
+                .collect();
+            match effects.first() {
+                None => "–".to_owned(),
+                Some(first) => format!("{} {} ({})", each.join("; "), claim.unit, of_what(first)),
+            }
         }
         Measured::Order(order) => {
             let interval = order.interval().map_or_else(|| "no interval".to_owned(), interval);
@@ -151,6 +157,15 @@ pub(super) fn plain(number: f64) -> String {
     let decimals = (0..6).find(|d| (number * 10f64.powi(*d)).fract() == 0.0).unwrap_or(3);
     // As many decimals as it has, up to three.
     fixed(number, decimals.min(3) as usize).into_text()
+}
+
+/// What an effect is the mean of: `3 seeds, 10,000 images`.
+fn of_what(effect: &Effect) -> String {
+    let count = |n: usize, what: &str| {
+        (n > 0).then(|| format!("{} {what}{}", plain(n as f64), if n == 1 { "" } else { "s" }))
+    };
+    let parts = [count(effect.seeds, "seed"), count(effect.images, "image")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// `32, 48, 64 pixels`; equal numbers are said once.

@@ -142,7 +142,7 @@ fn a_comparison_shows_both_and_counts_verdicts() {
     assert_eq!(comparison.verdicts(), [Inconclusive, Passed, Untested]);
     let text = comparison.to_text();
     for said in [
-        "31.9 [28.4, 35.3] dB, 1 seed",
+        "31.9 [28.4, 35.3] dB (3 images)",
         "512 colours",
         "✓\u{a0}passed",
         "made up for a test. 1 finding: 1 inconclusive. 2 checks: 1 passed, 1 untested.",

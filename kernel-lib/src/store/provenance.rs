@@ -36,7 +36,8 @@ pub struct Provenance {
     pub data_revision: Option<String>,
     /// The SHA-256 of the data.
     pub data_sha256: Option<String>,
-    /// What it took, in milliseconds; of an interrupted computation only since it was last continued.
+    /// What it took, in milliseconds, without the results that it needed; of an interrupted computation only since it was last
+    /// continued.
     pub wall_ms: u64,
     /// When it was finished, in UTC: `2026-11-25T04:00:00Z`.
     pub date: String,

@@ -3,7 +3,6 @@
 use super::*;
 use candle_core::{Device, Tensor};
 use serde_json::json;
-use std::cell::Cell;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -387,5 +386,37 @@ fn a_read_only_store_can_be_read() {
     // root may write anywhere.
     if let Err(error) = other {
         assert!(error.to_string().contains("IGPT_STORE"), "{error}");
+    }
+}
+
+#[test]
+fn a_result_takes_its_own_time_without_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let wait = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    let number = |x: f32| Ok(Numbers(vec![x]));
+    let outer = |_: &Context| {
+        wait(30);
+        store.get_or_run(&step(3), |_| {
+            // Needs one, too; and one that fails took its time all the same.
+            store.get_or_run(&step(4), |_| {
+                wait(300);
+                number(4.0)
+            })?;
+            wait(30);
+            number(3.0)
+        })?;
+        let failed: Result<Numbers> = store.get_or_run(&step(5), |_| {
+            wait(300);
+            Err(Error::invalid("on purpose"))
+        });
+        assert!(failed.is_err());
+        number(2.0)
+    };
+    store.get_or_run(&step(2), outer).unwrap();
+    let took = |n: u32| store.provenance(&step(n)).unwrap().unwrap().wall_ms;
+    assert!(took(4) >= 300, "{}", took(4));
+    for n in [2, 3] {
+        assert!((30..290).contains(&took(n)), "{n}: {}", took(n));
     }
 }

@@ -203,17 +203,7 @@ fn execute(arguments: &Arguments, options: RunOptions) -> Exit {
     if arguments.update_times {
         match times::update(&run.outcomes, &arguments.profile) {
             Ok(updated) => {
-                updated.files.iter().for_each(|file| say(&events, &format!("times: {}", file.display())));
-                if !updated.too_short.is_empty() {
-                    say(
-                        &events,
-                        &format!(
-                            "times: results of {} were in the experiment store, and how long they take was never measured here; \
-                             a run with IGPT_STORE=<an empty directory> measures it",
-                            updated.too_short.join(", ")
-                        ),
-                    );
-                }
+                updated.iter().for_each(|file| say(&events, &format!("times: {}", file.display())));
             }
             Err(error) => {
                 eprintln!("error: {error:#}");

@@ -47,16 +47,16 @@ pub struct Cost {
 
 impl Cost {
     /// What a notebook that went to its end took in this run; `None` if it did not. What it found in the store took as long as
-    /// it is `known` to have.
-    pub fn of(outcome: &Outcome, known: Option<Self>) -> Option<Self> {
+    /// the store says that it did, be it on this machine or on another one.
+    pub fn of(outcome: &Outcome) -> Option<Self> {
         if !matches!(outcome.verdict, Verdict::Passed | Verdict::Differs(_)) || outcome.cells.is_empty() {
             return None;
         }
-        let computed = outcome.journal.uses.iter().filter(|used| !used.reused).map(|used| used.wall_ms);
-        let computed = computed.sum::<u64>() as f64 / 1000.;
+        let uses = || outcome.journal.uses.iter();
+        let seconds = |ms: u64| ms as f64 / 1000.;
+        let computed = seconds(uses().filter(|used| !used.reused).map(|used| used.wall_ms).sum());
         let cells = (outcome.duration.as_secs_f64() - computed).max(0.);
-        let results = if computed > 0. { computed } else { known.map_or(0., |known| known.results) };
-        Some(Self { cells, results })
+        Some(Self { cells, results: seconds(uses().map(|used| used.wall_ms).sum()) })
     }
 
     /// Where nothing is in the store.
@@ -145,36 +145,20 @@ pub fn seconds(notebooks: &[PathBuf], profile: &str) -> Result<Vec<f64>> {
     Ok(known.into_iter().map(|seconds| seconds.unwrap_or(mean)).collect())
 }
 
-/// What [`update`] did.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Updated {
-    /// The files that it wrote.
-    pub files: Vec<PathBuf>,
-    /// The notebooks that took results from the store which nobody measured here: their time is too short.
-    pub too_short: Vec<String>,
-}
-
-/// Puts what the notebooks of a run took that passed into the committed files. Other times stay.
+/// Puts what the notebooks of a run took that passed into the committed files, and returns these. Other times stay.
 ///
 /// # Errors
 /// A file that is none of times, or cannot be written.
-pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Updated> {
+pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Vec<PathBuf>> {
     let mut files: BTreeMap<PathBuf, Times> = BTreeMap::new();
-    let mut updated = Updated::default();
+    let mut updated = Vec::new();
     for outcome in outcomes.iter().filter(|outcome| outcome.is_well()) {
         let (TimesFiles { committed, own }, name) = (place(&outcome.source), name(&outcome.source));
         if !files.contains_key(&committed) {
             files.insert(committed.clone(), Times::read(&committed)?);
         }
         let Some(times) = files.get_mut(&committed) else { continue };
-        // What this machine needed for a result goes before what another one did.
-        let here = own.and_then(|own| Times::read(&own).ok()).unwrap_or_default();
-        let known = [here.of(profile).get(&name).copied(), times.of(profile).get(&name).copied()];
-        let known = known.into_iter().flatten().find(|cost| cost.results > 0.);
-        let Some(cost) = Cost::of(outcome, known) else { continue };
-        if cost.results == 0. && outcome.journal.uses.iter().any(|used| used.reused) {
-            updated.too_short.push(name.clone());
-        }
+        let Some(cost) = Cost::of(outcome) else { continue };
         times.note(profile, &name, cost);
     }
     for (file, times) in files {
@@ -183,7 +167,7 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Updated> {
                 .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
         times.write(&file)?;
-        updated.files.push(file);
+        updated.push(file);
     }
     Ok(updated)
 }
@@ -268,19 +252,18 @@ pub(crate) mod tests {
         let [a, b, _] = &all;
         let file = folder.path().join(BESIDE);
         let updated = update(&[outcome(a, 10, 4, false), outcome(b, 20, 0, false)], "quick").unwrap();
-        assert_eq!(updated, Updated { files: vec![file.clone()], too_short: Vec::new() });
+        assert_eq!(updated, [file.clone()]);
         assert_eq!(seconds(&all, "quick").unwrap(), [10., 20., 15.]);
         assert_eq!(seconds(&all, "cifar").unwrap(), [1.; 3], "another profile takes other times");
         // What failed says nothing, and what is in the store still took its time.
         let mut failed = outcome(b, 1, 0, false);
         failed.verdict = Verdict::Interrupted;
-        let updated = update(&[outcome(a, 7, 0, true), failed], "quick").unwrap();
-        assert_eq!(updated.too_short, [] as [&str; 0]);
-        assert_eq!(Times::read(&file).unwrap().of("quick")["a b"], Cost { cells: 7., results: 4. });
-        assert_eq!(seconds(&all, "quick").unwrap(), [11., 20., 15.5]);
-        // Unless nobody knows how long.
-        let updated = update(&[outcome(b, 30, 0, true)], "quick").unwrap();
-        assert_eq!((seconds(&all, "quick").unwrap()[1], updated.too_short), (30., vec!["b".into()]));
+        update(&[outcome(a, 7, 0, true), failed], "quick").unwrap();
+        assert_eq!(Times::read(&file).unwrap().of("quick")["a b"], Cost { cells: 7., results: 9. });
+        assert_eq!(seconds(&all, "quick").unwrap(), [16., 20., 18.]);
+        // Some of it computed, and some found.
+        update(&[outcome(b, 30, 10, true)], "quick").unwrap();
+        assert_eq!(Times::read(&file).unwrap().of("quick")["b"], Cost { cells: 20., results: 19. });
         for (wrong, part) in [
             ("\"b.ipynb\" = 7", "is not a file of measured times"),
             ("[quick]\nb = { cells = -1 }", "the time of b is no number of seconds"),
@@ -302,15 +285,14 @@ pub(crate) mod tests {
         let at = |name: &str| folder.path().join(name);
         assert_eq!(place(&at("notebooks/a.ipynb")).committed, at(COMMITTED));
         assert_eq!(place(&at("docs/a.ipynb")).committed, at("docs/times.toml"));
-        // What was measured on this machine goes before what the committed file has of another one.
         let mut own = Times::default();
         own.note("quick", "a", Cost { cells: 1., results: 100. });
         fs::create_dir(at("target")).unwrap();
         own.write(&at(OWN)).unwrap();
         assert_eq!(Times::read(&at(OWN)).unwrap(), own, "both have the same form");
         let updated = update(&[outcome(&at("notebooks/a.ipynb"), 3, 0, true)], "quick").unwrap();
-        assert_eq!(updated, Updated { files: vec![at(COMMITTED)], too_short: Vec::new() });
-        assert_eq!(Times::read(&at(COMMITTED)).unwrap().of("quick")["a"], Cost { cells: 3., results: 100. });
+        assert_eq!(updated, [at(COMMITTED)]);
+        assert_eq!(Times::read(&at(COMMITTED)).unwrap().of("quick")["a"], Cost { cells: 3., results: 9. });
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The library's side of `compare.py`: reads features and labels, then fits a probe for every penalty that it is told
 //! on a line of its input, and answers each with one line of JSON. To a line `choose L` it answers how long it takes to
-//! choose among L layers (the features, L times) and six penalties.
+//! choose among L layers (the features, L times) and six penalties; to `path` how long six penalties take by the way for many
+//! features, and the most memory that the process has had.
 
-use igpt::probe::{FeatureMatrix, Probe, choose};
+use igpt::probe::{FeatureMatrix, Probe, choose, choose_wide};
 use std::io::{BufRead as _, Write as _};
 use std::time::Instant;
 
@@ -25,6 +26,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 choose(&features, &labels, classes, &validation, &[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])?;
             let seconds = start.elapsed().as_secs_f64();
             println!("{}", serde_json::json!({"seconds": seconds, "l2": choice.l2()}));
+            std::io::stdout().flush()?;
+            continue;
+        }
+        if line.trim() == "path" {
+            let validation: Vec<usize> = (0..labels.len()).step_by(10).collect();
+            let start = Instant::now();
+            choose_wide(&features, &labels, classes, &validation, &[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])?;
+            let seconds = start.elapsed().as_secs_f64();
+            let status = std::fs::read_to_string("/proc/self/status")?;
+            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("").trim();
+            println!("{}", serde_json::json!({"seconds": seconds, "peak": peak}));
             std::io::stdout().flush()?;
             continue;
         }
