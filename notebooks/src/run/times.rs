@@ -133,7 +133,7 @@ pub fn seconds(notebooks: &[PathBuf], profile: &str) -> Result<Vec<f64>> {
     let mut files: BTreeMap<PathBuf, BTreeMap<String, Cost>> = BTreeMap::new();
     let mut known = Vec::new();
     for notebook in notebooks {
-        let TimesFiles { committed, .. } = place(notebook);
+        let committed = committed(notebook);
         if !files.contains_key(&committed) {
             files.insert(committed.clone(), Times::read(&committed)?.of(profile));
         }
@@ -153,7 +153,7 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Vec<PathBuf>> {
     let mut files: BTreeMap<PathBuf, Times> = BTreeMap::new();
     let mut updated = Vec::new();
     for outcome in outcomes.iter().filter(|outcome| outcome.is_well()) {
-        let (TimesFiles { committed, own }, name) = (place(&outcome.source), name(&outcome.source));
+        let (committed, name) = (committed(&outcome.source), name(&outcome.source));
         if !files.contains_key(&committed) {
             files.insert(committed.clone(), Times::read(&committed)?);
         }
@@ -172,21 +172,11 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Vec<PathBuf>> {
     Ok(updated)
 }
 
-/// The files that have a notebook's times.
-#[derive(Debug)]
-struct TimesFiles {
-    committed: PathBuf,
-    /// In a checkout.
-    own: Option<PathBuf>,
-}
-
-fn place(notebook: &Path) -> TimesFiles {
+/// The file with a notebook's times that is committed.
+fn committed(notebook: &Path) -> PathBuf {
     let absolute = std::path::absolute(notebook).unwrap_or_else(|_| notebook.to_owned());
     let folder = absolute.parent().unwrap_or(Path::new("/"));
-    match checkout(folder) {
-        Some(root) => TimesFiles { committed: root.join(COMMITTED), own: Some(root.join(OWN)) },
-        None => TimesFiles { committed: folder.join(BESIDE), own: None },
-    }
+    checkout(folder).map_or_else(|| folder.join(BESIDE), |root| root.join(COMMITTED))
 }
 
 /// The checkout whose own notebooks are those of the folder.
@@ -283,8 +273,8 @@ pub(crate) mod tests {
             fs::write(folder.path().join(file), "").unwrap();
         }
         let at = |name: &str| folder.path().join(name);
-        assert_eq!(place(&at("notebooks/a.ipynb")).committed, at(COMMITTED));
-        assert_eq!(place(&at("docs/a.ipynb")).committed, at("docs/times.toml"));
+        assert_eq!(committed(&at("notebooks/a.ipynb")), at(COMMITTED));
+        assert_eq!(committed(&at("docs/a.ipynb")), at("docs/times.toml"));
         let mut own = Times::default();
         own.note("quick", "a", Cost { cells: 1., results: 100. });
         fs::create_dir(at("target")).unwrap();
