@@ -79,6 +79,14 @@ impl Effect {
         Ok(Self { seeds: values.len(), ..Self::by_variances(mean, &[(variance, values.len())]) })
     }
 
+    /// The mean of one number for each subset of labelled images: with other subsets it would be another one.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of_subsets(values: &[f64]) -> Result<Self> {
+        Ok(Self { seeds: 0, ..Self::of_seeds(values)? })
+    }
+
     /// The mean of one number for each image, of which there may be few: a PSNR, or a loss. Nothing varies but the images.
     ///
     /// # Errors

@@ -142,7 +142,7 @@ fn ours(claim: &Claim, measured: &Measured) -> String {
                 .collect();
             match effects.first() {
                 None => "–".to_owned(),
-                Some(first) => format!("{} {} ({})", each.join("; "), claim.unit, of_what(first)),
+                Some(first) => format!("{} {}{}", each.join("; "), claim.unit, of_what(first)),
             }
         }
         Measured::Order(order) => {
@@ -159,13 +159,14 @@ pub(super) fn plain(number: f64) -> String {
     fixed(number, decimals.min(3) as usize).into_text()
 }
 
-/// What an effect is the mean of: `3 seeds, 10,000 images`.
+/// What an effect is the mean of, ` (3 seeds, 10,000 images)`, where it knows.
 fn of_what(effect: &Effect) -> String {
     let count = |n: usize, what: &str| {
         (n > 0).then(|| format!("{} {what}{}", plain(n as f64), if n == 1 { "" } else { "s" }))
     };
     let parts = [count(effect.seeds, "seed"), count(effect.images, "image")];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 /// `32, 48, 64 pixels`; equal numbers are said once.

@@ -120,7 +120,7 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
     let events = Events::new(arguments.json, secrets.clone());
     let root = repository::root();
     let everything = match (&arguments.notebooks[..], &root) {
-        ([], Ok(root)) => vec![root.join("notebooks")],
+        (_, Ok(root)) => vec![root.join("notebooks")],
         ([], Err(error)) => anyhow::bail!("{error:#}; name the notebooks to run"),
         _ => Vec::new(),
     };

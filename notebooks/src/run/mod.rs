@@ -296,7 +296,8 @@ fn jobs(options: &RunOptions) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for source in &options.notebooks {
         let source = std::path::absolute(source)?;
-        let stem = source.file_stem().context("a notebook needs a file name")?.to_string_lossy().into_owned();
+        source.file_name().context("a notebook needs a file name")?;
+        let stem = notebook::name(&source);
         // Two folders may hold notebooks of the same name.
         let numbered = (2..).map(|n| format!("{stem}-{n}"));
         let name = std::iter::once(stem.clone()).chain(numbered).find(|name| names.insert(name.clone()));

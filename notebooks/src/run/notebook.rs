@@ -302,6 +302,12 @@ fn lines_with_ends(text: &str) -> Vec<&str> {
     lines
 }
 
+/// What tables call a notebook: its file's name without the ending. `2.1_pre-training` has none.
+pub fn name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.strip_suffix(".ipynb").map_or_else(|| name.clone(), str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,7 +59,7 @@ impl FromStr for Shard {
     }
 }
 
-/// Chooses notebooks. `everything` is what is meant when nothing is named; `out` is where the last run's record lies,
+/// Chooses notebooks. `everything` is what is meant when nothing is named, and where bare names are looked for; `out` is where the last run's record lies,
 /// and where executed notebooks lie, which are never chosen by their folder.
 ///
 /// # Errors
@@ -95,8 +95,8 @@ pub fn select(selection: &Selection, everything: &[PathBuf], out: &Path) -> Resu
     Ok(Selected { notebooks, notes })
 }
 
-/// The notebooks that a name stands for: a path, a folder, a pattern, or the bare name of one of `everything`, without folder
-/// and ending, as tables show it.
+/// The notebooks that a name stands for: a path, a folder, a pattern, or the bare name of one in the folders of `everything`,
+/// without folder and ending, as tables show it.
 fn expand(name: &Path, everything: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     if name.is_dir() {
         let found = notebooks_in(name, out)?;
@@ -105,12 +105,12 @@ fn expand(name: &Path, everything: &[PathBuf], out: &Path) -> Result<Vec<PathBuf
     }
     let text = name.to_string_lossy();
     if name.exists() || !text.contains(['*', '?', '[']) {
-        let bare = everything.iter().find(|path| {
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            !name.exists() && file.strip_suffix(".ipynb") == Some(&text)
-        });
-        if let Some(path) = bare {
-            return Ok(vec![path.clone()]);
+        if !name.exists() {
+            let known = everything.iter().flat_map(|folder| notebooks_in(folder, out).unwrap_or_default());
+            let is_it = |path: &PathBuf| super::notebook::name(path) == text;
+            if let Some(path) = known.into_iter().find(is_it) {
+                return Ok(vec![path]);
+            }
         }
         // One that is not there fails as a notebook of the run, and the others run.
         return Ok(vec![name.to_owned()]);
@@ -318,10 +318,13 @@ mod tests {
 
     #[test]
     fn a_notebook_of_the_repository_needs_no_folder_and_ending() {
-        let everything = ["/r/notebooks/2.1_pre-training.ipynb", "/r/notebooks/2.ipynb"].map(PathBuf::from);
+        let folder = tempfile::tempdir().unwrap();
+        let all = ["2.1_pre-training", "2"].map(|name| folder.path().join(format!("{name}.ipynb")));
+        all.iter().for_each(|path| fs::write(path, "").unwrap());
+        let everything = [folder.path().to_owned()];
         let of = |name: &str| expand(Path::new(name), &everything, Path::new("out")).unwrap();
-        assert_eq!(of("2.1_pre-training"), everything[..1]);
-        assert_eq!(of("2"), everything[1..]);
+        assert_eq!(of("2.1_pre-training"), all[..1]);
+        assert_eq!(of("2"), all[1..]);
         assert_eq!(of("2.1"), [PathBuf::from("2.1")]);
     }
 

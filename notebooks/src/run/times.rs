@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    notebook::write_atomically,
+    notebook::{name, write_atomically},
     outcome::{Outcome, Verdict},
 };
 use crate::repository;
@@ -182,10 +182,6 @@ fn committed(notebook: &Path) -> PathBuf {
 /// The checkout whose own notebooks are those of the folder.
 pub fn checkout(folder: &Path) -> Option<PathBuf> {
     repository::around(folder).filter(|root| root.join("notebooks") == folder)
-}
-
-fn name(notebook: &Path) -> String {
-    notebook.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
