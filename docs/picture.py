@@ -24,7 +24,7 @@ def outputs(notebook, starts):
     return found
 
 
-reported, ours = outputs("4.1_best_layer.ipynb", ["as reported", "Ours: "])
+reported, ours = outputs("4.1_best_layer.ipynb", ["as reported", "Reported, and ours\")"])
 (completed,) = outputs("1_quickstart.ipynb", ["completed from the upper half"])
 page = f"""<!DOCTYPE html><meta charset="utf-8"><style>
 body {{ margin: 16px; background: white; color: #1f2328; font: 15px sans-serif; width: 1300px }}

@@ -238,7 +238,7 @@ pub(crate) mod tests {
         let [a, b, _] = &all;
         let file = folder.path().join(BESIDE);
         let updated = update(&[outcome(a, 10, 4, false), outcome(b, 20, 0, false)], "quick").unwrap();
-        assert_eq!(updated, [file.clone()]);
+        assert_eq!(updated, std::slice::from_ref(&file));
         assert_eq!(seconds(&all, "quick").unwrap(), [10., 20., 15.]);
         assert_eq!(seconds(&all, "cifar").unwrap(), [1.; 3], "another profile takes other times");
         // What failed says nothing, and what is in the store still took its time.
