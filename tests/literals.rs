@@ -45,16 +45,42 @@ fn in_code(source: &str) -> Vec<String> {
     found
 }
 
-/// All numbers that the paper's files have, as they are written there, and the numbers of its sections.
+/// All numbers of the paper's values and tables, with the words that stand in place of some, and the numbers of its sections.
 fn reported() -> HashSet<String> {
+    fn walk(value: &toml::Value, all: &mut HashSet<String>) {
+        match value {
+            toml::Value::Integer(whole) => drop(all.insert(whole.to_string())),
+            toml::Value::Float(decimal) => {
+                all.insert(format!("{decimal}"));
+                all.insert(format!("{decimal:?}"));
+            }
+            toml::Value::String(text) => all.extend(numbers_in(text)),
+            toml::Value::Array(values) => values.iter().for_each(|value| walk(value, all)),
+            toml::Value::Table(table) => table.values().for_each(|value| walk(value, all)),
+            toml::Value::Boolean(_) | toml::Value::Datetime(_) => {}
+        }
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt");
-    let number = Regex::new(r"\d[\d_]*(?:\.\d+)?").expect("a pattern");
+    let read = |file: &str| -> toml::Table {
+        fs::read_to_string(folder.join(file)).expect("a file of the paper").parse().expect("TOML")
+    };
+    let (reported, paper) = (read("reported.toml"), read("paper.toml"));
     let mut all = HashSet::new();
-    for file in ["reported.toml", "paper.toml", "claims.toml"] {
-        let text = fs::read_to_string(folder.join(file)).expect("a file of the paper");
-        all.extend(number.find_iter(&text).map(|found| found.as_str().replace('_', "")));
+    for (kind, fields) in [("value", ["value", "note"]), ("table", ["rows", "note"])] {
+        for entry in reported[kind].as_array().expect("entries") {
+            fields.iter().filter_map(|field| entry.get(field)).for_each(|value| walk(value, &mut all));
+        }
+    }
+    for section in paper["section"].as_array().expect("sections") {
+        walk(&section["number"], &mut all);
     }
     all
+}
+
+/// All numbers of a text, without the commas between thousands.
+fn numbers_in(text: &str) -> HashSet<String> {
+    let number = Regex::new(r"\d[\d,]*(?:\.\d+)?").expect("a pattern");
+    number.find_iter(text).map(|found| found.as_str().trim_end_matches(',').replace(',', "")).collect()
 }
 
 /// What is wrong with a notebook: numbers that come from nowhere.
@@ -74,7 +100,7 @@ fn typed_in(
         outputs.push_str(&joined(&output["text"]));
         outputs.push_str(&joined(&output["data"]["text/plain"]));
     }
-    let outputs = outputs.replace(',', "");
+    let outputs = numbers_in(&outputs);
     let may = |section: &str, number: &str| {
         let numbers = listed.get(name).and_then(|of| of.get(section)).and_then(|of| of.as_table());
         numbers.is_some_and(|numbers| numbers.contains_key(number))
@@ -90,7 +116,7 @@ fn typed_in(
             }
             Some("markdown") => {
                 let found = results_in(&source).into_iter().filter(|number| {
-                    !outputs.contains(number.as_str()) && !reported.contains(number) && !may("text", number)
+                    !outputs.contains(number) && !reported.contains(number) && !may("text", number)
                 });
                 wrong.extend(found.map(|number| format!("{name}, text: {number}")));
             }

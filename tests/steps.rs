@@ -109,7 +109,7 @@ fn steps_are_listed_written_and_left_to_make() {
     let (store, steps) = (folder.path().join("store"), folder.path().join("steps"));
     let output = run(&store, &["steps", "--missing", "--write", steps.to_str().unwrap()]);
     let said = text(&output.stdout);
-    assert!(output.status.success() && said.contains("0 of 13 steps of the profile quick"), "{said}");
+    assert!(output.status.success() && said.contains("0 of 19 steps of the profile quick"), "{said}");
     assert_eq!(files(&steps).len(), 13);
     let first = files(&steps).remove(0);
     assert!(first.to_str().unwrap().contains("01-palette-"), "{first:?}");
@@ -126,7 +126,7 @@ fn steps_are_listed_written_and_left_to_make() {
         .expect("make runs");
     assert!(made.status.success() && done.exists(), "{}{}", text(&made.stdout), text(&made.stderr));
     let said = text(&run(&store, &["steps"]).stdout);
-    assert!(said.contains("1 of 13 steps") && said.contains(" there "), "{said}");
+    assert!(said.contains("1 of 19 steps") && said.contains(" there "), "{said}");
 }
 
 /// The lines of `docs/steps.md`, for networks that train in a second.
@@ -192,7 +192,8 @@ let filled = bert.infill(&network, &tokens, &mask, 4, &Sampling::default())?;
 println!(\"{}\", (0..filled.len()).all(|at| mask[at] || filled[at] == tokens[at]));",
         // Section 4.1: what each layer can still predict, and how alike layers are.
         "println!(\"{} losses\", ar.losses_by_layer(&ar.run()?.parameters, &tokens)?.len());
-let alike = LayerSimilarity::of(Features::of(&ar).first(100)).run()?;",
+let alike = LayerSimilarity::of(Features::of(&ar).first(100)).run()?;
+println!(\"{} outputs\", LayerHeads::of(&ar).steps(3).run()?.trained.len());",
         // Sections 2.3 and 4.5.
         "for tuning in [FineTuning::of(&ar), FineTuning::of(&bert), FineTuning::supervised(&ar)] {
     let tuned = tuning.run()?;
@@ -211,7 +212,8 @@ let sgd = SgdProbe::of(Features::of(&ar)).layers([1]).run()?;",
 let figure = LossAndAccuracy::of([ar.clone()], &profile.probe).run()?;
 let neighbours = NearestNeighbours::of(Features::of(&ar)).run()?;
 let pca = LinearProbe::of(Features::pca(&ar, 10)).with(&profile.probe).run()?;
-let counts = CountBaseline::of(&ar.data, &ar.palette).run()?;",
+let counts = CountBaseline::of(&ar.data, &ar.palette).run()?;
+let placed = PixelPlacements::of(&ar, 3).with(&profile.probe).run()?;",
         // What the paper compares with.
         "for contrast in [Contrast::SimClr { temperature: 0.2, projection: 8 }, Contrast::Cpc { ahead: 2, projection: 8 }] {
     let curve = LinearProbe::of(Features::contrastive(&Contrastive::like(&ar, contrast, 2))).with(&profile.probe).run()?;
@@ -232,7 +234,7 @@ let counts = CountBaseline::of(&ar.data, &ar.palette).run()?;",
     let notebook = Executed::read(&folder.path().join("out/methods.ipynb"));
     for (number, expected) in [
         (2, "3 of 100 images\ntrue\n"),
-        (3, "3 losses\n"),
+        (3, "3 losses\n3 outputs\n"),
         (4, "100 test images\n100 test images\n100 test images\n"),
         (5, "40 trained on\n"),
         (8, "3 layers\n3 layers\n"),

@@ -20,7 +20,7 @@ pub struct Effect {
     pub standard_error: Option<f64>,
     /// Degrees of freedom of the standard error.
     pub degrees: f64,
-    /// How many seeds it is the mean of, 0 if it is of images alone. With one seed the standard error is that of the choice of test
+    /// How many seeds it is the mean of, 0 if it is of images or subsets alone. With one seed the standard error is that of the choice of test
     /// images alone.
     pub seeds: usize,
     /// How many test images it is the mean of; 0 if it is of seeds alone.
@@ -36,7 +36,8 @@ impl Effect {
     /// means, over seeds, are added.
     ///
     /// # Errors
-    /// If there is no row or no image, or rows are not of the same images, or the sides have other numbers of seeds.
+    /// If there is no row or no image, or rows are not of as many images, or the sides have other numbers of seeds. That they are the
+    /// same images, in the same order, is for the caller to know.
     pub fn paired(a: &[&[bool]], b: &[&[bool]]) -> Result<Self> {
         let seeds = a.len().max(b.len());
         let images = a.first().map_or(0, |row| row.len());
@@ -48,7 +49,10 @@ impl Effect {
             )));
         }
         if let Some(row) = [a, b].concat().iter().find(|row| row.len() != images) {
-            return Err(Error::invalid(format!("{} and {images} test images are not the same", row.len())));
+            return Err(Error::invalid(format!(
+                "{} and {images} test images cannot be compared one by one: they are not the same",
+                row.len()
+            )));
         }
         let row = |side: &[&'_ [bool]], seed: usize, image: usize| side[seed.min(side.len() - 1)][image];
         let points = |right: bool| if right { 100.0 } else { 0.0 };

@@ -155,6 +155,7 @@ impl Store {
         waiting: &mut dyn FnMut(Option<Progress>),
         run: impl FnOnce(&Context) -> Result<T>,
     ) -> Result<T> {
+        let _needed = Needed(Instant::now());
         let entry = Entry::of(&self.folder, step);
         // Results appear whole, so that reading needs no lock, and a read-only store can be read.
         let mut found = entry.load();
@@ -263,19 +264,27 @@ impl Store {
     }
 }
 
-/// What a computation took by itself: without the results that it needed, which were computed, or waited for, meanwhile by the same
-/// thread.
-fn own_time<T>(compute: impl FnOnce() -> T) -> (T, Duration) {
-    thread_local! {
-        /// What the results took that the computation under way has asked for so far.
-        static NEEDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+thread_local! {
+    /// What the results took that the computation under way has asked for so far: computed, waited for, or read.
+    static NEEDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Notes for the computation around it how long a result took, when it goes.
+struct Needed(Instant);
+
+impl Drop for Needed {
+    fn drop(&mut self) {
+        NEEDED.set(NEEDED.get() + self.0.elapsed());
     }
+}
+
+/// What a computation took by itself: without the results that it needed.
+fn own_time<T>(compute: impl FnOnce() -> T) -> (T, Duration) {
     let before = NEEDED.replace(Duration::ZERO);
     let start = Instant::now();
     let result = compute();
-    let all = start.elapsed();
-    let needed = NEEDED.replace(before + all);
-    (result, all.saturating_sub(needed))
+    let needed = NEEDED.replace(before);
+    (result, start.elapsed().saturating_sub(needed))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
 use super::{
-    AnyStep, ConcatenatedProbe, Describer, Features, LinearProbe, Pretraining, Profile, Snapshot, Workspace,
-    with_inputs,
+    AnyStep, ConcatenatedProbe, Describer, Features, FewLabels, LayerSimilarity, LinearProbe,
+    PixelPlacements, Pretraining, Profile, Snapshot, Workspace, with_inputs,
 };
 use crate::contrast;
 use crate::model::{Config, Parameters};
@@ -16,10 +16,24 @@ use std::time::Instant;
 /// The steps whose results the notebooks of a profile show, each after what it needs.
 pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     let pretraining = Pretraining::of(profile);
-    let describers = [Features::of, Features::untrained, Features::pixels];
-    let probes =
-        describers.map(|features| LinearProbe::of(features(&pretraining)).with(&profile.probe).into());
-    with_inputs(std::iter::once(pretraining.into()).chain(probes))
+    let probe = |features: Features| LinearProbe::of(features).with(&profile.probe);
+    let mut steps: Vec<AnyStep> = vec![pretraining.clone().into()];
+    // Notebook 4.1, for each seed, with its controls.
+    for seed in profile.seeds() {
+        let of_seed = pretraining.clone().seed(seed);
+        steps.push(probe(Features::of(&of_seed)).into());
+        steps.push(probe(Features::untrained(&of_seed)).into());
+    }
+    steps.push(probe(Features::pixels(&pretraining)).into());
+    steps.push(PixelPlacements::of(&pretraining, 4).with(&profile.probe).into());
+    // Notebook 4.4.
+    steps.push(ConcatenatedProbe::of(probe(Features::of(&pretraining))).into());
+    steps.push(LayerSimilarity::of(probe(Features::of(&pretraining)).features.first(1000)).into());
+    // Notebook 4.7.
+    for features in [Features::of(&pretraining), Features::pixels(&pretraining)] {
+        steps.push(FewLabels::of(probe(features).features).labels([4, 25]).into());
+    }
+    with_inputs(steps)
 }
 
 /// A table of the steps that a profile's notebooks need, as text: what is there, what is missing, and how many minutes it took

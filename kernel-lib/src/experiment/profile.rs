@@ -41,10 +41,10 @@ pub struct Profile {
     pub model: Model,
     /// Pre-training.
     pub training: Training,
-    /// The seeds whose networks a comparison is about, `training.seed` among them; absent: that one alone. See
+    /// The seeds whose networks a comparison is about, `training.seed` first; absent: that one alone. See
     /// [`Profile::seeds`].
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "seeds")]
-    pub more_seeds: Vec<u64>,
+    pub all_seeds: Vec<u64>,
     /// The linear probe.
     pub probe: Probe,
     /// Samples.
@@ -191,7 +191,7 @@ impl Profile {
     /// The seeds whose networks a comparison is about: of several it shows mean and deviation. A notebook that shows one network
     /// shows that of `training.seed`.
     pub fn seeds(&self) -> Vec<u64> {
-        if self.more_seeds.is_empty() { vec![self.training.seed] } else { self.more_seeds.clone() }
+        if self.all_seeds.is_empty() { vec![self.training.seed] } else { self.all_seeds.clone() }
     }
 
     /// The shape of the network for these images.
@@ -220,8 +220,8 @@ impl Profile {
             ),
             ("probe.images (at least 1)", some(probe.images)),
             (
-                "seeds (each once, and training.seed among them)",
-                self.seeds().contains(&training.seed)
+                "seeds (each once, training.seed first)",
+                self.seeds().first() == Some(&training.seed)
                     && self.seeds().iter().collect::<std::collections::HashSet<_>>().len()
                         == self.seeds().len(),
             ),
@@ -276,7 +276,7 @@ impl Profile {
             ("Training", format!("{length} of {} images{precision}{activations}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             (
-                if self.more_seeds.len() > 1 { "Seeds" } else { "Seed" },
+                if self.all_seeds.len() > 1 { "Seeds" } else { "Seed" },
                 self.seeds().iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
             ),
             ("Probe's L2", l2.join(", ")),
@@ -371,7 +371,7 @@ mod tests {
             ("validation = 0.1", "validation = 1.5", "data.validation"),
             ("\"fashion-mnist\"", "\"fashion\"", "there is no data set \"fashion\""),
             ("batch = 32", "batch = 0", "batch"),
-            ("[data]", "seeds = [2, 3]\n\n[data]", "seeds (each once, and training.seed among them)"),
+            ("[data]", "seeds = [2, 3]\n\n[data]", "seeds (each once, training.seed first)"),
             ("[data]", "seeds = [1, 3, 3]\n\n[data]", "seeds (each once"),
             ("side = 14", "side = 0", "data.side"),
             ("side = 14", "side = 6074001000", "data.side (from 1 to 1024) makes no sense as 6074001000"),
@@ -406,8 +406,8 @@ mod tests {
             assert_eq!(said(&good.replacen(from, to, 1)).unwrap().samples.after, after, "{to}");
         }
         assert_eq!(said(&good).unwrap().seeds(), [1]);
-        let more = said(&good.replacen("[data]", "seeds = [3, 1]\n\n[data]", 1)).unwrap();
-        assert_eq!(more.seeds(), [3, 1]);
+        let more = said(&good.replacen("[data]", "seeds = [1, 3]\n\n[data]", 1)).unwrap();
+        assert_eq!(more.seeds(), [1, 3]);
     }
 
     #[test]

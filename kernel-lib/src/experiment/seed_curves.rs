@@ -29,7 +29,7 @@ impl SeedCurves {
     /// Runs, or finds, the curve of each seed.
     ///
     /// # Errors
-    /// If one cannot be had, there is no seed, or curves have other numbers of layers or test images.
+    /// If one cannot be had, there is no seed, or curves have other numbers of layers or of test images.
     pub fn of(seeds: &[u64], run: impl FnMut(u64) -> Result<Curve>) -> Result<Self> {
         let curves = seeds.iter().copied().map(run).collect::<Result<Vec<_>>>()?;
         let shape =
@@ -39,7 +39,7 @@ impl SeedCurves {
             return Err(Error::invalid("no curve: name one seed or more"));
         }
         if curves.iter().any(|curve| Some(shape(curve)) != first) {
-            return Err(Error::invalid("the seeds' curves have other layers or other test images"));
+            return Err(Error::invalid("the seeds' curves have other numbers of layers or of test images"));
         }
         Ok(Self { seeds: seeds.to_vec(), curves })
     }
@@ -138,7 +138,7 @@ impl SeedCurves {
         });
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         let which = if seeds.len() == 1 { "seed" } else { "seeds" };
-        Ok(Table::of(["Layer", "Test accuracy (%)", "± of seeds", "95 % interval"], rows)
+        Ok(Table::of(["Layer", "Test accuracy (%)", "Deviation of seeds", "95 % interval"], rows)
             .caption("Linear probe by layer")
             .note(format!(
                 "Of {which} {}, {} test images.",

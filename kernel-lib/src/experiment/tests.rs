@@ -380,6 +380,8 @@ fn steps_are_listed_and_computed_from_files() {
     let (on, files) = (on(&folder.path().join("store")), folder.path().join("steps"));
     let mut profile = small(8);
     profile.name = "small".into();
+    // So many that 25 of each class are among them.
+    profile.data.train_images = Some(500);
     let steps = steps_of(&profile);
     let text = list(&profile, &on, false, Some(&files)).unwrap();
     assert_eq!(text.matches(" missing ").count(), steps.len(), "{text}");

@@ -14,8 +14,8 @@ use serde::Deserialize;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Kind {
-    /// An identity of our code, or of arithmetic: if it fails, something is wrong with our code. It says nothing of the world, and
-    /// is counted apart.
+    /// An identity of arithmetic, or what our code must do if it works: if it fails, something is wrong with our code. It says
+    /// nothing of the world, and is counted apart.
     Check,
     /// Something that data could have refuted.
     Finding,
@@ -86,6 +86,9 @@ impl Claim {
         match (&self.criterion, &self.test, &self.untested) {
             (Some(_), Some(_), None) | (None, None, Some(_)) => {}
             _ => return Some("it has a criterion and a test, or says why it is untested"),
+        }
+        if self.test.is_some_and(|test| !test.makes_sense()) {
+            return Some("the numbers of its test make no sense");
         }
         let of_effects = self.test.is_some_and(|test| test.is_of_effects());
         match self.kind {

@@ -136,7 +136,12 @@ fn ours(claim: &Claim, measured: &Measured) -> String {
             let each: Vec<String> = effects
                 .iter()
                 .map(|effect| {
-                    let interval = effect.interval().map_or_else(|| "no interval".to_owned(), interval);
+                    // As it is judged: no narrower than the criterion's margin.
+                    let margin = claim.test.map_or(0.0, |test| test.margin());
+                    let judged = effect
+                        .interval()
+                        .map(|(low, high)| (low.min(effect.mean - margin), high.max(effect.mean + margin)));
+                    let interval = judged.map_or_else(|| "no interval".to_owned(), interval);
                     format!("{} {interval}", number(effect.mean))
                 })
                 .collect();

@@ -108,6 +108,7 @@ fn files_that_contradict_each_other_are_refused() {
             "a check is exact",
         ),
         ("claims.toml", "kind = \"check\"", "kind = \"finding\"", "bare numbers"),
+        ("claims.toml", "\"unimodal\", by = 1", "\"unimodal\", by = -1", "make no sense"),
         ("claims.toml", "untested = ", "criterion = ", "or says why it is untested"),
     ] {
         let error = changed(file, from, to).unwrap_err().to_string();

@@ -172,7 +172,7 @@ impl Figure {
         self
     }
 
-    /// Adds points with error bars, (x, y, low, high).
+    /// Adds a line through points with error bars, (x, y, low, high).
     #[must_use]
     pub fn errors(
         mut self,
@@ -243,7 +243,7 @@ impl Figure {
         let y = Axis::of(self.y.1, heights, (height / 60) as usize);
         if bars || !self.categories.is_empty() {
             let last = points().map(|point| point.x).filter(|x| x.is_finite()).fold(0.0, f64::max);
-            let count = self.categories.len().max(last as usize + 1);
+            let count = self.categories.len().max((last as usize).saturating_add(1));
             return (Axis::of_categories(&self.categories, count), y);
         }
         (Axis::of(self.x.1, points().map(|point| point.x), (width / 70) as usize), y)

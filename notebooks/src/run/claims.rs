@@ -12,7 +12,7 @@ use super::journal::{Journal, Judged};
 use super::text::count;
 
 /// A claim as the paper's `claims.toml` lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Listed {
     /// Its name.
     pub key: String,
@@ -73,6 +73,11 @@ impl Claims {
     /// What the run made of a claim.
     pub fn of_run(&self, key: &str) -> Option<&OfRun> {
         self.judged.get(key)
+    }
+
+    /// Claims that a notebook judged and no list has.
+    pub fn unlisted(&self) -> impl Iterator<Item = (&String, &OfRun)> {
+        self.judged.iter().filter(|(key, _)| !self.listed.iter().any(|claim| claim.key == **key))
     }
 
     /// A sentence: how many findings, and how many checks, have which verdict; none if no notebook judged any.
@@ -137,5 +142,6 @@ mod tests {
         // Notebooks of another repository, whose claims nobody lists.
         let alone = Claims::new(Some(&folder.path().join("missing")), journals.iter());
         assert_eq!(alone.in_words().unwrap(), "2 findings: 1 supported, 1 plateau. 1 check: 1 passed");
+        assert_eq!((alone.unlisted().count(), claims.unlisted().count()), (3, 0));
     }
 }

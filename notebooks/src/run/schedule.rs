@@ -97,7 +97,7 @@ impl Schedule {
     /// Notes what a notebook took, for this run and the next one.
     pub fn ended(&self, outcome: &Outcome) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(cost) = Cost::of(outcome) else { return };
+        let Some(cost) = Cost::of(outcome, state.own.get(&outcome.name).copied()) else { return };
         if let Some(committed) = self.committed.get(&outcome.name) {
             let has_computed = outcome.journal.uses.iter().any(|used| !used.reused && used.wall_ms > 0);
             let foreseen = if has_computed { committed.in_all() } else { committed.cells };
@@ -229,7 +229,7 @@ mod tests {
         );
         // Reused, its results still cost what they cost.
         schedule.ended(&times::tests::outcome(Path::new("a"), 22, 0, true));
-        assert_eq!(read(&checkout.0.path().join(OWN)).of("quick")["a"], Cost { cells: 22., results: 9. });
+        assert_eq!(read(&checkout.0.path().join(OWN)).of("quick")["a"], Cost { cells: 22., results: 600. });
 
         // What failed says nothing, and a file that cannot be read is as none.
         let mut failed = outcome("b", 1, 0);

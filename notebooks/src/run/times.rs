@@ -47,8 +47,9 @@ pub struct Cost {
 
 impl Cost {
     /// What a notebook that went to its end took in this run; `None` if it did not. What it found in the store took as long as
-    /// the store says that it did, be it on this machine or on another one.
-    pub fn of(outcome: &Outcome) -> Option<Self> {
+    /// the store says that it did, be it on this machine or on another one; what these results had needed in their turn was not
+    /// looked at, so that they took no less than is `known` already.
+    pub fn of(outcome: &Outcome, known: Option<Self>) -> Option<Self> {
         if !matches!(outcome.verdict, Verdict::Passed | Verdict::Differs(_)) || outcome.cells.is_empty() {
             return None;
         }
@@ -56,7 +57,9 @@ impl Cost {
         let seconds = |ms: u64| ms as f64 / 1000.;
         let computed = seconds(uses().filter(|used| !used.reused).map(|used| used.wall_ms).sum());
         let cells = (outcome.duration.as_secs_f64() - computed).max(0.);
-        Some(Self { cells, results: seconds(uses().map(|used| used.wall_ms).sum()) })
+        let all = seconds(uses().map(|used| used.wall_ms).sum());
+        let known = known.filter(|_| uses().any(|used| used.reused)).map_or(0., |known| known.results);
+        Some(Self { cells, results: all.max(known) })
     }
 
     /// Where nothing is in the store.
@@ -158,7 +161,8 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Vec<PathBuf>> {
             files.insert(committed.clone(), Times::read(&committed)?);
         }
         let Some(times) = files.get_mut(&committed) else { continue };
-        let Some(cost) = Cost::of(outcome) else { continue };
+        let known = times.of(profile).get(&name).copied();
+        let Some(cost) = Cost::of(outcome, known) else { continue };
         times.note(profile, &name, cost);
     }
     for (file, times) in files {
@@ -250,6 +254,9 @@ pub(crate) mod tests {
         // Some of it computed, and some found.
         update(&[outcome(b, 30, 10, true)], "quick").unwrap();
         assert_eq!(Times::read(&file).unwrap().of("quick")["b"], Cost { cells: 20., results: 19. });
+        // Found only: what they needed in their turn still took its time.
+        update(&[outcome(b, 30, 0, true)], "quick").unwrap();
+        assert_eq!(Times::read(&file).unwrap().of("quick")["b"], Cost { cells: 30., results: 19. });
         for (wrong, part) in [
             ("\"b.ipynb\" = 7", "is not a file of measured times"),
             ("[quick]\nb = { cells = -1 }", "the time of b is no number of seconds"),

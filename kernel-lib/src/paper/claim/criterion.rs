@@ -47,7 +47,7 @@ pub enum Test {
     RankCorrelationAtLeast { value: f64 },
     /// Of two effects, how much more the best inner layer (chosen on validation images) gets right than the first layer and than
     /// the last, each is this or more. If it beats the first, and a lead over the last of this or more is excluded, the
-    /// verdict is a plateau; if the last beats it by as much, or it does not beat the first, the claim is not supported.
+    /// verdict is a plateau; if the last beats it, or it does not beat the first by this, the claim is not supported.
     #[allow(missing_docs, reason = "said above")]
     Unimodal { by: f64 },
 }
@@ -111,6 +111,34 @@ impl From<RankCorrelation> for Measured {
 }
 
 impl Test {
+    /// How far an interval is taken to reach to either side at least.
+    pub fn margin(&self) -> f64 {
+        match self {
+            Self::EffectAtLeast { margin, .. }
+            | Self::EffectExcludes { margin, .. }
+            | Self::EquivalentWithin { margin, .. } => *margin,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether its numbers make sense: a bound below zero would be a criterion that cannot be met, or cannot fail.
+    pub(super) fn makes_sense(&self) -> bool {
+        let finite = |numbers: &[f64]| numbers.iter().all(|x| x.is_finite());
+        match *self {
+            Self::Equals { value } => finite(&[value]),
+            Self::Between { low, high } => finite(&[low, high]) && low <= high,
+            Self::Decreasing {} | Self::Increasing {} => true,
+            Self::EffectAtLeast { value, margin } | Self::EffectExcludes { value, margin } => {
+                finite(&[value, margin]) && margin >= 0.0
+            }
+            Self::EquivalentWithin { bound, margin } => {
+                finite(&[bound, margin]) && bound > 0.0 && margin >= 0.0
+            }
+            Self::RankCorrelationAtLeast { value } => (-1.0..1.0).contains(&value),
+            Self::Unimodal { by } => finite(&[by]) && by > 0.0,
+        }
+    }
+
     /// Whether it judges effects and their uncertainty, and not bare numbers.
     pub fn is_of_effects(&self) -> bool {
         !matches!(
@@ -217,8 +245,8 @@ fn unimodal(over_first: Effect, over_last: Effect, by: f64) -> Verdict {
     match (at_least(first, by), at_least(last, by)) {
         (Verdict::Supported, Verdict::Supported) => Verdict::Supported,
         (Verdict::NotSupportedAtThisScale, _) => Verdict::NotSupportedAtThisScale,
-        // The last layer is ahead by as much.
-        _ if last.1 <= -by => Verdict::NotSupportedAtThisScale,
+        // The last layer is ahead: the curve still rises.
+        _ if last.1 < 0.0 => Verdict::NotSupportedAtThisScale,
         (Verdict::Supported, Verdict::NotSupportedAtThisScale) => Verdict::Plateau,
         _ => Verdict::Inconclusive,
     }

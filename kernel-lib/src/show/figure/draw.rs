@@ -227,7 +227,9 @@ impl Figure {
         colour: RGBColor,
     ) -> Result<(), Any> {
         let Some((low, high)) = point.interval else { return Ok(()) };
-        let (Some(low), Some(high)) = (self.place(x, low), self.place(x, high)) else { return Ok(()) };
+        let Some(high) = self.place(x, high) else { return Ok(()) };
+        // What a logarithmic axis has no place for reaches below the figure.
+        let low = self.place(x, low).unwrap_or((high.0, self.axes().1.from));
         let stroke = colour.stroke_width(FINE as u32 * 3 / 2);
         chart.draw_series(std::iter::once(PathElement::new([low, high], stroke)))?;
         for end in [low, high] {

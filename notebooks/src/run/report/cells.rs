@@ -34,7 +34,7 @@ pub fn render(
         match cell["cell_type"].as_str() {
             Some("markdown") => {
                 let around = LinkTargets { folder, attachments: &cell["attachments"], link, id_prefix: id };
-                let body = markdown::to_html(&source, &around, &mut headings);
+                let body = without_meta(&markdown::to_html(&source, &around, &mut headings));
                 let _ = writeln!(html, "<div class=\"markdown\">{body}</div>");
             }
             Some("code") => {
@@ -120,7 +120,7 @@ fn output(output: &Value, html: &mut String) {
 fn media(data: &Value, html: &mut String) {
     let text = |mime: &str| data.get(mime).and_then(joined);
     if let Some(rich) = text("text/html") {
-        // The page's policy keeps it from running or loading anything; it must not send the reader elsewhere either.
+        // The page's policy keeps it from running or loading anything; it must not reload the page as another one either.
         let _ = write!(html, "<div class=\"html\">{}</div>", without_meta(&rich));
     } else if let Some(svg) = text("image/svg+xml") {
         // As an image: its ids and styles stay its own.
@@ -161,7 +161,9 @@ fn without_meta(html: &str) -> String {
     let lower = html.to_ascii_lowercase();
     let mut safe = String::with_capacity(html.len());
     let mut from = 0;
-    for (at, _) in lower.match_indices("<meta") {
+    let is_tag =
+        |at: usize| lower[at + 5..].starts_with(|c: char| c.is_ascii_whitespace() || "/>".contains(c));
+    for (at, _) in lower.match_indices("<meta").filter(|(at, _)| is_tag(*at)) {
         safe.push_str(&html[from..at]);
         safe.push_str("&lt;");
         from = at + 1;
@@ -188,6 +190,6 @@ mod tests {
             without_meta("a<MeTa http-equiv=refresh>b<meta>"),
             "a&lt;MeTa http-equiv=refresh>b&lt;meta>"
         );
-        assert_eq!(without_meta("<b>é</b>"), "<b>é</b>");
+        assert_eq!(without_meta("<b>é</b><metadata>x</metadata>"), "<b>é</b><metadata>x</metadata>");
     }
 }

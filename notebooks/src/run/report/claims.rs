@@ -21,7 +21,7 @@ pub fn claims(run: &Run, ids: &[String]) -> String {
             Some(of_run) => judged.push_str(&row(claim, of_run, run, ids)),
             None => {
                 open += 1;
-                let why = claim.untested.as_deref().unwrap_or("by a notebook that is not of this run");
+                let why = claim.untested.as_deref().unwrap_or("no notebook of this run got to it");
                 let _ = writeln!(
                     untested,
                     "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -32,6 +32,12 @@ pub fn claims(run: &Run, ids: &[String]) -> String {
             }
         }
     }
+    for (key, of_run) in run.claims.unlisted() {
+        let statement = format!("{key}, which no list has");
+        let claim =
+            Listed { key: key.clone(), kind: of_run.judged.of.clone(), statement, ..Listed::default() };
+        judged.push_str(&row(&claim, of_run, run, ids));
+    }
     if open > 0 {
         untested = format!(
             "<details id=\"untested\"><summary>{} that nothing here tests</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"untested claims\"><table><thead><tr>\
@@ -41,7 +47,7 @@ pub fn claims(run: &Run, ids: &[String]) -> String {
     }
     format!(
         "<section id=\"claims\"><h2>Findings and checks</h2>\n<p>{}.</p>\n<p class=\"soft\">A finding is something that the data could \
-         have refuted; a check is an identity of the code or of arithmetic, and says nothing of the world. [ ]: 95 % interval.</p>\n\
+         have refuted; a check is an identity of arithmetic, or what the code must do if it works, and says nothing of the world. [ ]: 95 % interval.</p>\n\
          <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"judged claims\"><table><thead><tr><th scope=\"col\">Section</th><th scope=\"col\">Claim</th><th scope=\"col\">Reported</th>\
          <th scope=\"col\">Ours</th><th scope=\"col\">Verdict</th></tr></thead><tbody>\n{judged}</tbody></table></div>\n{untested}</section>\n",
         escape(&sentence),

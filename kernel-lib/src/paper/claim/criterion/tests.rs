@@ -72,11 +72,16 @@ fn findings_are_judged_by_the_whole_interval() {
     assert!(at_least.judge(&order(12).unwrap().into()).is_err());
 }
 
-/// Which of some seeds' networks get which test images right: each image is as hard as it is, each seed as lucky, and on
-/// average a share `accuracy` is right.
-fn correct(accuracy: f64, luck: f64, seeds: usize, images: usize, rng: &mut Rng) -> Vec<Vec<bool>> {
+/// How much harder than the mean each of some images is.
+fn hardness(images: usize, rng: &mut Rng) -> Vec<f64> {
+    (0..images).map(|_| 0.3 * (rng.uniform() - 0.5)).collect()
+}
+
+/// Which of some seeds' networks get which test images right: each image is as hard as it is, for all networks, each seed as
+/// lucky, and on average a share `accuracy` is right.
+fn correct(accuracy: f64, luck: f64, seeds: usize, hard: &[f64], rng: &mut Rng) -> Vec<Vec<bool>> {
     let lucky: Vec<f64> = (0..seeds).map(|_| luck * rng.normal()).collect();
-    let hard: Vec<f64> = (0..images).map(|_| 0.1 * (rng.uniform() - 0.5)).collect();
+    let images = hard.len();
     let right =
         |seed: usize, image: usize, rng: &mut Rng| rng.uniform() < accuracy + lucky[seed] + hard[image];
     (0..seeds).map(|seed| (0..images).map(|image| right(seed, image, rng)).collect()).collect()
@@ -101,9 +106,10 @@ fn of_a_thousand_experiments_at_the_bound_few_are_called_supported() {
         // The truth: 8 points more.
         let over = |points: f64| {
             move |rng: &mut Rng| -> Measured {
+                let hard = hardness(images, rng);
                 let (a, b) = (
-                    correct(0.6 + points / 100.0, luck, seeds, images, rng),
-                    correct(0.6, luck, seeds, images, rng),
+                    correct(0.6 + points / 100.0, luck, seeds, &hard, rng),
+                    correct(0.6, luck, seeds, &hard, rng),
                 );
                 Effect::paired(&rows(&a), &rows(&b)).unwrap().into()
             }
@@ -116,6 +122,14 @@ fn of_a_thousand_experiments_at_the_bound_few_are_called_supported() {
             at_least <= 50 && excludes <= 50 && within <= 50,
             "{seeds} {images}: {at_least} {excludes} {within}"
         );
+        // A mountain whose last layer is 1 point below the best inner one, which is the bound; the first is far below.
+        let unimodal = supported(Test::Unimodal { by: 1.0 }, |rng| {
+            let hard = hardness(images, rng);
+            let layers = [0.3, 0.6, 0.59].map(|accuracy| correct(accuracy, luck, seeds, &hard, rng));
+            let over = |layer: usize| Effect::paired(&rows(&layers[1]), &rows(&layers[layer])).unwrap();
+            [over(0), over(2)].into()
+        });
+        assert!(unimodal <= 50, "{seeds} {images}: {unimodal}");
         // The good twin: where the truth is far from the bound, most are.
         let clear = supported(Test::EffectAtLeast { value: 8.0, margin: 0.0 }, over(25.0));
         let equal = supported(Test::EquivalentWithin { bound: 20.0, margin: 0.0 }, over(0.0));
@@ -148,7 +162,8 @@ fn called(accuracies: &[f64], seeds: usize, images: usize) -> Verdict {
     for number in 0..100 {
         let mut rng = Rng::keyed(21, "simulated curve", [number, 0]);
         let mut of = |images: usize| -> Vec<Vec<Vec<bool>>> {
-            accuracies.iter().map(|accuracy| correct(*accuracy, 0.0, seeds, images, &mut rng)).collect()
+            let hard = hardness(images, &mut rng);
+            accuracies.iter().map(|accuracy| correct(*accuracy, 0.0, seeds, &hard, &mut rng)).collect()
         };
         let (validation, test) = (of(images), of(images));
         let right = |layer: &Vec<Vec<bool>>| layer.iter().flatten().filter(|right| **right).count();
@@ -165,12 +180,15 @@ fn called(accuracies: &[f64], seeds: usize, images: usize) -> Verdict {
 fn curves_get_the_verdicts_that_they_deserve() {
     let unimodal = [0.50, 0.60, 0.70, 0.75, 0.70, 0.65, 0.60];
     let monotone = [0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80];
+    // By so little from layer to layer that no step is as large as the bound.
+    let slow = [0.600, 0.670, 0.676, 0.682, 0.688, 0.694, 0.702];
     let plateau = [0.50, 0.60, 0.70, 0.70, 0.70, 0.70, 0.70];
     let flat = [0.60; 7];
     for seeds in [1, 3] {
         assert_eq!(called(&unimodal, seeds, 2000), Supported);
         assert_eq!(called(&monotone, seeds, 2000), Not);
         assert_eq!(called(&plateau, seeds, 60_000 / seeds), Plateau);
+        assert_eq!(called(&slow, seeds, 100_000 / seeds), Not);
         // Flat from the first layer on: it does not rise, and so is no mountain; that takes many images to know.
         assert_eq!(called(&flat, seeds, 60_000 / seeds), Not);
     }
