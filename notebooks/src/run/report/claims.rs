@@ -7,28 +7,23 @@ use crate::run::{
     claims::{Claims, Listed, OfRun},
     notebook::{Notebook, joined},
     outcome::Outcome,
-    text::{count, escape},
+    text::escape,
 };
 
-/// Each claim that was judged, with what the paper reports, ours, and the verdict, which leads to the cell that made it; and those
-/// that nothing tests, with the reason. Nothing if no notebook judged any.
+/// Each finding that was judged, with what the paper reports, ours, and the verdict, which leads to the cell that made it; then,
+/// folded, the checks, and the claims that nothing tests, with the reason. Nothing if no notebook judged any.
 pub fn claims(run: &Run, ids: &[String]) -> String {
     let Some(sentence) = run.claims.in_words() else { return String::new() };
-    let (mut judged, mut untested) = (String::new(), String::new());
-    let mut open = 0;
+    let (mut findings, mut checks, mut untested) = (Rows::default(), Rows::default(), Rows::default());
     for claim in &run.claims.listed {
         match run.claims.of_run(&claim.key) {
-            Some(of_run) => judged.push_str(&row(claim, of_run, run, ids)),
+            Some(of_run) if of_run.judged.of == "check" => checks.push(row(claim, of_run, run, ids)),
+            Some(of_run) => findings.push(row(claim, of_run, run, ids)),
             None => {
-                open += 1;
                 let why = claim.untested.as_deref().unwrap_or("no notebook of this run got to it");
-                let _ = writeln!(
-                    untested,
-                    "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-                    escape(&claim.section),
-                    escape(&claim.statement),
-                    escape(why),
-                );
+                let cells =
+                    [&claim.section, &claim.statement, why].map(|text| format!("<td>{}</td>", escape(text)));
+                untested.push(format!("<tr>{}</tr>\n", cells.concat()));
             }
         }
     }
@@ -36,22 +31,59 @@ pub fn claims(run: &Run, ids: &[String]) -> String {
         let statement = format!("{key}, which no list has");
         let claim =
             Listed { key: key.clone(), kind: of_run.judged.of.clone(), statement, ..Listed::default() };
-        judged.push_str(&row(&claim, of_run, run, ids));
+        findings.push(row(&claim, of_run, run, ids));
     }
-    if open > 0 {
-        untested = format!(
-            "<details id=\"untested\"><summary>{} that nothing here tests</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"untested claims\"><table><thead><tr>\
-             <th scope=\"col\">Section</th><th scope=\"col\">Claim</th><th scope=\"col\">Why</th></tr></thead><tbody>\n{untested}</tbody></table></div></details>\n",
-            count(open, "claim"),
-        );
-    }
+    let judged = ["Section", "Claim", "Reported", "Ours", "Verdict"];
     format!(
         "<section id=\"claims\"><h2>Findings and checks</h2>\n<p>{}.</p>\n<p class=\"soft\">A finding is something that the data could \
          have refuted; a check is an identity of arithmetic, or what the code must do if it works, and says nothing of the world. [ ]: 95 % interval.</p>\n\
-         <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"judged claims\"><table><thead><tr><th scope=\"col\">Section</th><th scope=\"col\">Claim</th><th scope=\"col\">Reported</th>\
-         <th scope=\"col\">Ours</th><th scope=\"col\">Verdict</th></tr></thead><tbody>\n{judged}</tbody></table></div>\n{untested}</section>\n",
+         {}{}{}</section>\n",
         escape(&sentence),
+        findings.table("findings", &judged),
+        checks.folded("check", &judged),
+        untested.folded("claim that nothing here tests", &["Section", "Claim", "Why"]),
     )
+}
+
+/// Rows of a table.
+#[derive(Default)]
+struct Rows {
+    html: String,
+    count: usize,
+}
+
+impl Rows {
+    fn push(&mut self, row: String) {
+        self.html.push_str(&row);
+        self.count += 1;
+    }
+
+    /// A table that scrolls by itself where it is too wide; nothing without rows.
+    fn table(&self, name: &str, headers: &[&str]) -> String {
+        if self.count == 0 {
+            return String::new();
+        }
+        let headers: String =
+            headers.iter().map(|header| format!("<th scope=\"col\">{header}</th>")).collect();
+        format!(
+            "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\"><table><thead><tr>{headers}</tr></thead>\
+             <tbody>\n{}</tbody></table></div>\n",
+            self.html
+        )
+    }
+
+    fn folded(&self, what: &str, headers: &[&str]) -> String {
+        if self.count == 0 {
+            return String::new();
+        }
+        // "2 claims that …"
+        let what = match (self.count, what.split_once(' ')) {
+            (1, _) => format!("1 {what}"),
+            (n, Some((first, rest))) => format!("{n} {first}s {rest}"),
+            (n, None) => format!("{n} {what}s"),
+        };
+        format!("<details><summary>{what}</summary>\n{}</details>\n", self.table(&what, headers))
+    }
 }
 
 fn row(claim: &Listed, of_run: &OfRun, run: &Run, ids: &[String]) -> String {
