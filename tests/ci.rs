@@ -436,7 +436,7 @@ fn only_faults_of_the_machine_are_tried_again_and_that_is_told() {
 #[test]
 fn memory_and_processor_time_are_told() {
     let igpt = Igpt::new();
-    igpt.write("n", &[cell("work 600"), cell("hold 300")]);
+    igpt.write("n", &[cell("work 1500"), cell("hold 300")]);
     let output = igpt.command(&["n.ipynb", "--json"]).output().expect("igpt can be started");
     let (code, said) = said(&output);
     assert_eq!(code, 0, "{said}");
