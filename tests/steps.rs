@@ -110,7 +110,7 @@ fn steps_are_listed_written_and_left_to_make() {
     let output = run(&store, &["steps", "--missing", "--write", steps.to_str().unwrap()]);
     let said = text(&output.stdout);
     assert!(output.status.success() && said.contains("0 of 19 steps of the profile quick"), "{said}");
-    assert_eq!(files(&steps).len(), 13);
+    assert_eq!(files(&steps).len(), 19);
     let first = files(&steps).remove(0);
     assert!(first.to_str().unwrap().contains("01-palette-"), "{first:?}");
 
