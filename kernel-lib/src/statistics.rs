@@ -136,6 +136,12 @@ fn moments(values: &[f64]) -> (f64, Option<f64>) {
     (mean, (values.len() > 1).then(|| squares / (n - 1.0) / n))
 }
 
+/// The standard deviation of a sample; none of a single number.
+pub(crate) fn deviation(values: &[f64]) -> Option<f64> {
+    let (_, of_mean) = moments(values);
+    of_mean.map(|variance| (variance * values.len() as f64).sqrt())
+}
+
 /// How well one number orders another: Spearman's rank correlation of pairs, of seeds, sizes and snapshots, say.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -36,7 +36,7 @@ pub struct LayerHeads {
     pub pretraining: Pretraining,
     /// For how many steps each layer's output is trained.
     pub steps: u64,
-    /// Adam's learning rate at the beginning.
+    /// Adam's learning rate at the start.
     pub learning_rate: f64,
 }
 

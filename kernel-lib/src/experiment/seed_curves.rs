@@ -2,7 +2,7 @@
 
 use crate::probe::Curve;
 use crate::show::{Cell, Show, Table, fixed};
-use crate::statistics::Effect;
+use crate::statistics::{self, Effect};
 use crate::{Error, Result};
 
 /// Curves of accuracy by layer, one for each seed, all judged by the same test images.
@@ -73,10 +73,12 @@ impl SeedCurves {
     /// # Errors
     /// If there is no such layer.
     pub fn over(&self, layer: usize, other: usize) -> Result<Effect> {
-        let rows = |layer: usize| -> Result<Vec<&[bool]>> {
-            self.curves.iter().map(|curve| Ok(&curve.at(layer)?.is_correct[..])).collect()
-        };
-        Effect::paired(&rows(layer)?, &rows(other)?)
+        Effect::paired(&self.correct(layer)?, &self.correct(other)?)
+    }
+
+    /// Of each seed, which test images a layer gets right.
+    fn correct(&self, layer: usize) -> Result<Vec<&[bool]>> {
+        self.curves.iter().map(|curve| Ok(&curve.at(layer)?.is_correct[..])).collect()
     }
 
     /// What a mountain of accuracies is judged by (section 4.1): how much more the best inner layer gets right than the first, and
@@ -112,9 +114,7 @@ impl SeedCurves {
         let nothing = vec![false; images];
         let all = 0..self.curves[0].layers.len();
         all.map(|layer| {
-            let rows: Vec<&[bool]> =
-                self.curves.iter().map(|curve| &curve.layers[layer].is_correct[..]).collect();
-            let accuracy = Effect::paired(&rows, &[&nothing])?;
+            let accuracy = Effect::paired(&self.correct(layer)?, &[&nothing])?;
             Ok((accuracy, accuracy.interval().unwrap_or((accuracy.mean, accuracy.mean))))
         })
         .collect()
@@ -124,9 +124,7 @@ impl SeedCurves {
         let deviation = |layer: usize| {
             let shares: Vec<f64> =
                 self.curves.iter().map(|curve| 100.0 * curve.layers[layer].test.share()).collect();
-            let mean = shares.iter().sum::<f64>() / shares.len() as f64;
-            let squares: f64 = shares.iter().map(|share| (share - mean).powi(2)).sum();
-            (shares.len() > 1).then(|| (squares / (shares.len() - 1) as f64).sqrt())
+            statistics::deviation(&shares)
         };
         let rows = self.by_layer()?.into_iter().enumerate().map(|(layer, (accuracy, (low, high)))| {
             [

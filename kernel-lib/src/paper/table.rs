@@ -64,10 +64,7 @@ impl ReportedTable {
     /// # Errors
     /// If no row has both as numbers.
     pub fn points(&self, x: &str, y: &str) -> Result<Vec<(f64, f64)>> {
-        let number = |row: &BTreeMap<String, toml::Value>, column: &str| {
-            let cell = row.get(column)?;
-            cell.as_float().or_else(|| cell.as_integer().map(|whole| whole as f64))
-        };
+        let number = |row: &BTreeMap<String, toml::Value>, column: &str| row.get(column).and_then(number_in);
         let points: Vec<(f64, f64)> =
             self.rows.iter().filter_map(|row| Some((number(row, x)?, number(row, y)?))).collect();
         if points.is_empty() {
@@ -90,9 +87,7 @@ impl ReportedTable {
         };
         let rows: Vec<_> = self.rows.iter().filter(has).collect();
         let found = match rows[..] {
-            [row] => row
-                .get(column)
-                .and_then(|cell| cell.as_float().or_else(|| cell.as_integer().map(|whole| whole as f64))),
+            [row] => row.get(column).and_then(number_in),
             _ => None,
         };
         found.ok_or_else(|| {
@@ -127,6 +122,11 @@ impl ReportedTable {
         }
         Table::new(headers).caption(self.title.clone()).note(note).rows(rows)
     }
+}
+
+/// The number in a cell, if it is one.
+fn number_in(cell: &toml::Value) -> Option<f64> {
+    cell.as_float().or_else(|| cell.as_integer().map(|whole| whole as f64))
 }
 
 /// A cell with the digits that its source has.

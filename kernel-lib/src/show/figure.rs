@@ -159,7 +159,7 @@ impl Figure {
     /// colour and is named in the legend once.
     #[must_use]
     pub fn band(
-        mut self,
+        self,
         name: impl Into<String>,
         points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>, impl Into<f64>)>,
     ) -> Self {
@@ -167,15 +167,13 @@ impl Figure {
             let (low, high) = (low.into(), high.into());
             Point { x: x.into(), y: low + (high - low) / 2.0, interval: Some((low, high)) }
         });
-        let points = points.collect();
-        self.series.push(Series { name: clean(&name.into()), kind: Kind::Band, points });
-        self
+        self.push(name, Kind::Band, points.collect())
     }
 
     /// Adds a line through points with error bars, (x, y, low, high).
     #[must_use]
     pub fn errors(
-        mut self,
+        self,
         name: impl Into<String>,
         points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>, impl Into<f64>, impl Into<f64>)>,
     ) -> Self {
@@ -184,16 +182,14 @@ impl Figure {
             y: y.into(),
             interval: Some((low.into(), high.into())),
         });
-        let points = points.collect();
-        self.series.push(Series { name: clean(&name.into()), kind: Kind::Errors, points });
-        self
+        self.push(name, Kind::Errors, points.collect())
     }
 
     /// Adds bars, one for each category in order, from zero up; several series of bars stand side by side. `intervals` are drawn on
     /// top of them; none, or one for each.
     #[must_use]
     pub fn bars(
-        mut self,
+        self,
         name: impl Into<String>,
         heights: impl IntoIterator<Item = impl Into<f64>>,
         intervals: impl IntoIterator<Item = (f64, f64)>,
@@ -204,9 +200,7 @@ impl Figure {
             y: height.into(),
             interval: intervals.next(),
         });
-        let points = points.collect();
-        self.series.push(Series { name: clean(&name.into()), kind: Kind::Bars, points });
-        self
+        self.push(name, Kind::Bars, points.collect())
     }
 
     /// Names what stands at 0, 1, 2, … on the horizontal axis: the categories of bars.
@@ -223,12 +217,15 @@ impl Figure {
     }
 
     fn series(
-        mut self,
+        self,
         name: impl Into<String>,
         kind: Kind,
         points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>)>,
     ) -> Self {
-        let points = points.into_iter().map(|(x, y)| Point::at(x.into(), y.into())).collect();
+        self.push(name, kind, points.into_iter().map(|(x, y)| Point::at(x.into(), y.into())).collect())
+    }
+
+    fn push(mut self, name: impl Into<String>, kind: Kind, points: Vec<Point>) -> Self {
         self.series.push(Series { name: clean(&name.into()), kind, points });
         self
     }

@@ -164,11 +164,11 @@ impl Figure {
 
     fn draw_level(&self, chart: &mut Chart<'_, '_>, at: usize) -> Result<(), Any> {
         let colour = Style(self.style_of(at)).colour();
-        let (x_axis, _) = self.axes();
+        let along = chart.x_range();
         let levels = self.series[at].points.iter().filter_map(|point| self.y.1.coordinate(point.y));
         for y in levels.take(MOST_MARKS) {
             let thin = colour.stroke_width(FINE as u32 * 3 / 2);
-            let line = [(x_axis.from, y), (x_axis.to, y)];
+            let line = [(along.start, y), (along.end, y)];
             chart.draw_series(DashedLineSeries::new(line, 6 * FINE, 4 * FINE, thin))?;
         }
         Ok(())
@@ -229,7 +229,7 @@ impl Figure {
         let Some((low, high)) = point.interval else { return Ok(()) };
         let Some(high) = self.place(x, high) else { return Ok(()) };
         // What a logarithmic axis has no place for reaches below the figure.
-        let low = self.place(x, low).unwrap_or((high.0, self.axes().1.from));
+        let low = self.place(x, low).unwrap_or((high.0, chart.y_range().start));
         let stroke = colour.stroke_width(FINE as u32 * 3 / 2);
         chart.draw_series(std::iter::once(PathElement::new([low, high], stroke)))?;
         for end in [low, high] {
@@ -242,7 +242,7 @@ impl Figure {
     fn draw_bars(&self, chart: &mut Chart<'_, '_>, at: usize, place: usize, of: usize) -> Result<(), Any> {
         let (series, colour) = (&self.series[at], Style(self.style_of(at)).colour());
         let width = 0.8 / of as f64;
-        let ground = self.y.1.coordinate(0.0).unwrap_or_else(|| self.axes().1.from);
+        let ground = self.y.1.coordinate(0.0).unwrap_or_else(|| chart.y_range().start);
         for point in series.points.iter().take(MOST_MARKS) {
             let from = point.x - 0.4 + width * place as f64;
             let Some(top) = self.y.1.coordinate(point.y) else { continue };
