@@ -4,6 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use super::{
     Run,
+    claims::{Claims, OfRun},
     outcome::{Outcome, Verdict},
     summary::{self, megabytes, paragraphs, verdict_line},
     text::{shorten, strip_ansi},
@@ -74,9 +75,7 @@ pub fn step_summary(run: &Run) -> String {
         );
     }
     let _ = write!(text, "\n{}\n", summary::counts(&run.outcomes));
-    if let Some(claims) = super::report::claims_in_markdown(&run.claims) {
-        let _ = write!(text, "\n{claims}\n");
-    }
+    text.push_str(&judged(&run.claims));
     for outcome in &run.outcomes {
         for paragraph in paragraphs(outcome) {
             let plain = strip_ansi(&paragraph);
@@ -85,6 +84,22 @@ pub fn step_summary(run: &Run) -> String {
         }
     }
     text
+}
+
+/// What became of the claims that were judged; nothing if none was.
+fn judged(claims: &Claims) -> String {
+    let Some(sentence) = claims.in_words() else { return String::new() };
+    let mut text = format!(
+        "\n### Findings and checks\n\n{sentence}.\n\n| Section | Claim | Reported | Ours | Verdict |\n|---|---|---|---|---|\n"
+    );
+    for claim in &claims.listed {
+        if let Some(OfRun { judged, .. }) = claims.of_run(&claim.key) {
+            let statement = format!("{} ({})", claim.statement, claim.kind);
+            let cells = [&claim.section, &statement, &judged.reported, &judged.ours, &judged.verdict];
+            let _ = writeln!(text, "| {} |", cells.map(|text| cell(text)).join(" | "));
+        }
+    }
+    text + "\n"
 }
 
 /// Text in a table.

@@ -1,11 +1,8 @@
 //! What came of the paper's claims, in one table: the part of a report that a reviewer reads first.
 
-use std::fmt::Write as _;
-
 use crate::run::{
     Run,
-    claims::{Claims, Listed, OfRun},
-    notebook::{Notebook, joined},
+    claims::{Listed, OfRun},
     outcome::Outcome,
     text::escape,
 };
@@ -110,36 +107,6 @@ fn row(claim: &Listed, of_run: &OfRun, run: &Run, ids: &[String]) -> String {
 
 /// The number of the code cell that names the claim.
 fn cell_of(outcome: &Outcome, key: &str) -> Option<usize> {
-    let notebook = Notebook::read(&outcome.executed).ok()?;
     let name = format!("\"{key}\"");
-    let cells = notebook.code_cells();
-    let cell = cells.iter().find(|cell| {
-        let source = notebook.cells().get(cell.position).and_then(|cell| joined(&cell["source"]));
-        source.is_some_and(|source| source.contains(&name))
-    })?;
-    Some(cell.number)
-}
-
-/// The same in Markdown, for a CI step's summary: judged claims only.
-pub fn in_markdown(claims: &Claims) -> Option<String> {
-    let sentence = claims.in_words()?;
-    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-    let mut text = format!(
-        "### Findings and checks\n\n{sentence}.\n\n| Section | Claim | Reported | Ours | Verdict |\n|---|---|---|---|---|\n"
-    );
-    for claim in &claims.listed {
-        if let Some(OfRun { judged, .. }) = claims.of_run(&claim.key) {
-            let _ = writeln!(
-                text,
-                "| {} | {} ({}) | {} | {} | {} |",
-                cell(&claim.section),
-                cell(&claim.statement),
-                cell(&claim.kind),
-                cell(&judged.reported),
-                cell(&judged.ours),
-                cell(&judged.verdict),
-            );
-        }
-    }
-    Some(text)
+    outcome.cells.iter().find(|run| run.cell.source.contains(&name)).map(|run| run.cell.number)
 }

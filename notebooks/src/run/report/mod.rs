@@ -17,8 +17,6 @@ use super::{
 };
 use crate::host;
 
-pub use claims::in_markdown as claims_in_markdown;
-
 /// What a report may do: show what is in it. No output of a cell can run anything, or load anything from elsewhere.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
