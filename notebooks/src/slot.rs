@@ -4,8 +4,8 @@
 //! one folder would run each other's code. A slot keeps what was compiled, so that the next kernel starts in seconds
 //! and not in minutes. It builds from its own snapshot of the library: changing `kernel-lib` under a live kernel must
 //! not disturb it. All slots of a checkout are copies of its *base*, in which no notebook
-//! ever runs and the library is compiled once for all kernels (see `kernel/base.rs`); the base of a second checkout
-//! starts as a copy of the first one's.
+//! ever runs and the library is compiled once for all kernels (see `kernel/base.rs`); a base takes over what another
+//! checkout has compiled of the same library or of the same dependencies.
 //!
 //! ```text
 //! <cache>/slots/<checkout>/base, 0, 1, 2, …/
@@ -123,17 +123,14 @@ impl Slot {
         };
         let [dependencies, fingerprint] = fingerprints(root)?;
         let slot = Self { folder, root: root.to_owned(), fingerprint, dependencies, _lock: lock };
-        if !slot.cell().join("target").is_dir() {
-            // Another checkout has compiled the same dependencies, most likely, and maybe the same library.
-            for other in bases_of_others(&slots) {
-                slot.copy_if(&other, false, |slot, other| {
-                    // Built from another library, it may still have the dependencies compiled, which take minutes.
-                    let nearer = built_with(other).as_ref() == Some(&slot.dependencies)
-                        && built_with(&slot.folder).as_ref() != Some(&slot.dependencies);
-                    let same = built_in(other).as_ref() == Some(&slot.fingerprint);
-                    same || nearer || !slot.cell().join("target").is_dir()
-                })?;
-            }
+        // Another checkout has the same library compiled, maybe, or at least the same dependencies: these take minutes.
+        for other in bases_of_others(&slots) {
+            slot.copy_if(&other, false, |slot, other| {
+                let nearer = built_with(other).as_ref() == Some(&slot.dependencies)
+                    && built_with(&slot.folder).as_ref() != Some(&slot.dependencies);
+                let same = built_in(other).as_ref() == Some(&slot.fingerprint);
+                same || nearer || !slot.cell().join("target").is_dir()
+            })?;
         }
         slot.prepare()?;
         Ok(slot)

@@ -185,6 +185,34 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_library_that_another_checkout_has_compiled_is_taken_over() -> Result<()> {
+        let (first, second, all) = (checkout()?, checkout()?, tempfile::tempdir()?);
+        let (stage, builds) = (Stage::default(), AtomicUsize::new(0));
+        let start = |checkout: &tempfile::TempDir| {
+            let (all, root) = (all.path().to_owned(), checkout.path().to_owned());
+            slot_of(all, root, &stage, |base| compile(base, &builds))
+        };
+        let of_first = start(&first).await?;
+        let of_second = start(&second).await?;
+        assert_eq!(builds.load(Ordering::SeqCst), 1);
+        assert!(of_second.is_built() && of_second.cell() != of_first.cell());
+        // Later, when the second checkout's base has a library of its own, too: the change of one is the other's.
+        let change = |checkout: &tempfile::TempDir| {
+            fs::write(checkout.path().join("kernel-lib/src/lib.rs"), "pub fn two() {}\n")
+        };
+        change(&second)?;
+        let of_second = start(&second).await?;
+        assert_eq!(builds.load(Ordering::SeqCst), 2);
+        change(&first)?;
+        let of_first = start(&first).await?;
+        assert_eq!(builds.load(Ordering::SeqCst), 2);
+        for slot in [&of_first, &of_second] {
+            assert_eq!(fs::read_to_string(slot.cell().join(COMPILED))?, "2");
+        }
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_build_that_fails_is_tried_by_the_next_kernel() -> Result<()> {
         let (checkout, all) = (checkout()?, tempfile::tempdir()?);
         let (stage, builds) = (Stage::default(), AtomicUsize::new(0));
