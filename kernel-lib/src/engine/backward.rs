@@ -3,7 +3,7 @@
 //! there, so only what the branch adds is added.
 
 use super::backend::{Form, Input, Product, Span};
-use super::forward::{ClassTargets, Part, Pass, Targets};
+use super::forward::{ClassTargets, Part, Pass, Stream, Targets};
 use super::plan::Keep;
 use crate::model::Config;
 use crate::stop;
@@ -34,15 +34,20 @@ impl Pass<'_> {
         scale: f32,
     ) -> bool {
         let top = self.top(targets, classes);
+        let rows = self.rows_of_last_block(targets, classes);
+        let mut stream = Stream::All(self.x(top));
         self.embed(input);
         for l in 0..top {
             if stop::requested() {
                 return false;
             }
-            self.forward_block(l);
+            match rows.filter(|_| l + 1 == top) {
+                Some(rows) => stream = Stream::Predicted(self.forward_last_block(rows)),
+                None => self.forward_block(l),
+            }
         }
         let dx = self.rows(self.plan.dx, self.config.width);
-        if targets.is_none_or(|targets| targets.rows.is_some()) {
+        if rows.is_none() && targets.is_none_or(|targets| targets.rows.is_some()) {
             // Rows that are not predicted have no gradient here.
             self.machine.clear(dx);
         }
@@ -50,7 +55,8 @@ impl Pass<'_> {
             self.class_loss(classes, Some(scale));
         }
         if let Some(targets) = targets {
-            self.loss(top, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
+            let dx = rows.map_or(dx, |rows| self.gradient_of(rows));
+            self.loss(stream, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
         }
         let classified = classes.map(|classes| classes.layer);
         if classified == Some(top) {
@@ -64,7 +70,10 @@ impl Pass<'_> {
                 // The same bits as before, its output included.
                 self.forward_block(l);
             }
-            self.backward_block(l, dx);
+            match rows.filter(|_| l + 1 == top) {
+                Some(rows) => self.backward_last_block(rows, dx),
+                None => self.backward_block(l, dx),
+            }
             if classified == Some(l) {
                 self.backward_mean(l, dx);
             }
@@ -110,26 +119,55 @@ impl Pass<'_> {
 
     /// dx after block l → dx before it.
     fn backward_block(&mut self, l: usize, dx: Span) {
+        let (mid, dn) = (self.block(l).1.mid, self.rows(self.plan.dn, self.config.width));
+        self.backward_mlp(l, mid, dx, dn);
+        self.backward_attention(l, dx);
+    }
+
+    /// Where the gradient of the P rows stands that `forward_last_block` returned, (P, C).
+    fn gradient_of(&self, rows: &[u32]) -> Span {
+        self.plan.dn.first(rows.len() * self.config.width)
+    }
+
+    /// The gradient of the predicted rows after the last block → dx before it, for all rows.
+    fn backward_last_block(&mut self, rows: &[u32], dx: Span) {
+        let (last, count) = (self.config.layers - 1, rows.len() * self.config.width);
+        let (mid, of_rows) = (self.x(last + 1).first(count), self.gradient_of(rows));
+        self.backward_mlp(last, mid, of_rows, dx.first(count));
+        // The other rows' MLP had no part in the loss.
+        self.machine.clear(dx);
+        self.machine.scatter(of_rows, rows, dx);
+        self.backward_attention(last, dx);
+    }
+
+    /// dx after the second half of block l → dx before it, for the P rows `mid`; in `dn` is room for as many.
+    fn backward_mlp(&mut self, l: usize, mid: Span, dx: Span, dn: Span) {
         let (c, inner) = (self.config.width, self.config.inner_width());
         let (w, a) = self.block(l);
-        let (n, dn) = (self.rows(self.plan.n, c), self.rows(self.plan.dn, c));
-        let (wide, dqkv) = (self.rows(self.plan.g, inner), self.rows(self.plan.g, 3 * c));
-        let x = self.x(l);
-
-        // dg = dx W_projᵀ                                         (N, F)
+        let rows = mid.len / c;
+        let (fc, rstd) = (a.fc.first(rows * inner), a.rstd_2.first(rows));
+        let (n, wide) = (self.plan.n.first(rows * c), self.plan.g.first(rows * inner));
+        // dg = dx W_projᵀ                                         (P, F)
         self.linear_backward(dx, w.mlp_c_proj, inner, wide);
-        // df = dg ∂(f σ(1.702 f))/∂f, and g again in f's place    (N, F)
-        self.machine.gelu_backward(a.fc, wide);
+        // df = dg ∂(f σ(1.702 f))/∂f, and g again in f's place    (P, F)
+        self.machine.gelu_backward(fc, wide);
         // dW_proj += gᵀ dx                                        (F, C)
-        self.weight_gradient(a.fc, dx, inner, w.mlp_c_proj);
+        self.weight_gradient(fc, dx, inner, w.mlp_c_proj);
         // n = rms_norm(x′; weight₂) again, dW_fc += nᵀ df                  (C, F)
-        self.machine.rms_norm(a.mid, w.ln_2, n, a.rstd_2);
+        self.machine.rms_norm(mid, w.ln_2, n, rstd);
         self.weight_gradient(n, wide, c, w.c_fc);
-        // dn = df W_fcᵀ                                           (N, C)
+        // dn = df W_fcᵀ                                           (P, C)
         self.linear_backward(wide, w.c_fc, c, dn);
         // dx += through the RMSNorm
-        self.machine.rms_norm_backward(dn, a.mid, w.ln_2, a.rstd_2, dx, w.ln_2.gradient());
+        self.machine.rms_norm_backward(dn, mid, w.ln_2, rstd, dx, w.ln_2.gradient());
+    }
 
+    /// dx after the first half of block l → dx before it.
+    fn backward_attention(&mut self, l: usize, dx: Span) {
+        let c = self.config.width;
+        let (w, a) = self.block(l);
+        let (n, dn) = (self.rows(self.plan.n, c), self.rows(self.plan.dn, c));
+        let (x, dqkv) = (self.x(l), self.rows(self.plan.g, 3 * c));
         // dW_proj += oᵀ dx, do = dx W_projᵀ                       (C, C), (N, C)
         self.weight_gradient(a.o, dx, c, w.attn_c_proj);
         self.linear_backward(dx, w.attn_c_proj, c, dn);

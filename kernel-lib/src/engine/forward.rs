@@ -85,11 +85,29 @@ impl Pass<'_> {
 
     /// x → x″: block l, from the residual stream before it to that after it.
     pub(super) fn forward_block(&mut self, l: usize) {
-        let (c, inner) = (self.config.width, self.config.inner_width());
-        let (w, a) = self.block(l);
-        let (n, g) = (self.rows(self.plan.n, c), self.rows(self.plan.g, inner));
-        let (x, next) = (self.x(l), self.x(l + 1));
+        self.forward_attention(l);
+        let mid = self.block(l).1.mid;
+        self.forward_mlp(l, mid, self.x(l + 1));
+    }
 
+    /// The last block where only P of the N rows are predicted (BERT's masked tokens, a sixth of all): attention needs all of
+    /// them, the MLP no others. Returns the P rows of the residual stream after it, (P, C). Beside them x′ of these rows stands
+    /// where the residual stream after the block would, for the backward pass.
+    pub(super) fn forward_last_block(&mut self, rows: &[u32]) -> Span {
+        let last = self.config.layers - 1;
+        self.forward_attention(last);
+        let (mid, count) = (self.block(last).1.mid, rows.len() * self.config.width);
+        let (x, next) = (self.x(last + 1).first(count), mid.first(count));
+        self.machine.gather(mid, rows, x);
+        self.forward_mlp(last, x, next);
+        next
+    }
+
+    /// x → x′: the first half of block l, for all rows.
+    fn forward_attention(&mut self, l: usize) {
+        let c = self.config.width;
+        let (w, a) = self.block(l);
+        let (x, n) = (self.x(l), self.rows(self.plan.n, c));
         // n = rms_norm(x; weight₁)                                         (N, C)
         self.machine.rms_norm(x, w.ln_1, n, a.rstd_1);
         // [q k v] = n W_qkv                                       (N, 3C)
@@ -98,15 +116,23 @@ impl Pass<'_> {
         self.machine.attention(self.heads(), a.qkv, a.o, a.lse);
         // x′ = x + o W_proj                                       (N, C)
         self.linear(a.o, w.attn_c_proj, c, a.mid, Some(x));
+    }
 
-        // n = rms_norm(x′; weight₂)                                        (N, C)
-        self.machine.rms_norm(a.mid, w.ln_2, n, a.rstd_2);
-        // f = n W_fc                                              (N, F)
-        self.linear(n, w.c_fc, c, a.fc, None);
-        // g = f σ(1.702 f)                                        (N, F)
-        self.machine.gelu(a.fc, g);
-        // x″ = x′ + g W_proj                                      (N, C)
-        self.linear(g, w.mlp_c_proj, inner, next, Some(a.mid));
+    /// x′ → x″: the second half of block l, for P rows `mid` of the residual stream; P is N, but in the last block.
+    fn forward_mlp(&mut self, l: usize, mid: Span, next: Span) {
+        let (c, inner) = (self.config.width, self.config.inner_width());
+        let (w, a) = self.block(l);
+        let rows = mid.len / c;
+        let (n, fc, g) =
+            (self.plan.n.first(rows * c), a.fc.first(rows * inner), self.plan.g.first(rows * inner));
+        // n = rms_norm(x′; weight₂)                                        (P, C)
+        self.machine.rms_norm(mid, w.ln_2, n, a.rstd_2.first(rows));
+        // f = n W_fc                                              (P, F)
+        self.linear(n, w.c_fc, c, fc, None);
+        // g = f σ(1.702 f)                                        (P, F)
+        self.machine.gelu(fc, g);
+        // x″ = x′ + g W_proj                                      (P, C)
+        self.linear(g, w.mlp_c_proj, inner, next, Some(mid));
     }
 
     /// Logits of `rows` rows of the residual stream, (rows, V), in the workspace; the last RMSNorm's output and
@@ -130,28 +156,27 @@ impl Pass<'_> {
         logits
     }
 
-    /// Adds the micro-batch to the machine's loss, part by part, for the residual stream before block `layer`, or after the
-    /// last; `each` is shown each part's position among the rows that count, and does what else is to be done with its logits.
+    /// Adds the micro-batch to the machine's loss, part by part, for the residual stream `x` before some block or after the last;
+    /// `each` is shown each part's position among the rows that count, and does what else is to be done with its logits.
     pub(super) fn loss(
         &mut self,
-        layer: usize,
+        x: Stream,
         targets: &Targets<'_>,
         gradient: Option<f32>,
         mut each: impl FnMut(&mut Self, Part<'_>),
     ) {
         let c = self.config.width;
-        let x = self.x(layer);
         let (mut start, mut picked) = (0, Vec::new());
         while start < targets.weights.len() {
             let count = self.plan.logit_rows.min(targets.weights.len() - start);
             let rows = targets.rows.map(|rows| &rows[start..start + count]);
-            let x = match rows {
-                None => x.part(start * c..(start + count) * c),
-                Some(rows) => {
+            let (x, of_stream) = match (x, rows) {
+                (Stream::All(x), Some(rows)) => {
                     let to = self.plan.picked.first(count * c);
                     self.machine.gather(x, rows, to);
-                    to
+                    (to, Some(rows))
                 }
+                (Stream::All(x) | Stream::Predicted(x), _) => (x.part(start * c..(start + count) * c), None),
             };
             let tokens = match rows {
                 None => &targets.tokens[start..start + count],
@@ -164,10 +189,19 @@ impl Pass<'_> {
             let logits = self.logits(x);
             let weights = &targets.weights[start..start + count];
             self.machine.cross_entropy(logits, tokens, weights, gradient);
-            each(self, Part { x, logits, start, rows });
+            each(self, Part { x, logits, start, rows: of_stream });
             start += count;
         }
     }
+}
+
+/// The residual stream from which tokens are predicted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    /// All N rows.
+    All(Span),
+    /// Only those that are predicted, one after the other.
+    Predicted(Span),
 }
 
 /// What of a micro-batch's images is to be predicted by the classification head.
@@ -192,6 +226,17 @@ impl Pass<'_> {
             (None, Some(classes)) => classes.layer,
             _ => self.config.layers,
         }
+    }
+
+    /// The rows whose MLP the last block needs, if not all: only their tokens are predicted, and nobody classifies the mean of
+    /// all rows.
+    pub(super) fn rows_of_last_block<'a>(
+        &self,
+        targets: Option<&Targets<'a>>,
+        classes: Option<&ClassTargets<'_>>,
+    ) -> Option<&'a [u32]> {
+        let all = classes.is_some_and(|classes| classes.layer == self.config.layers);
+        targets.and_then(|targets| targets.rows).filter(|rows| !all && !rows.is_empty())
     }
 
     /// Adds the loss of the images' classes to the machine's, for the residual stream before block `targets.layer`, or after
@@ -234,6 +279,6 @@ pub(super) struct Part<'a> {
     pub(super) logits: Span,
     /// How many come before them.
     pub(super) start: usize,
-    /// Which rows of the micro-batch they are; `None` if consecutive.
+    /// Which rows of the stream they are; `None` if consecutive.
     pub(super) rows: Option<&'a [u32]>,
 }

@@ -2,7 +2,7 @@
 //! passes of some machine.
 
 use super::backend::{Backend, Input};
-use super::forward::{ClassTargets, Pass, Targets};
+use super::forward::{ClassTargets, Pass, Stream, Targets};
 use super::plan::{Plan, Weights};
 use crate::model::{Batch, Config, Target, View};
 use crate::stop;
@@ -52,17 +52,21 @@ impl MicroBatches<'_> {
                 return pass.forward_backward(part.input, part.targets, part.classes, scale);
             }
             let top = pass.top(part.targets, part.classes);
+            let rows = pass.rows_of_last_block(part.targets, part.classes);
+            let mut stream = Stream::All(pass.x(top));
             pass.embed(part.input);
             for l in 0..=top {
                 if let Some(classes) = part.classes.filter(|classes| classes.layer == l) {
                     pass.class_loss(classes, None);
                 }
-                if l < top {
-                    pass.forward_block(l);
+                match rows.filter(|_| l + 1 == top) {
+                    Some(rows) => stream = Stream::Predicted(pass.forward_last_block(rows)),
+                    None if l < top => pass.forward_block(l),
+                    None => {}
                 }
             }
             if let Some(targets) = part.targets {
-                pass.loss(top, targets, None, |_, _| {});
+                pass.loss(stream, targets, None, |_, _| {});
             }
             true
         });
@@ -81,7 +85,7 @@ impl MicroBatches<'_> {
             for (l, loss) in losses.iter_mut().enumerate() {
                 if let Some(targets) = part.targets {
                     pass.machine.clear_loss();
-                    pass.loss(l, targets, None, |_, _| {});
+                    pass.loss(Stream::All(pass.x(l)), targets, None, |_, _| {});
                     *loss += pass.machine.take_loss();
                 }
                 if l < layers {
@@ -105,7 +109,9 @@ impl MicroBatches<'_> {
             // The stream's gradient is computed, too, and nobody goes on with it.
             let dx = pass.rows(pass.plan.dx, pass.config.width);
             if let Some(targets) = part.targets {
-                pass.loss(layer, targets, Some(scale), |pass, part| pass.backward_logits(part, dx));
+                pass.loss(Stream::All(pass.x(layer)), targets, Some(scale), |pass, part| {
+                    pass.backward_logits(part, dx)
+                });
             }
             true
         });
@@ -201,16 +207,18 @@ impl MicroBatches<'_> {
         let mut logits = Vec::new();
         let batch = Batch::new(tokens, Target::Bert(masked));
         let whole = self.each_of(&batch, |pass, part| {
-            pass.embed(part.input);
-            (0..layers).for_each(|l| pass.forward_block(l));
             let rows = part.targets.and_then(|targets| targets.rows).unwrap_or_default();
-            let x = pass.x(layers);
-            for rows in rows.chunks(pass.plan.logit_rows) {
-                let picked = pass.plan.picked.first(rows.len() * c);
-                pass.machine.gather(x, rows, picked);
-                let found = pass.logits(picked);
+            if rows.is_empty() {
+                return true;
+            }
+            pass.embed(part.input);
+            (0..layers - 1).for_each(|l| pass.forward_block(l));
+            let x = pass.forward_last_block(rows);
+            for start in (0..rows.len()).step_by(pass.plan.logit_rows) {
+                let end = rows.len().min(start + pass.plan.logit_rows);
+                let found = pass.logits(x.part(start * c..end * c));
                 let from = logits.len();
-                logits.resize(from + rows.len() * v, 0.0);
+                logits.resize(from + (end - start) * v, 0.0);
                 pass.machine.read(found, &mut logits[from..]);
             }
             true

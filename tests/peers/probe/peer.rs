@@ -40,6 +40,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             std::io::stdout().flush()?;
             continue;
         }
+        if let Some(l2) = line.strip_prefix("held ") {
+            // Without the images that `path` validates with.
+            let l2: f64 = l2.trim().parse()?;
+            let held: Vec<usize> = (0..labels.len()).filter(|i| i % 10 != 0).collect();
+            let own: Vec<u16> = held.iter().map(|i| labels[*i]).collect();
+            let probe = Probe::fit(&features.select(&held)?, &own, classes, l2)?;
+            println!("{}", serde_json::to_value(probe.outcome())?);
+            std::io::stdout().flush()?;
+            continue;
+        }
         let l2: f64 = line.trim().parse()?;
         let start = Instant::now();
         let probe = Probe::fit(&features, &labels, classes, l2)?;
