@@ -187,7 +187,8 @@ struct Fitting {
 enum Curvature {
     /// The features' Gram matrix, which is factored anew for each penalty: F³ / 3 operations.
     Gram,
-    /// Its spectrum, found once: for features that are many, or more than the images.
+    /// Its spectrum, found once: for features that are many, or more than the images. Of few images it is known as a whole, and
+    /// then the fit itself is made in its coordinates.
     Spectrum,
 }
 
@@ -195,6 +196,9 @@ enum Curvature {
 enum Known {
     Gram(Vec<f64>),
     Spectrum(Spectrum),
+    /// The spectrum as a whole, and the features as coordinates along its R eigenvectors, (N, R). Weights of a penalised fit are
+    /// sums of the images' features, so nothing is lost; and R is at most N, where F may be thousands.
+    Coordinates(Spectrum, Design),
 }
 
 impl Fitting {
@@ -212,7 +216,13 @@ impl Fitting {
         let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
         let known = match curvature {
             Curvature::Gram => Known::Gram(design.gram()?),
-            Curvature::Spectrum => Known::Spectrum(Spectrum::of(&design)?),
+            Curvature::Spectrum => {
+                let spectrum = Spectrum::of(&design)?;
+                match spectrum.coordinates(&design) {
+                    Some(coordinates) => Known::Coordinates(spectrum, coordinates),
+                    None => Known::Spectrum(spectrum),
+                }
+            }
         };
         Ok(Self { scaling, design, seen, labels, known })
     }
@@ -236,24 +246,27 @@ impl Fitting {
     /// [`Error::Interrupted`] if someone asks to stop.
     fn probe(&self, l2: f64, start: Option<&[f64]>) -> Result<Probe> {
         let classes = self.seen.len();
-        let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
+        let (weights, found) = match &self.known {
+            Known::Gram(gram) => self.minimise(&self.design, start, l2, |curvature| {
+                Ok(Box::new(Preconditioner::new(gram, self.design.width, curvature, l2)?))
+            })?,
+            Known::Spectrum(spectrum) => self.minimise(&self.design, start, l2, |curvature| {
+                Ok(Box::new(spectrum.preconditioner(curvature, l2)))
+            })?,
+            Known::Coordinates(spectrum, coordinates) => {
+                let start = spectrum.coordinates_of_weights(&start, classes);
+                let (weights, found) = self.minimise(coordinates, start, l2, |curvature| {
+                    Ok(Box::new(spectrum.scales(curvature, l2)))
+                })?;
+                (spectrum.weights(&weights, classes), found)
+            }
+        };
+        let mut objective = Objective::new(&self.design, &self.labels, classes, l2);
         let mut by_weights = vec![0.0; objective.len()];
-        let curvature = objective.curvature(&start);
-        let preconditioner: Box<dyn Precondition + '_> = match &self.known {
-            Known::Gram(gram) => Box::new(Preconditioner::new(gram, self.design.width, curvature, l2)?),
-            Known::Spectrum(spectrum) => Box::new(spectrum.preconditioner(curvature, l2)),
-        };
-        let function = |u: &[f64], gradient: &mut [f64]| {
-            let value = objective.value(&preconditioner.weights(u), &mut by_weights);
-            gradient.copy_from_slice(&preconditioner.gradient(&by_weights));
-            value
-        };
-        let found = lbfgs::minimise(function, preconditioner.preconditioned(&start), TOLERANCE, MOST_STEPS)?;
-        let weights = preconditioner.weights(&found.at);
-        objective.value(&weights, &mut by_weights);
+        let value = objective.value(&weights, &mut by_weights);
         let fit = Fit {
-            objective: found.value,
+            objective: value,
             gradient: by_weights.iter().fold(0.0, |most, g| g.abs().max(most)),
             iterations: found.iterations,
             evaluations: found.evaluations,
@@ -261,6 +274,27 @@ impl Fitting {
         };
         let (seen, scaling) = (self.seen.clone(), self.scaling.clone());
         Ok(Probe { l2, seen, scaling, weights, fit })
+    }
+
+    /// The weights (F + 1, K) with the least objective on these features, from `start` on; `precondition` gets how strongly the
+    /// loss curves there.
+    fn minimise<'a>(
+        &'a self,
+        design: &Design,
+        start: Vec<f64>,
+        l2: f64,
+        precondition: impl FnOnce(f64) -> Result<Box<dyn Precondition + 'a>>,
+    ) -> Result<(Vec<f64>, lbfgs::Minimum)> {
+        let mut objective = Objective::new(design, &self.labels, self.seen.len(), l2);
+        let mut by_weights = vec![0.0; objective.len()];
+        let preconditioner = precondition(objective.curvature(&start))?;
+        let function = |u: &[f64], gradient: &mut [f64]| {
+            let value = objective.value(&preconditioner.weights(u), &mut by_weights);
+            gradient.copy_from_slice(&preconditioner.gradient(&by_weights));
+            value
+        };
+        let found = lbfgs::minimise(function, preconditioner.preconditioned(&start), TOLERANCE, MOST_STEPS)?;
+        Ok((preconditioner.weights(&found.at), found))
     }
 }
 

@@ -19,6 +19,7 @@ use super::{Accuracy, Curvature, FeatureLayers, FeatureMatrix, Fitting, check_l2
 use crate::rng::Rng;
 use crate::show::{Cell, Show, Table, fixed};
 use crate::{Error, Result, stop};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What is drawn and what is tried.
@@ -175,7 +176,7 @@ pub fn choose_by_few_labels<'a>(
     let penalties = strongest_first(&settings.l2);
     for layer in layers {
         let matrix = features.layer(*layer)?;
-        for chosen in &mut chosen {
+        chosen.par_iter_mut().try_for_each(|chosen| {
             let folds = settings.folds.min(chosen.labels);
             let losses = cross_validate(&matrix, labels, &chosen.images, folds, &penalties)?;
             for (l2, loss) in penalties.iter().zip(losses) {
@@ -183,7 +184,8 @@ pub fn choose_by_few_labels<'a>(
                     (chosen.layer, chosen.l2, chosen.loss) = (*layer, *l2, loss);
                 }
             }
-        }
+            Ok::<(), Error>(())
+        })?;
     }
     Ok(FewLabelsChoice { features, labels, classes, chosen })
 }

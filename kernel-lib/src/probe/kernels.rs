@@ -4,18 +4,19 @@
 //! several images, whatever the number of classes. Features are f32; they are widened when they are loaded, and every
 //! product and sum is f64.
 //!
-//! These are loops of plain Rust, which [`Isa::vectorise`] compiles for each processor. Nothing here fuses a product with
-//! a sum, and every order of summation is fixed. So the bits of the result are the same on every processor.
+//! These are loops of plain Rust, which [`Isa::vectorise`] compiles for each processor. Products are fused with sums
+//! (`mul_add`, in software on a processor without that instruction), and every order of summation is fixed. So the bits of the
+//! result are the same on every processor.
 
 use crate::simd::{Isa, Loops};
 
 /// Rows of one block.
 pub(super) const ROWS: usize = 256;
-/// Rows that are taken together where a register holds rows.
-const TILE: usize = 16;
+/// Features that are taken together where logits are summed.
+const FEATURES: usize = 4;
 /// Partial sums of a sum over rows; added as a tree at the end.
 const LANES: usize = 8;
-/// Columns (classes) that are taken together; twice as many where the processor has 32 registers.
+/// Columns (classes) that are taken together; for sums over rows twice as many where the processor has 32 registers.
 const COLUMNS: usize = 5;
 const MANY_COLUMNS: usize = 2 * COLUMNS;
 
@@ -43,21 +44,64 @@ struct Logits<'a> {
 impl Loops for Logits<'_> {
     type Output = ();
     #[inline(always)]
-    fn run(self, many_registers: bool) {
+    fn run(self, _: bool) {
         let Self { x, weights, logits } = self;
-        let (classes, mut k) = (logits.len() / ROWS, 0);
-        // With AVX-512 there are registers for twice as many columns.
-        while many_registers && k + MANY_COLUMNS <= classes {
-            logits_of::<MANY_COLUMNS>(x, weights, classes, k, logits);
-            k += MANY_COLUMNS;
+        let (columns, _) = x.as_chunks::<ROWS>();
+        let (logits, _) = logits.as_chunks_mut::<ROWS>();
+        let classes = logits.len();
+        logits.as_flattened_mut().fill(0.0);
+        // A few features at once, so that a logit that is loaded is added to so many times.
+        let (groups, rest) = columns.as_chunks::<FEATURES>();
+        let (of_groups, of_rest) = weights.split_at(groups.len() * FEATURES * classes);
+        for (columns, weights) in groups.iter().zip(of_groups.chunks_exact(FEATURES * classes)) {
+            add_features(columns, weights, logits);
         }
-        while k + COLUMNS <= classes {
-            logits_of::<COLUMNS>(x, weights, classes, k, logits);
-            k += COLUMNS;
+        for (column, weights) in rest.iter().zip(of_rest.chunks_exact(classes)) {
+            add_features(std::array::from_ref(column), weights, logits);
         }
-        while k < classes {
-            logits_of::<1>(x, weights, classes, k, logits);
-            k += 1;
+        let intercepts = &weights[columns.len() * classes..];
+        for (to, intercept) in logits.iter_mut().zip(intercepts) {
+            to.iter_mut().for_each(|logit| *logit += intercept);
+        }
+    }
+}
+
+/// Adds what M features say, with weights (M, K), to the logits (K, ROWS).
+#[inline(always)]
+fn add_features<const M: usize>(x: &[[f32; ROWS]; M], weights: &[f64], logits: &mut [[f64; ROWS]]) {
+    let classes = logits.len();
+    let (groups, rest) = logits.as_chunks_mut::<COLUMNS>();
+    let mut k = 0;
+    for logits in groups {
+        add_to(x, std::array::from_fn(|m| std::array::from_fn(|n| weights[m * classes + k + n])), logits);
+        k += COLUMNS;
+    }
+    for logits in rest {
+        add_to(x, std::array::from_fn(|m| [weights[m * classes + k]]), std::array::from_mut(logits));
+        k += 1;
+    }
+}
+
+/// The same for N classes, whose sums are held in registers while the features are looked at.
+#[inline(always)]
+fn add_to<const M: usize, const N: usize>(
+    x: &[[f32; ROWS]; M],
+    weights: [[f64; N]; M],
+    logits: &mut [[f64; ROWS]; N],
+) {
+    for from in (0..ROWS).step_by(LANES) {
+        let mut sums: [[f64; LANES]; N] =
+            std::array::from_fn(|n| std::array::from_fn(|lane| logits[n][from + lane]));
+        for (x, weights) in x.iter().zip(&weights) {
+            let x: [f64; LANES] = std::array::from_fn(|lane| f64::from(x[from + lane]));
+            for (sums, weight) in sums.iter_mut().zip(weights) {
+                for (sum, x) in sums.iter_mut().zip(&x) {
+                    *sum = x.mul_add(*weight, *sum);
+                }
+            }
+        }
+        for (to, sums) in logits.iter_mut().zip(&sums) {
+            to[from..from + LANES].copy_from_slice(sums);
         }
     }
 }
@@ -72,36 +116,10 @@ struct Softmax<'a> {
     logits: &'a mut [f64],
 }
 
-/// Logits of classes `k..k + N`.
-#[inline(always)]
-fn logits_of<const N: usize>(x: &[f32], weights: &[f64], classes: usize, k: usize, logits: &mut [f64]) {
-    let (columns, _) = x.as_chunks::<ROWS>();
-    for from in (0..ROWS).step_by(TILE) {
-        let mut sums = [[0.0; TILE]; N];
-        for (column, weights) in columns.iter().zip(weights.chunks_exact(classes)) {
-            let Some(x) = column[from..].first_chunk::<TILE>() else { continue };
-            let x = x.map(f64::from);
-            let Some(weights) = weights[k..].first_chunk::<N>() else { continue };
-            for (sums, weight) in sums.iter_mut().zip(weights) {
-                for (sum, x) in sums.iter_mut().zip(&x) {
-                    *sum += x * weight;
-                }
-            }
-        }
-        let intercepts = &weights[columns.len() * classes + k..];
-        for ((n, sums), intercept) in sums.iter().enumerate().zip(intercepts) {
-            let to = &mut logits[(k + n) * ROWS + from..][..TILE];
-            for (to, sum) in to.iter_mut().zip(sums) {
-                *to = sum + intercept;
-            }
-        }
-    }
-}
-
 impl Loops for AddProducts<'_> {
     type Output = ();
     #[inline(always)]
-    fn run(self, _: bool) {
+    fn run(self, many_registers: bool) {
         let Self { x, y, sums } = self;
         let (x, _) = x.as_chunks::<ROWS>();
         let (y, _) = y.as_chunks::<ROWS>();
@@ -110,8 +128,18 @@ impl Loops for AddProducts<'_> {
         for (x, sums) in x.chunks(2).zip(sums.chunks_mut(2 * classes)) {
             let mut k = 0;
             while k < classes {
-                let step = if k + COLUMNS <= classes { COLUMNS } else { 1 };
+                let step = match classes - k {
+                    MANY_COLUMNS.. if many_registers => MANY_COLUMNS,
+                    COLUMNS.. => COLUMNS,
+                    _ => 1,
+                };
                 match (x, step) {
+                    ([a, b], MANY_COLUMNS) => {
+                        products_of::<2, MANY_COLUMNS>([a, b], &y[k..], classes, &mut sums[k..]);
+                    }
+                    ([a], MANY_COLUMNS) => {
+                        products_of::<1, MANY_COLUMNS>([a], &y[k..], classes, &mut sums[k..])
+                    }
                     ([a, b], COLUMNS) => products_of::<2, COLUMNS>([a, b], &y[k..], classes, &mut sums[k..]),
                     ([a, b], _) => products_of::<2, 1>([a, b], &y[k..], classes, &mut sums[k..]),
                     ([a], COLUMNS) => products_of::<1, COLUMNS>([a], &y[k..], classes, &mut sums[k..]),
@@ -139,7 +167,7 @@ fn products_of<const M: usize, const N: usize>(
             let x: [f64; LANES] = std::array::from_fn(|lane| f64::from(x[from + lane]));
             for (y, partial) in y.iter().zip(partial) {
                 for lane in 0..LANES {
-                    partial[lane] += x[lane] * y[lane];
+                    partial[lane] = x[lane].mul_add(y[lane], partial[lane]);
                 }
             }
         }
@@ -216,7 +244,7 @@ fn exp(x: f64) -> f64 {
     let rounded = x * std::f64::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let series = SERIES.iter().fold(0.0, |sum, c| sum * r + c);
+    let series = SERIES.iter().fold(0.0_f64, |sum, c| sum.mul_add(r, *c));
     // 2ⁿ, by its bits.
     series * f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52)
 }
@@ -231,6 +259,26 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
         }
     }
     a_rest.iter().zip(b_rest).fold(tree(&partial), |sum, (a, b)| sum + a * b)
+}
+
+/// Adds `factor` times x to y.
+pub(super) fn add_scaled(factor: f64, x: &[f64], y: &mut [f64]) {
+    Isa::best().vectorise(AddScaled { factor, x, y });
+}
+
+struct AddScaled<'a> {
+    factor: f64,
+    x: &'a [f64],
+    y: &'a mut [f64],
+}
+
+impl Loops for AddScaled<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self, _: bool) {
+        let Self { factor, x, y } = self;
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x.mul_add(factor, *y));
+    }
 }
 
 #[cfg(test)]

@@ -70,6 +70,21 @@ impl Design {
         Self { images: images.len(), width, blocks }
     }
 
+    /// The images' inner products with some vectors (R, F) as their features, (N, R).
+    pub(super) fn along(&self, vectors: &[f64]) -> Self {
+        let width = vectors.len() / self.width;
+        let mut blocks = vec![0.0; self.blocks.len() / self.width * width];
+        blocks.par_chunks_mut(ROWS * width).enumerate().for_each(|(at, block)| {
+            for row in 0..ROWS.min(self.images - at * ROWS) {
+                let x: Vec<f64> = self.row(at * ROWS + row).into_iter().map(f64::from).collect();
+                for (r, vector) in vectors.chunks_exact(self.width).enumerate() {
+                    block[r * ROWS + row] = dot(&x, vector) as f32;
+                }
+            }
+        });
+        Self { images: self.images, width, blocks }
+    }
+
     /// The blocks, each with how many of its rows are images.
     fn blocks(&self) -> impl IndexedParallelIterator<Item = (&[f32], usize)> {
         let images = self.images;

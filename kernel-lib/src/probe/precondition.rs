@@ -8,7 +8,7 @@
 //! The factor takes F³ / 3 operations for each penalty. That is little for the features of one layer; for those of several
 //! layers side by side there is [`super::spectrum`].
 
-use super::kernels::dot;
+use super::kernels::{add_scaled, dot};
 use crate::{Result, stop};
 use rayon::prelude::*;
 
@@ -77,7 +77,7 @@ impl Precondition for Preconditioner {
                 let (row, diagonal) = self.row(i);
                 w[i] /= diagonal;
                 let x = w[i];
-                w.iter_mut().zip(row).for_each(|(w, l)| *w -= x * l);
+                add_scaled(-x, row, w);
             }
             w[self.width] /= self.intercept;
         });
@@ -91,7 +91,7 @@ impl Precondition for Preconditioner {
             for i in 0..self.width {
                 let (row, diagonal) = self.row(i);
                 let x = u[i];
-                u.iter_mut().zip(row).for_each(|(u, l)| *u += x * l);
+                add_scaled(x, row, u);
                 u[i] = x * diagonal;
             }
             u[self.width] *= self.intercept;

@@ -3,15 +3,19 @@
 //!
 //! A Cholesky factor takes F³ / 3 operations for each penalty. Here the spectrum of the covariance is found once, and each
 //! penalty then changes its eigenvalues alone. It is found from M images, at most 1024, whose inner products x xᵀ / M (M, M)
-//! have the eigenvalues of xᵀx / M (F, F), and are decomposed in 9 M³ operations. Directions that so few images say little of
-//! share what is left of the variance: the covariance of probabilistic PCA (Tipping and Bishop, 1999),
+//! have the eigenvalues of xᵀx / M (F, F), and are decomposed in 9 M³ operations; or from xᵀx / M, where all images are looked
+//! at and are more than the features. Directions that so few images say little of share what is left of the variance: the
+//! covariance of probabilistic PCA (Tipping and Bishop, 1999),
 //!
 //! > C = Σ (valueₖ − rest) vectorₖ vectorₖᵀ + rest · I.
 //!
 //! With curvature α C + λ I = S² and weights w = S⁻¹ u, the curvature by u is about one in every direction. S is symmetric, and
 //! applied to the weights of a class in 4 R F operations, for R eigenvectors.
+//!
+//! Where all images were looked at, their features lie in the span of the R eigenvectors, and so do the weights of a penalised
+//! fit. Then the fit is made with coordinates along these, (N, R), in which S is diagonal ([`Spectrum::scales`]).
 
-use super::kernels::dot;
+use super::kernels::{add_scaled, dot};
 use super::objective::Design;
 use super::precondition::{Precondition, transposed};
 use crate::{Result, eigen, memory, stop};
@@ -33,6 +37,8 @@ pub(super) struct Spectrum {
     vectors: Vec<f64>,
     /// The variance in each other direction.
     rest: f64,
+    /// Whether there is nothing in other directions.
+    is_whole: bool,
 }
 
 impl Spectrum {
@@ -42,6 +48,9 @@ impl Spectrum {
     /// If there is no memory for it; [`Error::Interrupted`](crate::Error) if someone asks to stop.
     pub(super) fn of(design: &Design) -> Result<Self> {
         let width = design.width;
+        if width < design.images && design.images <= IMAGES {
+            return Self::of_features(design);
+        }
         let count = design.images.min(IMAGES).min(IMAGES_PER_FEATURE * width);
         memory::check("the spectrum of the features", &[3, count, width.max(count), 8])?;
         // Evenly from all: they may be in the order of their classes.
@@ -72,7 +81,7 @@ impl Spectrum {
                 // xᵀ v, over its length √(M · value).
                 let mut vector = vec![0.0; width];
                 for (row, share) in rows.iter().zip(&found.vectors[k * count..]) {
-                    vector.iter_mut().zip(row).for_each(|(sum, x)| *sum += share * x);
+                    add_scaled(*share, row, &mut vector);
                 }
                 let length = dot(&vector, &vector).sqrt();
                 vector.iter_mut().for_each(|x| *x /= length);
@@ -82,31 +91,123 @@ impl Spectrum {
         let vectors = vectors.ok_or_else(|| stop::interrupted("the probe"))?.concat();
         let left = (variance - values.iter().sum::<f64>()).max(0.0);
         let rest = if kept < width && count < design.images { left / (width - kept) as f64 } else { 0.0 };
-        Ok(Self { width, values, vectors, rest })
+        Ok(Self { width, values, vectors, rest, is_whole: count == design.images && kept > 0 })
+    }
+
+    /// The same from the covariance itself, xᵀx / M (F, F): of all images, which are more than the features, but few.
+    fn of_features(design: &Design) -> Result<Self> {
+        let (width, images) = (design.width, design.images);
+        let rows: Vec<Vec<f32>> = (0..images).map(|at| design.row(at)).collect();
+        let column = |f: usize| rows.iter().map(|row| f64::from(row[f])).collect::<Vec<f64>>();
+        let columns: Vec<Vec<f64>> = (0..width).map(column).collect();
+        let of_feature =
+            |a: &Vec<f64>| columns.iter().map(|b| dot(a, b) / images as f64).collect::<Vec<f64>>();
+        let products: Vec<Vec<f64>> = columns.par_iter().map(of_feature).collect();
+        let found = eigen::symmetric("the probe", products.concat(), width)?;
+        let least = ROUNDING * found.values[0];
+        let kept = found.values.iter().take_while(|value| **value > least).count();
+        let (values, vectors) = (found.values[..kept].to_vec(), found.vectors[..kept * width].to_vec());
+        Ok(Self { width, values, vectors, rest: 0.0, is_whole: kept > 0 })
     }
 
     /// For curvature α and penalty λ.
     pub(super) fn preconditioner(&self, curvature: f64, l2: f64) -> SpectralPreconditioner<'_> {
-        // Never exactly singular, not for a penalty of zero or classes that are told apart with certainty.
-        let curvature = curvature.max(1e-6);
-        let floor = l2.max(1e-9 * curvature);
-        let scale = |variance: f64| (curvature * variance + floor).sqrt();
-        SpectralPreconditioner {
-            spectrum: self,
-            scales: self.values.iter().map(|value| scale(*value)).collect(),
-            rest: scale(self.rest),
-            intercept: curvature.sqrt(),
+        let (scale, scales) = scale_by(curvature, l2);
+        SpectralPreconditioner { spectrum: self, rest: scale(self.rest), scales: scales(&self.values) }
+    }
+
+    /// The same for coordinates along the eigenvectors.
+    pub(super) fn scales(&self, curvature: f64, l2: f64) -> Scales {
+        scale_by(curvature, l2).1(&self.values)
+    }
+
+    /// The images' features along the eigenvectors, (N, R), if there is nothing in other directions.
+    pub(super) fn coordinates(&self, design: &Design) -> Option<Design> {
+        self.is_whole.then(|| design.along(&self.vectors))
+    }
+
+    /// Weights (F + 1, K) along the eigenvectors, (R + 1, K).
+    pub(super) fn coordinates_of_weights(&self, weights: &[f64], classes: usize) -> Vec<f64> {
+        let (weights, intercepts) = weights.split_at(self.width * classes);
+        let mut along = vec![0.0; self.values.len() * classes];
+        for (to, vector) in along.chunks_exact_mut(classes).zip(self.vectors.chunks_exact(self.width)) {
+            for (x, weights) in vector.iter().zip(weights.chunks_exact(classes)) {
+                to.iter_mut().zip(weights).for_each(|(to, w)| *to += x * w);
+            }
         }
+        along.extend(intercepts);
+        along
+    }
+
+    /// Weights along the eigenvectors (R + 1, K) as those of the features, (F + 1, K).
+    pub(super) fn weights(&self, along: &[f64], classes: usize) -> Vec<f64> {
+        let (along, intercepts) = along.split_at(self.values.len() * classes);
+        let mut weights = vec![0.0; self.width * classes];
+        for (from, vector) in along.chunks_exact(classes).zip(self.vectors.chunks_exact(self.width)) {
+            for (x, weights) in vector.iter().zip(weights.chunks_exact_mut(classes)) {
+                weights.iter_mut().zip(from).for_each(|(w, from)| *w += x * from);
+            }
+        }
+        weights.extend(intercepts);
+        weights
+    }
+}
+
+/// For curvature α and penalty λ: √(α · variance + λ), and that of several directions.
+fn scale_by(curvature: f64, l2: f64) -> (impl Fn(f64) -> f64, impl FnOnce(&[f64]) -> Scales) {
+    // Never exactly singular, not for a penalty of zero or classes that are told apart with certainty.
+    let curvature = curvature.max(1e-6);
+    let floor = l2.max(1e-9 * curvature);
+    let scale = move |variance: f64| (curvature * variance + floor).sqrt();
+    let scales = move |variances: &[f64]| Scales {
+        directions: variances.iter().map(|variance| scale(*variance)).collect(),
+        intercept: curvature.sqrt(),
+    };
+    (scale, scales)
+}
+
+/// S where it is diagonal: for weights along the eigenvectors.
+pub(super) struct Scales {
+    /// Of each known eigenvector, (R).
+    directions: Vec<f64>,
+    intercept: f64,
+}
+
+impl Scales {
+    fn each_class(&self, mut values: Vec<f64>, change: impl Fn(&mut f64, f64)) -> Vec<f64> {
+        for class in values.chunks_exact_mut(self.directions.len() + 1) {
+            let scales = self.directions.iter().chain([&self.intercept]);
+            class.iter_mut().zip(scales).for_each(|(value, scale)| change(value, *scale));
+        }
+        values
+    }
+
+    fn by_class(&self, weights: &[f64]) -> Vec<f64> {
+        transposed(weights, weights.len() / (self.directions.len() + 1))
+    }
+}
+
+impl Precondition for Scales {
+    fn weights(&self, u: &[f64]) -> Vec<f64> {
+        let values = self.each_class(u.to_vec(), |value, scale| *value /= scale);
+        transposed(&values, self.directions.len() + 1)
+    }
+
+    fn preconditioned(&self, weights: &[f64]) -> Vec<f64> {
+        self.each_class(self.by_class(weights), |value, scale| *value *= scale)
+    }
+
+    fn gradient(&self, by_weights: &[f64]) -> Vec<f64> {
+        self.each_class(self.by_class(by_weights), |value, scale| *value /= scale)
     }
 }
 
 /// S, by its eigenvalues.
 pub(super) struct SpectralPreconditioner<'a> {
     spectrum: &'a Spectrum,
-    /// Those of the known eigenvectors, (R), and in each other direction.
-    scales: Vec<f64>,
+    scales: Scales,
+    /// In each other direction.
     rest: f64,
-    intercept: f64,
 }
 
 impl SpectralPreconditioner<'_> {
@@ -118,11 +219,10 @@ impl SpectralPreconditioner<'_> {
             let (weights, intercept) = class.split_at_mut(*width);
             let shares: Vec<f64> = vectors.chunks(*width).map(|vector| dot(vector, weights)).collect();
             weights.iter_mut().for_each(|w| *w *= rest);
-            for ((vector, share), scale) in vectors.chunks(*width).zip(shares).zip(&self.scales) {
-                let more = (power(*scale) - rest) * share;
-                weights.iter_mut().zip(vector).for_each(|(w, x)| *w += more * x);
+            for ((vector, share), scale) in vectors.chunks(*width).zip(shares).zip(&self.scales.directions) {
+                add_scaled((power(*scale) - rest) * share, vector, weights);
             }
-            intercept.iter_mut().for_each(|w| *w *= power(self.intercept));
+            intercept.iter_mut().for_each(|w| *w *= power(self.scales.intercept));
         });
     }
 
@@ -170,7 +270,7 @@ mod tests {
     #[test]
     fn the_change_of_variables_is_that_of_the_curvature() {
         // More images than features, fewer, and more than are looked at.
-        for (images, width) in [(30, 9), (8, 20), (300, 9)] {
+        for (images, width) in [(30, 9), (8, 20), (300, 9), (1100, 9)] {
             let (design, classes) = (design(images, width), 3);
             let spectrum = Spectrum::of(&design).unwrap();
             let preconditioner = spectrum.preconditioner(0.2, 0.01);
@@ -183,7 +283,7 @@ mod tests {
             let g: Vec<f64> = weights.iter().map(|_| rng.normal()).collect();
             let by_u = dot(&preconditioner.gradient(&g), &u);
             assert!((by_u - dot(&g, &weights)).abs() < 1e-10, "{by_u}");
-            if images > 2 * width {
+            if images > IMAGES {
                 continue;
             }
             // All images are looked at: uᵀu is the quadratic form of the curvature.

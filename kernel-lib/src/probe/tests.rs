@@ -116,7 +116,8 @@ fn both_changes_of_variables_lead_to_the_same_optimum() {
             };
             let (gram, spectrum) = (fit(Curvature::Gram), fit(Curvature::Spectrum));
             let (a, b) = (gram.fit.objective, spectrum.fit.objective);
-            assert!((a - b).abs() < 1e-7 * a, "{images} × {width}, {l2:e}: {a} {b}");
+            // Coordinates along eigenvectors are rounded to f32, as features are.
+            assert!((a - b).abs() < 1e-7 * a.max(0.1), "{images} × {width}, {l2:e}: {a} {b}");
             assert!(
                 spectrum.fit.iterations < 3 * gram.fit.iterations + 20,
                 "{:?} {:?}",

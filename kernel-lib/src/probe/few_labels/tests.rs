@@ -126,3 +126,34 @@ fn settings_that_make_no_sense_are_errors() {
     assert!(choose_by_few_labels(&features, &labels, 4, &[], &settings()).is_err());
     assert!(choose_by_few_labels(&features, &labels, 4, &[1], &settings()).is_err());
 }
+
+/// The fit in the coordinates of few images ends where the fit of all features does.
+#[test]
+fn a_fit_in_the_images_coordinates_has_the_same_optimum() {
+    // Fewer images than features, and more.
+    for (count, width) in [(30, 60), (60, 20)] {
+        let (features, labels) = images(9, 200, 1, width, 4);
+        let some: Vec<usize> = (0..count).collect();
+        let unseen: Vec<usize> = (count..200).collect();
+        let fittings = [Curvature::Gram, Curvature::Spectrum]
+            .map(|curvature| Fitting::new(&features[0], &labels, &some, curvature).unwrap());
+        assert!(matches!(fittings[1].known, crate::probe::Known::Coordinates(..)));
+        let mut start = None;
+        for l2 in [1.0, 1e-2, 1e-4] {
+            let [by_gram, by_coordinates] =
+                [fittings[0].probe(l2, None), fittings[1].probe(l2, start.as_deref())]
+                    .map(|probe| probe.unwrap());
+            assert!(by_gram.fit.converged && by_coordinates.fit.converged);
+            let (a, b) = (by_gram.fit.objective, by_coordinates.fit.objective);
+            assert!((a - b).abs() < 1e-6 * a, "{count} {width} {l2}: {a} {b}");
+            assert!(by_coordinates.fit.gradient < 1e-4, "{}", by_coordinates.fit.gradient);
+            let judged =
+                [(&fittings[0], by_gram), (&fittings[1], by_coordinates.clone())].map(|(fitting, probe)| {
+                    probe.classify(&Design::new(&features[0], &unseen, &fitting.scaling))
+                });
+            let differ = judged[0].iter().zip(&judged[1]).filter(|(a, b)| a != b).count();
+            assert!(differ <= 1, "{count} {width} {l2}: {differ}");
+            start = Some(by_coordinates.weights);
+        }
+    }
+}
