@@ -19,8 +19,6 @@ const MOST_TRIALS: usize = 30;
 pub(super) struct Minimum {
     /// Where.
     pub(super) at: Vec<f64>,
-    /// The function's value there.
-    pub(super) value: f64,
     /// Steps that were taken.
     pub(super) iterations: usize,
     /// How often the function was computed.
@@ -47,13 +45,8 @@ pub(super) fn minimise(
     let mut iterations = 0;
     loop {
         let norm = dot(&now.gradient, &now.gradient).sqrt();
-        let end = |converged, now: Point, evaluations| Minimum {
-            at: now.at,
-            value: now.value,
-            iterations,
-            evaluations,
-            converged,
-        };
+        let end =
+            |converged, now: Point, evaluations| Minimum { at: now.at, iterations, evaluations, converged };
         if norm <= tolerance || iterations >= most || !norm.is_finite() {
             return Ok(end(norm <= tolerance, now, line.evaluations));
         }

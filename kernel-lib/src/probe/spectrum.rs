@@ -2,18 +2,19 @@
 //! more than the images that they are learned from.
 //!
 //! A Cholesky factor takes F³ / 3 operations for each penalty. Here the spectrum of the covariance is found once, and each
-//! penalty then changes its eigenvalues alone. It is found from M images, at most 1024, whose inner products x xᵀ / M (M, M)
-//! have the eigenvalues of xᵀx / M (F, F), and are decomposed in 9 M³ operations; or from xᵀx / M, where all images are looked
-//! at and are more than the features. Directions that so few images say little of share what is left of the variance: the
-//! covariance of probabilistic PCA (Tipping and Bishop, 1999),
+//! penalty then changes its eigenvalues alone. Of up to 1024 features that is the spectrum of xᵀx / M (F, F). More of them would
+//! take too long (9 F³ operations): then it is found from M images, at most 1024, whose inner products x xᵀ / M (M, M) have the
+//! same eigenvalues. Directions that so few images say little of share what is left of the variance: the covariance of
+//! probabilistic PCA (Tipping and Bishop, 1999),
 //!
 //! > C = Σ (valueₖ − rest) vectorₖ vectorₖᵀ + rest · I.
 //!
 //! With curvature α C + λ I = S² and weights w = S⁻¹ u, the curvature by u is about one in every direction. S is symmetric, and
 //! applied to the weights of a class in 4 R F operations, for R eigenvectors.
 //!
-//! Where all images were looked at, their features lie in the span of the R eigenvectors, and so do the weights of a penalised
-//! fit. Then the fit is made with coordinates along these, (N, R), in which S is diagonal ([`Spectrum::scales`]).
+//! Where all F eigenvectors are known, or all images were looked at, nothing of the features lies beside the eigenvectors, and
+//! nothing of a penalised fit's weights. Then the fit is made with coordinates along these, (N, R), in which S is diagonal
+//! ([`Spectrum::scales`]).
 
 use super::kernels::{add_scaled, dot};
 use super::objective::Design;
@@ -21,6 +22,8 @@ use super::precondition::{Precondition, transposed};
 use crate::{Result, eigen, memory, stop};
 use rayon::prelude::*;
 
+/// Most features whose covariance is decomposed itself.
+const FEATURES: usize = 1024;
 /// Most images from which a spectrum is found.
 const IMAGES: usize = 1024;
 /// A spectrum of F features is found from this many images for each of them.
@@ -47,11 +50,17 @@ impl Spectrum {
     /// # Errors
     /// If there is no memory for it; [`Error::Interrupted`](crate::Error) if someone asks to stop.
     pub(super) fn of(design: &Design) -> Result<Self> {
-        let width = design.width;
-        if width < design.images && design.images <= IMAGES {
-            return Self::of_features(design);
+        if design.width < design.images && design.width <= FEATURES {
+            Self::of_features(design)
+        } else {
+            Self::of_images(design, IMAGES)
         }
-        let count = design.images.min(IMAGES).min(IMAGES_PER_FEATURE * width);
+    }
+
+    /// From at most this many of the images.
+    fn of_images(design: &Design, most: usize) -> Result<Self> {
+        let width = design.width;
+        let count = design.images.min(most).min(IMAGES_PER_FEATURE * width);
         memory::check("the spectrum of the features", &[3, count, width.max(count), 8])?;
         // Evenly from all: they may be in the order of their classes.
         let image = |at: usize| at * design.images / count;
@@ -94,20 +103,14 @@ impl Spectrum {
         Ok(Self { width, values, vectors, rest, is_whole: count == design.images && kept > 0 })
     }
 
-    /// The same from the covariance itself, xᵀx / M (F, F): of all images, which are more than the features, but few.
+    /// From the covariance itself, xᵀx / M (F, F), of features that are not very many. All F eigenvectors are known then,
+    /// and whatever images it was found from, nothing lies in other directions.
     fn of_features(design: &Design) -> Result<Self> {
-        let (width, images) = (design.width, design.images);
-        let rows: Vec<Vec<f32>> = (0..images).map(|at| design.row(at)).collect();
-        let column = |f: usize| rows.iter().map(|row| f64::from(row[f])).collect::<Vec<f64>>();
-        let columns: Vec<Vec<f64>> = (0..width).map(column).collect();
-        let of_feature =
-            |a: &Vec<f64>| columns.iter().map(|b| dot(a, b) / images as f64).collect::<Vec<f64>>();
-        let products: Vec<Vec<f64>> = columns.par_iter().map(of_feature).collect();
-        let found = eigen::symmetric("the probe", products.concat(), width)?;
-        let least = ROUNDING * found.values[0];
-        let kept = found.values.iter().take_while(|value| **value > least).count();
-        let (values, vectors) = (found.values[..kept].to_vec(), found.vectors[..kept * width].to_vec());
-        Ok(Self { width, values, vectors, rest: 0.0, is_whole: kept > 0 })
+        let width = design.width;
+        memory::check("the spectrum of the features", &[3, width, width, 8])?;
+        let found = eigen::symmetric("the probe", design.gram()?, width)?;
+        let values = found.values.iter().map(|value| value.max(0.0)).collect();
+        Ok(Self { width, values, vectors: found.vectors, rest: 0.0, is_whole: true })
     }
 
     /// For curvature α and penalty λ.
@@ -270,9 +273,13 @@ mod tests {
     #[test]
     fn the_change_of_variables_is_that_of_the_curvature() {
         // More images than features, fewer, and more than are looked at.
-        for (images, width) in [(30, 9), (8, 20), (300, 9), (1100, 9)] {
+        for (images, width, looked_at) in [(30, 9, None), (8, 20, None), (300, 9, None), (300, 9, Some(12))] {
             let (design, classes) = (design(images, width), 3);
-            let spectrum = Spectrum::of(&design).unwrap();
+            let spectrum = match looked_at {
+                None => Spectrum::of(&design).unwrap(),
+                Some(most) => Spectrum::of_images(&design, most).unwrap(),
+            };
+            assert_eq!(spectrum.coordinates(&design).is_some(), looked_at.is_none());
             let preconditioner = spectrum.preconditioner(0.2, 0.01);
             let mut rng = Rng::keyed(5, "test", [0, 0]);
             let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
@@ -283,7 +290,7 @@ mod tests {
             let g: Vec<f64> = weights.iter().map(|_| rng.normal()).collect();
             let by_u = dot(&preconditioner.gradient(&g), &u);
             assert!((by_u - dot(&g, &weights)).abs() < 1e-10, "{by_u}");
-            if images > IMAGES {
+            if looked_at.is_some() {
                 continue;
             }
             // All images are looked at: uᵀu is the quadratic form of the curvature.
