@@ -2,18 +2,20 @@
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
 use super::{
-    AnyStep, ConcatenatedProbe, Describer, Features, FewLabels, LayerSimilarity, LinearProbe,
-    PixelPlacements, Pretraining, Profile, Snapshot, Workspace, with_inputs,
+    AnyStep, ConcatenatedProbe, Describer, Features, FewLabels, FineTuning, LayerSimilarity, LinearProbe,
+    MaskedProbe, PixelPlacements, Pretraining, Profile, Snapshot, Workspace, with_inputs,
 };
 use crate::contrast;
 use crate::model::{Config, Parameters};
 use crate::store::Provenance;
+use crate::train::{Classification, Length, Objective, Training};
 use crate::{Error, Result};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-/// The steps whose results the notebooks of a profile show, each after what it needs.
+/// The steps whose results the notebooks of a profile show, each after what it needs. Not those that depend on the results of
+/// others (two fine-tunings of notebook 4.5), or take seconds (the search of notebook 3.4).
 pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     let pretraining = Pretraining::of(profile);
     let probe = |features: Features| LinearProbe::of(features).with(&profile.probe);
@@ -33,7 +35,59 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     for features in [Features::of(&pretraining), Features::pixels(&pretraining)] {
         steps.push(FewLabels::of(probe(features).features).labels([4, 25]).into());
     }
+    steps.extend(of_notebook_4_5(profile));
+    steps.extend(of_notebook_4_6(profile));
     with_inputs(steps)
+}
+
+/// Fine-tunings of a network of half the depth and width, on few labels, with the learning rate of pre-training and a tenth of it.
+fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
+    let mut network = profile.model;
+    for size in [&mut network.layers, &mut network.width, &mut network.heads] {
+        *size /= 2;
+    }
+    let mut pretraining = Pretraining::of(profile).network(network);
+    pretraining.after = vec![0];
+    let mut labelled = profile.data.clone();
+    (labelled.train_images, labelled.test_images) = (Some(2000), Some(2000));
+    labelled.validation = 0.25;
+    let probe = LinearProbe::of(Features::of(&pretraining).on(labelled.clone()));
+    let mut steps: Vec<AnyStep> = vec![probe.l2(profile.probe.l2.clone()).into()];
+    for start in [FineTuning::of(&pretraining), FineTuning::untrained(&pretraining)] {
+        for learning_rate in [profile.training.learning_rate, profile.training.learning_rate / 10.0] {
+            let training = Training {
+                length: Length::Epochs(3.0),
+                learning_rate,
+                classification: Some(Classification::default()),
+                log_every: 12,
+                evaluate_every: 12,
+                ..start.training
+            };
+            steps.push(start.clone().on(labelled.clone()).training(training).into());
+        }
+    }
+    steps
+}
+
+/// A BERT network beside the autoregressive one, and probes of both.
+fn of_notebook_4_6(profile: &Profile) -> Vec<AnyStep> {
+    let ar = Pretraining::of(profile);
+    let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });
+    let mut data = profile.probe.data.clone().unwrap_or_else(|| profile.data.clone());
+    (data.train_images, data.test_images) = (Some(2000), Some(1500));
+    let mut steps: Vec<AnyStep> = Vec::new();
+    for pretraining in [&ar, &bert] {
+        for seed in profile.seeds() {
+            let features = Features::of(&pretraining.clone().seed(seed)).on(data.clone());
+            steps.push(LinearProbe::of(features).l2(profile.probe.l2.clone()).into());
+        }
+    }
+    if let Ok(probe) = MaskedProbe::of(&bert) {
+        let mut probe = probe.l2(profile.probe.l2.clone());
+        probe.features.data = data;
+        steps.push(probe.into());
+    }
+    steps
 }
 
 /// A table of the steps that a profile's notebooks need, as text: what is there, what is missing, and how many minutes it took
