@@ -187,8 +187,8 @@ struct Fitting {
 enum Curvature {
     /// The features' Gram matrix, which is factored anew for each penalty: F³ / 3 operations.
     Gram,
-    /// Its spectrum, found once: for features that are many, or more than the images. Of few images it is known as a whole, and
-    /// then the fit itself is made in its coordinates.
+    /// Its spectrum, found once: for features that are many, or more than the images. Of up to 1024 features or images it is known
+    /// as a whole, and then the fit itself is made in its coordinates.
     Spectrum,
 }
 
@@ -197,7 +197,8 @@ enum Known {
     Gram(Vec<f64>),
     Spectrum(Spectrum),
     /// The spectrum as a whole, and the features as coordinates along its R eigenvectors, (N, R). Weights of a penalised fit are
-    /// sums of the images' features, so nothing is lost; and R is at most N, where F may be thousands.
+    /// sums of the images' features, so nothing is lost. R is at most N, where F may be thousands; and the change of variables is
+    /// diagonal.
     Coordinates(Spectrum, Design),
 }
 
@@ -218,7 +219,7 @@ impl Fitting {
             Curvature::Gram => Known::Gram(design.gram()?),
             Curvature::Spectrum => {
                 let spectrum = Spectrum::of(&design)?;
-                match spectrum.coordinates(&design) {
+                match spectrum.coordinates(&design)? {
                     Some(coordinates) => Known::Coordinates(spectrum, coordinates),
                     None => Known::Spectrum(spectrum),
                 }

@@ -90,7 +90,7 @@ impl Pass<'_> {
         self.forward_mlp(l, mid, self.x(l + 1));
     }
 
-    /// The last block where only P of the N rows are predicted (BERT's masked tokens, a sixth of all): attention needs all of
+    /// The last block where only P of the N rows are predicted (BERT's masked tokens, 15 % of all): attention needs all of
     /// them, the MLP no others. Returns the P rows of the residual stream after it, (P, C). Beside them x′ of these rows stands
     /// where the residual stream after the block would, for the backward pass.
     pub(super) fn forward_last_block(&mut self, rows: &[u32]) -> Span {
@@ -118,7 +118,8 @@ impl Pass<'_> {
         self.linear(a.o, w.attn_c_proj, c, a.mid, Some(x));
     }
 
-    /// x′ → x″: the second half of block l, for P rows `mid` of the residual stream; P is N, but in the last block.
+    /// x′ → x″: the second half of block l, for P rows `mid` of the residual stream: all N, except in BERT's last
+    /// block.
     fn forward_mlp(&mut self, l: usize, mid: Span, next: Span) {
         let (c, inner) = (self.config.width, self.config.inner_width());
         let (w, a) = self.block(l);
@@ -236,7 +237,7 @@ impl Pass<'_> {
         classes: Option<&ClassTargets<'_>>,
     ) -> Option<&'a [u32]> {
         let all = classes.is_some_and(|classes| classes.layer == self.config.layers);
-        targets.and_then(|targets| targets.rows).filter(|rows| !all && !rows.is_empty())
+        targets.and_then(|targets| targets.rows).filter(|_| !all)
     }
 
     /// Adds the loss of the images' classes to the machine's, for the residual stream before block `targets.layer`, or after

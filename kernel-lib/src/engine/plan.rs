@@ -170,7 +170,7 @@ pub(super) struct Plan {
     /// R, how many tokens' logits are computed at once.
     pub(super) logit_rows: usize,
     /// The residual stream before each block and after the last, L + 1 of (N, C). Without gradients, two that take
-    /// turns.
+    /// turns. In BERT's last block (`forward_last_block`) the last has x′ of the predicted rows, and `mid` the stream after it.
     pub(super) x: Vec<Span>,
     /// L blocks; without [`Keep::All`], L times the same one.
     pub(super) blocks: Vec<Block>,
@@ -180,7 +180,7 @@ pub(super) struct Plan {
     pub(super) g: Span,
     /// (N, C): the residual stream's gradient.
     pub(super) dx: Span,
-    /// (N, C): an RMSNorm's output's gradient, or attention's output's.
+    /// (N, C): an RMSNorm's output's gradient, or attention's output's; or that of the rows which BERT predicts.
     pub(super) dn: Span,
     /// (R, C): rows whose logits are wanted.
     pub(super) picked: Span,

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// The steps whose results the notebooks of a profile show, each after what it needs. Not those that depend on the results of
-/// others (two fine-tunings of notebook 4.5), or take seconds (the search of notebook 3.4).
+/// others (four fine-tunings of notebook 4.5), or take seconds (the search of notebook 3.4).
 pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     let pretraining = Pretraining::of(profile);
     let probe = |features: Features| LinearProbe::of(features).with(&profile.probe);
@@ -43,8 +43,9 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
 /// Fine-tunings of a network of half the depth and width, on few labels, with the learning rate of pre-training and a tenth of it.
 fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
     let mut network = profile.model;
-    for size in [&mut network.layers, &mut network.width, &mut network.heads] {
-        *size /= 2;
+    network.layers = (network.layers / 2).max(2);
+    if network.heads.is_multiple_of(2) {
+        (network.width, network.heads) = (network.width / 2, network.heads / 2);
     }
     let mut pretraining = Pretraining::of(profile).network(network);
     pretraining.after = vec![0];

@@ -26,7 +26,7 @@ pub fn choose<'a>(
 }
 
 /// The same for features that are many, those of several layers side by side: what [`choose`] does for each penalty takes
-/// F³ / 3 operations, and here it takes about as many as a few looks at all features. The optima are the same, but not the
+/// F³ / 3 operations, and here it takes next to none, after a decomposition that serves all penalties. The optima are the same, but not the
 /// last bits of the way there, which is why results of [`choose`] stay with it.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 //! product and sum is f64.
 //!
 //! These are loops of plain Rust, which [`Isa::vectorise`] compiles for each processor. Products are fused with sums
-//! (`mul_add`, in software on a processor without that instruction), and every order of summation is fixed. So the bits of the
+//! (`mul_add`, in software on a processor without that instruction), but in [`dot`], and every order of summation is fixed. So the bits of the
 //! result are the same on every processor.
 
 use crate::simd::{Isa, Loops};

@@ -2,7 +2,7 @@
 
 use super::FeatureMatrix;
 use super::kernels::{self, ROWS, dot};
-use crate::{Result, stop};
+use crate::{Result, memory, stop};
 use rayon::prelude::*;
 
 /// Most parts that a sum over images is cut into, whatever the number of threads: the parts' sums are added in order,
@@ -71,18 +71,25 @@ impl Design {
     }
 
     /// The images' inner products with some vectors (R, F) as their features, (N, R).
-    pub(super) fn along(&self, vectors: &[f64]) -> Self {
+    ///
+    /// # Errors
+    /// If there is no memory for them; [`Error::Interrupted`](crate::Error) if someone asks to stop.
+    pub(super) fn along(&self, vectors: &[f64]) -> Result<Self> {
         let width = vectors.len() / self.width;
-        let mut blocks = vec![0.0; self.blocks.len() / self.width * width];
-        blocks.par_chunks_mut(ROWS * width).enumerate().for_each(|(at, block)| {
-            for row in 0..ROWS.min(self.images - at * ROWS) {
-                let x: Vec<f64> = self.row(at * ROWS + row).into_iter().map(f64::from).collect();
-                for (r, vector) in vectors.chunks_exact(self.width).enumerate() {
-                    block[r * ROWS + row] = dot(&x, vector) as f32;
-                }
-            }
-        });
-        Self { images: self.images, width, blocks }
+        memory::check("features along eigenvectors", &[self.blocks.len() / self.width, width, 4])?;
+        // As weights (F + 1, R) of R classes without intercepts.
+        let mut weights = vec![0.0; (self.width + 1) * width];
+        for (r, vector) in vectors.chunks_exact(self.width).enumerate() {
+            weights.iter_mut().skip(r).step_by(width).zip(vector).for_each(|(w, x)| *w = *x);
+        }
+        let of_block = |x: &[f32]| {
+            stop::check("the probe")?;
+            let mut along = vec![0.0; width * ROWS];
+            kernels::logits(x, &weights, &mut along);
+            Ok(along.into_iter().map(|x| x as f32).collect::<Vec<f32>>())
+        };
+        let blocks = self.blocks.par_chunks(ROWS * self.width).map(of_block).collect::<Result<Vec<_>>>()?;
+        Ok(Self { images: self.images, width, blocks: blocks.concat() })
     }
 
     /// The blocks, each with how many of its rows are images.

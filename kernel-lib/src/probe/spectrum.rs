@@ -2,8 +2,8 @@
 //! more than the images that they are learned from.
 //!
 //! A Cholesky factor takes F³ / 3 operations for each penalty. Here the spectrum of the covariance is found once, and each
-//! penalty then changes its eigenvalues alone. Of up to 1024 features that is the spectrum of xᵀx / M (F, F). More of them would
-//! take too long (9 F³ operations): then it is found from M images, at most 1024, whose inner products x xᵀ / M (M, M) have the
+//! penalty then changes its eigenvalues alone. Of up to 1024 features, if there are more images, that is the spectrum of
+//! xᵀx / M (F, F). More features would take too long (9 F³ operations): then it is found from M images, at most 1024, whose inner products x xᵀ / M (M, M) have the
 //! same eigenvalues. Directions that so few images say little of share what is left of the variance: the covariance of
 //! probabilistic PCA (Tipping and Bishop, 1999),
 //!
@@ -58,7 +58,7 @@ impl Spectrum {
     }
 
     /// From at most this many of the images.
-    fn of_images(design: &Design, most: usize) -> Result<Self> {
+    pub(super) fn of_images(design: &Design, most: usize) -> Result<Self> {
         let width = design.width;
         let count = design.images.min(most).min(IMAGES_PER_FEATURE * width);
         memory::check("the spectrum of the features", &[3, count, width.max(count), 8])?;
@@ -104,7 +104,7 @@ impl Spectrum {
     }
 
     /// From the covariance itself, xᵀx / M (F, F), of features that are not very many. All F eigenvectors are known then,
-    /// and whatever images it was found from, nothing lies in other directions.
+    /// and whatever images it was found from (the first ones: `Design::gram`), nothing lies in other directions.
     fn of_features(design: &Design) -> Result<Self> {
         let width = design.width;
         memory::check("the spectrum of the features", &[3, width, width, 8])?;
@@ -125,8 +125,11 @@ impl Spectrum {
     }
 
     /// The images' features along the eigenvectors, (N, R), if there is nothing in other directions.
-    pub(super) fn coordinates(&self, design: &Design) -> Option<Design> {
-        self.is_whole.then(|| design.along(&self.vectors))
+    ///
+    /// # Errors
+    /// If there is no memory for them; [`Error::Interrupted`](crate::Error) if someone asks to stop.
+    pub(super) fn coordinates(&self, design: &Design) -> Result<Option<Design>> {
+        self.is_whole.then(|| design.along(&self.vectors)).transpose()
     }
 
     /// Weights (F + 1, K) along the eigenvectors, (R + 1, K).
@@ -279,7 +282,7 @@ mod tests {
                 None => Spectrum::of(&design).unwrap(),
                 Some(most) => Spectrum::of_images(&design, most).unwrap(),
             };
-            assert_eq!(spectrum.coordinates(&design).is_some(), looked_at.is_none());
+            assert_eq!(spectrum.coordinates(&design).unwrap().is_some(), looked_at.is_none());
             let preconditioner = spectrum.preconditioner(0.2, 0.01);
             let mut rng = Rng::keyed(5, "test", [0, 0]);
             let weights: Vec<f64> = (0..(width + 1) * classes).map(|_| rng.normal()).collect();
