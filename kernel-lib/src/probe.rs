@@ -249,17 +249,19 @@ impl Fitting {
         let classes = self.seen.len();
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
         let (weights, found) = match &self.known {
-            Known::Gram(gram) => self.minimise(&self.design, start, l2, |curvature| {
-                Ok(Box::new(Preconditioner::new(gram, self.design.width, curvature, l2)?))
-            })?,
-            Known::Spectrum(spectrum) => self.minimise(&self.design, start, l2, |curvature| {
-                Ok(Box::new(spectrum.preconditioner(curvature, l2)))
-            })?,
+            Known::Gram(gram) => {
+                let curvature = self.curvature(&self.design, &start);
+                let preconditioner = Preconditioner::new(gram, self.design.width, curvature, l2)?;
+                self.minimise(&self.design, &start, l2, &preconditioner)?
+            }
+            Known::Spectrum(spectrum) => {
+                let curvature = self.curvature(&self.design, &start);
+                self.minimise(&self.design, &start, l2, &spectrum.preconditioner(curvature, l2))?
+            }
             Known::Coordinates(spectrum, coordinates) => {
                 let start = spectrum.coordinates_of_weights(&start, classes);
-                let (weights, found) = self.minimise(coordinates, start, l2, |curvature| {
-                    Ok(Box::new(spectrum.scales(curvature, l2)))
-                })?;
+                let scales = spectrum.scales(self.curvature(coordinates, &start), l2);
+                let (weights, found) = self.minimise(coordinates, &start, l2, &scales)?;
                 (spectrum.weights(&weights, classes), found)
             }
         };
@@ -277,24 +279,27 @@ impl Fitting {
         Ok(Probe { l2, seen, scaling, weights, fit })
     }
 
-    /// The weights (F + 1, K) with the least objective on these features, from `start` on; `precondition` gets how strongly the
-    /// loss curves there.
-    fn minimise<'a>(
-        &'a self,
+    /// How strongly the loss curves at some weights.
+    fn curvature(&self, design: &Design, weights: &[f64]) -> f64 {
+        Objective::new(design, &self.labels, self.seen.len(), 0.0).curvature(weights)
+    }
+
+    /// The weights (F + 1, K) with the least objective on these features, from `start` on.
+    fn minimise(
+        &self,
         design: &Design,
-        start: Vec<f64>,
+        start: &[f64],
         l2: f64,
-        precondition: impl FnOnce(f64) -> Result<Box<dyn Precondition + 'a>>,
+        preconditioner: &dyn Precondition,
     ) -> Result<(Vec<f64>, lbfgs::Minimum)> {
         let mut objective = Objective::new(design, &self.labels, self.seen.len(), l2);
         let mut by_weights = vec![0.0; objective.len()];
-        let preconditioner = precondition(objective.curvature(&start))?;
         let function = |u: &[f64], gradient: &mut [f64]| {
             let value = objective.value(&preconditioner.weights(u), &mut by_weights);
             gradient.copy_from_slice(&preconditioner.gradient(&by_weights));
             value
         };
-        let found = lbfgs::minimise(function, preconditioner.preconditioned(&start), TOLERANCE, MOST_STEPS)?;
+        let found = lbfgs::minimise(function, preconditioner.preconditioned(start), TOLERANCE, MOST_STEPS)?;
         Ok((preconditioner.weights(&found.at), found))
     }
 }
