@@ -50,7 +50,8 @@ fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
     let mut pretraining = Pretraining::of(profile).network(network);
     pretraining.after = vec![0];
     let mut labelled = profile.data.clone();
-    (labelled.train_images, labelled.test_images) = (Some(2000), Some(2000));
+    (labelled.train_images, labelled.test_images) =
+        (at_most(2000, labelled.train_images), at_most(2000, labelled.test_images));
     labelled.validation = 0.25;
     let probe = LinearProbe::of(Features::of(&pretraining).on(labelled.clone()));
     let mut steps: Vec<AnyStep> = vec![probe.l2(profile.probe.l2.clone()).into()];
@@ -70,12 +71,18 @@ fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
     steps
 }
 
+/// So many images, or all that a profile has.
+fn at_most(images: usize, own: Option<usize>) -> Option<usize> {
+    Some(own.map_or(images, |own| own.min(images)))
+}
+
 /// A BERT network beside the autoregressive one, and probes of both.
 fn of_notebook_4_6(profile: &Profile) -> Vec<AnyStep> {
     let ar = Pretraining::of(profile);
     let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });
     let mut data = profile.probe.data.clone().unwrap_or_else(|| profile.data.clone());
-    (data.train_images, data.test_images) = (Some(2000), Some(1500));
+    (data.train_images, data.test_images) =
+        (at_most(2000, data.train_images), at_most(1500, data.test_images));
     let mut steps: Vec<AnyStep> = Vec::new();
     for pretraining in [&ar, &bert] {
         for seed in profile.seeds() {
