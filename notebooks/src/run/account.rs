@@ -20,7 +20,7 @@ use super::{
     select::{concerns_all, git},
     text::count,
 };
-use crate::{hex, host};
+use crate::{hex::hex, host};
 
 /// The file in the output folder.
 pub const FILE: &str = "run.json";

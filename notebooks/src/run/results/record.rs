@@ -22,7 +22,6 @@ use crate::{
         listed::{is_name, listed},
         notebook::{name, write_atomically},
         select::notebooks_in,
-        text::count,
     },
 };
 

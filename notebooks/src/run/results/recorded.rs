@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    hex,
+    hex::hex,
     run::{
         journal::short,
         listed::{Listed, counts},
