@@ -75,12 +75,20 @@ fn list(root: &Path, runs: &[Recorded], out: &Path) -> Result<String> {
         text.push_str("no run is recorded: `igpt run`, then `igpt record`\n");
     }
     if let Some(last) = Account::read(out)?
-        && !runs.iter().any(|run| run.date == last.date && run.profile == last.profile)
+        && !runs.iter().any(|run| is_of(run, &last))
     {
         let (date, of) = (last.date, count(last.notebooks.len(), "notebook"));
         let _ = writeln!(text, "not recorded  the last run, profile {}: {date}, {of}", last.profile);
     }
     Ok(text)
+}
+
+/// Whether a record is of this run. Two quick ones may end in the same second.
+fn is_of(recorded: &Recorded, run: &Account) -> bool {
+    let same_cells = recorded.notebooks.iter().all(|notebook| {
+        run.notebooks.iter().any(|ran| ran.name == notebook.name && ran.cells_sha256 == notebook.cells)
+    });
+    recorded.profile == run.profile && recorded.date == run.date && same_cells
 }
 
 /// Where one run, or one stored result, comes from.

@@ -155,7 +155,7 @@ fn of_paper(
     let mut judged: BTreeMap<(usize, &str), (&str, &Judged)> = BTreeMap::new();
     let mut notebooks = Vec::new();
     let mut results: Vec<OfResult> = Vec::new();
-    let (mut data, mut seeds) = (BTreeSet::new(), BTreeSet::new());
+    let mut data = BTreeSet::new();
     for ran in &account.notebooks {
         let mut of_this = ran.claims.iter().filter(|of| of.paper == paper).peekable();
         if of_this.peek().is_none() {
@@ -178,7 +178,6 @@ fn of_paper(
             };
             match account.store.as_deref().and_then(|store| stored::find(store, &used.key).ok()) {
                 Some(Provenance { seed, device, commit, date, data: read, .. }) => {
-                    seeds.extend(seed);
                     data.extend(read);
                     result = OfResult { seed, device: Some(device), commit, date: Some(date), ..result };
                 }
@@ -190,6 +189,7 @@ fn of_paper(
     let devices: BTreeSet<String> = results.iter().filter_map(|result| result.device.clone()).collect();
     let claims =
         judged.into_iter().map(|((_, claim), (notebook, judged))| judgement(claim, notebook, judged));
+    let settings = settings(root, &account.profile)?;
     let run = Recorded {
         key: String::new(),
         schema: 0,
@@ -202,14 +202,24 @@ fn of_paper(
         igpt: account.igpt.clone(),
         processor: account.processor.clone(),
         devices: devices.into_iter().collect(),
-        seeds: seeds.into_iter().collect(),
+        seeds: seeds(&settings),
         data: data.into_iter().collect::<Vec<Data>>(),
         claims: claims.collect(),
         notebooks,
         results,
-        settings: settings(root, &account.profile)?,
+        settings,
     };
     Ok(run.sealed())
+}
+
+/// The seeds whose networks a profile compares, as the library reads its settings: `seeds`, else that of the training. A result may
+/// have another one: what draws subsets of labelled images, say.
+fn seeds(settings: &toml::Table) -> Vec<u64> {
+    let number = |value: &toml::Value| value.as_integer().and_then(|seed| u64::try_from(seed).ok());
+    match settings.get("seeds").and_then(toml::Value::as_array) {
+        Some(all) if !all.is_empty() => all.iter().filter_map(number).collect(),
+        _ => settings.get("training").and_then(|t| t.get("seed")).and_then(number).into_iter().collect(),
+    }
 }
 
 fn judgement(claim: &str, notebook: &str, judged: &Judged) -> Judgement {
@@ -253,4 +263,21 @@ fn settings(root: &Path, profile: &str) -> Result<toml::Table> {
     let file = files.find(|file| file.is_file()).with_context(|| format!("there is no profile {profile}"))?;
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     text.parse().with_context(|| format!("{} is not TOML", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_those_of_the_profile() {
+        for (text, expected) in [
+            ("[training]\nseed = 3", vec![3]),
+            ("seeds = [1, 2]\n[training]\nseed = 1", vec![1, 2]),
+            ("seeds = []\n[training]\nseed = 1", vec![1]),
+            ("[training]\nsteps = 1", vec![]),
+        ] {
+            assert_eq!(seeds(&text.parse().unwrap()), expected, "{text}");
+        }
+    }
 }

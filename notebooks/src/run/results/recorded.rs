@@ -52,7 +52,7 @@ pub struct Recorded {
     pub processor: String,
     /// The devices that computed results, as the results say.
     pub devices: Vec<String>,
-    /// The seeds of the results.
+    /// The seeds whose networks are compared. A result may have another one, for other chance than theirs.
     pub seeds: Vec<u64>,
     /// The data that results were computed from.
     #[serde(default)]
