@@ -27,6 +27,7 @@
 //! | `status NAME` | the reply has this status |
 //! | `cell-id` | prints the `cellId` of the request's metadata |
 //! | `log TEXT` | TEXT goes to the process's own standard output, without a line end |
+//! | `journal TEXT` | TEXT is a line of the journal that the library writes |
 //! | `work MS`, `hold MB` | takes processor time; takes memory |
 //! | `error-at LINE` | a panic whose traceback names this line of the cell |
 //! | `env NAME`, `pid`, `spawn`, `cwd` | prints a variable, the process's id, a new child's id, the folder |
@@ -271,6 +272,13 @@ impl Kernel {
                 out.write_all(rest.replace("\\n", "\n").as_bytes())
                     .and_then(|()| out.flush())
                     .expect("a log");
+            }
+            "journal" => {
+                use std::io::Write as _;
+                let file = std::env::var_os("IGPT_JOURNAL").expect("the runner names a journal");
+                let mut file =
+                    std::fs::File::options().create(true).append(true).open(file).expect("a journal");
+                writeln!(file, "{rest}").expect("a line can be written");
             }
             "work" => {
                 let end = std::time::Instant::now() + Duration::from_millis(number() as u64);

@@ -1,7 +1,11 @@
 //! No result is typed into a notebook: a number in its code is a setting that is listed, and a number in its text is an output of the
 //! notebook, reported by the paper, or listed.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use proc_macro2::{TokenStream, TokenTree};
 use regex::Regex;
@@ -45,7 +49,7 @@ fn in_code(source: &str) -> Vec<String> {
     found
 }
 
-/// All numbers of the paper's values and tables, with the words that stand in place of some, and the numbers of its sections.
+/// All numbers of the papers' values and tables, with the words that stand in place of some, and the numbers of their sections.
 fn reported() -> HashSet<String> {
     fn walk(value: &toml::Value, all: &mut HashSet<String>) {
         match value {
@@ -60,21 +64,29 @@ fn reported() -> HashSet<String> {
             toml::Value::Boolean(_) | toml::Value::Datetime(_) => {}
         }
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt");
-    let read = |file: &str| -> toml::Table {
-        fs::read_to_string(folder.join(file)).expect("a file of the paper").parse().expect("TOML")
-    };
-    let (reported, paper) = (read("reported.toml"), read("paper.toml"));
     let mut all = HashSet::new();
-    for (kind, fields) in [("value", ["value", "note"]), ("table", ["rows", "note"])] {
-        for entry in reported[kind].as_array().expect("entries") {
-            fields.iter().filter_map(|field| entry.get(field)).for_each(|value| walk(value, &mut all));
+    for folder in papers() {
+        let read = |file: &str| -> toml::Table {
+            fs::read_to_string(folder.join(file)).expect("a file of the paper").parse().expect("TOML")
+        };
+        let (reported, paper) = (read("reported.toml"), read("paper.toml"));
+        for (kind, fields) in [("value", ["value", "note"]), ("table", ["rows", "note"])] {
+            for entry in reported.get(kind).and_then(|entries| entries.as_array()).into_iter().flatten() {
+                fields.iter().filter_map(|field| entry.get(field)).for_each(|value| walk(value, &mut all));
+            }
+        }
+        for section in paper["section"].as_array().expect("sections") {
+            walk(&section["number"], &mut all);
         }
     }
-    for section in paper["section"].as_array().expect("sections") {
-        walk(&section["number"], &mut all);
-    }
     all
+}
+
+/// The folders of papers.
+fn papers() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers");
+    let entries = fs::read_dir(folder).expect("the papers").map(|entry| entry.expect("an entry").path());
+    entries.filter(|paper| paper.join("paper.toml").is_file()).collect()
 }
 
 /// All numbers of a text, without the commas between thousands.
@@ -126,10 +138,10 @@ fn typed_in(
     wrong
 }
 
-/// Whether it is the number of a section of the paper.
+/// Whether it is the number of a section of a paper.
 fn is_section(number: &str) -> bool {
-    let text = include_str!("../papers/igpt/paper.toml");
-    text.contains(&format!("number = \"{number}\""))
+    let text = |paper: PathBuf| fs::read_to_string(paper.join("paper.toml")).expect("a paper");
+    papers().into_iter().any(|paper| text(paper).contains(&format!("number = \"{number}\"")))
 }
 
 fn listed() -> toml::Table {

@@ -1,7 +1,7 @@
-//! The paper as data: what it is, what it reports, and what we claim to test of it.
+//! A paper as data: what it is, what it reports, and what we claim to test of it.
 //!
-//! The files are `papers/igpt/paper.toml`, `reported.toml` and `claims.toml`; an unknown field in them is an
-//! error, and so is a claim that names a figure that is not there.
+//! Each paper has a folder in `papers/` with `paper.toml`, `reported.toml` and `claims.toml`; an unknown field in them is an
+//! error, and so is a claim that names a figure that is not there. `papers/README.md` says how to add one.
 //!
 //! ```
 //! let paper = igpt::paper::igpt()?;
@@ -26,18 +26,41 @@ use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The paper that this repository reproduces.
+/// *Generative Pretraining from Pixels*: `open("igpt")`.
 ///
 /// # Errors
 /// If its files cannot be read, or contradict themselves.
 pub fn igpt() -> Result<Paper> {
-    // Not `crate::root()`: that asks for the data too, and the paper can be read without any.
-    Paper::open(&crate::root::folder().join("papers").join("igpt"))
+    open("igpt")
+}
+
+/// The paper of this name: that of its folder in `papers/`.
+///
+/// # Errors
+/// If there is none, or its files cannot be read, or contradict themselves.
+pub fn open(name: &str) -> Result<Paper> {
+    // Not `crate::root()`: that asks for the data too, and a paper can be read without any.
+    let papers = crate::root::folder().join("papers");
+    let is_paper = |folder: &Path| folder.join("paper.toml").is_file();
+    if !is_paper(&papers.join(name)) {
+        let folders = std::fs::read_dir(&papers).map_err(|e| Error::io(&papers, e))?;
+        let folders = folders.flatten().map(|entry| entry.path()).filter(|folder| is_paper(folder));
+        let mut known: Vec<String> = folders.map(|folder| name_of(&folder)).collect();
+        known.sort();
+        return Err(Error::invalid(format!("there is no paper {name:?}; there are {}", known.join(", "))));
+    }
+    Paper::open(&papers.join(name))
+}
+
+/// A paper is called as its folder is.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A paper: its sections, the figures that it reports, and our claims about them.
 #[derive(Debug, Clone)]
 pub struct Paper {
+    name: String,
     about: About,
     sources: Vec<Source>,
     values: Vec<Reported>,
@@ -256,6 +279,7 @@ impl Paper {
         let reported: ReportedFile = parse(&folder.join("reported.toml"))?;
         let claims: ClaimsFile = parse(&folder.join("claims.toml"))?;
         let paper = Self {
+            name: name_of(folder),
             about,
             sources: reported.source,
             values: reported.value,
@@ -303,6 +327,11 @@ impl Paper {
             }
         }
         Ok(())
+    }
+
+    /// Its name here: that of its folder in `papers/`.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Authors, title, venue and where to read it, on one line.

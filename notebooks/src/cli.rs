@@ -56,6 +56,13 @@ enum Command {
     Compute(steps::Compute),
     /// List the steps that a profile's notebooks need: what is there, what is missing, and about how long it will take
     Steps(steps::Steps),
+    /// Keep what came of the last run in papers/NAME/results/PROFILE.toml: verdicts, effects with their intervals, and where they
+    /// come from
+    ///
+    /// It has to be a run of all notebooks, all of which passed, and of what is in this checkout now.
+    Record(run::results::record::Record),
+    /// List recorded runs with their keys, or say where a run or a stored result comes from
+    Results(run::results::Results),
     /// Remove what setup built
     Clean,
     /// Run a program that ends with its parent
@@ -136,6 +143,12 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Fetch(_)) => fetch::fetch(&repository::root()?),
         Some(Command::Compute(words)) => steps::compute(&repository::root()?, &words),
         Some(Command::Steps(words)) => steps::list(&repository::root()?, &words),
+        Some(Command::Record(words)) => {
+            run::results::record::record(&repository::root()?, &words).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Results(words)) => {
+            run::results::results(&repository::root()?, &words).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
         Some(Command::Filter) => kernel::filter::filter(),
@@ -178,6 +191,9 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel", "--clean", "file.json"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "run", "--profile", "cifar-short"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "record", "--uncommitted"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "results", "0123abcd"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "results", "0123abcd", "--readme"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "a/b", "--side", "32", "--label-column", "x"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "--list"]).is_ok());

@@ -1,13 +1,14 @@
-//! How much to compute: the profiles of the paper, one file each in the checkout, with a sentence on what it is.
+//! How much to compute: the profiles of papers, one file each in the checkout, with a sentence on what it is.
 
-use std::{ffi::OsStr, fs, path::Path};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 
-use crate::repository;
-
-/// Where profiles lie in a checkout.
-const FOLDER: &str = "papers/igpt/profiles";
+use crate::{files, repository};
 
 /// The profile that is taken if none is named: committed data, CPU, minutes.
 pub const USUAL: &str = "quick";
@@ -21,9 +22,16 @@ pub struct Profile {
     pub about: String,
 }
 
+/// Where profiles lie in a checkout: each paper may have some.
+pub fn folders(root: &Path) -> Vec<PathBuf> {
+    let papers = files::folders(&root.join("papers")).into_iter();
+    papers.map(|paper| paper.join("profiles")).filter(|folder| folder.is_dir()).collect()
+}
+
 /// The profiles of a checkout: the usual one, then by name.
 pub fn profiles(root: &Path) -> Vec<Profile> {
-    let entries = fs::read_dir(root.join(FOLDER)).into_iter().flatten().flatten();
+    let folders = folders(root);
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
     let profile = |file: &Path| {
         let name = (file.extension() == Some(OsStr::new("toml"))).then(|| file.file_stem()?.to_str())??;
         let settings: Option<toml::Table> = fs::read_to_string(file).ok().and_then(|text| text.parse().ok());
@@ -54,7 +62,7 @@ mod tests {
     fn each_file_of_the_folder_is_a_profile_with_its_sentence() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(profiles(root.path()), []);
-        let folder = root.path().join(FOLDER);
+        let folder = root.path().join("papers/p/profiles");
         fs::create_dir_all(&folder).unwrap();
         for (file, text) in [
             ("cifar.toml", "about = \"Hours.\"\n[data]\n"),
@@ -74,6 +82,8 @@ mod tests {
     fn every_committed_profile_says_what_it_is() {
         let all = profiles(&repository::root().unwrap());
         assert_eq!(all[0].name, USUAL);
+        let names: std::collections::HashSet<&String> = all.iter().map(|profile| &profile.name).collect();
+        assert_eq!(names.len(), all.len(), "a profile is found by its name: {all:?}");
         assert!(all.len() >= 3 && all.iter().all(|profile| profile.about.ends_with('.')), "{all:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Profiles: the settings of a whole run, as files.
 //!
-//! `papers/igpt/profiles/NAME.toml` says what data a run reads, what network it trains and how, and how it probes and
+//! `profiles/NAME.toml` of a paper (`papers/igpt/profiles/quick.toml`, say) says what data a run reads, what network it trains and how, and how it probes and
 //! samples. The environment variable `IGPT_PROFILE` names one; `quick` is the default. Each step of an experiment takes
 //! its own part, which is then part of the [key](crate::store::Step) of its result: a change of the probe's settings
 //! trains nothing anew.
@@ -18,7 +18,7 @@ use crate::show::{Cell, Show, Table};
 use crate::train::{Training, WarmUp};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The profile that is taken when none is named.
 pub const DEFAULT: &str = "quick";
@@ -166,19 +166,30 @@ impl Profile {
     /// # Errors
     /// If there is none, or its file has a field too many, too few, or one that makes no sense.
     pub fn named(name: &str) -> Result<Self> {
-        // Settings, as the paper, can be read without any data.
-        Self::open(&crate::root::folder().join("papers").join("igpt").join("profiles"), name)
+        // Settings, as papers, can be read without any data.
+        let papers = crate::root::folder().join("papers");
+        let entries = std::fs::read_dir(&papers).map_err(|e| Error::io(&papers, e))?;
+        let folders = entries.flatten().map(|entry| entry.path().join("profiles"));
+        let mut folders: Vec<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();
+        folders.sort();
+        Self::open(&folders, name)
     }
 
-    fn open(folder: &Path, name: &str) -> Result<Self> {
-        let known = names(folder)?;
-        if !known.iter().any(|known| known == name) {
+    /// That of the first of these folders that has one of this name.
+    fn open(folders: &[PathBuf], name: &str) -> Result<Self> {
+        let mut known = Vec::new();
+        for folder in folders {
+            known.extend(names(folder)?.into_iter().map(|name| (name, folder)));
+        }
+        let Some((_, folder)) = known.iter().find(|(known, _)| known == name) else {
+            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+            let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
             return Err(Error::invalid(format!(
                 "there is no profile {name:?}: set IGPT_PROFILE to one of {} (they are files in {})",
-                known.join(", "),
-                folder.display()
+                names.join(", "),
+                folders.join(", ")
             )));
-        }
+        };
         let path = folder.join(format!("{name}.toml"));
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let read: Result<Self, _> = toml::from_str(&text);
@@ -361,7 +372,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let said = |text: &str| {
             fs::write(folder.path().join("mine.toml"), text).unwrap();
-            Profile::open(folder.path(), "mine").map_err(|error| error.to_string())
+            Profile::open(&[folder.path().to_owned()], "mine").map_err(|error| error.to_string())
         };
         said(&good).unwrap();
         for (from, to, expected) in [

@@ -4,6 +4,7 @@ use super::{Claim, Kind, Measured, Paper, Verdict};
 use crate::Result;
 use crate::show::{Cell, Show, Table, fixed};
 use crate::statistics::Effect;
+use serde_json::json;
 
 /// What the paper reports beside what we measured. Claims come with a verdict.
 #[derive(Debug, Clone)]
@@ -49,15 +50,16 @@ impl Comparison {
         let verdict = claim.judge(&measured)?;
         let criterion = match (&claim.criterion, &claim.changed, &claim.untested) {
             (Some(criterion), Some(_), _) => {
-                format!("{criterion} (Changed after a run: papers/igpt/claims.toml says why.)")
+                let file = format!("papers/{}/claims.toml", self.paper.name());
+                format!("{criterion} (Changed after a run: {file} says why.)")
             }
             (Some(criterion), None, _) => criterion.clone(),
             (None, _, untested) => format!("Untested: {}", untested.as_deref().unwrap_or("–")),
         };
         let (reported, ours) = (self.reported(claim)?, ours(claim, &measured));
-        let note = serde_json::json!({
-            "kind": "claim", "claim": key, "of": claim.kind.to_string(), "verdict": verdict.text(),
-            "reported": reported, "ours": ours,
+        let note = json!({
+            "kind": "claim", "paper": self.paper.name(), "claim": key, "of": claim.kind.to_string(),
+            "verdict": verdict.text(), "reported": reported, "ours": ours, "measured": in_numbers(claim, &measured),
         });
         self.rows.push([
             Cell::text(format!("{} ({})", claim.statement, claim.kind)),
@@ -136,12 +138,7 @@ fn ours(claim: &Claim, measured: &Measured) -> String {
             let each: Vec<String> = effects
                 .iter()
                 .map(|effect| {
-                    // As it is judged: no narrower than the criterion's margin.
-                    let margin = claim.test.map_or(0.0, |test| test.margin());
-                    let judged = effect
-                        .interval()
-                        .map(|(low, high)| (low.min(effect.mean - margin), high.max(effect.mean + margin)));
-                    let interval = judged.map_or_else(|| "no interval".to_owned(), interval);
+                    let interval = judged(claim, effect).map_or_else(|| "no interval".to_owned(), interval);
                     format!("{} {interval}", number(effect.mean))
                 })
                 .collect();
@@ -153,6 +150,31 @@ fn ours(claim: &Claim, measured: &Measured) -> String {
         Measured::Order(order) => {
             let interval = order.interval().map_or_else(|| "no interval".to_owned(), interval);
             format!("{} {interval}, {} pairs", number(order.correlation), order.pairs)
+        }
+    }
+}
+
+/// The interval of an effect as it is judged: no narrower than the criterion's margin.
+fn judged(claim: &Claim, effect: &Effect) -> Option<(f64, f64)> {
+    let margin = claim.test.map_or(0.0, |test| test.margin());
+    let (low, high) = effect.interval()?;
+    Some((low.min(effect.mean - margin), high.max(effect.mean + margin)))
+}
+
+/// What we measured of a claim, for those who keep it: all digits, and the intervals that were judged. What is not a number is null.
+pub(super) fn in_numbers(claim: &Claim, measured: &Measured) -> serde_json::Value {
+    match measured {
+        Measured::Numbers(numbers) => json!({ "numbers": numbers }),
+        Measured::Effects(effects) => {
+            let each = effects.iter().map(|effect| {
+                let (low, high) = judged(claim, effect).unzip();
+                json!({ "mean": effect.mean, "low": low, "high": high, "seeds": effect.seeds, "images": effect.images })
+            });
+            json!({ "effects": each.collect::<Vec<_>>() })
+        }
+        Measured::Order(order) => {
+            let (low, high) = order.interval().unzip();
+            json!({ "order": { "correlation": order.correlation, "low": low, "high": high, "pairs": order.pairs } })
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::statistics::Effect;
+use crate::statistics::{Effect, RankCorrelation};
 use std::collections::BTreeMap;
 
 fn folder() -> std::path::PathBuf {
@@ -66,11 +66,21 @@ fn what_is_derived_is_derived() {
     }
 }
 
+/// Each paper's files can be read and agree, its claims say what is tested or why not, and its notebooks are there.
 #[test]
-fn sections_with_a_notebook_name_one_that_exists() {
-    for section in paper().sections() {
-        let Some(notebook) = &section.notebook else { continue };
-        assert!(folder().join("../..").join(notebook).is_file(), "{notebook}");
+fn every_paper_can_be_opened_and_names_notebooks_that_exist() {
+    let papers = std::fs::read_dir(folder().join("..")).unwrap().map(|entry| entry.unwrap().path());
+    let papers: Vec<Paper> = papers
+        .filter(|folder| folder.join("paper.toml").is_file())
+        .map(|f| Paper::open(&f).unwrap())
+        .collect();
+    assert!(papers.len() >= 2);
+    for paper in papers {
+        assert!(paper.sections().iter().any(|section| section.notebook.is_some()), "{}", paper.name());
+        assert!(!paper.claims().is_empty());
+        for notebook in paper.sections().iter().filter_map(|section| section.notebook.as_ref()) {
+            assert!(folder().join("../..").join(notebook).is_file(), "{notebook}");
+        }
     }
 }
 
@@ -151,6 +161,38 @@ fn a_comparison_shows_both_and_counts_verdicts() {
         assert!(text.contains(said), "{said}:\n{text}");
     }
     assert!(paper.compare("").claim("no-such-claim", [1.0]).is_err());
+}
+
+/// As it is judged: the interval of an effect is no narrower than the criterion's margin.
+#[test]
+fn what_was_measured_is_told_in_numbers() {
+    let paper = paper();
+    let told =
+        |key: &str, measured: Measured| compare::in_numbers(paper.claim(key).unwrap(), &measured).to_string();
+    let same = Effect::of_images(&[31.0, 31.0]).unwrap();
+    assert_eq!(
+        told("palette-is-faithful", same.into()),
+        r#"{"effects":[{"mean":31.0,"low":30.5,"high":31.5,"seeds":0,"images":2}]}"#
+    );
+    let alone = Effect::of_seeds(&[0.25]).unwrap();
+    assert_eq!(
+        told("palette-is-faithful", alone.into()),
+        r#"{"effects":[{"mean":0.25,"low":null,"high":null,"seeds":1,"images":0}]}"#
+    );
+    assert_eq!(told("palette-shortens-context", [3.0, f64::NAN].into()), r#"{"numbers":[3.0,null]}"#);
+    let order = RankCorrelation::of(&[(1.0, 1.0), (2.0, 2.0)]).unwrap();
+    assert_eq!(
+        told("palette-shortens-context", order.into()),
+        r#"{"order":{"correlation":1.0,"low":null,"high":null,"pairs":2}}"#
+    );
+}
+
+#[test]
+fn a_paper_is_opened_by_its_name() {
+    let paper = open("igpt").unwrap();
+    assert_eq!((paper.name(), paper.citation()), ("igpt", igpt().unwrap().citation()));
+    let error = open("ipgt").unwrap_err().to_string();
+    assert!(error.contains("no paper \"ipgt\"; there are") && error.contains("igpt"), "{error}");
 }
 
 #[test]

@@ -1,36 +1,18 @@
-//! The claims of the paper to which notebooks belong, and what the notebooks of a run made of them.
+//! The claims of papers, and what the notebooks of a run made of them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
 };
 
-use serde::Deserialize;
-
-use super::journal::{Journal, Judged};
-use super::text::count;
-
-/// A claim as the paper's `claims.toml` lists it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct Listed {
-    /// Its name.
-    pub key: String,
-    /// The section that makes it.
-    #[serde(default)]
-    pub section: String,
-    /// `finding` or `check`.
-    #[serde(default)]
-    pub kind: String,
-    /// What is claimed.
-    #[serde(default)]
-    pub statement: String,
-    /// Why nothing tests it.
-    pub untested: Option<String>,
-}
+use super::{
+    journal::{Journal, Judged},
+    listed::{Listed, counts, is_name, listed, title},
+    results::recorded::{self, Recorded},
+};
 
 /// A claim that a notebook of the run judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OfRun {
     /// Which notebook of the run, from 0.
     pub notebook: usize,
@@ -38,38 +20,51 @@ pub struct OfRun {
     pub judged: Judged,
 }
 
-/// All claims, with what this run made of them.
-#[derive(Debug, Clone, Default)]
+/// All claims of a paper, with what this run made of them.
+#[derive(Debug, Clone)]
 pub struct Claims {
+    /// The paper's name: that of its folder in `papers/`.
+    pub paper: String,
+    /// The paper's title; its name if that is not known.
+    pub title: String,
     /// In the paper's order.
     pub listed: Vec<Listed>,
+    /// What the recorded run of the same profile made of them, if there is one; why it cannot be read, if it cannot.
+    pub recorded: Result<Option<Recorded>, String>,
     judged: BTreeMap<String, OfRun>,
 }
 
-/// Verdicts in the order in which they are counted.
-const FINDINGS: [&str; 5] =
-    ["supported", "plateau", "not supported at this scale", "inconclusive", "untested"];
-const CHECKS: [&str; 4] = ["passed", "failed", "inconclusive", "untested"];
-
-impl Claims {
-    /// The claims of a file, as the notebooks of a run judged them. A file that cannot be read has none: the library complains of it.
-    pub fn new<'a>(file: Option<&Path>, journals: impl Iterator<Item = &'a Journal>) -> Self {
-        #[derive(Deserialize)]
-        struct File {
-            claim: Vec<Listed>,
-        }
-        let text = file.and_then(|file| fs::read_to_string(file).ok());
-        let listed =
-            text.and_then(|text| toml::from_str::<File>(&text).ok()).map_or_else(Vec::new, |f| f.claim);
+/// Of each paper of which a notebook judged a claim, by name: all its claims. `papers` is the folder of papers, if there is one.
+pub fn of_run<'a>(
+    papers: Option<&Path>,
+    profile: &str,
+    journals: impl Iterator<Item = &'a Journal> + Clone,
+) -> Vec<Claims> {
+    let names: BTreeSet<&String> =
+        journals.clone().flat_map(|journal| journal.claims.keys().map(|(paper, _)| paper)).collect();
+    let claims = |paper: &String| {
         let mut judged = BTreeMap::new();
-        for (notebook, journal) in journals.enumerate() {
-            for (key, verdict) in &journal.claims {
+        for (notebook, journal) in journals.clone().enumerate() {
+            for ((_, key), verdict) in journal.claims.iter().filter(|((of, _), _)| of == paper) {
                 judged.insert(key.clone(), OfRun { notebook, judged: verdict.clone() });
             }
         }
-        Self { listed, judged }
-    }
+        let papers = papers.filter(|_| is_name(paper));
+        let recorded = papers.map_or(Ok(None), |papers| {
+            recorded::of(papers, paper, profile).map_err(|error| format!("{error:#}"))
+        });
+        Claims {
+            title: papers.map_or_else(|| paper.clone(), |papers| title(papers, paper)),
+            listed: papers.map_or_else(Vec::new, |papers| listed(papers, paper)),
+            paper: paper.clone(),
+            recorded,
+            judged,
+        }
+    };
+    names.into_iter().map(claims).collect()
+}
 
+impl Claims {
     /// What the run made of a claim.
     pub fn of_run(&self, key: &str) -> Option<&OfRun> {
         self.judged.get(key)
@@ -80,68 +75,66 @@ impl Claims {
         self.judged.iter().filter(|(key, _)| !self.listed.iter().any(|claim| claim.key == **key))
     }
 
-    /// A sentence: how many findings, and how many checks, have which verdict; none if no notebook judged any.
-    pub fn in_words(&self) -> Option<String> {
-        if self.judged.is_empty() {
-            return None;
-        }
-        let untested = |kind: &str| {
-            let of_kind = self.listed.iter().filter(|claim| claim.kind == kind);
-            of_kind.filter(|claim| !self.judged.contains_key(&claim.key)).count()
-        };
-        let sentence = |kind: &str, verdicts: &[&str]| {
-            let mut counts: HashMap<&str, usize> = HashMap::new();
-            for of_run in self.judged.values().filter(|of_run| of_run.judged.of == kind) {
-                *counts.entry(&of_run.judged.verdict).or_default() += 1;
-            }
-            *counts.entry("untested").or_default() += untested(kind);
-            let all: usize = counts.values().sum();
-            let counts: Vec<String> = verdicts
-                .iter()
-                .filter_map(|verdict| Some((counts.get(verdict).copied().filter(|n| *n > 0)?, verdict)))
-                .map(|(n, verdict)| format!("{n} {verdict}"))
-                .collect();
-            (all > 0).then(|| format!("{}: {}", count(all, kind), counts.join(", ")))
-        };
-        let both = [sentence("finding", &FINDINGS), sentence("check", &CHECKS)];
-        Some(both.into_iter().flatten().collect::<Vec<_>>().join(". "))
+    /// A sentence: how many findings, and how many checks, have which verdict.
+    pub fn in_words(&self) -> String {
+        let judged = self.judged.iter().map(|(key, of_run)| {
+            let Judged { of, verdict, .. } = &of_run.judged;
+            (key.as_str(), of.as_str(), verdict.as_str())
+        });
+        counts(&self.listed, judged)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn findings_and_checks_are_counted_apart_and_what_nobody_judged_is_untested() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("claims.toml");
+        let papers = folder.path();
+        fs::create_dir(papers.join("p")).unwrap();
         let list = [("one", "finding"), ("two", "finding"), ("three", "check"), ("four", "finding")];
         let text: String = list
             .iter()
             .map(|(key, kind)| format!("[[claim]]\nkey = \"{key}\"\nkind = \"{kind}\"\n"))
             .collect();
-        fs::write(&file, text).unwrap();
-        let lines = r#"{"kind":"claim","claim":"one","of":"finding","verdict":"inconclusive","ours":"0"}
-{"kind":"claim","claim":"one","of":"finding","verdict":"supported","ours":"1"}
-{"kind":"claim","claim":"two","of":"finding","verdict":"plateau"}
-{"kind":"claim","claim":"three","of":"check","verdict":"passed"}
+        fs::write(papers.join("p/claims.toml"), text).unwrap();
+        fs::write(papers.join("p/paper.toml"), "title = \"A Paper\"").unwrap();
+        let lines = r#"{"kind":"claim","paper":"p","claim":"one","of":"finding","verdict":"inconclusive","ours":"0"}
+{"kind":"claim","paper":"p","claim":"one","of":"finding","verdict":"supported","ours":"1"}
+{"kind":"claim","paper":"p","claim":"two","of":"finding","verdict":"plateau"}
+{"kind":"claim","paper":"p","claim":"three","of":"check","verdict":"passed"}
 "#;
-        let journal = folder.path().join("journal");
+        let journal = papers.join("journal");
         fs::write(&journal, lines).unwrap();
         let journals = [Journal::default(), Journal::read(&journal)];
-        let claims = Claims::new(Some(&file), journals.iter());
-        assert_eq!(
-            claims.in_words().unwrap(),
-            "3 findings: 1 supported, 1 plateau, 1 untested. 1 check: 1 passed"
-        );
+        let of = |papers: Option<&Path>, journals: &[Journal]| of_run(papers, "quick", journals.iter());
+        let all = of(Some(papers), &journals);
+        let [claims] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((&*claims.paper, &*claims.title), ("p", "A Paper"));
+        assert_eq!(claims.in_words(), "3 findings: 1 supported, 1 plateau, 1 untested. 1 check: 1 passed");
         let one = claims.of_run("one").unwrap();
         assert_eq!((one.notebook, one.judged.ours.as_str()), (1, "1"));
         assert!(claims.of_run("four").is_none() && claims.listed.len() == 4);
-        assert_eq!(Claims::new(Some(&file), [].iter()).in_words(), None);
+        assert!(of(Some(papers), &[]).is_empty() && claims.recorded == Ok(None));
         // Notebooks of another repository, whose claims nobody lists.
-        let alone = Claims::new(Some(&folder.path().join("missing")), journals.iter());
-        assert_eq!(alone.in_words().unwrap(), "2 findings: 1 supported, 1 plateau. 1 check: 1 passed");
-        assert_eq!((alone.unlisted().count(), claims.unlisted().count()), (3, 0));
+        for papers in [None, Some(Path::new("/missing"))] {
+            let [alone] = &of(papers, &journals)[..] else { panic!("one paper") };
+            assert_eq!(alone.in_words(), "2 findings: 1 supported, 1 plateau. 1 check: 1 passed");
+            assert_eq!((alone.unlisted().count(), claims.unlisted().count()), (3, 0));
+        }
+        // Claims of two papers do not mix, though they may have the same key.
+        fs::write(
+            &journal,
+            lines.to_owned() + &lines.replace("\"p\"", "\"q\"").replace("plateau", "untested"),
+        )
+        .unwrap();
+        let two = of(Some(papers), &[Journal::read(&journal)]);
+        let words: Vec<(&str, String)> =
+            two.iter().map(|claims| (&*claims.title, claims.in_words())).collect();
+        assert_eq!(words[0], ("A Paper", all[0].in_words()));
+        assert_eq!(words[1], ("q", "2 findings: 1 supported, 1 untested. 1 check: 1 passed".into()));
     }
 }

@@ -190,8 +190,9 @@ fn execute(arguments: &Arguments, options: RunOptions) -> Exit {
     };
     let summary = summary::summary(&run.outcomes, std::io::stdout().is_terminal() && !events.are_on());
     say(&events, &format!("\n{}", secrets.mask(summary.trim_end())));
-    if let Some(claims) = run.claims.in_words() {
-        say(&events, &claims);
+    for claims in &run.claims {
+        let of = if run.claims.len() > 1 { format!("{}: ", claims.title) } else { String::new() };
+        say(&events, &format!("{of}{}", claims.in_words()));
     }
     say(&events, &format!("report: {}", run.report.display()));
     events.over(&run);

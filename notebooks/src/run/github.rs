@@ -75,7 +75,7 @@ pub fn step_summary(run: &Run) -> String {
         );
     }
     let _ = write!(text, "\n{}\n", summary::counts(&run.outcomes));
-    text.push_str(&judged(&run.claims));
+    run.claims.iter().for_each(|claims| text.push_str(&judged(claims)));
     for outcome in &run.outcomes {
         for paragraph in paragraphs(outcome) {
             let plain = strip_ansi(&paragraph);
@@ -86,11 +86,11 @@ pub fn step_summary(run: &Run) -> String {
     text
 }
 
-/// What became of the claims that were judged; nothing if none was.
+/// What became of a paper's claims that were judged.
 fn judged(claims: &Claims) -> String {
-    let Some(sentence) = claims.in_words() else { return String::new() };
+    let (title, sentence) = (cell(&claims.title), claims.in_words());
     let mut text = format!(
-        "\n### Findings and checks\n\n{sentence}.\n\n| Section | Claim | Reported | Ours | Verdict |\n|---|---|---|---|---|\n"
+        "\n### Findings and checks: {title}\n\n{sentence}.\n\n| Section | Claim | Reported | Ours | Verdict |\n|---|---|---|---|---|\n"
     );
     for claim in &claims.listed {
         if let Some(OfRun { judged, .. }) = claims.of_run(&claim.key) {

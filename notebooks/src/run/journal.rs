@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::text::count;
 
@@ -15,12 +15,12 @@ use super::text::count;
 pub const VARIABLE: &str = "IGPT_JOURNAL";
 
 /// A result of the experiment store that a notebook used.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// What computes it.
     pub step: String,
-    /// Which result of it.
-    key: String,
+    /// Which result of it: all digits.
+    pub key: String,
     /// Whether it was there.
     pub reused: bool,
     /// What it took to compute, now or then, in milliseconds.
@@ -31,12 +31,12 @@ pub struct Use {
 }
 
 /// All that a kernel told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal {
     /// Each result once, as it was when it was first used.
     pub uses: Vec<Use>,
-    /// What came of each claim in the end, by its key.
-    pub claims: BTreeMap<String, Judged>,
+    /// What came of each claim in the end, by the paper's name and its key.
+    pub claims: BTreeMap<(String, String), Judged>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +44,8 @@ pub struct Journal {
 enum JournalLine {
     Result(Use),
     Claim {
+        #[serde(default)]
+        paper: String,
         claim: String,
         #[serde(flatten)]
         judged: Judged,
@@ -51,7 +53,7 @@ enum JournalLine {
 }
 
 /// What came of a claim.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Judged {
     /// `finding` or `check`.
@@ -60,15 +62,62 @@ pub struct Judged {
     pub verdict: String,
     /// What the paper reports of it.
     pub reported: String,
-    /// What was measured.
+    /// What was measured, in words.
     pub ours: String,
+    /// What was measured.
+    pub measured: Measured,
+    /// The keys of the results that the notebook had used when it judged.
+    pub results: Vec<String>,
 }
 
-impl Use {
-    /// Enough of the key to tell results apart.
-    pub fn key(&self) -> &str {
-        self.key.get(..16).unwrap_or(&self.key)
-    }
+/// What was measured of a claim, with all digits. What is missing was not a number, or there is no interval.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measured {
+    /// Nothing is known of it.
+    #[default]
+    Nothing,
+    /// Exact numbers, of a check.
+    Numbers(Vec<Option<f64>>),
+    /// Effects with the intervals by which they were judged.
+    Effects(Vec<Effect>),
+    /// A rank correlation.
+    Order(Order),
+}
+
+/// An effect with its 95 % interval.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Effect {
+    /// The mean.
+    pub mean: Option<f64>,
+    /// The interval's lower end.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
+    /// Of how many seeds; 0 if they are not what varies.
+    pub seeds: usize,
+    /// Of how many images; 0 if they are not what varies.
+    pub images: usize,
+}
+
+/// A rank correlation with its 95 % interval.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// From -1 to 1.
+    pub correlation: Option<f64>,
+    /// The interval's lower end.
+    pub low: Option<f64>,
+    /// Its upper end.
+    pub high: Option<f64>,
+    /// Of how many pairs.
+    pub pairs: usize,
+}
+
+/// Enough of a result's key to tell results apart.
+pub fn short(key: &str) -> &str {
+    key.get(..16).unwrap_or(key)
 }
 
 impl Journal {
@@ -81,8 +130,9 @@ impl Journal {
                 Ok(JournalLine::Result(used)) if journal.uses.iter().all(|other| other.key != used.key) => {
                     journal.uses.push(used);
                 }
-                Ok(JournalLine::Claim { claim, judged }) => {
-                    journal.claims.insert(claim, judged);
+                Ok(JournalLine::Claim { paper, claim, mut judged }) => {
+                    judged.results = journal.uses.iter().map(|used| used.key.clone()).collect();
+                    journal.claims.insert((paper, claim), judged);
                 }
                 Ok(JournalLine::Result(_)) | Err(_) => {}
             }
@@ -136,8 +186,9 @@ mod tests {
 
     const LINES: &str = r#"{"kind":"result","step":"palette","key":"a","reused":false,"damage":null,"wall_ms":1200,"date":"d"}
 {"kind":"result","step":"pre-training","key":"b","reused":true,"damage":null,"wall_ms":300000,"date":"d"}
-{"kind":"claim","claim":"one","verdict":"inconclusive"}
-{"kind":"claim","claim":"one","verdict":"supported"}
+{"kind":"claim","paper":"p","claim":"one","verdict":"inconclusive"}
+{"kind":"claim","claim":"of no paper","verdict":"passed"}
+{"kind":"claim","paper":"p","claim":"one","verdict":"supported","measured":{"effects":[{"mean":1.5,"low":null,"high":null,"seeds":1,"images":0}]}}
 {"kind":"result","step":"palette","key":"a","reused":true,"damage":null,"wall_ms":1200,"date":"d"}
 {"kind":"result","step":"probe","key":"c","reused":true,"damage":null,"wall_ms":40"#;
 
@@ -152,6 +203,13 @@ mod tests {
             journal.uses.iter().map(|used| (used.step.as_str(), used.reused, used.wall_ms)).collect();
         assert_eq!(found, [("palette", false, 1200), ("pre-training", true, 300_000)]);
         assert_eq!(journal.counts(), "1 computed, 1 reused");
+        let judged = &journal.claims[&("p".to_owned(), "one".to_owned())];
+        assert_eq!(
+            (&*judged.verdict, &judged.results[..]),
+            ("supported", &["a".to_owned(), "b".to_owned()][..])
+        );
+        let effect = Effect { mean: Some(1.5), seeds: 1, ..Effect::default() };
+        assert_eq!(judged.measured, Measured::Effects(vec![effect]));
         // A second notebook found the palette that the first one had computed.
         let mut second = journal.clone();
         second.uses[0].reused = true;

@@ -1,5 +1,6 @@
 //! The runner: executes notebooks as any Jupyter client would, and tells the truth about them.
 
+pub mod account;
 pub mod check;
 pub mod claims;
 pub mod client;
@@ -13,6 +14,7 @@ pub mod github;
 pub mod journal;
 pub mod junit;
 pub mod launch;
+pub mod listed;
 pub mod message;
 pub mod notebook;
 pub mod outcome;
@@ -23,6 +25,7 @@ pub mod progress;
 pub mod record;
 pub mod report;
 pub mod resources;
+pub mod results;
 pub mod schedule;
 pub mod secrets;
 pub mod select;
@@ -43,6 +46,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
+    account::Account,
     events::Events,
     execute::{End, Limits, News, stopped},
     exit::Exit,
@@ -106,8 +110,8 @@ pub struct Run {
     pub report: PathBuf,
     /// The JUnit file.
     pub junit: PathBuf,
-    /// The paper's claims, and what became of them.
-    pub claims: claims::Claims,
+    /// The claims of each paper of which any was judged, and what became of them.
+    pub claims: Vec<claims::Claims>,
     /// Ended by Ctrl-C or a signal.
     pub interrupted: bool,
 }
@@ -117,8 +121,9 @@ impl Run {
         Self {
             report: options.out.join("report.html"),
             junit: options.out.join("junit.xml"),
-            claims: claims::Claims::new(
-                claims_of(options).as_deref(),
+            claims: claims::of_run(
+                checkout(&options.notebooks).map(|root| root.join("papers")).as_deref(),
+                &options.profile,
                 outcomes.iter().map(|outcome| &outcome.journal),
             ),
             outcomes,
@@ -149,6 +154,7 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let named: Vec<_> = jobs.iter().map(|job| (job.source.clone(), job.name.clone())).collect();
     let schedule = Arc::new(Schedule::new(&named, &options.profile, options.cheapest_first));
     let options = Arc::new(options);
+    let account = Account::begin(&options.out, checkout(&options.notebooks), &options.notebooks);
     let so_far = Arc::new(SoFar::new(&options, &jobs));
     let alive = Arc::new(Semaphore::new(options.jobs.max(1) + 1));
     let running = Arc::new(Semaphore::new(options.jobs.max(1)));
@@ -209,6 +215,10 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     write(&run.junit, junit::junit(&run.outcomes))?;
     write(&run.report, report::report(&run, &options))?;
     Record::update(&options.out, &run.outcomes)?;
+    write(
+        &options.out.join(account::FILE),
+        account.end(&run.outcomes, &options.profile, &options.parameters)?,
+    )?;
     Ok(run)
 }
 
@@ -251,11 +261,10 @@ impl SoFar {
     }
 }
 
-/// The file with the claims of the paper to which the notebooks belong.
-fn claims_of(options: &RunOptions) -> Option<PathBuf> {
-    let absolute = options.notebooks.iter().filter_map(|notebook| std::path::absolute(notebook).ok());
-    let checkouts = absolute.filter_map(|notebook| crate::repository::around(notebook.parent()?));
-    checkouts.map(|root| root.join("papers/igpt/claims.toml")).next()
+/// The checkout in which the notebooks lie, if one does.
+fn checkout(notebooks: &[PathBuf]) -> Option<PathBuf> {
+    let absolute = notebooks.iter().filter_map(|notebook| std::path::absolute(notebook).ok());
+    absolute.filter_map(|notebook| crate::repository::around(notebook.parent()?)).next()
 }
 
 /// One notebook and its places.

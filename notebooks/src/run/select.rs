@@ -271,13 +271,14 @@ fn changed(top: &Path, revision: &str) -> Result<Vec<String>> {
 
 /// Whether cells of any notebook may use this file. In a checkout of this project that is known; elsewhere every file
 /// is taken for one that they may use, but for other notebooks, texts and hidden files.
-fn concerns_all(path: &str, ours: bool) -> bool {
+pub(super) fn concerns_all(path: &str, ours: bool) -> bool {
     let in_any = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
     if ours {
         let files = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "notebooks/Cargo.toml"];
-        let is_time = path == times::COMMITTED;
+        // papers/NAME/results: times and recorded runs.
+        let is_result = path.starts_with("papers/") && path.split('/').nth(2) == Some("results");
         return files.contains(&path)
-            || !is_time && in_any(&["kernel-lib/", "notebooks/src/", "data/", "papers/", ".cargo/"]);
+            || !is_result && in_any(&["kernel-lib/", "notebooks/src/", "data/", "papers/", ".cargo/"]);
     }
     let name = path.rsplit('/').next().unwrap_or(path);
     let text = [".ipynb", ".md"].iter().any(|ending| name.ends_with(ending)) || name.starts_with("LICENSE");
@@ -285,7 +286,7 @@ fn concerns_all(path: &str, ours: bool) -> bool {
     !text && !hidden && name != times::BESIDE
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(folder).args(arguments).stdin(std::process::Stdio::null());
     let output = command.output().context("git cannot be started")?;
@@ -387,7 +388,14 @@ mod tests {
         ] {
             assert!(concerns_all(path, true), "{path}");
         }
-        for path in ["README.md", "notebooks/1.ipynb", "tests/a.rs", "docs/x", times::COMMITTED] {
+        for path in [
+            "README.md",
+            "notebooks/1.ipynb",
+            "tests/a.rs",
+            "docs/x",
+            times::COMMITTED,
+            "papers/igpt/results/quick.toml",
+        ] {
             assert!(!concerns_all(path, true), "{path}");
         }
         for (path, all) in [

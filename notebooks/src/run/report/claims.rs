@@ -2,20 +2,35 @@
 
 use crate::run::{
     Run,
-    claims::{Listed, OfRun},
+    claims::{Claims, OfRun},
+    listed::Listed,
     outcome::Outcome,
+    results::recorded::Recorded,
     text::escape,
 };
 
-/// Each finding that was judged, with what the paper reports, ours, and the verdict, which leads to the cell that made it; then,
-/// folded, the checks, and the claims that nothing tests, with the reason. Nothing if no notebook judged any.
+/// Of each paper, each finding that was judged, with what the paper reports, ours, the verdict, which leads to the cell that made it, and
+/// the verdict of the recorded run; then, folded, the checks, the claims that nothing tests, with the reason, and where the recorded run
+/// comes from. Nothing if no notebook judged any.
 pub fn claims(run: &Run, ids: &[String]) -> String {
-    let Some(sentence) = run.claims.in_words() else { return String::new() };
+    if run.claims.is_empty() {
+        return String::new();
+    }
+    let papers: String = run.claims.iter().map(|claims| of_paper(claims, run, ids)).collect();
+    format!(
+        "<section id=\"claims\"><h2>Findings and checks</h2>\n<p class=\"soft\">A finding is something that the data could \
+         have refuted; a check is an identity of arithmetic, or what the code must do if it works, and says nothing of the world. [ ]: 95 % interval.</p>\n\
+         {papers}</section>\n"
+    )
+}
+
+fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
     let (mut findings, mut checks, mut untested) = (Rows::default(), Rows::default(), Rows::default());
-    for claim in &run.claims.listed {
-        match run.claims.of_run(&claim.key) {
-            Some(of_run) if of_run.judged.of == "check" => checks.push(row(claim, of_run, run, ids)),
-            Some(of_run) => findings.push(row(claim, of_run, run, ids)),
+    let row = |claim: &Listed, of_run: &OfRun| row(claim, of_run, claims, run, ids);
+    for claim in &claims.listed {
+        match claims.of_run(&claim.key) {
+            Some(of_run) if of_run.judged.of == "check" => checks.push(row(claim, of_run)),
+            Some(of_run) => findings.push(row(claim, of_run)),
             None => {
                 let why = claim.untested.as_deref().unwrap_or("no notebook of this run got to it");
                 let cells =
@@ -24,21 +39,46 @@ pub fn claims(run: &Run, ids: &[String]) -> String {
             }
         }
     }
-    for (key, of_run) in run.claims.unlisted() {
+    for (key, of_run) in claims.unlisted() {
         let statement = format!("{key}, which no list has");
         let claim =
             Listed { key: key.clone(), kind: of_run.judged.of.clone(), statement, ..Listed::default() };
-        findings.push(row(&claim, of_run, run, ids));
+        findings.push(row(&claim, of_run));
     }
-    let judged = ["Section", "Claim", "Reported", "Ours", "Verdict"];
+    let mut judged = vec!["Section", "Claim", "Reported", "Ours", "Verdict"];
+    let (column, folded) = match &claims.recorded {
+        Ok(Some(recorded)) => (Some(format!("Recorded ({})", escape(&recorded.key))), provenance(recorded)),
+        Ok(None) => (None, String::new()),
+        Err(why) => (None, format!("<p class=\"verdict bad\">The recorded run: {}</p>\n", escape(why))),
+    };
+    judged.extend(column.as_deref());
+    let title = match run.claims.len() {
+        1 => String::new(),
+        _ => format!("<h3>{}</h3>\n", escape(&claims.title)),
+    };
     format!(
-        "<section id=\"claims\"><h2>Findings and checks</h2>\n<p>{}.</p>\n<p class=\"soft\">A finding is something that the data could \
-         have refuted; a check is an identity of arithmetic, or what the code must do if it works, and says nothing of the world. [ ]: 95 % interval.</p>\n\
-         {}{}{}</section>\n",
-        escape(&sentence),
+        "{title}<p>{}.</p>\n{}{}{}{folded}",
+        escape(&claims.in_words()),
         findings.table("findings", &judged),
         checks.folded("check", &judged),
         untested.folded("claim that nothing here tests", &["Section", "Claim", "Why"]),
+    )
+}
+
+/// Where the recorded run comes from, folded.
+fn provenance(recorded: &Recorded) -> String {
+    let row = |(name, value): (&str, String)| {
+        format!("<tr><th scope=\"row\">{name}</th><td>{}</td></tr>\n", escape(&value))
+    };
+    let facts: String = recorded.provenance().into_iter().map(row).collect();
+    let results: String =
+        recorded.results.iter().map(|result| format!("<li>{}</li>\n", escape(&result.in_words()))).collect();
+    format!(
+        "<details><summary>Where the recorded run {} comes from</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" \
+         aria-label=\"the recorded run\"><table><tbody>\n{facts}</tbody></table></div>\n<p>Stored results that its notebooks used:</p>\n\
+         <ul>\n{results}</ul>\n<pre>{}</pre>\n</details>\n",
+        escape(&recorded.key),
+        escape(&toml::to_string(&recorded.settings).unwrap_or_default()),
     )
 }
 
@@ -83,26 +123,45 @@ impl Rows {
     }
 }
 
-fn row(claim: &Listed, of_run: &OfRun, run: &Run, ids: &[String]) -> String {
-    let class = match of_run.judged.verdict.as_str() {
-        "supported" | "passed" => "good",
-        "not supported at this scale" | "failed" => "bad",
-        _ => "open",
-    };
+fn row(claim: &Listed, of_run: &OfRun, claims: &Claims, run: &Run, ids: &[String]) -> String {
+    let class = class(&of_run.judged.verdict);
     let outcome = run.outcomes.get(of_run.notebook);
     let id = ids.get(of_run.notebook).map_or("summary", String::as_str);
     let cell = outcome.and_then(|outcome| cell_of(outcome, &claim.key));
     let target = cell.map_or_else(|| id.to_owned(), |number| format!("{id}-cell-{number}"));
     format!(
-        "<tr><td>{}</td><td>{} <span class=\"soft\">({})</span></td><td>{}</td><td>{}</td>\
-         <td><a href=\"#{target}\" class=\"verdict {class}\">{}</a></td></tr>\n",
+        "<tr><td>{}</td><td>{} <span class=\"soft\">({})</span></td><td class=\"reported\">{}</td><td class=\"ours\">{}</td>\
+         <td><a href=\"#{target}\" class=\"verdict {class}\">{}</a></td>{}</tr>\n",
         escape(&claim.section),
         escape(&claim.statement),
         escape(&claim.kind),
         escape(&of_run.judged.reported),
         escape(&of_run.judged.ours),
         escape(&of_run.judged.verdict),
+        recorded(claim, of_run, claims),
     )
+}
+
+/// The column of the recorded run, where there is one: its verdict, and its numbers where they are others.
+fn recorded(claim: &Listed, of_run: &OfRun, claims: &Claims) -> String {
+    let Ok(Some(run)) = &claims.recorded else { return String::new() };
+    let Some(recorded) = run.claim(&claim.key) else {
+        return "<td class=\"recorded\">not judged</td>".into();
+    };
+    let numbers = match recorded.ours == of_run.judged.ours {
+        true => String::new(),
+        false => format!("<br><span class=\"soft\">{}</span>", escape(&recorded.ours)),
+    };
+    let (class, verdict) = (class(&recorded.verdict), escape(&recorded.verdict));
+    format!("<td class=\"recorded\"><span class=\"verdict {class}\">{verdict}</span>{numbers}</td>")
+}
+
+fn class(verdict: &str) -> &'static str {
+    match verdict {
+        "supported" | "passed" => "good",
+        "not supported at this scale" | "failed" => "bad",
+        _ => "open",
+    }
 }
 
 /// The number of the code cell that names the claim.

@@ -69,9 +69,9 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
         again = if run.to_come.is_empty() { "" } else { "<meta http-equiv=\"refresh\" content=\"30\">" },
         to_come = to_come(&run.to_come),
         header = header(options),
-        claims_link = match run.claims.in_words() {
-            Some(_) => "<li><a href=\"#claims\">Findings and checks</a></li>\n",
-            None => "",
+        claims_link = match run.claims.is_empty() {
+            false => "<li><a href=\"#claims\">Findings and checks</a></li>\n",
+            true => "",
         },
         claims = claims::claims(run, &ids),
         summary = summary(run, &ids),
@@ -160,7 +160,7 @@ fn results(outcomes: &[Outcome]) -> String {
                 lists,
                 "<li><strong>{}</strong> <code>{}</code>, {} ({:.1} s): {}</li>",
                 escape(&used.step),
-                escape(used.key()),
+                escape(journal::short(&used.key)),
                 if used.reused { "reused" } else { "computed" },
                 used.wall_ms as f64 / 1000.0,
                 escape(&used.why),
