@@ -41,6 +41,7 @@ pub(crate) use cuda::gpu;
 pub use cuda::{GpuEngine, Time};
 
 use crate::model::{Batch, Config, Layout, Network, Parameters, Precision, Target, View, finite};
+use crate::parallel::in_pool;
 use crate::simd::Scalar;
 use crate::{Error, Result, memory as of_machine, stop};
 use cpu::{Cpu, Extra};
@@ -206,13 +207,13 @@ impl<S: Scalar> Core<S> {
     }
 
     /// Makes the workspace ready for so many images, and does something with their micro-batches.
-    fn with<T>(
+    fn with<T: Send>(
         &mut self,
-        machine: Isa,
+        isa: Isa,
         parameters: &[S],
         gradients: Option<Wanted<'_, S>>,
         images: usize,
-        work: impl FnOnce(MicroBatches<'_>) -> T,
+        work: impl FnOnce(MicroBatches<'_>) -> T + Send,
     ) -> Result<T> {
         let (gradients, keep, precision) = match gradients {
             None => (&mut [][..], Keep::Nothing, Precision::F32),
@@ -229,13 +230,11 @@ impl<S: Scalar> Core<S> {
         // Spans begin at cache lines if the workspace does.
         let start = self.workspace.as_ptr().align_offset(64).min(16);
         let workspace = &mut self.workspace[start..];
-        let mut machine =
-            Cpu::new(machine, parameters, gradients, workspace, &mut self.extra).with_precision(precision);
-        Ok(work(MicroBatches {
-            machine: &mut machine,
-            config: self.config,
-            weights: &self.weights,
-            plan: &plan,
+        let Self { config, weights, extra, .. } = self;
+        Ok(in_pool(|| {
+            let mut machine =
+                Cpu::new(isa, parameters, gradients, workspace, extra).with_precision(precision);
+            work(MicroBatches { machine: &mut machine, config: *config, weights, plan: &plan })
         }))
     }
 
