@@ -593,7 +593,7 @@ fn the_cheapest_notebook_is_first_and_its_report_is_there_while_the_next_one_run
         ("Cargo.toml", ""),
         ("notebooks/Cargo.toml", ""),
         ("kernel-lib/Cargo.toml", ""),
-        ("papers/igpt/results/times.toml", times),
+        ("notebooks/times.toml", times),
     ] {
         fs::create_dir_all(at(file).parent().expect("a folder")).expect("a folder can be made");
         fs::write(at(file), text).expect("a file can be written");

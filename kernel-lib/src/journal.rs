@@ -1,7 +1,8 @@
-//! What the runner is told besides the outputs: which results were reused, which verdicts were reached. It is told by
+//! What the runner is told besides the outputs: which results were reused, which data was read, which verdicts were reached. It is told by
 //! lines of JSON in the file that `IGPT_JOURNAL` names, so that what a notebook prints does not depend on it.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::io::Write as _;
 
 /// The variable that names the file.
@@ -14,4 +15,9 @@ pub(crate) fn note(what: &impl Serialize) {
     // One write to a file opened for appending: lines of several processes do not mix.
     let file = std::fs::File::options().create(true).append(true).open(file);
     let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+}
+
+/// The line that says which data was read: its name, its revision if it has one, and the SHA-256 of what was read.
+pub(crate) fn data_read(name: &str, revision: &str, sha256: &str) -> Value {
+    json!({ "kind": "data", "name": name, "revision": revision, "sha256": sha256 })
 }

@@ -403,7 +403,8 @@ impl Paper {
         find(&self.claims, "claim", key, |claim| &claim.key)
     }
 
-    /// Starts a table `reported | ours | verdict`. `ours` says what was run: the profile, the data, the device.
+    /// Starts a table `reported | ours | verdict`. `ours` says what was run: [`Profile::ours`](crate::profile::Profile::ours), or the
+    /// settings where they are others than the profile's. A recorded run keeps it beside each claim.
     pub fn compare(&self, ours: impl Into<String>) -> Comparison {
         Comparison::new(self.clone(), ours.into())
     }

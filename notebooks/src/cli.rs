@@ -11,7 +11,7 @@ use igpt_common::fetch_arguments::Arguments;
 
 use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slot::inventory, steps};
 
-/// Image GPT in Rust notebooks: run the paper's experiments from notebooks and check them.
+/// Papers in Rust notebooks: run their experiments from notebooks, and check what the papers claim.
 ///
 /// Without a subcommand: prepares the kernel, runs every notebook in the quick profile (committed data, CPU,
 /// minutes) and says where the report is.
@@ -59,9 +59,10 @@ enum Command {
     /// Keep what came of the last run in papers/NAME/results/PROFILE.toml: verdicts, effects with their intervals, and where they
     /// come from
     ///
-    /// It has to be a run of all notebooks, all of which passed, and of what is in this checkout now.
+    /// It has to be a run of all notebooks, all of which passed, and of what is in this checkout now; and the experiment store has to
+    /// know where their results come from.
     Record(run::results::record::Record),
-    /// List recorded runs with their keys, or say where a run or a stored result comes from
+    /// List recorded runs and the last one with their keys, or say where a run or a stored result comes from
     Results(run::results::Results),
     /// Remove what setup built
     Clean,

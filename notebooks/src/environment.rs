@@ -27,7 +27,8 @@ pub fn scrub(command: &mut Command) {
 }
 
 /// Variables that name a file or a folder.
-const PLACES: [&str; 5] = ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_PALETTE"];
+const PLACES: [&str; 6] =
+    ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_PALETTE", "IGPT_STORE"];
 
 enum Keep {
     AsIs,
@@ -98,7 +99,9 @@ mod tests {
     #[test]
     fn places_do_not_depend_on_the_folder() {
         let here = env::current_dir().unwrap().join("../hub");
-        assert_eq!(kept("HF_HUB_CACHE", "../hub").as_deref(), here.to_str());
+        for name in ["HF_HUB_CACHE", "IGPT_STORE"] {
+            assert_eq!(kept(name, "../hub").as_deref(), here.to_str());
+        }
         for (name, value) in [("HF_HUB_CACHE", "/hub"), ("IGPT_DATA", ""), ("IGPT_PROFILE", "../hub")] {
             assert_eq!(kept(name, value).as_deref(), Some(value));
         }

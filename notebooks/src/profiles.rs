@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 
 use crate::{files, repository};
@@ -26,6 +27,23 @@ pub struct Profile {
 pub fn folders(root: &Path) -> Vec<PathBuf> {
     let papers = files::folders(&root.join("papers")).into_iter();
     papers.map(|paper| paper.join("profiles")).filter(|folder| folder.is_dir()).collect()
+}
+
+/// The file of a profile; none if there is none.
+///
+/// # Errors
+/// If two papers have one of this name: a profile is found by its name alone.
+pub fn file(root: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let files = folders(root).into_iter().map(|folder| folder.join(format!("{name}.toml")));
+    let mut files = files.filter(|file| file.is_file());
+    match (files.next(), files.next()) {
+        (Some(first), Some(second)) => bail!(
+            "there are two profiles {name:?}, {} and {}: a profile is found by its name alone, so give one of them another",
+            first.display(),
+            second.display()
+        ),
+        (first, _) => Ok(first),
+    }
 }
 
 /// The profiles of a checkout: the usual one, then by name.
@@ -76,6 +94,25 @@ mod tests {
             profiles(root.path()).into_iter().map(|profile| (profile.name, profile.about)).collect();
         let expected = [("quick", "Minutes."), ("broken", ""), ("cifar", "Hours.")];
         assert_eq!(found, expected.map(|(name, about)| (name.to_owned(), about.to_owned())));
+    }
+
+    #[test]
+    fn two_profiles_of_one_name_are_an_error_that_names_both() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |paper: &str, name: &str| {
+            let folder = root.path().join("papers").join(paper).join("profiles");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), "about = \"x\"\n").unwrap();
+            folder.join(name)
+        };
+        let (mine, _) = (write("p", "mine.toml"), write("q", "other.toml"));
+        assert_eq!(file(root.path(), "mine").unwrap().as_ref(), Some(&mine));
+        assert_eq!(file(root.path(), "no").unwrap(), None);
+        let second = write("q", "mine.toml");
+        let error = file(root.path(), "mine").unwrap_err().to_string();
+        for file in [mine, second] {
+            assert!(error.contains(&*file.to_string_lossy()), "{error}");
+        }
     }
 
     #[test]

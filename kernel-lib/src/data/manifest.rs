@@ -117,7 +117,7 @@ impl Manifest {
         self.folder.join(path)
     }
 
-    /// The bytes of a file, which are those that the manifest means.
+    /// The bytes of a file, which are those that the manifest means. The runner is told what was read.
     ///
     /// # Errors
     /// If the manifest does not list the file, or the file is not there or has another size or SHA-256.
@@ -142,6 +142,7 @@ impl Manifest {
         if found != entry.sha256 {
             return Err(wrong(format!("has the SHA-256 {found}, but the manifest says {}", entry.sha256)));
         }
+        crate::journal::note(&crate::journal::data_read(&format!("data/{path}"), "", &found));
         Ok(bytes)
     }
 }

@@ -140,6 +140,9 @@ impl Prepared {
                 part.sha256
             )));
         }
+        let name = labels.map_or("images".into(), |labels| format!("labels `{labels}`"));
+        let name = format!("{}, {split}: {name}", self.header.name);
+        crate::journal::note(&crate::journal::data_read(&name, &self.header.revision, &found));
         Ok(bytes)
     }
 

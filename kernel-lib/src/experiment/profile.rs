@@ -164,7 +164,7 @@ impl Profile {
     /// The profile of this name.
     ///
     /// # Errors
-    /// If there is none, or its file has a field too many, too few, or one that makes no sense.
+    /// If there is none, two papers have one of this name, or its file has a field too many, too few, or one that makes no sense.
     pub fn named(name: &str) -> Result<Self> {
         // Settings, as papers, can be read without any data.
         let papers = crate::root::folder().join("papers");
@@ -175,13 +175,16 @@ impl Profile {
         Self::open(&folders, name)
     }
 
-    /// That of the first of these folders that has one of this name.
+    /// The one of this name in these folders.
     fn open(folders: &[PathBuf], name: &str) -> Result<Self> {
         let mut known = Vec::new();
         for folder in folders {
             known.extend(names(folder)?.into_iter().map(|name| (name, folder)));
         }
-        let Some((_, folder)) = known.iter().find(|(known, _)| known == name) else {
+        let file = |folder: &Path| folder.join(format!("{name}.toml"));
+        let having: Vec<_> =
+            known.iter().filter(|(known, _)| known == name).map(|(_, folder)| folder).collect();
+        let Some(folder) = having.first() else {
             let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
             let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
             return Err(Error::invalid(format!(
@@ -190,7 +193,14 @@ impl Profile {
                 folders.join(", ")
             )));
         };
-        let path = folder.join(format!("{name}.toml"));
+        if let [first, second, ..] = having[..] {
+            return Err(Error::invalid(format!(
+                "there are two profiles {name:?}, {} and {}: a profile is found by its name alone, so give one of them another",
+                file(first).display(),
+                file(second).display()
+            )));
+        }
+        let path = file(folder);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let read: Result<Self, _> = toml::from_str(&text);
         let mut profile = read.map_err(|e| Error::format(&path, e.to_string().trim_end()))?;
@@ -246,12 +256,40 @@ impl Profile {
         check_steps(&samples.after, data.training_steps(training)?.unwrap_or(u64::MAX))
     }
 
-    /// What the table of a comparison says of our side: profile, data, device.
+    /// What the table of a comparison says of our side: profile, data, device. Of settings that were changed in the notebook it
+    /// says which are others than in the profile's file. What it says of unchanged ones the runner is told, so that a recorded run
+    /// can show which results are of something else.
     ///
     /// # Errors
     /// If the data cannot be read.
     pub fn ours(&self, on: &Workspace) -> Result<String> {
-        Ok(format!("profile {}, {}, {}", self.name, self.data.name()?, on.device().short()))
+        let (data, device) = (self.data.name()?, on.device().short());
+        let changed = self.changed();
+        if !changed.is_empty() {
+            return Ok(format!(
+                "profile {} with its {} changed, {data}, {device}",
+                self.name,
+                changed.join(" and ")
+            ));
+        }
+        let label = format!("profile {}, {data}, {device}", self.name);
+        crate::journal::note(&serde_json::json!({ "kind": "profile-label", "label": label }));
+        Ok(label)
+    }
+
+    /// Which settings are others than in the profile's file; none if there is no such file.
+    fn changed(&self) -> Vec<&'static str> {
+        let Ok(file) = Self::named(&self.name) else { return Vec::new() };
+        let changed = [
+            ("data", self.data != file.data),
+            ("palette", self.palette != file.palette),
+            ("model", self.model != file.model),
+            ("training", self.training != file.training),
+            ("seeds", self.all_seeds != file.all_seeds),
+            ("probe", self.probe != file.probe),
+            ("samples", self.samples != file.samples),
+        ];
+        changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
     }
 
     fn table(&self) -> Table {
@@ -419,6 +457,32 @@ mod tests {
         assert_eq!(said(&good).unwrap().seeds(), [1]);
         let more = said(&good.replacen("[data]", "seeds = [1, 3]\n\n[data]", 1)).unwrap();
         assert_eq!(more.seeds(), [1, 3]);
+    }
+
+    #[test]
+    fn two_profiles_of_one_name_are_refused_with_both_files() {
+        let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles/quick.toml");
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folders = [first.path().to_owned(), second.path().to_owned()];
+        for (folder, name) in [(&first, "mine.toml"), (&second, "other.toml")] {
+            fs::copy(&good, folder.path().join(name)).unwrap();
+        }
+        assert_eq!(Profile::open(&folders, "mine").unwrap().name, "mine");
+        assert_eq!(Profile::open(&folders, "other").unwrap().name, "other");
+        fs::copy(&good, second.path().join("mine.toml")).unwrap();
+        let error = Profile::open(&folders, "mine").unwrap_err().to_string();
+        for folder in &folders {
+            assert!(error.contains(&*folder.join("mine.toml").to_string_lossy()), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_that_were_changed_in_a_notebook_are_named() {
+        let mut profile = Profile::named("quick").unwrap();
+        assert!(profile.changed().is_empty());
+        profile.model.layers = 2;
+        profile.training.batch = 7;
+        assert_eq!(profile.changed(), ["model", "training"]);
     }
 
     #[test]

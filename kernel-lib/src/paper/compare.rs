@@ -60,6 +60,7 @@ impl Comparison {
         let note = json!({
             "kind": "claim", "paper": self.paper.name(), "claim": key, "of": claim.kind.to_string(),
             "verdict": verdict.text(), "reported": reported, "ours": ours, "measured": in_numbers(claim, &measured),
+            "label": self.label(),
         });
         self.rows.push([
             Cell::text(format!("{} ({})", claim.statement, claim.kind)),
@@ -71,6 +72,11 @@ impl Comparison {
         crate::journal::note(&note);
         self.verdicts.push((claim.kind, verdict));
         Ok(self)
+    }
+
+    /// What our side is, as the table says it.
+    pub(super) fn label(&self) -> &str {
+        self.ours.trim_end_matches('.')
     }
 
     /// What the paper reports of a claim: figures with where they stand and, unless they were simply read, how they are known.
@@ -107,7 +113,7 @@ impl Comparison {
 
     /// The comparison as a table.
     pub fn table(&self) -> Table {
-        let mut note = format!("Ours: {}.", self.ours.trim_end_matches('.'));
+        let mut note = format!("Ours: {}.", self.label());
         for (kind, verdicts) in
             [(Kind::Finding, &Verdict::OF_FINDINGS[..]), (Kind::Check, &Verdict::OF_CHECKS[..])]
         {

@@ -1,5 +1,5 @@
-//! What a run was of, and what came of it, for those who come after it: `run.json` in the output folder. `igpt record` keeps a run by
-//! it, and `igpt results` tells of the last one.
+//! What a run was of, and what came of it, for those who come after it: `run.json` in the output folder. `igpt record` looks there whether
+//! the run may be kept.
 
 use std::{
     collections::BTreeSet,
@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     exit::Exit,
-    journal::{Judged, Use},
+    journal::{Data, Judged, Use},
     notebook::{Notebook, joined},
     outcome::Outcome,
     parameters::Parameter,
@@ -26,7 +26,7 @@ use crate::{hex::hex, host};
 pub const FILE: &str = "run.json";
 
 /// One run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     /// The profile.
     pub profile: String,
@@ -39,9 +39,12 @@ pub struct Account {
     /// The processor, and how many cores.
     pub processor: String,
     /// Where results are kept.
+    #[serde(serialize_with = "lossy_if_any")]
     pub store: Option<PathBuf>,
-    /// The checkout, and what was in it when the run began; none where there is no checkout, or git knows nothing of it.
-    pub sources: Option<Sources>,
+    /// The checkout, and what was in it when the run began; the reason why nothing is known of it, where nothing is.
+    pub sources: Result<Sources, String>,
+    /// What tables say that their numbers are of, where that is the profile as it is.
+    pub profile_labels: BTreeSet<String>,
     /// The notebooks.
     pub notebooks: Vec<Ran>,
 }
@@ -50,10 +53,11 @@ pub struct Account {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
     /// The checkout.
+    #[serde(serialize_with = "lossy")]
     pub root: PathBuf,
     /// The commit that was checked out.
     pub commit: String,
-    /// Which files were not as they are in the commit.
+    /// Which files were not as they are in the commit. A notebook of which only outputs differ is none of them.
     pub uncommitted: Vec<String>,
     /// The SHA-256 of all files that cells of any notebook may use: library, data, papers, command. Notebooks are told of one by one.
     pub sha256: String,
@@ -63,6 +67,7 @@ pub struct Sources {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ran {
     /// Its file.
+    #[serde(serialize_with = "lossy")]
     pub source: PathBuf,
     /// Its name.
     pub name: String,
@@ -74,6 +79,8 @@ pub struct Ran {
     pub seconds: f64,
     /// The results that it used.
     pub results: Vec<Use>,
+    /// The data that its cells read.
+    pub data: BTreeSet<Data>,
     /// The claims that it judged.
     pub claims: Vec<OfPaper>,
 }
@@ -90,48 +97,87 @@ pub struct OfPaper {
     pub judged: Judged,
 }
 
+/// A path as text. JSON has no other bytes; a path that has some shall not end a run whose notebooks are all well.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+fn lossy_if_any<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
+}
+
 impl Account {
     /// Looks at what a run is of, before it begins. The account of an earlier run goes: it is not this one's.
-    pub fn begin(out: &Path, root: Option<PathBuf>, notebooks: &[PathBuf]) -> Self {
+    pub fn begin(out: &Path, root: Option<PathBuf>, profile: &str, notebooks: &[PathBuf]) -> Self {
         let _ = fs::remove_file(out.join(FILE));
         let notebook = |source: &PathBuf| {
             let source = std::path::absolute(source).unwrap_or_else(|_| source.clone());
             Ran { cells_sha256: cells_sha256(&source).unwrap_or_default(), source, ..Ran::default() }
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sources = match &root {
+            Some(root) => Sources::of(root).map_err(|error| format!("{error:#}")),
+            None => Err("the notebooks lie in no checkout of this repository".to_owned()),
+        };
         Self {
+            profile: profile.to_owned(),
+            parameters: Vec::new(),
+            date: String::new(),
             igpt: env!("CARGO_PKG_VERSION").to_owned(),
             processor: format!("{}, {}", host::processor(), count(cores, "core")),
             store: store(root.as_deref()),
-            sources: root.and_then(|root| Sources::of(&root).ok()),
+            sources,
+            profile_labels: BTreeSet::new(),
             notebooks: notebooks.iter().map(notebook).collect(),
-            ..Self::default()
         }
     }
 
-    /// The account of the run that had these outcomes, as its file has it.
+    /// The account of the run that had these outcomes until now; of notebooks that are still to come it says nothing.
+    #[must_use]
+    pub fn with(&self, outcomes: &[Outcome], parameters: &[Parameter]) -> Self {
+        let mut account = self.clone();
+        account.parameters = parameters.iter().map(|set| format!("{}={}", set.name, set.value)).collect();
+        account.date = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        account.profile_labels =
+            outcomes.iter().flat_map(|outcome| outcome.journal.profile_labels.iter().cloned()).collect();
+        account.notebooks = Vec::new();
+        for outcome in outcomes {
+            let Some(begun) = self.notebooks.iter().find(|ran| ran.source == outcome.source) else {
+                continue;
+            };
+            let claims = outcome.journal.claims.iter().map(|((paper, claim), judged)| OfPaper {
+                paper: paper.clone(),
+                claim: claim.clone(),
+                judged: judged.clone(),
+            });
+            account.notebooks.push(Ran {
+                name: outcome.name.clone(),
+                verdict: Exit::of(&outcome.verdict).name().to_owned(),
+                // To the millisecond.
+                seconds: outcome.duration.as_millis() as f64 / 1000.0,
+                results: outcome.journal.uses.clone(),
+                data: outcome.journal.data.clone(),
+                claims: claims.collect(),
+                ..begun.clone()
+            });
+        }
+        account
+    }
+
+    /// The text of its file.
     ///
     /// # Errors
     /// Something in it is no JSON.
-    pub fn end(mut self, outcomes: &[Outcome], profile: &str, parameters: &[Parameter]) -> Result<String> {
-        self.profile = profile.to_owned();
-        self.parameters = parameters.iter().map(|set| format!("{}={}", set.name, set.value)).collect();
-        self.date = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
-        for (ran, outcome) in self.notebooks.iter_mut().zip(outcomes) {
-            ran.name = outcome.name.clone();
-            ran.verdict = Exit::of(&outcome.verdict).name().to_owned();
-            ran.seconds = outcome.duration.as_secs_f64();
-            ran.results = outcome.journal.uses.clone();
-            let claims = outcome.journal.claims.iter();
-            ran.claims = claims
-                .map(|((paper, claim), judged)| OfPaper {
-                    paper: paper.clone(),
-                    claim: claim.clone(),
-                    judged: judged.clone(),
-                })
-                .collect();
-        }
-        Ok(serde_json::to_string_pretty(&self)? + "\n")
+    pub fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The account of a file's text.
+    ///
+    /// # Errors
+    /// A text that is no account.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(serde_json::from_str(text)?)
     }
 
     /// The account of the last run that wrote into this folder; none if there is none.
@@ -146,7 +192,7 @@ impl Account {
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let explain =
             || format!("{} is not what `igpt run` of this version writes: run again", file.display());
-        serde_json::from_str(&text).with_context(explain).map(Some)
+        Self::parse(&text).with_context(explain).map(Some)
     }
 }
 
@@ -166,7 +212,8 @@ impl Sources {
         };
         let commit = git(root, &["rev-parse", "--verify", "HEAD"])?.trim().to_owned();
         let others = names(&["ls-files", "-z", "--others", "--exclude-standard"])?;
-        let changed = names(&["diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--"])?;
+        let mut changed = names(&["diff", "--name-only", "--no-renames", "--relative", "-z", "HEAD", "--"])?;
+        changed.retain(|path| !is_notebook(path) || !has_committed_cells(root, path));
         let mut all = names(&["ls-files", "-z"])?;
         all.extend(others.iter().cloned());
         let mut hash = Sha256::new();
@@ -185,12 +232,22 @@ fn is_notebook(path: &str) -> bool {
     path.starts_with("notebooks/") && path.ends_with(".ipynb")
 }
 
+/// Whether a notebook differs from the committed one in nothing but its outputs, which `igpt run --in-place` writes.
+fn has_committed_cells(root: &Path, path: &str) -> bool {
+    let committed = git(root, &["show", &format!("HEAD:./{path}")]).and_then(|text| Notebook::parse(&text));
+    let committed = committed.and_then(|notebook| sha256_of_cells(&notebook));
+    committed.is_ok_and(|committed| cells_sha256(&root.join(path)).is_ok_and(|now| now == committed))
+}
+
 /// The SHA-256 of a notebook's cells without their outputs.
 ///
 /// # Errors
 /// A file that is no notebook.
 pub fn cells_sha256(notebook: &Path) -> Result<String> {
-    let notebook = Notebook::read(notebook)?;
+    sha256_of_cells(&Notebook::read(notebook)?)
+}
+
+fn sha256_of_cells(notebook: &Notebook) -> Result<String> {
     let cells = notebook.cells().iter().map(|cell| (cell["cell_type"].as_str(), joined(&cell["source"])));
     Ok(hex(&Sha256::digest(serde_json::to_vec(&cells.collect::<Vec<_>>())?)))
 }

@@ -1,14 +1,15 @@
 //! The claims of papers, and what the notebooks of a run made of them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    journal::{Journal, Judged},
+    account::Account,
+    journal::Judged,
     listed::{Listed, counts, is_name, listed, title},
-    results::recorded::{self, Recorded},
+    results::{
+        made,
+        recorded::{self, Recorded},
+    },
 };
 
 /// A claim that a notebook of the run judged.
@@ -29,39 +30,38 @@ pub struct Claims {
     pub title: String,
     /// In the paper's order.
     pub listed: Vec<Listed>,
+    /// What this run made of them, as `igpt record` would keep it.
+    pub run: Recorded,
     /// What the recorded run of the same profile made of them, if there is one; why it cannot be read, if it cannot.
     pub recorded: Result<Option<Recorded>, String>,
     judged: BTreeMap<String, OfRun>,
 }
 
-/// Of each paper of which a notebook judged a claim, by name: all its claims. `papers` is the folder of papers, if there is one.
-pub fn of_run<'a>(
-    papers: Option<&Path>,
-    profile: &str,
-    journals: impl Iterator<Item = &'a Journal> + Clone,
-) -> Vec<Claims> {
-    let names: BTreeSet<&String> =
-        journals.clone().flat_map(|journal| journal.claims.keys().map(|(paper, _)| paper)).collect();
-    let claims = |paper: &String| {
+/// Of each paper of which a notebook judged a claim, by name: all its claims. `root` is the checkout, if there is one.
+pub fn of_run(root: Option<&Path>, account: &Account) -> Vec<Claims> {
+    let claims = |run: Recorded| {
+        let paper = run.paper.clone();
         let mut judged = BTreeMap::new();
-        for (notebook, journal) in journals.clone().enumerate() {
-            for ((_, key), verdict) in journal.claims.iter().filter(|((of, _), _)| of == paper) {
-                judged.insert(key.clone(), OfRun { notebook, judged: verdict.clone() });
+        for (notebook, ran) in account.notebooks.iter().enumerate() {
+            for of in ran.claims.iter().filter(|of| of.paper == paper) {
+                judged.insert(of.claim.clone(), OfRun { notebook, judged: of.judged.clone() });
             }
         }
-        let papers = papers.filter(|_| is_name(paper));
+        let papers = root.filter(|_| is_name(&paper)).map(|root| root.join("papers"));
+        let papers = papers.as_deref();
         let recorded = papers.map_or(Ok(None), |papers| {
-            recorded::of(papers, paper, profile).map_err(|error| format!("{error:#}"))
+            recorded::of(papers, &paper, &account.profile).map_err(|error| format!("{error:#}"))
         });
         Claims {
-            title: papers.map_or_else(|| paper.clone(), |papers| title(papers, paper)),
-            listed: papers.map_or_else(Vec::new, |papers| listed(papers, paper)),
-            paper: paper.clone(),
+            title: papers.map_or_else(|| paper.clone(), |papers| title(papers, &paper)),
+            listed: papers.map_or_else(Vec::new, |papers| listed(papers, &paper)),
+            paper,
+            run,
             recorded,
             judged,
         }
     };
-    names.into_iter().map(claims).collect()
+    made::of_run(root, account).into_iter().map(claims).collect()
 }
 
 impl Claims {
@@ -88,19 +88,20 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::{account::Ran, journal::Journal};
     use std::fs;
 
     #[test]
-    fn findings_and_checks_are_counted_apart_and_what_nobody_judged_is_untested() {
-        let folder = tempfile::tempdir().unwrap();
-        let papers = folder.path();
-        fs::create_dir(papers.join("p")).unwrap();
+    fn the_last_verdict_counts_and_what_was_not_judged_is_told_from_what_is_untested() {
+        let root = tempfile::tempdir().unwrap();
+        let papers = root.path().join("papers");
+        fs::create_dir_all(papers.join("p")).unwrap();
         let list = [("one", "finding"), ("two", "finding"), ("three", "check"), ("four", "finding")];
         let text: String = list
             .iter()
             .map(|(key, kind)| format!("[[claim]]\nkey = \"{key}\"\nkind = \"{kind}\"\n"))
             .collect();
-        fs::write(papers.join("p/claims.toml"), text).unwrap();
+        fs::write(papers.join("p/claims.toml"), text + "untested = \"why\"\n").unwrap();
         fs::write(papers.join("p/paper.toml"), "title = \"A Paper\"").unwrap();
         let lines = r#"{"kind":"claim","paper":"p","claim":"one","of":"finding","verdict":"inconclusive","ours":"0"}
 {"kind":"claim","paper":"p","claim":"one","of":"finding","verdict":"supported","ours":"1"}
@@ -108,33 +109,40 @@ mod tests {
 {"kind":"claim","paper":"p","claim":"three","of":"check","verdict":"passed"}
 "#;
         let journal = papers.join("journal");
-        fs::write(&journal, lines).unwrap();
-        let journals = [Journal::default(), Journal::read(&journal)];
-        let of = |papers: Option<&Path>, journals: &[Journal]| of_run(papers, "quick", journals.iter());
-        let all = of(Some(papers), &journals);
+        // A run whose second notebook told this.
+        let of = |root: Option<&Path>, lines: &str| {
+            fs::write(&journal, lines).unwrap();
+            let outcomes =
+                [Journal::default(), Journal::read(&journal)].map(crate::run::times::tests::outcome_with);
+            let sources: Vec<_> = outcomes.iter().map(|outcome| outcome.source.clone()).collect();
+            let account = Account::begin(&papers, None, "quick", &sources).with(&outcomes, &[]);
+            assert!(account.notebooks.iter().all(|ran: &Ran| ran.verdict == "passed"));
+            of_run(root, &account)
+        };
+        let all = of(Some(root.path()), lines);
         let [claims] = &all[..] else { panic!("{all:?}") };
         assert_eq!((&*claims.paper, &*claims.title), ("p", "A Paper"));
         assert_eq!(claims.in_words(), "3 findings: 1 supported, 1 plateau, 1 untested. 1 check: 1 passed");
         let one = claims.of_run("one").unwrap();
         assert_eq!((one.notebook, one.judged.ours.as_str()), (1, "1"));
+        assert_eq!(claims.run.claim("one").unwrap().ours, "1");
         assert!(claims.of_run("four").is_none() && claims.listed.len() == 4);
-        assert!(of(Some(papers), &[]).is_empty() && claims.recorded == Ok(None));
+        assert!(of(Some(root.path()), "").is_empty() && claims.recorded == Ok(None));
         // Notebooks of another repository, whose claims nobody lists.
-        for papers in [None, Some(Path::new("/missing"))] {
-            let [alone] = &of(papers, &journals)[..] else { panic!("one paper") };
+        for root in [None, Some(Path::new("/missing"))] {
+            let [alone] = &of(root, lines)[..] else { panic!("one paper") };
             assert_eq!(alone.in_words(), "2 findings: 1 supported, 1 plateau. 1 check: 1 passed");
             assert_eq!((alone.unlisted().count(), claims.unlisted().count()), (3, 0));
         }
         // Claims of two papers do not mix, though they may have the same key.
-        fs::write(
-            &journal,
-            lines.to_owned() + &lines.replace("\"p\"", "\"q\"").replace("plateau", "untested"),
-        )
-        .unwrap();
-        let two = of(Some(papers), &[Journal::read(&journal)]);
+        let more = lines.replace("\"p\"", "\"q\"").replace("plateau", "untested");
+        let two = of(Some(root.path()), &(lines.to_owned() + &more));
         let words: Vec<(&str, String)> =
             two.iter().map(|claims| (&*claims.title, claims.in_words())).collect();
         assert_eq!(words[0], ("A Paper", all[0].in_words()));
-        assert_eq!(words[1], ("q", "2 findings: 1 supported, 1 untested. 1 check: 1 passed".into()));
+        assert_eq!(
+            words[1],
+            ("q", "2 findings: 1 supported, 1 not judged in this run. 1 check: 1 passed".into())
+        );
     }
 }

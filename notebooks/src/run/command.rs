@@ -65,8 +65,7 @@ pub struct Arguments {
     /// Only the second of five shares, about as long as the others by the committed times of notebooks, see --update-times
     #[arg(long, value_name = "2/5")]
     shard: Option<Shard>,
-    /// Write what each notebook took that passed into papers/igpt/results/times.toml, or for notebooks of
-    /// another repository into times.toml beside them. By it shares are balanced, and the quick notebooks run first
+    /// Write what each notebook took that passed into times.toml beside it. By it shares are balanced, and the quick notebooks run first
     #[arg(long, conflicts_with = "parameters")]
     update_times: bool,
     /// Time for one cell, for example 90s, 30m, 2h30m; the tag `timeout:90s` goes before
@@ -124,6 +123,10 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         ([], Err(error)) => anyhow::bail!("{error:#}; name the notebooks to run"),
         _ => Vec::new(),
     };
+    if let Ok(root) = &root {
+        // Two of one name would be an error of each notebook.
+        profiles::file(root, &arguments.profile)?;
+    }
     let out = match (&arguments.out, root) {
         (Some(out), _) => out.clone(),
         (None, root) => root?.join("target/notebooks"),

@@ -31,12 +31,12 @@ impl Events {
 
     /// The run begins.
     pub fn run(&self, notebooks: &[std::path::PathBuf], notes: &[String]) {
-        self.tell(json!({"event": "run-started", "notebooks": notebooks, "notes": notes}));
+        self.tell(json!({"event": "run-started", "notebooks": notebooks.iter().map(|notebook| text(notebook)).collect::<Vec<_>>(), "notes": notes}));
     }
 
     /// A notebook begins.
     pub fn notebook(&self, notebook: &Path, cells: usize) {
-        self.tell(json!({"event": "notebook-started", "notebook": notebook, "cells": cells}));
+        self.tell(json!({"event": "notebook-started", "notebook": text(notebook), "cells": cells}));
     }
 
     /// A cell is through.
@@ -47,7 +47,7 @@ impl Events {
         };
         self.tell(json!({
             "event": "cell",
-            "notebook": notebook,
+            "notebook": text(notebook),
             "cell": run.cell.number,
             "id": run.cell.id,
             "status": status(&run.status),
@@ -60,7 +60,7 @@ impl Events {
     /// A notebook is run again.
     pub fn retry(&self, notebook: &Path, number: usize, fault: &Failure) {
         self.tell(
-            json!({"event": "retry", "notebook": notebook, "number": number, "message": fault.headline}),
+            json!({"event": "retry", "notebook": text(notebook), "number": number, "message": fault.headline}),
         );
     }
 
@@ -76,7 +76,7 @@ impl Events {
         let exit = Exit::of(&outcome.verdict);
         self.tell(json!({
             "event": "notebook-finished",
-            "notebook": outcome.source,
+            "notebook": text(&outcome.source),
             "verdict": exit.name(),
             "exit_code": exit.code(),
             "cell": cell,
@@ -86,7 +86,7 @@ impl Events {
             "peak_memory_bytes": outcome.resources.map(|resources| resources.peak_memory),
             "processor_seconds": outcome.resources.map(|resources| resources.processor_seconds),
             "retries": outcome.retries.len(),
-            "executed": outcome.executed,
+            "executed": text(&outcome.executed),
         }));
     }
 
@@ -99,8 +99,8 @@ impl Events {
             "exit_code": run.exit().code(),
             "passed": passed,
             "notebooks": run.outcomes.len(),
-            "report": run.report,
-            "junit": run.junit,
+            "report": text(&run.report),
+            "junit": text(&run.junit),
         }));
     }
 
@@ -119,6 +119,11 @@ impl Events {
             let _ = writeln!(std::io::stdout().lock(), "{event}");
         }
     }
+}
+
+/// A path as JSON can have it, whatever bytes it is of.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 fn status(status: &CellStatus) -> &'static str {

@@ -1,8 +1,8 @@
 //! What the library tells the runner besides the outputs, in the file that `IGPT_JOURNAL` names: which results a
-//! notebook computed and which it found in the experiment store, and which claims it judged.
+//! notebook computed and which it found in the experiment store, which data it read, and which claims it judged.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     path::Path,
 };
@@ -30,11 +30,28 @@ pub struct Use {
     pub why: String,
 }
 
+/// Data that was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Its name: a file of the checkout, or a data set.
+    pub name: String,
+    /// Its revision, if it has one.
+    #[serde(default)]
+    pub revision: String,
+    /// The SHA-256 of what was read.
+    pub sha256: String,
+}
+
 /// All that a kernel told.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal {
     /// Each result once, as it was when it was first used.
     pub uses: Vec<Use>,
+    /// The data that cells read, whatever they did with it.
+    pub data: BTreeSet<Data>,
+    /// What tables say that their numbers are of, where that is the profile as it is.
+    pub profile_labels: BTreeSet<String>,
     /// What came of each claim in the end, by the paper's name and its key.
     pub claims: BTreeMap<(String, String), Judged>,
 }
@@ -43,6 +60,10 @@ pub struct Journal {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum JournalLine {
     Result(Use),
+    Data(Data),
+    ProfileLabel {
+        label: String,
+    },
     Claim {
         #[serde(default)]
         paper: String,
@@ -64,6 +85,8 @@ pub struct Judged {
     pub reported: String,
     /// What was measured, in words.
     pub ours: String,
+    /// What it was measured of, as the table says it: profile, data, device, or other settings.
+    pub label: String,
     /// What was measured.
     pub measured: Measured,
     /// The keys of the results that the notebook had used when it judged.
@@ -85,7 +108,7 @@ pub enum Measured {
     Order(Order),
 }
 
-/// An effect with its 95 % interval.
+/// An effect with its 95 % interval. Here and in recorded runs: what is missing was not a number, or there is no interval.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Effect {
@@ -130,6 +153,8 @@ impl Journal {
                 Ok(JournalLine::Result(used)) if journal.uses.iter().all(|other| other.key != used.key) => {
                     journal.uses.push(used);
                 }
+                Ok(JournalLine::Data(data)) => drop(journal.data.insert(data)),
+                Ok(JournalLine::ProfileLabel { label }) => drop(journal.profile_labels.insert(label)),
                 Ok(JournalLine::Claim { paper, claim, mut judged }) => {
                     judged.results = journal.uses.iter().map(|used| used.key.clone()).collect();
                     journal.claims.insert((paper, claim), judged);
@@ -188,6 +213,10 @@ mod tests {
 {"kind":"result","step":"pre-training","key":"b","reused":true,"damage":null,"wall_ms":300000,"date":"d"}
 {"kind":"claim","paper":"p","claim":"one","verdict":"inconclusive"}
 {"kind":"claim","claim":"of no paper","verdict":"passed"}
+{"kind":"data","name":"data/cup.png","revision":"","sha256":"beef"}
+{"kind":"data","name":"data/cup.png","revision":"","sha256":"beef"}
+{"kind":"profile-label","label":"profile quick, cups, CPU"}
+{"kind":"a later version's","x":1}
 {"kind":"claim","paper":"p","claim":"one","verdict":"supported","measured":{"effects":[{"mean":1.5,"low":null,"high":null,"seeds":1,"images":0}]}}
 {"kind":"result","step":"palette","key":"a","reused":true,"damage":null,"wall_ms":1200,"date":"d"}
 {"kind":"result","step":"probe","key":"c","reused":true,"damage":null,"wall_ms":40"#;
@@ -208,6 +237,9 @@ mod tests {
             (&*judged.verdict, &judged.results[..]),
             ("supported", &["a".to_owned(), "b".to_owned()][..])
         );
+        let data = Data { name: "data/cup.png".into(), sha256: "beef".into(), ..Data::default() };
+        assert_eq!(journal.data, BTreeSet::from([data]), "each once");
+        assert!(journal.profile_labels.contains("profile quick, cups, CPU"));
         let effect = Effect { mean: Some(1.5), seeds: 1, ..Effect::default() };
         assert_eq!(judged.measured, Measured::Effects(vec![effect]));
         // A second notebook found the palette that the first one had computed.

@@ -3,8 +3,10 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::text::count;
+use crate::hex::hex;
 
 /// A claim as the paper's `claims.toml` lists it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -23,23 +25,39 @@ pub struct Listed {
     /// What is claimed.
     #[serde(default)]
     pub statement: String,
-    /// Why nothing tests it.
+    /// Why nothing tests it. None: it has a criterion.
     pub untested: Option<String>,
+    /// The SHA-256 of what is claimed and of the criterion that judges it, in words and as a test.
+    #[serde(skip)]
+    pub criterion_sha256: String,
 }
 
+/// What the library says of a claim of which nothing was measured, and what is counted of claims for which there is a reason not to
+/// test them.
+const UNTESTED: &str = "untested";
+/// What is counted of a claim that has a criterion, and that no notebook of the run judged.
+pub const NOT_JUDGED: &str = "not judged in this run";
+
 /// Verdicts in the order in which they are counted.
-const FINDINGS: [&str; 5] =
-    ["supported", "plateau", "not supported at this scale", "inconclusive", "untested"];
-const CHECKS: [&str; 4] = ["passed", "failed", "inconclusive", "untested"];
+const FINDINGS: [&str; 6] =
+    ["supported", "plateau", "not supported at this scale", "inconclusive", NOT_JUDGED, UNTESTED];
+const CHECKS: [&str; 5] = ["passed", "failed", "inconclusive", NOT_JUDGED, UNTESTED];
 
 /// The claims that a paper's `claims.toml` lists. A file that cannot be read has none: the library complains of it.
 pub fn listed(papers: &Path, paper: &str) -> Vec<Listed> {
     #[derive(Deserialize)]
     struct File {
-        claim: Vec<Listed>,
+        claim: Vec<toml::Table>,
     }
+    let claim = |claim: toml::Table| {
+        let criterion = ["statement", "criterion", "test"].map(|field| claim.get(field));
+        let criterion_sha256 = hex(&Sha256::digest(serde_json::to_vec(&criterion).unwrap_or_default()));
+        let listed: Listed = claim.clone().try_into().ok()?;
+        Some(Listed { criterion_sha256, ..listed })
+    };
     let text = fs::read_to_string(papers.join(paper).join("claims.toml"));
-    text.ok().and_then(|text| toml::from_str::<File>(&text).ok()).map_or_else(Vec::new, |file| file.claim)
+    let file = text.ok().and_then(|text| toml::from_str::<File>(&text).ok());
+    file.and_then(|file| file.claim.into_iter().map(claim).collect()).unwrap_or_default()
 }
 
 /// A paper's title; its name if it has none.
@@ -56,8 +74,8 @@ pub fn is_name(paper: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(std::path::Component::Normal(name)), None) if name == paper)
 }
 
-/// A sentence: how many findings, and how many checks, have which verdict. `judged` has keys, kinds and verdicts; what is listed and
-/// was not judged is untested.
+/// A sentence: how many findings, and how many checks, have which verdict. `judged` has keys, kinds and verdicts. What is listed and
+/// was not judged is untested if the list says why, and else not judged in this run, as is what was judged without a measurement.
 pub fn counts<'a>(
     listed: &[Listed],
     judged: impl Iterator<Item = (&'a str, &'a str, &'a str)> + Clone,
@@ -65,11 +83,13 @@ pub fn counts<'a>(
     let sentence = |kind: &str, verdicts: &[&str]| {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for (_, _, verdict) in judged.clone().filter(|(_, of, _)| *of == kind) {
-            *counts.entry(verdict).or_default() += 1;
+            *counts.entry(if verdict == UNTESTED { NOT_JUDGED } else { verdict }).or_default() += 1;
         }
         let of_kind = listed.iter().filter(|claim| claim.kind == kind);
-        *counts.entry("untested").or_default() +=
-            of_kind.filter(|claim| !judged.clone().any(|(key, ..)| key == claim.key)).count();
+        for claim in of_kind.filter(|claim| !judged.clone().any(|(key, ..)| key == claim.key)) {
+            let why = if claim.untested.is_some() { UNTESTED } else { NOT_JUDGED };
+            *counts.entry(why).or_default() += 1;
+        }
         let all: usize = counts.values().sum();
         let counts: Vec<String> = verdicts
             .iter()
@@ -85,6 +105,41 @@ pub fn counts<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_tests_is_told_from_what_this_run_did_not_judge() {
+        let claim = |key: &str, untested: Option<&str>| Listed {
+            key: key.into(),
+            kind: "finding".into(),
+            untested: untested.map(str::to_owned),
+            ..Listed::default()
+        };
+        let listed =
+            [claim("a", None), claim("b", None), claim("c", Some("needs ImageNet")), claim("d", None)];
+        let judged = [("a", "finding", "supported"), ("d", "finding", "untested")];
+        assert_eq!(
+            counts(&listed, judged.into_iter()),
+            "4 findings: 1 supported, 2 not judged in this run, 1 untested"
+        );
+        assert_eq!(counts(&listed[..1], judged[..1].iter().copied()), "1 finding: 1 supported");
+    }
+
+    #[test]
+    fn a_criterion_has_its_hash() {
+        let papers = tempfile::tempdir().unwrap();
+        fs::create_dir(papers.path().join("p")).unwrap();
+        let hash = |text: &str| {
+            fs::write(papers.path().join("p/claims.toml"), text).unwrap();
+            listed(papers.path(), "p")[0].criterion_sha256.clone()
+        };
+        let text = "[[claim]]\nkey = \"a\"\nstatement = \"It rises.\"\ncriterion = \"Above 1.\"\ntest = { kind = \"x\", by = 1 }\n";
+        let first = hash(text);
+        for (from, to) in [("rises", "falls"), ("Above 1", "Above 2"), ("by = 1", "by = 2")] {
+            assert_ne!(hash(&text.replace(from, to)), first, "{to}");
+        }
+        // The good twin: its name and its place decide nothing.
+        assert_eq!(hash(&text.replace("key = \"a\"", "key = \"b\"\nsection = \"1\"")), first);
+    }
 
     #[test]
     fn a_papers_name_is_that_of_a_folder() {

@@ -6,6 +6,7 @@ pub mod claims;
 pub mod client;
 pub mod command;
 pub mod diff;
+pub mod ended;
 pub mod events;
 pub mod execute;
 pub mod exit;
@@ -22,7 +23,6 @@ pub mod output;
 pub mod parameters;
 pub mod place;
 pub mod progress;
-pub mod record;
 pub mod report;
 pub mod resources;
 pub mod results;
@@ -47,6 +47,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
     account::Account,
+    ended::Ended,
     events::Events,
     execute::{End, Limits, News, stopped},
     exit::Exit,
@@ -56,7 +57,7 @@ use self::{
     outcome::{Cause, CellRun, CellStatus, Failure, Outcome, Verdict},
     parameters::Parameter,
     progress::Progress,
-    record::Record,
+    results::made,
     schedule::Schedule,
     secrets::Secrets,
     settings::Settings,
@@ -110,6 +111,8 @@ pub struct Run {
     pub report: PathBuf,
     /// The JUnit file.
     pub junit: PathBuf,
+    /// What it was of, and what came of it, for those who come after it.
+    pub account: Account,
     /// The claims of each paper of which any was judged, and what became of them.
     pub claims: Vec<claims::Claims>,
     /// Ended by Ctrl-C or a signal.
@@ -117,15 +120,18 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(outcomes: Vec<Outcome>, to_come: Vec<String>, interrupted: bool, options: &RunOptions) -> Self {
+    fn of(
+        account: Account,
+        outcomes: Vec<Outcome>,
+        to_come: Vec<String>,
+        interrupted: bool,
+        options: &RunOptions,
+    ) -> Self {
         Self {
             report: options.out.join("report.html"),
             junit: options.out.join("junit.xml"),
-            claims: claims::of_run(
-                checkout(&options.notebooks).map(|root| root.join("papers")).as_deref(),
-                &options.profile,
-                outcomes.iter().map(|outcome| &outcome.journal),
-            ),
+            claims: claims::of_run(checkout(&options.notebooks).as_deref(), &account),
+            account,
             outcomes,
             to_come,
             interrupted,
@@ -154,8 +160,10 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let named: Vec<_> = jobs.iter().map(|job| (job.source.clone(), job.name.clone())).collect();
     let schedule = Arc::new(Schedule::new(&named, &options.profile, options.cheapest_first));
     let options = Arc::new(options);
-    let account = Account::begin(&options.out, checkout(&options.notebooks), &options.notebooks);
-    let so_far = Arc::new(SoFar::new(&options, &jobs));
+    made::begin(&options.out);
+    let root = checkout(&options.notebooks);
+    let begun = Account::begin(&options.out, root, &options.profile, &options.notebooks);
+    let so_far = Arc::new(SoFar::new(&options, &jobs, begun.clone()));
     let alive = Arc::new(Semaphore::new(options.jobs.max(1) + 1));
     let running = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut tasks = Vec::new();
@@ -207,18 +215,23 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     }
     signals.abort();
     outcomes.sort_by_key(|(place, _)| *place);
-    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
 
-    let run = Run::of(outcomes, Vec::new(), *stop.borrow(), &options);
+    // As it stands in its file, so that the records' keys are those of what is kept.
+    let account = begun.with(&outcomes, &options.parameters).to_json()?;
+    let account = options.secrets.mask(&account);
+    let run = Run::of(Account::parse(&account)?, outcomes, Vec::new(), *stop.borrow(), &options);
     let write =
         |file: &Path, text: String| notebook::write_atomically(file, options.secrets.mask(&text).as_bytes());
     write(&run.junit, junit::junit(&run.outcomes))?;
     write(&run.report, report::report(&run, &options))?;
-    Record::update(&options.out, &run.outcomes)?;
-    write(
-        &options.out.join(account::FILE),
-        account.end(&run.outcomes, &options.profile, &options.parameters)?,
-    )?;
+    Ended::update(&options.out, &run.outcomes)?;
+    write(&options.out.join(account::FILE), account.into_owned())?;
+    for claims in &run.claims {
+        if let Some(file) = made::file(&options.out, &claims.paper) {
+            write(&file, claims.run.to_text())?;
+        }
+    }
     Ok(run)
 }
 
@@ -237,15 +250,16 @@ impl std::error::Error for Misused {}
 /// What a run has done until now, by the places of its notebooks.
 struct SoFar {
     names: Vec<String>,
+    begun: Account,
     outcomes: Mutex<Vec<Option<Outcome>>>,
 }
 
 impl SoFar {
     /// A report of an earlier run is not this run's.
-    fn new(options: &RunOptions, jobs: &[Job]) -> Self {
+    fn new(options: &RunOptions, jobs: &[Job], begun: Account) -> Self {
         let _ = fs::remove_file(options.out.join("report.html"));
         let names = jobs.iter().map(|job| job.name.clone()).collect();
-        Self { names, outcomes: Mutex::new(vec![None; jobs.len()]) }
+        Self { names, begun, outcomes: Mutex::new(vec![None; jobs.len()]) }
     }
 
     /// Writes the report of what there is. That it cannot be written will be told at the end.
@@ -255,7 +269,9 @@ impl SoFar {
         let with_names = self.names.iter().zip(outcomes.iter());
         let to_come =
             with_names.filter(|(_, outcome)| outcome.is_none()).map(|(name, _)| name.clone()).collect();
-        let run = Run::of(outcomes.iter().flatten().cloned().collect(), to_come, false, options);
+        let outcomes: Vec<Outcome> = outcomes.iter().flatten().cloned().collect();
+        let account = self.begun.with(&outcomes, &options.parameters);
+        let run = Run::of(account, outcomes, to_come, false, options);
         let report = report::report(&run, options);
         let _ = notebook::write_atomically(&run.report, options.secrets.mask(&report).as_bytes());
     }

@@ -48,7 +48,7 @@ impl Schedule {
         let read = |file: &str| -> BTreeMap<String, Cost> {
             root.as_ref().map(|root| read(&root.join(file)).of(profile)).unwrap_or_default()
         };
-        let (committed, own) = (read(COMMITTED), read(OWN));
+        let (committed, own) = (read(&format!("notebooks/{COMMITTED}")), read(OWN));
         let has_results = root.as_ref().is_some_and(|root| has_results(root));
         let mut order: Vec<usize> = (0..notebooks.len()).collect();
         if cheapest_first {
@@ -162,9 +162,8 @@ mod tests {
                 fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
                 fs::write(folder.path().join(file), "").unwrap();
             }
-            fs::create_dir_all(folder.path().join("papers/igpt/results")).unwrap();
             fs::create_dir_all(folder.path().join("target")).unwrap();
-            fs::write(folder.path().join(COMMITTED), TIMES).unwrap();
+            fs::write(folder.path().join("notebooks").join(COMMITTED), TIMES).unwrap();
             Self(folder)
         }
 

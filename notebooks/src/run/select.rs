@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use regex::Regex;
 
-use super::{record::Record, text::count, times};
+use super::{ended::Ended, text::count, times};
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +59,7 @@ impl FromStr for Shard {
     }
 }
 
-/// Chooses notebooks. `everything` is what is meant when nothing is named, and where bare names are looked for; `out` is where the last run's record lies,
+/// Chooses notebooks. `everything` is what is meant when nothing is named, and where bare names are looked for; `out` is where it stands how notebooks ended the last time,
 /// and where executed notebooks lie, which are never chosen by their folder.
 ///
 /// # Errors
@@ -203,7 +203,7 @@ fn glob(pattern: &str) -> Result<Regex> {
 
 fn keep_last_failed(notebooks: &mut Vec<PathBuf>, out: &Path) -> String {
     let all = count(notebooks.len(), "notebook");
-    let failed = Record::read(out).not_passed();
+    let failed = Ended::read(out).not_passed();
     let is_failed = |notebook: &PathBuf| {
         std::path::absolute(notebook).is_ok_and(|notebook| failed.contains(&*notebook.to_string_lossy()))
     };
@@ -275,7 +275,7 @@ pub(super) fn concerns_all(path: &str, ours: bool) -> bool {
     let in_any = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
     if ours {
         let files = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "notebooks/Cargo.toml"];
-        // papers/NAME/results: times and recorded runs.
+        // papers/NAME/results: recorded runs.
         let is_result = path.starts_with("papers/") && path.split('/').nth(2) == Some("results");
         return files.contains(&path)
             || !is_result && in_any(&["kernel-lib/", "notebooks/src/", "data/", "papers/", ".cargo/"]);
@@ -283,7 +283,7 @@ pub(super) fn concerns_all(path: &str, ours: bool) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let text = [".ipynb", ".md"].iter().any(|ending| name.ends_with(ending)) || name.starts_with("LICENSE");
     let hidden = path.split('/').any(|part| part.starts_with('.')) && !in_any(&[".cargo/"]);
-    !text && !hidden && name != times::BESIDE
+    !text && !hidden && name != times::COMMITTED
 }
 
 pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
@@ -393,7 +393,7 @@ mod tests {
             "notebooks/1.ipynb",
             "tests/a.rs",
             "docs/x",
-            times::COMMITTED,
+            "notebooks/times.toml",
             "papers/igpt/results/quick.toml",
         ] {
             assert!(!concerns_all(path, true), "{path}");

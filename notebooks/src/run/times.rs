@@ -1,6 +1,6 @@
-//! How long notebooks take, as it was measured. One form of file has it: in a checkout the committed one, by which shares of
+//! How long notebooks take, as it was measured. One form of file has it: the committed one, by which shares of
 //! a run are balanced, notebooks are put in order and their time is announced, and that of this machine, which each run
-//! writes. Notebooks that are in no checkout have a committed file beside them.
+//! writes. The committed file stands beside the notebooks.
 //!
 //! ```toml
 //! [quick]
@@ -22,12 +22,10 @@ use super::{
 };
 use crate::repository;
 
-/// The times that are committed, in a checkout: those of a machine on which everything was computed in one run.
-pub const COMMITTED: &str = "papers/igpt/results/times.toml";
+/// The times that are committed, in the folder of the notebooks: those of a machine on which everything was computed in one run.
+pub const COMMITTED: &str = "times.toml";
 /// The times of this machine, in a checkout.
 pub const OWN: &str = "target/igpt-times.toml";
-/// The committed times of notebooks that are in no checkout, in their folder.
-pub const BESIDE: &str = "times.toml";
 
 const HEADING: &str = "\
 # Seconds that notebooks took, by profile: `cells` is computed whenever a notebook runs, `results` only if the experiment
@@ -179,8 +177,7 @@ pub fn update(outcomes: &[Outcome], profile: &str) -> Result<Vec<PathBuf>> {
 /// The file with a notebook's times that is committed.
 fn committed(notebook: &Path) -> PathBuf {
     let absolute = std::path::absolute(notebook).unwrap_or_else(|_| notebook.to_owned());
-    let folder = absolute.parent().unwrap_or(Path::new("/"));
-    checkout(folder).map_or_else(|| folder.join(BESIDE), |root| root.join(COMMITTED))
+    absolute.with_file_name(COMMITTED)
 }
 
 /// The checkout whose own notebooks are those of the folder.
@@ -234,13 +231,19 @@ pub(crate) mod tests {
         }
     }
 
+    /// A notebook that told this, of a name of its own.
+    pub(crate) fn outcome_with(journal: Journal) -> Outcome {
+        let source = format!("/nowhere/{}.ipynb", journal.claims.len());
+        Outcome { journal, ..outcome(Path::new(&source), 1, 0, false) }
+    }
+
     #[test]
     fn times_come_back_and_unknown_ones_are_the_mean() {
         let folder = tempfile::tempdir().unwrap();
         let all = ["a b.ipynb", "b.ipynb", "c.ipynb"].map(|name| folder.path().join(name));
         assert_eq!(seconds(&all, "quick").unwrap(), [1.; 3]);
         let [a, b, _] = &all;
-        let file = folder.path().join(BESIDE);
+        let file = folder.path().join(COMMITTED);
         let updated = update(&[outcome(a, 10, 4, false), outcome(b, 20, 0, false)], "quick").unwrap();
         assert_eq!(updated, std::slice::from_ref(&file));
         assert_eq!(seconds(&all, "quick").unwrap(), [10., 20., 15.]);
@@ -276,7 +279,8 @@ pub(crate) mod tests {
             fs::write(folder.path().join(file), "").unwrap();
         }
         let at = |name: &str| folder.path().join(name);
-        assert_eq!(committed(&at("notebooks/a.ipynb")), at(COMMITTED));
+        let beside = at("notebooks/times.toml");
+        assert_eq!(committed(&at("notebooks/a.ipynb")), beside);
         assert_eq!(committed(&at("docs/a.ipynb")), at("docs/times.toml"));
         let mut own = Times::default();
         own.note("quick", "a", Cost { cells: 1., results: 100. });
@@ -284,14 +288,15 @@ pub(crate) mod tests {
         own.write(&at(OWN)).unwrap();
         assert_eq!(Times::read(&at(OWN)).unwrap(), own, "both have the same form");
         let updated = update(&[outcome(&at("notebooks/a.ipynb"), 3, 0, true)], "quick").unwrap();
-        assert_eq!(updated, [at(COMMITTED)]);
-        assert_eq!(Times::read(&at(COMMITTED)).unwrap().of("quick")["a"], Cost { cells: 3., results: 9. });
+        assert_eq!(updated, std::slice::from_ref(&beside));
+        assert_eq!(Times::read(&beside).unwrap().of("quick")["a"], Cost { cells: 3., results: 9. });
     }
 
     #[test]
     fn committed_times_are_of_notebooks_that_are_there() {
         let root = repository::root().unwrap();
-        let times = Times::read(&root.join(COMMITTED)).unwrap();
+        let times = Times::read(&root.join("notebooks").join(COMMITTED)).unwrap();
+        assert!(!times.of("quick").is_empty());
         let there = crate::run::select::notebooks_in(&root.join("notebooks"), &root.join("target/notebooks"));
         let there: Vec<String> = there.unwrap().iter().map(|file| name(file)).collect();
         for (name, cost) in times.of("quick") {

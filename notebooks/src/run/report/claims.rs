@@ -1,17 +1,17 @@
-//! What came of the paper's claims, in one table: the part of a report that a reviewer reads first.
+//! What came of papers' claims, in a table for each paper: the part of a report that a reviewer reads first.
 
 use crate::run::{
     Run,
     claims::{Claims, OfRun},
-    listed::Listed,
+    listed::{Listed, NOT_JUDGED},
     outcome::Outcome,
     results::recorded::Recorded,
     text::escape,
 };
 
-/// Of each paper, each finding that was judged, with what the paper reports, ours, the verdict, which leads to the cell that made it, and
-/// the verdict of the recorded run; then, folded, the checks, the claims that nothing tests, with the reason, and where the recorded run
-/// comes from. Nothing if no notebook judged any.
+/// Of each paper, each finding that was judged, with what the paper reports, ours and where it comes from, the verdict, which leads to the
+/// cell that made it, and the verdict of the recorded run; then, folded, the checks, the claims that were not judged, with the reason, and
+/// where this run and the recorded one come from. Nothing if no notebook judged any.
 pub fn claims(run: &Run, ids: &[String]) -> String {
     if run.claims.is_empty() {
         return String::new();
@@ -19,7 +19,9 @@ pub fn claims(run: &Run, ids: &[String]) -> String {
     let papers: String = run.claims.iter().map(|claims| of_paper(claims, run, ids)).collect();
     format!(
         "<section id=\"claims\"><h2>Findings and checks</h2>\n<p class=\"soft\">A finding is something that the data could \
-         have refuted; a check is an identity of arithmetic, or what the code must do if it works, and says nothing of the world. [ ]: 95 % interval.</p>\n\
+         have refuted; a check is an identity of arithmetic, or what the code must do if it works, and says nothing of the world. [ ]: 95 % interval. \
+         What is reported was read in the paper, or in a source of its authors, unless <em>derived</em> (by arithmetic) or <em>digitised</em> \
+         (in an image of a figure) stands beside it.</p>\n\
          {papers}</section>\n"
     )
 }
@@ -32,7 +34,7 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
             Some(of_run) if of_run.judged.of == "check" => checks.push(row(claim, of_run)),
             Some(of_run) => findings.push(row(claim, of_run)),
             None => {
-                let why = claim.untested.as_deref().unwrap_or("no notebook of this run got to it");
+                let why = claim.untested.as_deref().unwrap_or(NOT_JUDGED);
                 let cells =
                     [&claim.section, &claim.statement, why].map(|text| format!("<td>{}</td>", escape(text)));
                 untested.push(format!("<tr>{}</tr>\n", cells.concat()));
@@ -47,7 +49,9 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
     }
     let mut judged = vec!["Section", "Claim", "Reported", "Ours", "Verdict"];
     let (column, folded) = match &claims.recorded {
-        Ok(Some(recorded)) => (Some(format!("Recorded ({})", escape(&recorded.key))), provenance(recorded)),
+        Ok(Some(recorded)) => {
+            (Some(format!("Recorded ({})", escape(&recorded.key))), provenance(recorded, "the recorded run"))
+        }
         Ok(None) => (None, String::new()),
         Err(why) => (None, format!("<p class=\"verdict bad\">The recorded run: {}</p>\n", escape(why))),
     };
@@ -57,29 +61,40 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
         _ => format!("<h3>{}</h3>\n", escape(&claims.title)),
     };
     format!(
-        "{title}<p>{}.</p>\n{}{}{}{folded}",
+        "{title}<p>{}.</p>\n{}{}{}{this}{folded}",
         escape(&claims.in_words()),
         findings.table("findings", &judged),
         checks.folded("check", &judged),
-        untested.folded("claim that nothing here tests", &["Section", "Claim", "Why"]),
+        untested.folded("claim that nothing here judged", &["Section", "Claim", "Why"]),
+        this = match run.to_come.is_empty() {
+            true => provenance(&claims.run, "this run"),
+            // Its key comes with its end.
+            false => String::new(),
+        },
     )
 }
 
-/// Where the recorded run comes from, folded.
-fn provenance(recorded: &Recorded) -> String {
-    let row = |(name, value): (&str, String)| {
-        format!("<tr><th scope=\"row\">{name}</th><td>{}</td></tr>\n", escape(&value))
-    };
-    let facts: String = recorded.provenance().into_iter().map(row).collect();
+/// Where a run comes from, folded.
+fn provenance(run: &Recorded, name: &str) -> String {
     let results: String =
-        recorded.results.iter().map(|result| format!("<li>{}</li>\n", escape(&result.in_words()))).collect();
+        run.results.iter().map(|result| format!("<li>{}</li>\n", escape(&result.in_words()))).collect();
     format!(
-        "<details><summary>Where the recorded run {} comes from</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" \
-         aria-label=\"the recorded run\"><table><tbody>\n{facts}</tbody></table></div>\n<p>Stored results that its notebooks used:</p>\n\
-         <ul>\n{results}</ul>\n<pre>{}</pre>\n</details>\n",
-        escape(&recorded.key),
-        escape(&toml::to_string(&recorded.settings).unwrap_or_default()),
+        "<details><summary>Where {name}, {}, comes from</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" \
+         aria-label=\"{name}\">{}</div>\n<p>Stored results that its notebooks used:</p>\n\
+         <ul>\n{results}</ul>\n<p>Settings of the profile:</p>\n<pre>{}</pre>\n</details>\n",
+        escape(&run.key),
+        facts(run.provenance()),
+        escape(&toml::to_string(&run.profile_settings).unwrap_or_default()),
     )
+}
+
+/// Names and values.
+fn facts(facts: Vec<(&'static str, String)>) -> String {
+    let row = |(name, value): (&str, String)| {
+        let value = escape(&value).replace('\n', "<br>");
+        format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>\n")
+    };
+    format!("<table><tbody>\n{}</tbody></table>", facts.into_iter().map(row).collect::<String>())
 }
 
 /// Rows of a table.
@@ -130,19 +145,30 @@ fn row(claim: &Listed, of_run: &OfRun, claims: &Claims, run: &Run, ids: &[String
     let cell = outcome.and_then(|outcome| cell_of(outcome, &claim.key));
     let target = cell.map_or_else(|| id.to_owned(), |number| format!("{id}-cell-{number}"));
     format!(
-        "<tr><td>{}</td><td>{} <span class=\"soft\">({})</span></td><td class=\"reported\">{}</td><td class=\"ours\">{}</td>\
+        "<tr><td>{}</td><td>{} <span class=\"soft\">({})</span></td><td class=\"reported\">{}</td><td class=\"ours\">{}{}</td>\
          <td><a href=\"#{target}\" class=\"verdict {class}\">{}</a></td>{}</tr>\n",
         escape(&claim.section),
         escape(&claim.statement),
         escape(&claim.kind),
         escape(&of_run.judged.reported),
         escape(&of_run.judged.ours),
+        origin(claim, claims),
         escape(&of_run.judged.verdict),
         recorded(claim, of_run, claims),
     )
 }
 
-/// The column of the recorded run, where there is one: its verdict, and its numbers where they are others.
+/// Where the numbers of a claim come from, folded; before that of what they are, where it is not the profile as it is.
+fn origin(claim: &Listed, claims: &Claims) -> String {
+    let Some(of_claim) = claims.run.claim(&claim.key) else { return String::new() };
+    let apart =
+        claims.run.apart(of_claim).map(|of| format!("<br><span class=\"soft\">{}</span>", escape(of)));
+    let facts = facts(claims.run.provenance_of(of_claim));
+    format!("{}<details><summary>from</summary>{facts}</details>", apart.unwrap_or_default())
+}
+
+/// The column of the recorded run, where there is one: its verdict, its numbers where they are others, and why these cannot be compared,
+/// where they cannot.
 fn recorded(claim: &Listed, of_run: &OfRun, claims: &Claims) -> String {
     let Ok(Some(run)) = &claims.recorded else { return String::new() };
     let Some(recorded) = run.claim(&claim.key) else {
@@ -152,8 +178,11 @@ fn recorded(claim: &Listed, of_run: &OfRun, claims: &Claims) -> String {
         true => String::new(),
         false => format!("<br><span class=\"soft\">{}</span>", escape(&recorded.ours)),
     };
+    let unlike = claims.run.unlike(run, &claim.key);
+    let unlike =
+        if unlike.is_empty() { String::new() } else { format!("<br><strong>{}</strong>", unlike.join(", ")) };
     let (class, verdict) = (class(&recorded.verdict), escape(&recorded.verdict));
-    format!("<td class=\"recorded\"><span class=\"verdict {class}\">{verdict}</span>{numbers}</td>")
+    format!("<td class=\"recorded\"><span class=\"verdict {class}\">{verdict}</span>{numbers}{unlike}</td>")
 }
 
 fn class(verdict: &str) -> &'static str {

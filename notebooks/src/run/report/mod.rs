@@ -9,7 +9,9 @@ mod rust;
 use std::{fmt::Write as _, path::Path, process::Command};
 
 use super::{
-    Run, RunOptions, journal,
+    Run, RunOptions,
+    claims::Claims,
+    journal,
     notebook::Notebook,
     outcome::{Outcome, Verdict},
     summary::{megabytes, notes, paragraphs, verdict_line},
@@ -60,7 +62,7 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">{again}\
-         <title>Image GPT in Rust notebooks: {well} of {all} passed</title>\n<style>\n{style}</style></head>\n<body>\n\
+         <title>Rust notebooks: {well} of {all} passed</title>\n<style>\n{style}</style></head>\n<body>\n\
          <nav><strong>Contents</strong><ol>\n{claims_link}<li><a href=\"#summary\">Summary</a></li>\n{contents}</ol></nav>\n\
          <main>\n{header}{to_come}{wrong}{claims}{summary}{articles}</main>\n</body></html>\n",
         all = count(outcomes.len(), "notebook"),
@@ -68,7 +70,7 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
         // Whoever looks at it while the rest runs sees the rest come.
         again = if run.to_come.is_empty() { "" } else { "<meta http-equiv=\"refresh\" content=\"30\">" },
         to_come = to_come(&run.to_come),
-        header = header(options),
+        header = header(run, options),
         claims_link = match run.claims.is_empty() {
             false => "<li><a href=\"#claims\">Findings and checks</a></li>\n",
             true => "",
@@ -87,7 +89,7 @@ fn class(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn header(options: &RunOptions) -> String {
+fn header(run: &Run, options: &RunOptions) -> String {
     let facts = [
         ("profile", Some(options.profile.clone())),
         (
@@ -104,10 +106,23 @@ fn header(options: &RunOptions) -> String {
         .filter_map(|(name, value)| Some(format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value?))))
         .collect();
     format!(
-        "<header><h1>Image GPT in Rust notebooks</h1>\
-         <p>The notebooks that reproduce <em>Generative Pretraining from Pixels</em> (Chen et al., 2020), \
-         executed from top to bottom by <code>igpt run</code>.</p><dl>{facts}</dl></header>\n"
+        "<header><h1>Rust notebooks</h1>\
+         <p>Notebooks{}, executed from top to bottom by <code>igpt run</code>.</p><dl>{facts}</dl></header>\n",
+        that_judge(&run.claims),
     )
+}
+
+/// The papers whose claims were judged.
+fn that_judge(claims: &[Claims]) -> String {
+    let titles: Vec<String> =
+        claims.iter().map(|claims| format!("<em>{}</em>", escape(&claims.title))).collect();
+    match &titles[..] {
+        [] => String::new(),
+        [first @ .., last] if !first.is_empty() => {
+            format!(" that judge claims of {} and {last}", first.join(", "))
+        }
+        all => format!(" that judge claims of {}", all.concat()),
+    }
 }
 
 /// A sentence on the notebooks that are not through, in a report that is written meanwhile.

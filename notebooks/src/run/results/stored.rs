@@ -1,13 +1,15 @@
 //! Where results of the experiment store come from, as the store's files say. The library writes them, and checks them when it reads a
 //! result; here they are only told of.
 
-use std::{fs, path::Path};
+use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use super::recorded::Data;
-use crate::files;
+use crate::{
+    files,
+    run::journal::{Data, short},
+};
 
 /// Where a stored result comes from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -32,9 +34,21 @@ pub struct Provenance {
     pub wall_ms: u64,
     /// When it was computed, in UTC.
     pub date: String,
-    /// The data that it was computed from, out of the description.
-    #[serde(skip)]
-    pub data: Vec<Data>,
+}
+
+/// Where the result of a step with this key comes from; none if the store has not got it.
+///
+/// # Errors
+/// If it is there, but its manifest cannot be read, or is of another result.
+pub fn of(store: &Path, step: &str, key: &str) -> Result<Option<Provenance>> {
+    // STEP-FIRST16
+    let manifest = store.join(format!("{step}-{}", short(key))).join("result/manifest.json");
+    match read(&manifest)? {
+        Some(found) if found.key != key => {
+            bail!("{} is of another result, {}", manifest.display(), found.key)
+        }
+        found => Ok(found),
+    }
 }
 
 /// The result in a store whose key begins so.
@@ -42,19 +56,15 @@ pub struct Provenance {
 /// # Errors
 /// If there is none, or there are several, or its manifest cannot be read.
 pub fn find(store: &Path, key: &str) -> Result<Provenance> {
-    // STEP-FIRST16
-    let short = key.get(..16).unwrap_or(key);
+    let short = short(key);
     let folders = files::folders(store).into_iter().filter(|folder| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let of = name.rsplit_once('-').is_some_and(|(_, digits)| digits.starts_with(short));
-        of && folder.join("result/manifest.json").is_file()
+        name.rsplit_once('-').is_some_and(|(_, digits)| digits.starts_with(short))
     });
     let mut found = Vec::new();
     for folder in folders {
         let provenance = read(&folder.join("result/manifest.json"))?;
-        if provenance.key.starts_with(key) {
-            found.push(provenance);
-        }
+        found.extend(provenance.filter(|provenance| provenance.key.starts_with(key)));
     }
     match found.len() {
         1 => Ok(found.remove(0)),
@@ -67,7 +77,8 @@ pub fn find(store: &Path, key: &str) -> Result<Provenance> {
     }
 }
 
-fn read(manifest: &Path) -> Result<Provenance> {
+/// None if there is no such file.
+fn read(manifest: &Path) -> Result<Option<Provenance>> {
     #[derive(Deserialize)]
     struct Sealed {
         manifest: Manifest,
@@ -76,18 +87,30 @@ fn read(manifest: &Path) -> Result<Provenance> {
     struct Manifest {
         provenance: Provenance,
     }
+    let text = match fs::read(manifest) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", manifest.display())),
+    };
+    let named = || format!("{} is damaged", manifest.display());
+    let sealed: Sealed = serde_json::from_slice(&text).with_context(named)?;
+    let provenance = sealed.manifest.provenance;
+    data_in(&provenance.description).with_context(named)?;
+    Ok(Some(provenance))
+}
+
+/// The data that a result was computed from, out of its description.
+///
+/// # Errors
+/// A text that is no description.
+pub fn data_in(description: &str) -> Result<Vec<Data>> {
     #[derive(Deserialize)]
     struct Description {
         #[serde(default)]
         data: Vec<Data>,
     }
-    let named = || format!("{} is damaged", manifest.display());
-    let text = fs::read(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-    let sealed: Sealed = serde_json::from_slice(&text).with_context(named)?;
-    let mut provenance = sealed.manifest.provenance;
-    let description: Description = serde_json::from_str(&provenance.description).with_context(named)?;
-    provenance.data = description.data;
-    Ok(provenance)
+    let description: Description = serde_json::from_str(description)?;
+    Ok(description.data)
 }
 
 impl Provenance {
@@ -104,7 +127,7 @@ impl Provenance {
             ("igpt", self.version.clone()),
             ("took", format!("{:.1} s, without the results that it needed", self.wall_ms as f64 / 1000.0)),
         ];
-        for Data { name, revision, sha256 } in &self.data {
+        for Data { name, revision, sha256 } in data_in(&self.description).unwrap_or_default() {
             let revision = if revision.is_empty() { String::new() } else { format!(" {revision}") };
             facts.push(("data", format!("{name}{revision}, SHA-256 {sha256}")));
         }
@@ -119,20 +142,54 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Puts a result into a store, with what this module reads of it.
+    /// As the library writes it: `kernel-lib/tests/manifest.rs` compares.
+    const WRITTEN: &str = include_str!("../../../../tests/fixtures/store/manifest.json");
+
+    /// Puts a result into a store, with a manifest such as the library writes.
     pub(crate) fn put(store: &Path, step: &str, key: &str, seed: Option<u64>) {
+        let mut manifest: serde_json::Value = serde_json::from_str(WRITTEN).unwrap();
         let description = json!({
             "settings": {"a": 1},
             "data": [{"name": "images", "revision": "", "sha256": "beef"}],
         });
-        let provenance = json!({
-            "step": step, "key": key, "description": description.to_string(), "seed": seed, "device": "cpu", "threads": 2,
-            "version": "0.1.0", "commit": "c0ffee", "data": "images", "wall_ms": 1500, "date": "2026-11-28T08:00:00Z",
-        });
-        let folder = store.join(format!("{step}-{}/result", key.get(..16).unwrap_or(key)));
+        let provenance = &mut manifest["manifest"]["provenance"];
+        provenance["step"] = step.into();
+        provenance["key"] = key.into();
+        provenance["seed"] = json!(seed);
+        provenance["description"] = description.to_string().into();
+        let folder = store.join(format!("{step}-{}/result", short(key)));
         fs::create_dir_all(&folder).unwrap();
-        let manifest = json!({"manifest": {"provenance": provenance, "files": {}}, "sha256": "x"});
         fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    }
+
+    #[test]
+    fn a_manifest_of_the_library_is_read() {
+        let store = tempfile::tempdir().unwrap();
+        let written: serde_json::Value = serde_json::from_str(WRITTEN).unwrap();
+        let provenance = &written["manifest"]["provenance"];
+        let (step, key) = (provenance["step"].as_str().unwrap(), provenance["key"].as_str().unwrap());
+        let folder = store.path().join(format!("{step}-{}/result", short(key)));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("manifest.json"), WRITTEN).unwrap();
+        let found = of(store.path(), step, key).unwrap().unwrap();
+        assert_eq!((&*found.step, &*found.key, found.seed), (step, key, Some(7)));
+        let data = data_in(&found.description).unwrap();
+        assert_eq!((&*data[0].name, &*data[0].revision, data[0].sha256.len()), ("images", "r1", 64));
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_is_damaged() {
+        let store = tempfile::tempdir().unwrap();
+        let key = "aaaaaaaaaaaaaaaa1";
+        put(store.path(), "probe", key, None);
+        assert_eq!(of(store.path(), "probe", key).unwrap().unwrap().key, key);
+        assert!(of(store.path(), "probe", "baaaaaaaaaaaaaaa1").unwrap().is_none());
+        assert!(of(&store.path().join("nowhere"), "probe", key).unwrap().is_none());
+        let other = format!("{:#}", of(store.path(), "probe", "aaaaaaaaaaaaaaaa2").unwrap_err());
+        assert!(other.contains("of another result"), "{other}");
+        fs::write(store.path().join("probe-aaaaaaaaaaaaaaaa/result/manifest.json"), "{").unwrap();
+        let damaged = format!("{:#}", of(store.path(), "probe", key).unwrap_err());
+        assert!(damaged.contains("manifest.json is damaged"), "{damaged}");
     }
 
     #[test]

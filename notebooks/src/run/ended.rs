@@ -1,4 +1,4 @@
-//! What came of each notebook the last time it was run, for `--last-failed`.
+//! How each notebook ended the last time it was run, for `--last-failed`.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,16 +16,16 @@ use super::{
 };
 
 /// The file in the output folder.
-pub const FILE: &str = "last-run.json";
+pub const FILE: &str = "ended.json";
 
 /// By the notebook's absolute path, how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Ended {
     notebooks: BTreeMap<String, String>,
 }
 
-impl Record {
-    /// The record in an output folder; an empty one if there is none that can be read.
+impl Ended {
+    /// What is known in an output folder; nothing if no file can be read.
     pub fn read(out: &Path) -> Self {
         let text = fs::read_to_string(out.join(FILE)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
@@ -40,16 +40,16 @@ impl Record {
     /// Adds a run. What was not run keeps what was known of it.
     ///
     /// # Errors
-    /// The record cannot be written.
+    /// The file cannot be written.
     pub fn update(out: &Path, outcomes: &[Outcome]) -> Result<()> {
-        let mut record = Self::read(out);
+        let mut ended = Self::read(out);
         for outcome in outcomes {
             if outcome.verdict == Verdict::Interrupted && outcome.cells_run() == 0 {
                 continue;
             }
             let notebook = outcome.source.to_string_lossy().into_owned();
-            record.notebooks.insert(notebook, Exit::of(&outcome.verdict).name().to_owned());
+            ended.notebooks.insert(notebook, Exit::of(&outcome.verdict).name().to_owned());
         }
-        write_atomically(&out.join(FILE), serde_json::to_string_pretty(&record)?.as_bytes())
+        write_atomically(&out.join(FILE), serde_json::to_string_pretty(&ended)?.as_bytes())
     }
 }

@@ -2,7 +2,7 @@
 //! out as TOML, to be kept beside this file:
 //!
 //! ```sh
-//! cargo run --release --package igpt --example seeds -- 1 2 3 > papers/igpt/results/seeds.toml
+//! cargo run --release --package igpt --example seeds -- 1 2 3 > papers/igpt/seeds.toml
 //! ```
 //!
 //! What the experiment store has is reused.
