@@ -152,7 +152,10 @@ fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
         .arg(format!("={}", dirs::EVCXR_VERSION))
         .arg("--root")
         .arg(&install)
-        .env("CARGO_TARGET_DIR", &build);
+        .env("CARGO_TARGET_DIR", &build)
+        // What takes long in a cell is rustc, not evcxr: measured in docs/log/2026-11-29-ci.md.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
     // Cargo moves the program into place when it is whole, so an interrupted build leaves none.
     let log = dirs::cache()?.join("evcxr.log");
     Compilation { log: &log, packages: None, every: Duration::from_secs(30) }.run(cargo)?;
