@@ -13,10 +13,12 @@
 
 mod claim;
 mod compare;
+mod recorded;
 mod table;
 
 pub use claim::{Claim, Kind, Measured, Test, Verdict};
 pub use compare::Comparison;
+pub use recorded::{RecordedClaim, RecordedRun};
 pub use table::ReportedTable;
 
 use crate::show::{Show, Table, fixed};

@@ -110,6 +110,23 @@ impl Data {
         self
     }
 
+    /// The first so many training images (with the validation share) and test images; all there are where this data set has fewer
+    /// already.
+    ///
+    /// ```
+    /// # use igpt::prelude::*;
+    /// let few = Data::of("fashion-mnist", 14).at_most(2000, 1500);
+    /// assert_eq!((few.train_images, few.test_images), (Some(2000), Some(1500)));
+    /// assert_eq!(few.clone().at_most(5000, 5000), few);
+    /// ```
+    #[must_use]
+    pub fn at_most(mut self, train_images: usize, test_images: usize) -> Self {
+        let least = |own: Option<usize>, images: usize| Some(own.map_or(images, |own| own.min(images)));
+        self.train_images = least(self.train_images, train_images);
+        self.test_images = least(self.test_images, test_images);
+        self
+    }
+
     /// Checks what can be checked before the data set is read.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! Steps outside of notebooks: which a profile needs, which of them are there, how long the others will take, and how one is
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
+use super::profile::Model;
 use super::{
-    AnyStep, ConcatenatedProbe, Describer, Features, FewLabels, FineTuning, LayerSimilarity, LinearProbe,
-    MaskedProbe, PixelPlacements, Pretraining, Profile, Snapshot, Workspace, with_inputs,
+    AnyStep, ConcatenatedProbe, Data, Describer, Features, FewLabels, FineTuning, LayerSimilarity,
+    LinearProbe, LossAndAccuracy, MaskedProbe, PixelPlacements, Pretraining, Profile, Snapshot, Workspace,
+    with_inputs,
 };
 use crate::contrast;
 use crate::model::{Config, Parameters};
@@ -15,7 +17,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// The steps whose results the notebooks of a profile show, each after what it needs. Not those that depend on the results of
-/// others (four fine-tunings of notebook 4.5), or take seconds (the search of notebook 3.4).
+/// others (four fine-tunings of notebook 4.5), or take seconds (the tiny networks of notebooks 3.4, 4.3 and 6).
 pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     let pretraining = Pretraining::of(profile);
     let probe = |features: Features| LinearProbe::of(features).with(&profile.probe);
@@ -35,6 +37,7 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     for features in [Features::of(&pretraining), Features::pixels(&pretraining)] {
         steps.push(FewLabels::of(probe(features).features).labels([4, 25]).into());
     }
+    steps.extend(of_notebook_4_2(profile));
     steps.extend(of_notebook_4_5(profile));
     steps.extend(of_notebook_4_6(profile));
     with_inputs(steps)
@@ -42,16 +45,9 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
 
 /// Fine-tunings of a network of half the depth and width, on few labels, with the learning rate of pre-training and a tenth of it.
 fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
-    let mut network = profile.model;
-    network.layers = (network.layers / 2).max(2);
-    if network.heads.is_multiple_of(2) {
-        (network.width, network.heads) = (network.width / 2, network.heads / 2);
-    }
-    let mut pretraining = Pretraining::of(profile).network(network);
+    let mut pretraining = Pretraining::of(profile).network(half_of(profile));
     pretraining.after = vec![0];
-    let mut labelled = profile.data.clone();
-    (labelled.train_images, labelled.test_images) =
-        (at_most(2000, labelled.train_images), at_most(2000, labelled.test_images));
+    let mut labelled = profile.data.clone().at_most(2000, 2000);
     labelled.validation = 0.25;
     let probe = LinearProbe::of(Features::of(&pretraining).on(labelled.clone()));
     let mut steps: Vec<AnyStep> = vec![probe.l2(profile.probe.l2.clone()).into()];
@@ -71,18 +67,42 @@ fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
     steps
 }
 
-/// So many images, or all that a profile has.
-fn at_most(images: usize, own: Option<usize>) -> Option<usize> {
-    Some(own.map_or(images, |own| own.min(images)))
+/// The images of which notebooks with several networks take their probes, so that these take seconds.
+fn few(profile: &Profile) -> Data {
+    profile.probe.data.clone().unwrap_or_else(|| profile.data.clone()).at_most(2000, 1500)
+}
+
+/// A network as deep as notebook 4.5's and half as wide, and what comes of it while it is trained.
+fn of_notebook_4_2(profile: &Profile) -> Vec<AnyStep> {
+    let large = Pretraining::of(profile);
+    // If the data cannot be counted, `list` says so of the other steps.
+    let images = large.data.training_positions().map(|positions| positions.len());
+    let Ok(steps) = images.and_then(|images| large.training.steps(images)) else { return Vec::new() };
+    let mut network = half_of(profile);
+    network.width /= 2;
+    let mut small = large.network(network);
+    small.after =
+        [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20].map(|twentieth| twentieth * steps / 20).to_vec();
+    let mut probe = profile.probe.clone();
+    (probe.data, probe.l2) = (Some(few(profile)), vec![1e-4, 1e-3, 1e-2, 1e-1]);
+    vec![LossAndAccuracy::of([small], &probe).into()]
+}
+
+/// A network of half the depth and width.
+fn half_of(profile: &Profile) -> Model {
+    let mut network = profile.model;
+    network.layers = (network.layers / 2).max(2);
+    if network.heads.is_multiple_of(2) {
+        (network.width, network.heads) = (network.width / 2, network.heads / 2);
+    }
+    network
 }
 
 /// A BERT network beside the autoregressive one, and probes of both.
 fn of_notebook_4_6(profile: &Profile) -> Vec<AnyStep> {
     let ar = Pretraining::of(profile);
     let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });
-    let mut data = profile.probe.data.clone().unwrap_or_else(|| profile.data.clone());
-    (data.train_images, data.test_images) =
-        (at_most(2000, data.train_images), at_most(1500, data.test_images));
+    let data = few(profile);
     let mut steps: Vec<AnyStep> = Vec::new();
     for pretraining in [&ar, &bert] {
         for seed in profile.seeds() {
