@@ -14,6 +14,8 @@ pub struct RecordedRun {
     pub key: String,
     /// The form of the file.
     schema: u32,
+    /// Of which paper's claims.
+    paper: String,
     /// With which settings.
     pub profile: String,
     /// What a notebook judged, in the order of `claims.toml`.
@@ -38,6 +40,8 @@ pub struct RecordedClaim {
 
 /// The form that is understood here.
 const SCHEMA: u32 = 2;
+/// How many digits a key has.
+const DIGITS: usize = 12;
 
 impl RecordedRun {
     fn parse(text: &str) -> std::result::Result<Self, String> {
@@ -52,7 +56,7 @@ impl RecordedRun {
         let line = format!("\nkey = \"{}\"\n", run.key);
         let body = text.split_once(&line).map(|(_, body)| body);
         match body {
-            Some(body) if !run.key.is_empty() && hex(&Sha256::digest(body)).starts_with(&run.key) => Ok(run),
+            Some(body) if hex(&Sha256::digest(body))[..DIGITS] == run.key => Ok(run),
             _ => Err("it was edited: run the notebooks, and `igpt record` writes it anew".to_owned()),
         }
     }
@@ -72,7 +76,14 @@ impl Paper {
         let results = root::folder().join("papers").join(&self.name).join("results");
         let path = results.join(format!("{profile}.toml"));
         match std::fs::read_to_string(&path) {
-            Ok(text) => RecordedRun::parse(&text).map(Some).map_err(|what| Error::format(&path, what)),
+            Ok(text) => {
+                let run = RecordedRun::parse(&text).map_err(|what| Error::format(&path, what))?;
+                if run.paper != self.name || run.profile != profile {
+                    let what = format!("it is of the paper {} and the profile {}", run.paper, run.profile);
+                    return Err(Error::format(&path, what));
+                }
+                Ok(Some(run))
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(path, e)),
         }
@@ -85,7 +96,7 @@ mod tests {
 
     fn sealed(schema: u32, verdict: &str) -> String {
         let body = format!(
-            "schema = {schema}\nprofile = \"quick\"\ndate = \"2026-01-01\"\n[[claim]]\nclaim = \"a\"\nverdict = \"{verdict}\"\nours = \"1 %\"\nnotebook = \"4.1\"\n"
+            "schema = {schema}\npaper = \"igpt\"\nprofile = \"quick\"\ndate = \"2026-01-01\"\n[[claim]]\nclaim = \"a\"\nverdict = \"{verdict}\"\nours = \"1 %\"\nnotebook = \"4.1\"\n"
         );
         format!("# Made.\nkey = \"{}\"\n{body}", &hex(&Sha256::digest(&body))[..12])
     }

@@ -132,6 +132,36 @@ impl Account {
         }
     }
 
+    /// The same when the run ends: of no sources if these, or a notebook's cells, are others than when it began, since nobody knows
+    /// which of them a kernel met.
+    #[must_use]
+    pub fn ended(mut self) -> Self {
+        let Ok(begun) = &self.sources else { return self };
+        let changed: Vec<String> = self
+            .notebooks
+            .iter()
+            .filter(|ran| !cells_sha256(&ran.source).is_ok_and(|now| now == ran.cells_sha256))
+            .map(|ran| ran.source.to_string_lossy().into_owned())
+            .collect();
+        match Sources::of(&begun.root) {
+            Ok(now) if now == *begun && changed.is_empty() => {}
+            Ok(now) if now == *begun => {
+                self.sources =
+                    Err(format!("cells were changed while the run went on: {}", changed.join(", ")));
+            }
+            Ok(now) => {
+                let commits = if now.commit == begun.commit {
+                    "files were changed"
+                } else {
+                    "another commit was checked out"
+                };
+                self.sources = Err(format!("{commits} while the run went on"));
+            }
+            Err(error) => self.sources = Err(format!("{error:#}")),
+        }
+        self
+    }
+
     /// The account of the run that had these outcomes until now; of notebooks that are still to come it says nothing.
     #[must_use]
     pub fn with(&self, outcomes: &[Outcome], parameters: &[Parameter]) -> Self {
@@ -248,7 +278,15 @@ pub fn cells_sha256(notebook: &Path) -> Result<String> {
 }
 
 fn sha256_of_cells(notebook: &Notebook) -> Result<String> {
-    let cells = notebook.cells().iter().map(|cell| (cell["cell_type"].as_str(), joined(&cell["source"])));
+    // Tags decide what runs, what may fail and what is compared.
+    let cells = notebook.cells().iter().map(|cell| {
+        (
+            cell["cell_type"].as_str(),
+            joined(&cell["source"]),
+            cell["metadata"].get("tags"),
+            cell["metadata"].get("igpt"),
+        )
+    });
     Ok(hex(&Sha256::digest(serde_json::to_vec(&cells.collect::<Vec<_>>())?)))
 }
 

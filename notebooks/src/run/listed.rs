@@ -50,7 +50,8 @@ pub fn listed(papers: &Path, paper: &str) -> Vec<Listed> {
         claim: Vec<toml::Table>,
     }
     let claim = |claim: toml::Table| {
-        let criterion = ["statement", "criterion", "test"].map(|field| claim.get(field));
+        let fields = ["statement", "criterion", "test", "kind", "unit", "reported"];
+        let criterion = fields.map(|field| claim.get(field));
         let criterion_sha256 = hex(&Sha256::digest(serde_json::to_vec(&criterion).unwrap_or_default()));
         let listed: Listed = claim.clone().try_into().ok()?;
         Some(Listed { criterion_sha256, ..listed })

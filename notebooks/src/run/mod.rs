@@ -45,6 +45,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::slot::try_lock;
+
 use self::{
     account::Account,
     ended::Ended,
@@ -153,6 +155,13 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let jobs = jobs(&options).map_err(|error| Misused(format!("{error:#}")))?;
     let logs = options.out.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
+    // Both would write the same journals and reports, and each would take the other's numbers for its own.
+    let _alone = try_lock(&logs)?.ok_or_else(|| {
+        Misused(format!(
+            "another `igpt run` is writing to {}: wait for it, or choose another folder with --out",
+            options.out.display()
+        ))
+    })?;
     let (stop_sender, stop) = watch::channel(false);
     let progress = Progress::new(options.events.clone());
     let signals = tokio::spawn(stop_on_signals(stop_sender, progress.clone()));
@@ -218,7 +227,7 @@ pub async fn run(options: RunOptions) -> Result<Run> {
     let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
 
     // As it stands in its file, so that the records' keys are those of what is kept.
-    let account = begun.with(&outcomes, &options.parameters).to_json()?;
+    let account = begun.ended().with(&outcomes, &options.parameters).to_json()?;
     let account = options.secrets.mask(&account);
     let run = Run::of(Account::parse(&account)?, outcomes, Vec::new(), *stop.borrow(), &options);
     let write =

@@ -16,7 +16,7 @@ use crate::{
     profiles,
     run::{
         account::{Account, Ran},
-        journal::{Data, Judged, Measured, Use},
+        journal::{Data, Judged, Measured, Use, short},
         listed::{is_name, listed},
     },
 };
@@ -51,23 +51,31 @@ fn of_paper(root: Option<&Path>, paper: &str, account: &Account, settings: &toml
     let place = |key: &str| listed.iter().position(|claim| claim.key == key).unwrap_or(listed.len());
     // Of two notebooks that judge one claim the later one counts, as in the report.
     let mut claims: BTreeMap<(usize, &str), OfClaim> = BTreeMap::new();
-    let mut results: Vec<OfResult> = Vec::new();
+    let mut results: BTreeMap<String, OfResult> = BTreeMap::new();
     let mut data = BTreeSet::new();
     for ran in account.notebooks.iter().filter(|ran| ran.claims.iter().any(|of| of.paper == paper)) {
+        data.extend(ran.data.iter().cloned());
+        let mut inputs: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for used in &ran.results {
+            let all = with_inputs(account.store.as_deref(), of_use(account.store.as_deref(), used));
+            inputs.insert(&used.key, all.iter().map(|result| result.key.clone()).collect());
+            for result in all {
+                data.extend(result.data());
+                results.entry(result.key.clone()).or_insert(result);
+            }
+        }
         for of in ran.claims.iter().filter(|of| of.paper == paper) {
             let at = place(&of.claim);
             let criterion = listed.get(at).map(|claim| claim.criterion_sha256.clone()).unwrap_or_default();
-            claims.insert((at, &of.claim), of_claim(&of.claim, criterion, ran, &of.judged));
-        }
-        data.extend(ran.data.iter().cloned());
-        for used in &ran.results {
-            if !results.iter().any(|result| result.key == used.key) {
-                let result = of_result(account.store.as_deref(), used);
-                data.extend(result.data());
-                results.push(result);
-            }
+            let used = of.judged.results.iter();
+            let used: BTreeSet<String> = used
+                .flat_map(|key| inputs.get(key.as_str()).cloned().unwrap_or_else(|| [key.clone()].into()))
+                .collect();
+            claims.insert((at, &of.claim), of_claim(&of.claim, criterion, ran, &of.judged, &used));
         }
     }
+    let mut results: Vec<OfResult> = results.into_values().collect();
+    results.sort_by(|a, b| (&a.step, &a.key).cmp(&(&b.step, &b.key)));
     let devices: BTreeSet<String> = results.iter().filter_map(|result| result.device.clone()).collect();
     let sources = account.sources.clone().unwrap_or_default();
     let run = Recorded {
@@ -103,18 +111,39 @@ fn of_notebook(root: Option<&Path>, ran: &Ran) -> OfNotebook {
     }
 }
 
-fn of_result(store: Option<&Path>, used: &Use) -> OfResult {
-    let result = OfResult {
-        step: used.step.clone(),
-        key: used.key.clone(),
-        seconds: used.wall_ms as f64 / 1000.0,
-        ..OfResult::default()
-    };
+/// A result with all that it was computed from, directly or not. A notebook notes only what it asks for if that is there, and what
+/// that needs only if it has to be computed; a record is to be the same in both cases.
+fn with_inputs(store: Option<&Path>, result: OfResult) -> Vec<OfResult> {
+    let mut all = vec![result];
+    let mut next = 0;
+    while let Some(result) = all.get(next) {
+        let description = result.description.as_deref();
+        // What cannot be read is no description of ours; `stored::read` has said so.
+        let inputs = description.and_then(|text| stored::inputs_in(text).ok()).unwrap_or_default();
+        for (step, key) in inputs {
+            if !all.iter().any(|result| result.key == key) {
+                all.push(of_result(store, step, key, None));
+            }
+        }
+        next += 1;
+    }
+    all
+}
+
+fn of_use(store: Option<&Path>, used: &Use) -> OfResult {
+    of_result(store, used.step.clone(), used.key.clone(), Some(used.wall_ms))
+}
+
+/// What the store says of a result; `wall_ms` is what a notebook was told, where one asked for it.
+fn of_result(store: Option<&Path>, step: String, key: String, wall_ms: Option<u64>) -> OfResult {
+    let seconds = wall_ms.unwrap_or_default() as f64 / 1000.0;
+    let result = OfResult { step, key, seconds, ..OfResult::default() };
     let Some(store) = store else {
         return OfResult { missing: Some("it is not known where results are kept".into()), ..result };
     };
-    match stored::of(store, &used.step, &used.key) {
+    match stored::of(store, &result.step, &result.key) {
         Ok(Some(found)) => OfResult {
+            seconds: found.wall_ms as f64 / 1000.0,
             seed: found.seed,
             device: Some(found.device),
             commit: found.commit,
@@ -127,7 +156,13 @@ fn of_result(store: Option<&Path>, used: &Use) -> OfResult {
     }
 }
 
-fn of_claim(claim: &str, criterion: String, ran: &Ran, judged: &Judged) -> OfClaim {
+fn of_claim(
+    claim: &str,
+    criterion: String,
+    ran: &Ran,
+    judged: &Judged,
+    results: &BTreeSet<String>,
+) -> OfClaim {
     let (mut numbers, mut effects, mut order) = (Vec::new(), Vec::new(), None);
     match &judged.measured {
         Measured::Nothing => {}
@@ -147,7 +182,7 @@ fn of_claim(claim: &str, criterion: String, ran: &Ran, judged: &Judged) -> OfCla
         effects,
         order,
         notebook: ran.name.clone(),
-        results: judged.results.iter().map(|key| crate::run::journal::short(key).to_owned()).collect(),
+        results: results.iter().map(|key| short(key).to_owned()).collect(),
     }
 }
 
@@ -161,4 +196,49 @@ pub fn settings(root: &Path, profile: &str) -> Result<toml::Table> {
         .with_context(|| format!("there is no profile {profile:?} in {}", root.join("papers").display()))?;
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     text.parse().with_context(|| format!("{} is not TOML", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Writes a result into a store as the library does, as far as it is read here.
+    fn stored(store: &Path, step: &str, key: &str, seed: u64, inputs: &[(&str, &str)]) {
+        let description = json!({"step": step, "inputs": inputs}).to_string();
+        let provenance = json!({
+            "step": step, "key": key, "description": description, "seed": seed, "device": "cpu", "threads": 2,
+            "version": "0.1.0", "commit": null, "wall_ms": 1000 * seed, "date": "2026-01-01T00:00:00Z"
+        });
+        let folder = store.join(format!("{step}-{}", short(key))).join("result");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("manifest.json"), json!({"manifest": {"provenance": provenance}}).to_string())
+            .unwrap();
+    }
+
+    #[test]
+    fn what_a_result_was_computed_from_is_told_whether_the_store_was_full_or_not() {
+        let store = tempfile::tempdir().unwrap();
+        let store = store.path();
+        let [training, features, probe] = ["a", "b", "c"].map(|digit| digit.repeat(64));
+        stored(store, "pre-training", &training, 1, &[]);
+        stored(store, "features", &features, 2, &[("pre-training", &training)]);
+        stored(store, "linear-probe", &probe, 3, &[("features", &features), ("pre-training", &training)]);
+        let told = |key: &str| {
+            let result = of_result(Some(store), "linear-probe".into(), key.to_owned(), Some(7));
+            with_inputs(Some(store), result)
+        };
+        let all = told(&probe);
+        let seeds: Vec<_> =
+            all.iter().map(|result| (result.step.as_str(), result.seed, result.seconds)).collect();
+        assert_eq!(
+            seeds,
+            [("linear-probe", Some(3), 3.0), ("features", Some(2), 2.0), ("pre-training", Some(1), 1.0)]
+        );
+
+        // What is not there any more is told of, too.
+        fs::remove_dir_all(store.join(format!("pre-training-{}", short(&training)))).unwrap();
+        let all = told(&probe);
+        assert!(all[2].step == "pre-training" && all[2].missing.as_ref().unwrap().contains("is not in"));
+    }
 }

@@ -46,6 +46,9 @@ pub fn differences(root: &Path, run: &Recorded) -> Result<Vec<String>> {
         Err(error) => found.push(format!("{error:#}")),
     }
     let listed = listed(&root.join("papers"), &run.paper);
+    for claim in listed.iter().filter(|claim| claim.untested.is_none() && run.claim(&claim.key).is_none()) {
+        found.push(format!("no notebook of the run judged {}", claim.key));
+    }
     for claim in &run.claims {
         match listed.iter().find(|listed| listed.key == claim.claim) {
             None => found.push(format!("the paper's list has no claim {} any more", claim.claim)),
@@ -71,15 +74,15 @@ fn printed(root: &Path, run: &Recorded, claim: &OfClaim, listed: &Listed) -> Opt
     let Some(row) = rows.iter().rfind(|row| row.first() == Some(&statement)) else {
         return Some(format!("{} prints nothing of {}", notebook.file, claim.claim));
     };
-    let [_, _, ours, verdict, ..] = &row[..] else {
+    let [_, reported, ours, verdict, ..] = &row[..] else {
         return Some(format!("{} prints no verdict of {}", notebook.file, claim.claim));
     };
     // ✓ supported
     let verdict = verdict.split_once('\u{a0}').map_or(&**verdict, |(_, verdict)| verdict);
-    (*ours != claim.ours || verdict != claim.verdict).then(|| {
+    (*reported != claim.reported || *ours != claim.ours || verdict != claim.verdict).then(|| {
         format!(
-            "{} prints of {}: {ours}, {verdict}; recorded: {}, {}",
-            notebook.file, claim.claim, claim.ours, claim.verdict
+            "{} prints of {}: {reported}, {ours}, {verdict}; recorded: {}, {}, {}",
+            notebook.file, claim.claim, claim.reported, claim.ours, claim.verdict
         )
     })
 }
@@ -245,6 +248,13 @@ mod tests {
     fn committed_records_are_of_what_is_committed() {
         let root = crate::repository::root().unwrap();
         let runs = recorded::all(&root.join("papers")).unwrap();
+        for paper in ["igpt", "simclr"] {
+            let of_paper = |run: &&Recorded| run.paper == paper && run.profile == "quick";
+            assert!(
+                runs.iter().any(|run| of_paper(&run)),
+                "no run of the profile quick is recorded for {paper}"
+            );
+        }
         let found: Vec<String> = runs
             .iter()
             .flat_map(|run| {

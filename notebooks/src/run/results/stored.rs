@@ -96,6 +96,7 @@ fn read(manifest: &Path) -> Result<Option<Provenance>> {
     let sealed: Sealed = serde_json::from_slice(&text).with_context(named)?;
     let provenance = sealed.manifest.provenance;
     data_in(&provenance.description).with_context(named)?;
+    inputs_in(&provenance.description).with_context(named)?;
     Ok(Some(provenance))
 }
 
@@ -111,6 +112,20 @@ pub fn data_in(description: &str) -> Result<Vec<Data>> {
     }
     let description: Description = serde_json::from_str(description)?;
     Ok(description.data)
+}
+
+/// The results that a result was computed from, step and key, out of its description.
+///
+/// # Errors
+/// A text that is no description.
+pub fn inputs_in(description: &str) -> Result<Vec<(String, String)>> {
+    #[derive(Deserialize)]
+    struct Description {
+        #[serde(default)]
+        inputs: Vec<(String, String)>,
+    }
+    let description: Description = serde_json::from_str(description)?;
+    Ok(description.inputs)
 }
 
 impl Provenance {
