@@ -67,6 +67,9 @@ fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
     steps
 }
 
+/// The penalties of probes that are fitted to few images: smaller ones are chosen by chance there, and take minutes.
+const OF_FEW: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
+
 /// The images of which notebooks with several networks take their probes, so that these take seconds.
 fn few(profile: &Profile) -> Data {
     profile.probe.data.clone().unwrap_or_else(|| profile.data.clone()).at_most(2000, 1500)
@@ -84,7 +87,7 @@ fn of_notebook_4_2(profile: &Profile) -> Vec<AnyStep> {
     small.after =
         [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20].map(|twentieth| twentieth * steps / 20).to_vec();
     let mut probe = profile.probe.clone();
-    (probe.data, probe.l2) = (Some(few(profile)), vec![1e-4, 1e-3, 1e-2, 1e-1]);
+    (probe.data, probe.l2) = (Some(few(profile)), OF_FEW.to_vec());
     vec![LossAndAccuracy::of([small], &probe).into()]
 }
 
@@ -107,11 +110,11 @@ fn of_notebook_4_6(profile: &Profile) -> Vec<AnyStep> {
     for pretraining in [&ar, &bert] {
         for seed in profile.seeds() {
             let features = Features::of(&pretraining.clone().seed(seed)).on(data.clone());
-            steps.push(LinearProbe::of(features).l2(profile.probe.l2.clone()).into());
+            steps.push(LinearProbe::of(features).l2(OF_FEW).into());
         }
     }
     if let Ok(probe) = MaskedProbe::of(&bert) {
-        let mut probe = probe.l2(profile.probe.l2.clone());
+        let mut probe = probe.l2(OF_FEW);
         probe.features.data = data;
         steps.push(probe.into());
     }
