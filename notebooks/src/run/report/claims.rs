@@ -67,7 +67,7 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
         checks.folded("check", &judged),
         untested.folded("claim that nothing here judged", &["Section", "Claim", "Why"]),
         this = match run.to_come.is_empty() {
-            true => provenance(&claims.run, "this run"),
+            true => provenance(&claims.run, &format!("this run, {}", claims.title)),
             // Its key comes with its end.
             false => String::new(),
         },
@@ -76,6 +76,7 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
 
 /// Where a run comes from, folded.
 fn provenance(run: &Recorded, name: &str) -> String {
+    let name = escape(name);
     let results: String =
         run.results.iter().map(|result| format!("<li>{}</li>\n", escape(&result.in_words()))).collect();
     format!(

@@ -58,7 +58,7 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
         );
     }
     let well = outcomes.iter().filter(|o| o.is_well()).count();
-    format!(
+    let page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">{again}\
@@ -78,7 +78,32 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
         claims = claims::claims(run, &ids),
         summary = summary(run, &ids),
         wrong = wrong(outcomes),
-    )
+    );
+    for_everybody(&page)
+}
+
+/// What a reader without a mouse, or without eyes, needs: whatever may be wider than the page can be reached by the keyboard, and a
+/// header without a text is none. Outputs of cells are the notebook's; nothing of what they say changes.
+fn for_everybody(page: &str) -> String {
+    let page = page.replace("<pre", "<pre tabindex=\"0\"");
+    let mut parts = page.split("<th");
+    let mut html = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // Not <thead>.
+        match part.split_once("></th>") {
+            Some((attributes, rest)) if !attributes.contains('>') && !part.starts_with("ead") => {
+                html += "<td";
+                html += attributes;
+                html += "></td>";
+                html += rest;
+            }
+            _ => {
+                html += "<th";
+                html += part;
+            }
+        }
+    }
+    html
 }
 
 fn class(outcome: &Outcome) -> &'static str {
@@ -227,4 +252,18 @@ fn answer(command: &mut Command) -> Option<String> {
     let output = command.stdin(std::process::Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scrolls_is_reached_by_the_keyboard_and_empty_headers_are_none() {
+        let page = "<thead><tr><th scope=\"col\"></th><th>a</th></tr></thead><pre class=\"code\">x</pre>";
+        assert_eq!(
+            for_everybody(page),
+            "<thead><tr><td scope=\"col\"></td><th>a</th></tr></thead><pre tabindex=\"0\" class=\"code\">x</pre>"
+        );
+    }
 }
