@@ -400,8 +400,11 @@ fn a_bar_that_overwrites_itself_is_one_line_of_the_report() {
     igpt.write("bar", &[cell(format!("print x{bar}\\n")), cell("print ab\u{8}c")]);
     assert_eq!(igpt.run(&["bar.ipynb"]).0, 0);
     let report = igpt.out("report.html");
-    assert!(report.contains("<pre class=\"stdout\">step 50 of 50\n</pre>"), "the last state is shown");
-    assert!(report.contains("<pre class=\"stdout\">ac</pre>"));
+    assert!(
+        report.contains("<pre tabindex=\"0\" class=\"stdout\">step 50 of 50\n</pre>"),
+        "the last state is shown"
+    );
+    assert!(report.contains("<pre tabindex=\"0\" class=\"stdout\">ac</pre>"));
     assert!(igpt.executed("bar").stream(1, "stdout").contains("\rstep 7 of 50"), "the notebook has it all");
 }
 

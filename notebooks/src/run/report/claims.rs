@@ -67,7 +67,7 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
         checks.folded("check", &judged),
         untested.folded("claim that nothing here judged", &["Section", "Claim", "Why"]),
         this = match run.to_come.is_empty() {
-            true => provenance(&claims.run, &format!("this run, {}", claims.title)),
+            true => provenance(&claims.run, "this run"),
             // Its key comes with its end.
             false => String::new(),
         },
@@ -76,13 +76,13 @@ fn of_paper(claims: &Claims, run: &Run, ids: &[String]) -> String {
 
 /// Where a run comes from, folded.
 fn provenance(run: &Recorded, name: &str) -> String {
-    let name = escape(name);
     let results: String =
         run.results.iter().map(|result| format!("<li>{}</li>\n", escape(&result.in_words()))).collect();
     format!(
         "<details><summary>Where {name}, {}, comes from</summary>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" \
-         aria-label=\"{name}\">{}</div>\n<p>Stored results that its notebooks used:</p>\n\
+         aria-label=\"{name}, {}\">{}</div>\n<p>Stored results that its notebooks used:</p>\n\
          <ul>\n{results}</ul>\n<p>Settings of the profile:</p>\n<pre>{}</pre>\n</details>\n",
+        escape(&run.key),
         escape(&run.key),
         facts(run.provenance()),
         escape(&toml::to_string(&run.profile_settings).unwrap_or_default()),
