@@ -81,6 +81,10 @@ fn of_notebook_4_2(profile: &Profile) -> Vec<AnyStep> {
     // If the data cannot be counted, `list` says so of the other steps.
     let images = large.data.training_positions().map(|positions| positions.len());
     let Ok(steps) = images.and_then(|images| large.training.steps(images)) else { return Vec::new() };
+    if steps < 20 {
+        // A training that has fewer steps than there are snapshots is none of that notebook.
+        return Vec::new();
+    }
     let mut network = half_of(profile);
     network.width /= 2;
     let mut small = large.network(network);

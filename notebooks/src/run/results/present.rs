@@ -152,6 +152,7 @@ mod tests {
             kind: "finding".into(),
             criterion: listed(&root.path().join("papers"), "p")[0].criterion_sha256.clone(),
             verdict: "supported".into(),
+            reported: "2.4".into(),
             ours: "1.5 [1.2, 1.8]".into(),
             notebook: "1".into(),
             ..OfClaim::default()
@@ -188,9 +189,10 @@ mod tests {
             (|run| run.claims[0].claim = "two".into(), "no claim two any more"),
             (
                 |run| run.claims[0].ours = "1.6".into(),
-                "prints of one: 1.5 [1.2, 1.8], supported; recorded: 1.6",
+                "prints of one: 2.4, 1.5 [1.2, 1.8], supported; recorded: 2.4, 1.6",
             ),
-            (|run| run.claims[0].verdict = "plateau".into(), "recorded: 1.5 [1.2, 1.8], plateau"),
+            (|run| run.claims[0].reported = "2.5".into(), "recorded: 2.5, 1.5"),
+            (|run| run.claims[0].verdict = "plateau".into(), "recorded: 2.4, 1.5 [1.2, 1.8], plateau"),
             (
                 |run| run.notebooks[0].file = "notebooks/2.ipynb".into(),
                 "notebooks/1.ipynb was not in the run",
