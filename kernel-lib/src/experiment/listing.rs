@@ -1,7 +1,6 @@
 //! Steps outside of notebooks: which a profile needs, which of them are there, how long the others will take, and how one is
 //! computed from a file. `igpt steps` and `igpt compute` call these.
 
-use super::profile::Model;
 use super::{
     AnyStep, ConcatenatedProbe, Data, Describer, Features, FewLabels, FineTuning, LayerSimilarity,
     LinearProbe, LossAndAccuracy, MaskedProbe, PixelPlacements, Pretraining, Profile, Snapshot, Workspace,
@@ -43,11 +42,13 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     with_inputs(steps)
 }
 
-/// Fine-tunings of a network of half the depth and width, on few labels, with the learning rate of pre-training and a tenth of it.
+/// Fine-tunings of a smaller network, on few labels, with the learning rate of pre-training and a tenth of it.
 fn of_notebook_4_5(profile: &Profile) -> Vec<AnyStep> {
-    let mut pretraining = Pretraining::of(profile).network(half_of(profile));
+    // A profile without smaller networks has none of that notebook's steps: the notebook says so itself.
+    let Ok(network) = profile.smaller(0) else { return Vec::new() };
+    let mut pretraining = Pretraining::of(profile).network(network);
     pretraining.after = vec![0];
-    let mut labelled = profile.data.clone().at_most(2000, 2000);
+    let mut labelled = profile.data.clone().at_most(profile.within_budget(2000), profile.within_budget(2000));
     labelled.validation = 0.25;
     let probe = LinearProbe::of(Features::of(&pretraining).on(labelled.clone()));
     let mut steps: Vec<AnyStep> = vec![probe.l2(profile.probe.l2.clone()).into()];
@@ -72,42 +73,32 @@ const OF_FEW: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 
 /// The images of which notebooks with several networks take their probes, so that these take seconds.
 fn few(profile: &Profile) -> Data {
-    profile.probe.data.clone().unwrap_or_else(|| profile.data.clone()).at_most(2000, 1500)
+    let data = profile.probe.data.clone().unwrap_or_else(|| profile.data.clone());
+    data.at_most(profile.within_budget(2000), profile.within_budget(1500))
 }
 
-/// A network as deep as notebook 4.5's and half as wide, and what comes of it while it is trained.
+/// The smallest network, and what comes of it while it is trained.
 fn of_notebook_4_2(profile: &Profile) -> Vec<AnyStep> {
+    let Ok(network) = profile.smaller(1) else { return Vec::new() };
     let large = Pretraining::of(profile);
     // If the data cannot be counted, `list` says so of the other steps.
     let images = large.data.training_positions().map(|positions| positions.len());
     let Ok(steps) = images.and_then(|images| large.training.steps(images)) else { return Vec::new() };
-    if steps < 20 {
-        // A training that has fewer steps than there are snapshots is none of that notebook.
-        return Vec::new();
-    }
-    let mut network = half_of(profile);
-    network.width /= 2;
     let mut small = large.network(network);
     small.after =
         [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20].map(|twentieth| twentieth * steps / 20).to_vec();
+    // A training of a few steps passes some twentieths at once.
+    small.after.dedup();
     let mut probe = profile.probe.clone();
     (probe.data, probe.l2) = (Some(few(profile)), OF_FEW.to_vec());
     vec![LossAndAccuracy::of([small], &probe).into()]
 }
 
-/// A network of half the depth and width.
-fn half_of(profile: &Profile) -> Model {
-    let mut network = profile.model;
-    network.layers = (network.layers / 2).max(2);
-    if network.heads.is_multiple_of(2) {
-        (network.width, network.heads) = (network.width / 2, network.heads / 2);
-    }
-    network
-}
-
 /// A BERT network beside the autoregressive one, and probes of both.
 fn of_notebook_4_6(profile: &Profile) -> Vec<AnyStep> {
-    let ar = Pretraining::of(profile);
+    let Ok(network) = profile.smaller(0) else { return Vec::new() };
+    let mut ar = Pretraining::of(profile).network(network);
+    ar.after = vec![0];
     let bert = ar.clone().objective(Objective::Bert { mask: 0.15 });
     let data = few(profile);
     let mut steps: Vec<AnyStep> = Vec::new();

@@ -45,10 +45,30 @@ pub struct Profile {
     /// [`Profile::seeds`].
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "seeds")]
     pub all_seeds: Vec<u64>,
+    /// Smaller networks, the largest first: what is trained beside the network to compare sizes, or several times. See
+    /// [`Profile::smaller`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "smaller")]
+    pub all_smaller: Vec<Model>,
+    /// The share that notebooks take of their own numbers of images and steps, above 0 and at most 1. See
+    /// [`Profile::within_budget`].
+    #[serde(default = "all_of_it")]
+    pub budget: f64,
+    /// Whether findings are judged by what this profile computes. One that trains next to nothing says no: then a comparison
+    /// shows what was measured, and no verdict on any finding.
+    #[serde(default = "yes")]
+    pub judges: bool,
     /// The linear probe.
     pub probe: Probe,
     /// Samples.
     pub samples: Samples,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn all_of_it() -> f64 {
+    1.0
 }
 
 /// The palette of a run, fitted to the images that are trained on (section 3.2).
@@ -215,6 +235,36 @@ impl Profile {
         if self.all_seeds.is_empty() { vec![self.training.seed] } else { self.all_seeds.clone() }
     }
 
+    /// One of the smaller networks, 0 the largest of them.
+    ///
+    /// # Errors
+    /// If the profile names no such network.
+    pub fn smaller(&self, number: usize) -> Result<Model> {
+        self.all_smaller.get(number).copied().ok_or_else(|| {
+            Error::invalid(format!(
+                "the profile {} names {} smaller networks, and number {number}, from 0, is asked for: add it to its setting smaller",
+                self.name,
+                self.all_smaller.len()
+            ))
+        })
+    }
+
+    /// What this profile takes where a notebook has a number of images or steps of its own: the share that `budget` says, at
+    /// least 1. It is how a profile of seconds shrinks all of a notebook.
+    ///
+    /// ```
+    /// let mut profile = igpt::profile::Profile::named("quick")?;
+    /// assert_eq!(profile.within_budget(400), 400);
+    /// profile.budget = 0.05;
+    /// assert_eq!(profile.within_budget(400), 20);
+    /// # Ok::<(), igpt::Error>(())
+    /// ```
+    pub fn within_budget(&self, count: usize) -> usize {
+        // So that 5 % of 400 are 20 whatever a binary fraction makes of 0.05.
+        let share = (count as f64 * self.budget - 1e-9).ceil();
+        (share as usize).clamp(1, count.max(1))
+    }
+
     /// The shape of the network for these images.
     pub fn config(&self) -> Config {
         self.model.config(self.data.side, self.palette.colours)
@@ -231,6 +281,9 @@ impl Profile {
             data.validate()?;
         }
         self.config().validate()?;
+        for network in &self.all_smaller {
+            network.config(data.side, self.palette.colours).validate()?;
+        }
         samples.sampling.validate()?;
         let positive = |x: f64| x > 0.0 && x.is_finite();
         let some = |x: Option<usize>| x != Some(0);
@@ -247,6 +300,7 @@ impl Profile {
                         == self.seeds().len(),
             ),
             ("samples.images (at least 1)", samples.images > 0),
+            ("budget (above 0, at most 1)", self.budget > 0.0 && self.budget <= 1.0),
         ] {
             if !right {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
@@ -286,6 +340,9 @@ impl Profile {
             ("model", self.model != file.model),
             ("training", self.training != file.training),
             ("seeds", self.all_seeds != file.all_seeds),
+            ("smaller networks", self.all_smaller != file.all_smaller),
+            ("budget", self.budget != file.budget),
+            ("judging", self.judges != file.judges),
             ("probe", self.probe != file.probe),
             ("samples", self.samples != file.samples),
         ];
@@ -371,7 +428,7 @@ mod tests {
 
     #[test]
     fn every_profile_of_the_repository_is_one() {
-        for name in ["quick", "cifar", "cifar-short"] {
+        for name in ["quick", "smoke", "cifar", "cifar-short"] {
             let profile = Profile::named(name).unwrap();
             assert_eq!(profile.name, name);
             let text = profile.to_text();
@@ -381,9 +438,9 @@ mod tests {
         assert_eq!(
             quick,
             Config {
-                layers: 8,
-                width: 128,
-                heads: 4,
+                layers: 12,
+                width: 64,
+                heads: 2,
                 context: 196,
                 vocabulary: 16,
                 inner: None,
@@ -393,14 +450,14 @@ mod tests {
         let cifar = Profile::named("cifar").unwrap().config();
         assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles");
-        assert_eq!(names(&folder).unwrap(), ["cifar", "cifar-short", "quick"]);
+        assert_eq!(names(&folder).unwrap(), ["cifar", "cifar-short", "quick", "smoke"]);
     }
 
     #[test]
     fn a_profile_that_is_none_is_refused_with_its_reason() {
         let error = Profile::named("qick").unwrap_err().to_string();
         assert!(
-            error.contains("no profile \"qick\"") && error.contains("cifar, cifar-short, quick"),
+            error.contains("no profile \"qick\"") && error.contains("cifar, cifar-short, quick, smoke"),
             "{error}"
         );
         assert!(Profile::named("../claims").is_err());
@@ -416,10 +473,14 @@ mod tests {
         for (from, to, expected) in [
             ("seed = ", "sead = ", "unknown field `sead`"),
             ("length = ", "# ", "missing field `length`"),
-            ("heads = 4", "heads = 3", "3 heads do not divide"),
+            ("width = 64\nheads = 2", "width = 64\nheads = 3", "3 heads do not divide"),
             ("validation = 0.1", "validation = 1.5", "data.validation"),
             ("\"fashion-mnist\"", "\"fashion\"", "there is no data set \"fashion\""),
             ("batch = 32", "batch = 0", "batch"),
+            ("width = 32, heads = 2", "width = 32, heads = 3", "3 heads do not divide"),
+            ("[data]", "budget = 0.0\n\n[data]", "budget (above 0, at most 1)"),
+            ("[data]", "budget = 1.1\n\n[data]", "budget (above 0, at most 1)"),
+            ("[data]", "budget = nan\n\n[data]", "budget (above 0, at most 1)"),
             ("[data]", "seeds = [2, 3]\n\n[data]", "seeds (each once, training.seed first)"),
             ("[data]", "seeds = [1, 3, 3]\n\n[data]", "seeds (each once"),
             ("side = 14", "side = 0", "data.side"),
@@ -483,6 +544,20 @@ mod tests {
         profile.model.layers = 2;
         profile.training.batch = 7;
         assert_eq!(profile.changed(), ["model", "training"]);
+    }
+
+    #[test]
+    fn smaller_networks_and_numbers_are_those_of_the_profile() {
+        let mut profile = Profile::named("quick").unwrap();
+        assert_eq!(profile.smaller(0).unwrap(), Model { layers: 6, width: 64, heads: 2 });
+        assert_eq!(profile.smaller(1).unwrap(), Model { layers: 4, width: 32, heads: 2 });
+        let error = profile.smaller(2).unwrap_err().to_string();
+        assert!(error.contains("quick names 2 smaller networks, and number 2"), "{error}");
+        assert_eq!([0, 1, 7, 2000].map(|count| profile.within_budget(count)), [1, 1, 7, 2000]);
+        profile.budget = 0.1;
+        assert_eq!([0, 1, 7, 40, 41, 2000].map(|count| profile.within_budget(count)), [1, 1, 1, 4, 5, 200]);
+        profile.budget = 1e-300;
+        assert_eq!(profile.within_budget(usize::MAX), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Claim, Kind, Measured, Paper, Verdict};
 use crate::Result;
+use crate::experiment::Profile;
 use crate::show::{Cell, Show, Table, fixed};
 use crate::statistics::Effect;
 use serde_json::json;
@@ -13,11 +14,16 @@ pub struct Comparison {
     ours: String,
     rows: Vec<[Cell; 5]>,
     verdicts: Vec<(Kind, Verdict)>,
+    /// The profile of this run, if it is one that judges no finding.
+    unjudged_by: Option<String>,
 }
 
 impl Comparison {
     pub(super) fn new(paper: Paper, ours: String) -> Self {
-        Self { paper, ours, rows: Vec::new(), verdicts: Vec::new() }
+        // A profile that cannot be read has been refused where it was asked for.
+        let profile = Profile::current().ok().filter(|profile| !profile.judges);
+        let unjudged_by = profile.map(|profile| profile.name);
+        Self { paper, ours, rows: Vec::new(), verdicts: Vec::new(), unjudged_by }
     }
 
     /// Adds a figure, with ours beside it, that no claim judges.
@@ -39,7 +45,7 @@ impl Comparison {
     }
 
     /// Adds a claim, judged by its criterion on what we measured: exact numbers for a check, an [`Effect`] or several for a
-    /// finding, a [`RankCorrelation`]. Nothing measured leaves it untested. The runner is told the verdict, and counts
+    /// finding, a [`RankCorrelation`]. Nothing measured leaves it untested, and so does a profile that judges nothing. The runner is told the verdict, and counts
     /// it in its report.
     ///
     /// # Errors
@@ -47,8 +53,16 @@ impl Comparison {
     pub fn claim(mut self, key: &str, measured: impl Into<Measured>) -> Result<Self> {
         let measured = measured.into();
         let claim = self.paper.claim(key)?;
-        let verdict = claim.judge(&measured)?;
+        let mut verdict = claim.judge(&measured)?;
+        let unjudged = self.unjudged_by.as_ref().filter(|_| claim.kind == Kind::Finding);
+        if unjudged.is_some() {
+            verdict = Verdict::Untested;
+        }
         let criterion = match (&claim.criterion, &claim.changed, &claim.untested) {
+            _ if unjudged.is_some() => format!(
+                "Untested: the profile {} trains next to nothing, and judges no finding.",
+                unjudged.map_or("", String::as_str)
+            ),
             (Some(criterion), Some(_), _) => {
                 let file = format!("papers/{}/claims.toml", self.paper.name());
                 format!("{criterion} (Changed after a run: {file} says why.)")
