@@ -21,6 +21,7 @@ pub use compare::Comparison;
 pub use recorded::{RecordedClaim, RecordedRun};
 pub use table::ReportedTable;
 
+use crate::profile::Profile;
 use crate::show::{Show, Table, fixed};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -407,8 +408,12 @@ impl Paper {
 
     /// Starts a table `reported | ours | verdict`. `ours` says what was run: [`Profile::ours`](crate::profile::Profile::ours), or the
     /// settings where they are others than the profile's. A recorded run keeps it beside each claim.
+    ///
+    /// If the current profile [judges nothing](crate::profile::Profile::judges), findings come out as untested.
     pub fn compare(&self, ours: impl Into<String>) -> Comparison {
-        Comparison::new(self.clone(), ours.into())
+        // A profile that cannot be read has been refused where it was asked for.
+        let profile = Profile::current().ok().filter(|profile| !profile.judges);
+        Comparison::new(self.clone(), ours.into(), profile.map(|profile| profile.name))
     }
 
     /// A table of what one section reports.

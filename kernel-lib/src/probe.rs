@@ -17,10 +17,12 @@
 //! are a value that [`Choice::test`] uses up.
 
 mod accuracy;
+mod cholesky;
 mod concatenated;
 mod curve;
 mod features;
 mod few_labels;
+mod hessian;
 mod kernels;
 mod lbfgs;
 mod neighbours;
@@ -44,6 +46,7 @@ pub use sgd::{SgdChoice, SgdResult, SgdSettings, TriedRate, choose_by_sgd};
 pub use similarity::{Similarity, linear_cka};
 
 use crate::{Error, Result};
+use hessian::Hessian;
 use objective::{Design, Objective, Scaling};
 use precondition::{Precondition, Preconditioner};
 use serde::{Deserialize, Serialize};
@@ -53,6 +56,8 @@ use spectrum::Spectrum;
 const TOLERANCE: f64 = 1e-5;
 /// Most steps of one fit.
 const MOST_STEPS: usize = 2000;
+/// Most steps with one [`Hessian`]: then it is made anew where the fit is.
+const STEPS_OF_HESSIAN: usize = 30;
 
 /// How the fit of a [`Probe`] ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -181,7 +186,7 @@ struct Fitting {
     known: Known,
 }
 
-/// From what the change of variables is made in which a fit takes few steps. The optimum does not depend on it, but the last
+/// From what the change of variables is made in which a fit takes few steps, unless it has so few parameters that the [`Hessian`] is at hand. The optimum does not depend on it, but the last
 /// bits of what is found do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Curvature {
@@ -194,6 +199,8 @@ enum Curvature {
 
 /// What is known of how the features vary together.
 enum Known {
+    /// Nothing beforehand: there are so few parameters that the Hessian is computed where a fit starts.
+    Hessian,
     Gram(Vec<f64>),
     Spectrum(Spectrum),
     /// The spectrum as a whole, and the features as coordinates along its R eigenvectors, (N, R). Weights of a penalised fit are
@@ -215,7 +222,11 @@ impl Fitting {
         seen.sort_unstable();
         seen.dedup();
         let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
+        let is_small = hessian::is_small(design.width, seen.len());
         let known = match curvature {
+            // Of fewer images than features, coordinates along their spectrum are fewer.
+            Curvature::Spectrum if is_small && design.width <= design.images => Known::Hessian,
+            Curvature::Gram if is_small => Known::Hessian,
             Curvature::Gram => Known::Gram(design.gram()?),
             Curvature::Spectrum => {
                 let spectrum = Spectrum::of(&design)?;
@@ -249,19 +260,25 @@ impl Fitting {
         let classes = self.seen.len();
         let start = start.map_or_else(|| self.start(), <[f64]>::to_vec);
         let (weights, found) = match &self.known {
+            Known::Hessian => self.minimise_by_hessian(&self.design, start, l2)?,
             Known::Gram(gram) => {
                 let curvature = self.curvature(&self.design, &start);
                 let preconditioner = Preconditioner::new(gram, self.design.width, curvature, l2)?;
-                self.minimise(&self.design, &start, l2, &preconditioner)?
+                self.minimise(&self.design, &start, l2, &preconditioner, MOST_STEPS)?
             }
             Known::Spectrum(spectrum) => {
                 let curvature = self.curvature(&self.design, &start);
-                self.minimise(&self.design, &start, l2, &spectrum.preconditioner(curvature, l2))?
+                let preconditioner = spectrum.preconditioner(curvature, l2);
+                self.minimise(&self.design, &start, l2, &preconditioner, MOST_STEPS)?
             }
             Known::Coordinates(spectrum, coordinates) => {
                 let start = spectrum.coordinates_of_weights(&start, classes);
-                let scales = spectrum.scales(self.curvature(coordinates, &start), l2);
-                let (weights, found) = self.minimise(coordinates, &start, l2, &scales)?;
+                let (weights, found) = if hessian::is_small(coordinates.width, classes) {
+                    self.minimise_by_hessian(coordinates, start, l2)?
+                } else {
+                    let scales = spectrum.scales(self.curvature(coordinates, &start), l2);
+                    self.minimise(coordinates, &start, l2, &scales, MOST_STEPS)?
+                };
                 (spectrum.weights(&weights, classes), found)
             }
         };
@@ -285,12 +302,35 @@ impl Fitting {
     }
 
     /// The weights (F + 1, K) with the least objective on these features, from `start` on.
+    fn minimise_by_hessian(
+        &self,
+        design: &Design,
+        start: Vec<f64>,
+        l2: f64,
+    ) -> Result<(Vec<f64>, lbfgs::Minimum)> {
+        let (mut weights, mut iterations, mut evaluations) = (start, 0, 0);
+        loop {
+            let hessian = Hessian::at(design, &weights, self.seen.len(), l2)?;
+            let most = STEPS_OF_HESSIAN.min(MOST_STEPS - iterations);
+            let (better, found) = self.minimise(design, &weights, l2, &hessian, most)?;
+            weights = better;
+            iterations += found.iterations;
+            evaluations += found.evaluations;
+            // With fewer steps than it might have taken, it cannot get any further.
+            if found.converged || found.iterations < most || iterations >= MOST_STEPS {
+                return Ok((weights, lbfgs::Minimum { iterations, evaluations, ..found }));
+            }
+        }
+    }
+
+    /// The same with one change of variables, and at most so many steps; not always the least, then.
     fn minimise(
         &self,
         design: &Design,
         start: &[f64],
         l2: f64,
         preconditioner: &dyn Precondition,
+        most_steps: usize,
     ) -> Result<(Vec<f64>, lbfgs::Minimum)> {
         let mut objective = Objective::new(design, &self.labels, self.seen.len(), l2);
         let mut by_weights = vec![0.0; objective.len()];
@@ -299,7 +339,7 @@ impl Fitting {
             gradient.copy_from_slice(&preconditioner.gradient(&by_weights));
             value
         };
-        let found = lbfgs::minimise(function, preconditioner.preconditioned(start), TOLERANCE, MOST_STEPS)?;
+        let found = lbfgs::minimise(function, preconditioner.preconditioned(start), TOLERANCE, most_steps)?;
         Ok((preconditioner.weights(&found.at), found))
     }
 }

@@ -47,8 +47,6 @@ const FORMAT: &str = "2";
 const CARGO_CONFIG: &str = r#"[profile.dev]
 debug = "line-tables-only"
 strip = "none"
-# As in the workspace's own profiles: a fifth less for the compiler to do.
-lto = "off"
 
 [profile.dev.package."*"]
 debug = false

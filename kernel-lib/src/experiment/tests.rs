@@ -23,6 +23,9 @@ fn small(steps: u64) -> Profile {
     profile.model.layers = 2;
     profile.model.width = 16;
     profile.model.heads = 2;
+    profile.all_smaller = vec![profile.model; 2];
+    profile.all_smaller[1].width = 8;
+    profile.budget = 0.1;
     profile.training.length = Length::Steps(steps);
     profile.training.batch = 8;
     profile.training.checkpoint_every = 2;

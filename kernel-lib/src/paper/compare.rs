@@ -2,7 +2,6 @@
 
 use super::{Claim, Kind, Measured, Paper, Verdict};
 use crate::Result;
-use crate::experiment::Profile;
 use crate::show::{Cell, Show, Table, fixed};
 use crate::statistics::Effect;
 use serde_json::json;
@@ -19,10 +18,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    pub(super) fn new(paper: Paper, ours: String) -> Self {
-        // A profile that cannot be read has been refused where it was asked for.
-        let profile = Profile::current().ok().filter(|profile| !profile.judges);
-        let unjudged_by = profile.map(|profile| profile.name);
+    /// `unjudged_by` is the name of the profile of this run if it judges no finding.
+    pub(super) fn new(paper: Paper, ours: String, unjudged_by: Option<String>) -> Self {
         Self { paper, ours, rows: Vec::new(), verdicts: Vec::new(), unjudged_by }
     }
 

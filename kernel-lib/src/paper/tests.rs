@@ -166,6 +166,24 @@ fn a_comparison_shows_both_and_counts_verdicts() {
     assert_eq!(comparison.label(), "made up for a test", "as the runner is told, and as the table shows it");
 }
 
+/// A profile of seconds shows what was measured; a check holds at any size, a finding is not judged.
+#[test]
+fn a_profile_that_judges_nothing_leaves_findings_untested() {
+    let far_above = Effect::of_images(&[50.0, 50.1, 50.2]).unwrap();
+    let judged = |by: Option<&str>| {
+        Comparison::new(paper(), "ours".to_owned(), by.map(str::to_owned))
+            .claim("palette-is-faithful", far_above)
+            .unwrap()
+            .claim("palette-shortens-context", [3.0, 3.0])
+            .unwrap()
+    };
+    let untested = judged(Some("smoke"));
+    assert_eq!(untested.verdicts(), [Verdict::Untested, Verdict::Passed]);
+    let text = untested.to_text();
+    assert!(text.contains("50.1") && text.contains("the profile smoke trains next to nothing"), "{text}");
+    assert_eq!(judged(None).verdicts(), [Verdict::Supported, Verdict::Passed]);
+}
+
 /// As it is judged: the interval of an effect is no narrower than the criterion's margin.
 #[test]
 fn what_was_measured_is_told_in_numbers() {

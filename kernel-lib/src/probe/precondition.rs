@@ -6,10 +6,10 @@
 //! every direction. The objective, and so the optimum, is the same.
 //!
 //! The factor takes F³ / 3 operations for each penalty. That is little for the features of one layer; for those of several
-//! layers side by side there is [`super::spectrum`].
+//! layers side by side there is [`super::spectrum`]. For few parameters [`super::hessian`] knows more than one curvature.
 
-use super::kernels::{add_scaled, dot};
-use crate::{Result, stop};
+use super::cholesky::Cholesky;
+use crate::Result;
 use rayon::prelude::*;
 
 /// A linear change of variables from weights w (F + 1, K) to u (K, F + 1), the same for each class.
@@ -25,8 +25,8 @@ pub(super) trait Precondition {
 /// The factor L, and how the intercepts are scaled.
 pub(super) struct Preconditioner {
     width: usize,
-    /// L, (F, F), lower triangle.
-    factor: Vec<f64>,
+    /// Of the weights of a class, (F, F).
+    factor: Cholesky,
     intercept: f64,
 }
 
@@ -39,46 +39,26 @@ impl Preconditioner {
         // Never exactly singular, not for a penalty of zero or classes that are told apart with certainty.
         let curvature = curvature.max(1e-6);
         let floor = l2.max(1e-9 * curvature);
-        let mut factor: Vec<f64> = gram.iter().map(|g| curvature * g).collect();
-        for i in 0..width {
-            stop::check("the probe")?;
-            factor[i * width + i] += floor;
-            for j in 0..=i {
-                let (above, row) = factor.split_at_mut(i * width);
-                if j < i {
-                    let other = &above[j * width..][..width];
-                    row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-                } else {
-                    // Rounding can leave nothing of a feature that the ones before it determine.
-                    row[i] = (row[i] - dot(&row[..i], &row[..i])).max(floor).sqrt();
-                }
-            }
-        }
-        Ok(Self { width, factor, intercept: curvature.sqrt() })
+        let mut matrix: Vec<f64> = gram.iter().map(|g| curvature * g).collect();
+        matrix.iter_mut().step_by(width + 1).for_each(|diagonal| *diagonal += floor);
+        Ok(Self { width, factor: Cholesky::of(matrix, width, floor)?, intercept: curvature.sqrt() })
     }
 
-    fn row(&self, i: usize) -> (&[f64], f64) {
-        let row = &self.factor[i * self.width..][..=i];
-        (&row[..i], row[i])
-    }
-
-    fn each_class(&self, values: &[f64], solve: impl Fn(&mut [f64]) + Send + Sync) -> Vec<f64> {
-        let mut values = values.to_vec();
-        values.par_chunks_mut(self.width + 1).for_each(solve);
+    fn each_class(&self, mut values: Vec<f64>, change: impl Fn(&mut [f64]) + Send + Sync) -> Vec<f64> {
+        values.par_chunks_mut(self.width + 1).for_each(change);
         values
+    }
+
+    fn by_class(&self, weights: &[f64]) -> Vec<f64> {
+        transposed(weights, weights.len() / (self.width + 1))
     }
 }
 
 impl Precondition for Preconditioner {
     /// w = L⁻ᵀ u.
     fn weights(&self, u: &[f64]) -> Vec<f64> {
-        let solved = self.each_class(u, |w| {
-            for i in (0..self.width).rev() {
-                let (row, diagonal) = self.row(i);
-                w[i] /= diagonal;
-                let x = w[i];
-                add_scaled(-x, row, w);
-            }
+        let solved = self.each_class(u.to_vec(), |w| {
+            self.factor.solve_transposed(w);
             w[self.width] /= self.intercept;
         });
         transposed(&solved, self.width + 1)
@@ -86,26 +66,16 @@ impl Precondition for Preconditioner {
 
     /// u = Lᵀ w.
     fn preconditioned(&self, weights: &[f64]) -> Vec<f64> {
-        let by_class = transposed(weights, weights.len() / (self.width + 1));
-        self.each_class(&by_class, |u| {
-            for i in 0..self.width {
-                let (row, diagonal) = self.row(i);
-                let x = u[i];
-                add_scaled(x, row, u);
-                u[i] = x * diagonal;
-            }
+        self.each_class(self.by_class(weights), |u| {
+            self.factor.multiply_transposed(u);
             u[self.width] *= self.intercept;
         })
     }
 
     /// L⁻¹ g.
     fn gradient(&self, by_weights: &[f64]) -> Vec<f64> {
-        let by_class = transposed(by_weights, by_weights.len() / (self.width + 1));
-        self.each_class(&by_class, |g| {
-            for i in 0..self.width {
-                let (row, diagonal) = self.row(i);
-                g[i] = (g[i] - dot(row, &g[..i])) / diagonal;
-            }
+        self.each_class(self.by_class(by_weights), |g| {
+            self.factor.solve(g);
             g[self.width] /= self.intercept;
         })
     }
@@ -119,6 +89,7 @@ pub(super) fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::kernels::dot;
     use crate::rng::Rng;
 
     #[test]
