@@ -388,6 +388,51 @@ fn outputs_are_cut_at_their_limit_and_the_run_says_so() {
 }
 
 #[test]
+fn outputs_of_a_notebook_are_cut_at_their_limit_together_and_the_run_says_so() {
+    let igpt = Igpt::new();
+    let cells = |tag: &str| {
+        let own = cell("print-long 900").tag("output-limit:500B");
+        [own, cell("print-long 1000"), cell("print-long 1200"), cell("print end").tag(tag)]
+    };
+    let lengths = || {
+        let executed = igpt.executed("n");
+        [1, 2, 3, 4].map(|number| executed.stream(number, "stdout").len())
+    };
+    igpt.write("n", &cells("any"));
+    let (code, said) = igpt.run(&["n.ipynb", "--notebook-output-limit", "2kB"]);
+    assert_eq!((code, lengths()), (0, [500, 1000, 500, 0]), "{said}");
+    let executed = igpt.executed("n");
+    let notices = [1, 2, 3, 4].map(|number| executed.stream(number, "stderr"));
+    assert!(
+        notices[0].contains("400 bytes of output are left out here: a cell may have 500 (--output-limit)")
+    );
+    assert_eq!(notices[1], "");
+    let all = "all cells together may have 2000 (--notebook-output-limit)";
+    assert!(notices[2].contains(&format!("700 bytes of output are left out here: {all}")), "{notices:?}");
+    assert!(notices[3].contains(&format!("3 bytes of output are left out here: {all}")), "{notices:?}");
+    for line in [
+        "n, cell 1: 400 bytes of output are left out (--output-limit)",
+        "n, cell 3: 700 bytes of output are left out (--notebook-output-limit)",
+        "n, cell 4: 3 bytes of output are left out (--notebook-output-limit)",
+    ] {
+        assert!(said.contains(line), "{line:?} in {said}");
+    }
+    assert!(!said.contains("n, cell 2: "), "{said}");
+    // The tag goes before, on whichever cell it stands.
+    igpt.write("n", &cells("notebook-output-limit:1.6kB"));
+    let (code, said) = igpt.run(&["n.ipynb", "--notebook-output-limit", "2kB"]);
+    assert_eq!((code, lengths()), (0, [500, 1000, 100, 0]), "{said}");
+    igpt.write("n", &cells("notebook-output-limit:much"));
+    let (code, said) = igpt.run(&["n.ipynb"]);
+    assert!(code == 2 && said.contains("the tag `notebook-output-limit:much`"), "{said}");
+    // The good twin: the usual limit is far.
+    igpt.write("n", &cells("any"));
+    let (code, said) = igpt.run(&["n.ipynb"]);
+    assert_eq!((code, lengths()), (0, [500, 1000, 1200, 3]), "{said}");
+    assert!(!said.contains("(--notebook-output-limit)"), "{said}");
+}
+
+#[test]
 fn comparisons_follow_the_cells_tags() {
     let igpt = Igpt::new();
     let printed = |text: &str| json!([{"output_type": "stream", "name": "stdout", "text": [text]}]);
