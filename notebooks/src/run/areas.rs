@@ -1,4 +1,5 @@
-//! The outputs of all cells of a notebook while their messages arrive. Together they have a limit, beside the one of each cell.
+//! The outputs of all cells of a notebook while their messages arrive. Together they have a limit, beside the one of each
+//! cell.
 
 use std::collections::BTreeMap;
 
