@@ -225,6 +225,28 @@ fn a_checkout_has_one_file_of_times() {
     assert_eq!((share("1/2"), share("2/2")), (1, 2));
 }
 
+/// Solutions and a template lie below `notebooks/`: they run if they are named.
+#[test]
+fn without_names_a_checkout_runs_what_lies_in_its_folder_of_notebooks_itself() {
+    let igpt = Igpt::new();
+    for file in ["Cargo.toml", "notebooks/Cargo.toml", "kernel-lib/Cargo.toml"] {
+        fs::create_dir_all(igpt.path().join(file).parent().expect("a folder")).expect("a folder can be made");
+        fs::write(igpt.path().join(file), "").expect("a file can be written");
+    }
+    for name in ["notebooks/1_a", "notebooks/solutions/2_b"] {
+        igpt.write(name, &[cell("print 1")]);
+    }
+    let ran = |arguments: &[&str]| {
+        let (code, said) = igpt.run(arguments);
+        assert_eq!(code, 0, "{said}");
+        ["1_a: ", "2_b: "].map(|name| said.contains(name))
+    };
+    assert_eq!(ran(&[]), [true, false]);
+    assert_eq!(ran(&["notebooks/solutions"]), [false, true]);
+    assert_eq!(ran(&["2_b"]), [false, true], "by its bare name");
+    assert_eq!(ran(&["notebooks"]), [true, true]);
+}
+
 #[test]
 fn folders_patterns_and_the_last_failures_select() {
     let igpt = Igpt::new();
