@@ -225,6 +225,28 @@ fn a_checkout_has_one_file_of_times() {
     assert_eq!((share("1/2"), share("2/2")), (1, 2));
 }
 
+/// Solutions and a template lie below `notebooks/`: they run if they are named.
+#[test]
+fn without_names_a_checkout_runs_what_lies_in_its_folder_of_notebooks_itself() {
+    let igpt = Igpt::new();
+    for file in ["Cargo.toml", "notebooks/Cargo.toml", "kernel-lib/Cargo.toml"] {
+        fs::create_dir_all(igpt.path().join(file).parent().expect("a folder")).expect("a folder can be made");
+        fs::write(igpt.path().join(file), "").expect("a file can be written");
+    }
+    for name in ["notebooks/1_a", "notebooks/solutions/2_b"] {
+        igpt.write(name, &[cell("print 1")]);
+    }
+    let ran = |arguments: &[&str]| {
+        let (code, said) = igpt.run(arguments);
+        assert_eq!(code, 0, "{said}");
+        ["1_a: ", "2_b: "].map(|name| said.contains(name))
+    };
+    assert_eq!(ran(&[]), [true, false]);
+    assert_eq!(ran(&["notebooks/solutions"]), [false, true]);
+    assert_eq!(ran(&["2_b"]), [false, true], "by its bare name");
+    assert_eq!(ran(&["notebooks"]), [true, true]);
+}
+
 #[test]
 fn folders_patterns_and_the_last_failures_select() {
     let igpt = Igpt::new();
@@ -385,6 +407,51 @@ fn outputs_are_cut_at_their_limit_and_the_run_says_so() {
     assert_eq!(igpt.executed("n").stream(1, "stdout").len(), 5000, "the usual limit is far");
     let (code, said) = igpt.run(&["n.ipynb", "--output-limit", "much"]);
     assert!(code == 2 && said.contains("is not a size"), "{said}");
+}
+
+#[test]
+fn outputs_of_a_notebook_are_cut_at_their_limit_together_and_the_run_says_so() {
+    let igpt = Igpt::new();
+    let cells = |tag: &str| {
+        let own = cell("print-long 900").tag("output-limit:500B");
+        [own, cell("print-long 1000"), cell("print-long 1200"), cell("print end").tag(tag)]
+    };
+    let lengths = || {
+        let executed = igpt.executed("n");
+        [1, 2, 3, 4].map(|number| executed.stream(number, "stdout").len())
+    };
+    igpt.write("n", &cells("any"));
+    let (code, said) = igpt.run(&["n.ipynb", "--notebook-output-limit", "2kB"]);
+    assert_eq!((code, lengths()), (0, [500, 1000, 500, 0]), "{said}");
+    let executed = igpt.executed("n");
+    let notices = [1, 2, 3, 4].map(|number| executed.stream(number, "stderr"));
+    assert!(
+        notices[0].contains("400 bytes of output are left out here: a cell may have 500 (--output-limit)")
+    );
+    assert_eq!(notices[1], "");
+    let all = "all cells together may have 2000 (--notebook-output-limit)";
+    assert!(notices[2].contains(&format!("700 bytes of output are left out here: {all}")), "{notices:?}");
+    assert!(notices[3].contains(&format!("3 bytes of output are left out here: {all}")), "{notices:?}");
+    for line in [
+        "n, cell 1: 400 bytes of output are left out (--output-limit)",
+        "n, cell 3: 700 bytes of output are left out (--notebook-output-limit)",
+        "n, cell 4: 3 bytes of output are left out (--notebook-output-limit)",
+    ] {
+        assert!(said.contains(line), "{line:?} in {said}");
+    }
+    assert!(!said.contains("n, cell 2: "), "{said}");
+    // The tag goes before, on whichever cell it stands.
+    igpt.write("n", &cells("notebook-output-limit:1.6kB"));
+    let (code, said) = igpt.run(&["n.ipynb", "--notebook-output-limit", "2kB"]);
+    assert_eq!((code, lengths()), (0, [500, 1000, 100, 0]), "{said}");
+    igpt.write("n", &cells("notebook-output-limit:much"));
+    let (code, said) = igpt.run(&["n.ipynb"]);
+    assert!(code == 2 && said.contains("the tag `notebook-output-limit:much`"), "{said}");
+    // The good twin: the usual limit is far.
+    igpt.write("n", &cells("any"));
+    let (code, said) = igpt.run(&["n.ipynb"]);
+    assert_eq!((code, lengths()), (0, [500, 1000, 1200, 3]), "{said}");
+    assert!(!said.contains("(--notebook-output-limit)"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The notebooks in the repository were run from top to bottom, and show what they have to show.
 
 mod literals;
+mod reproduced;
 
 use std::{fs, path::Path};
 

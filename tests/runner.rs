@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits {
     reply_and_idle: Duration::from_millis(500),
     notebook: None,
     output: usize::MAX,
+    outputs: usize::MAX,
 };
 
 struct Ran {

@@ -75,8 +75,11 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     notebook_timeout: Option<Duration>,
     /// How much of a cell's output is kept, for example 500kB, 20MB; the tag `output-limit:1MB` goes before
-    #[arg(long, value_name = "SIZE", default_value = "100MB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = size)]
     output_limit: usize,
+    /// How much of the outputs of all cells of a notebook together is kept; the tag `notebook-output-limit:20MB` goes before
+    #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = size)]
+    notebook_output_limit: usize,
     /// How many notebooks run at the same time; `auto` takes as many as there are cores, and memory for kernels
     #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
     jobs: usize,
@@ -163,6 +166,7 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         timeout: arguments.timeout,
         notebook_timeout: arguments.notebook_timeout,
         output_limit: arguments.output_limit,
+        notebook_output_limit: arguments.notebook_output_limit,
         jobs: arguments.jobs,
         retries: arguments.retries,
         secrets,

@@ -53,7 +53,7 @@ impl Events {
             "status": status(&run.status),
             "seconds": run.seconds,
             "message": message,
-            "bytes_left_out": run.left_out,
+            "bytes_left_out": run.left_out.map_or(0, |left_out| left_out.bytes),
         }));
     }
 

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::{
+    areas::OutputAreas,
     client::{Channel, Client, Event},
     expected::{END_NOT_SEEN, ErrorKind, Expected, KERNEL_ERROR},
     message::Message,
@@ -39,6 +40,8 @@ pub struct Limits {
     pub notebook: Option<(Duration, Instant)>,
     /// How many bytes of each cell's output are kept.
     pub output: usize,
+    /// How many bytes of all cells' outputs together are kept.
+    pub outputs: usize,
 }
 
 impl Limits {
@@ -46,7 +49,8 @@ impl Limits {
     pub fn per_cell(cell: Duration) -> Self {
         let start = Duration::from_secs(20 * 60);
         let (interrupted, reply_and_idle) = (Duration::from_secs(20), Duration::from_secs(10));
-        Self { start, cell, interrupted, reply_and_idle, notebook: None, output: usize::MAX }
+        let (output, outputs) = (usize::MAX, usize::MAX);
+        Self { start, cell, interrupted, reply_and_idle, notebook: None, output, outputs }
     }
 }
 
@@ -90,7 +94,7 @@ pub async fn execute(
         secrets,
         observer,
         requests: HashMap::new(),
-        areas: HashMap::new(),
+        areas: OutputAreas::new(limits.outputs),
         begun: None,
     };
     let mut runs = Vec::new();
@@ -125,8 +129,8 @@ pub async fn execute(
             }
         };
         let seconds = session.begun.unwrap_or(started).elapsed().as_secs_f64();
-        let left_out = session.areas.get(&cell.position).map_or(0, OutputArea::left_out);
-        let error_line = session.areas.get(&cell.position).and_then(|area| {
+        let left_out = session.areas.get(cell.position).and_then(OutputArea::left_out);
+        let error_line = session.areas.get(cell.position).and_then(|area| {
             let errors: Vec<_> = area.errors().cloned().collect();
             place::line_of_error(&errors, area.execution_count)
         });
@@ -206,7 +210,7 @@ struct Session<'a, 'b> {
     /// Position of the cell that made each request.
     requests: HashMap<String, usize>,
     /// Outputs by position of the cell.
-    areas: HashMap<usize, OutputArea>,
+    areas: OutputAreas,
     /// When the kernel began with the current cell.
     begun: Option<Instant>,
 }
@@ -217,16 +221,14 @@ impl Session<'_, '_> {
             Ok(settings) => settings,
             Err(error) => return Ending::Failed(Failure::new(Cause::Notebook, format!("{error:#}"))),
         };
-        let output_limit = output_limit.unwrap_or(self.limits.output);
-        self.areas.insert(cell.position, OutputArea::new(output_limit));
+        self.areas.begin(cell.position, output_limit.unwrap_or(self.limits.output));
         self.begun = None;
         let timeout_of_cell = own_timeout.unwrap_or(self.limits.cell);
         if let Some((limit, until)) = self.limits.notebook
             && until <= Instant::now()
         {
             let why = format!("{}; the cell was not started", Limit::Notebook(limit).in_words());
-            let area = self.areas.entry(cell.position).or_insert_with(|| OutputArea::new(output_limit));
-            return broken(area, Cause::TimeLimit, "NotebookTimeoutError", why);
+            return broken(self.areas.of(cell.position), Cause::TimeLimit, "NotebookTimeoutError", why);
         }
         let sent = self.client.execute(&cell.source, cell.id.as_deref(), !expected.raises()).await;
         let waited = match sent {
@@ -244,7 +246,7 @@ impl Session<'_, '_> {
                 },
             },
         };
-        let area = self.areas.entry(cell.position).or_insert_with(|| OutputArea::new(output_limit));
+        let area = self.areas.of(cell.position);
         match waited {
             Waited::Stopped => Ending::Stopped,
             Waited::Broken { cause, ename, why } => broken(area, cause, ename, why),
@@ -327,7 +329,8 @@ impl Session<'_, '_> {
                         match channel {
                             Channel::Shell if ours && message.kind == "execute_reply" => {
                                 let count = message.content["execution_count"].as_i64();
-                                if let Some(area) = self.requests.get(id).and_then(|p| self.areas.get_mut(p)) {
+                                if let Some(position) = self.requests.get(id) {
+                                    let area = self.areas.of(*position);
                                     area.execution_count = count.or(area.execution_count);
                                 }
                                 reply = Some(message.content);
@@ -381,21 +384,20 @@ impl Session<'_, '_> {
         if let Some(id) = content["transient"]["display_id"].as_str()
             && matches!(message.kind.as_str(), "update_display_data" | "display_data" | "execute_result")
         {
-            self.areas.values_mut().for_each(|area| area.update_display(id, content));
+            self.areas.update_display(id, content);
             if let Some(line) = content["data"]["text/plain"].as_str().and_then(only_line) {
                 (self.observer)(News::Status(&line));
             }
         }
-        let position = message.parent.as_ref().and_then(|parent| self.requests.get(parent));
-        if let Some(area) = position.and_then(|position| self.areas.get_mut(position)) {
-            area.apply(message);
+        if let Some(position) = message.parent.as_ref().and_then(|parent| self.requests.get(parent)) {
+            self.areas.apply(*position, message);
         }
     }
 
     /// An error that arrived after its cell had passed.
     fn late_error(&self, cells: &[CodeCell]) -> Option<(usize, Failure)> {
         cells.iter().find_map(|cell| {
-            let errors: Vec<_> = self.areas.get(&cell.position)?.errors().collect();
+            let errors: Vec<_> = self.areas.get(cell.position)?.errors().collect();
             let expected = Expected::from_tags(&cell.tags).unwrap_or_default();
             let unexpected = expected.unexpected(&errors);
             (!unexpected.is_empty()).then(|| (cell.number, expected.explain(describe(&unexpected))))
@@ -411,8 +413,8 @@ impl Session<'_, '_> {
     }
 
     fn save_into(&self, notebook: &mut Notebook) {
-        for (position, area) in &self.areas {
-            notebook.set_outputs(*position, area.to_outputs(self.secrets), area.execution_count);
+        for (position, area) in self.areas.iter() {
+            notebook.set_outputs(position, area.to_outputs(self.secrets), area.execution_count);
         }
     }
 }

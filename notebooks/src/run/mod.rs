@@ -1,6 +1,8 @@
 //! The runner: executes notebooks as any Jupyter client would, and tells the truth about them.
 
 pub mod account;
+pub mod areas;
+pub mod bound;
 pub mod check;
 pub mod claims;
 pub mod client;
@@ -86,6 +88,8 @@ pub struct RunOptions {
     pub notebook_timeout: Option<Duration>,
     /// How many bytes of each cell's output are kept.
     pub output_limit: usize,
+    /// How many bytes of the outputs of all cells of a notebook together are kept.
+    pub notebook_output_limit: usize,
     /// How many notebooks run at the same time.
     pub jobs: usize,
     /// How often a notebook is run again after a fault of the machine.
@@ -361,6 +365,8 @@ struct Prepared {
     notebook: Notebook,
     /// Of the whole notebook.
     timeout: Option<Duration>,
+    /// Of the whole notebook: how many bytes of its outputs are kept.
+    output_limit: usize,
     /// The file's line of each line of each cell of `notebook`.
     lines: Vec<Vec<usize>>,
 }
@@ -378,6 +384,7 @@ fn prepare(job: &Job, options: &RunOptions) -> Result<Prepared> {
         Settings::of(&cell).with_context(|| format!("cell {}", cell.number))?;
     }
     let timeout = settings::notebook_timeout(&committed)?.or(options.notebook_timeout);
+    let output_limit = settings::notebook_output_limit(&committed)?.unwrap_or(options.notebook_output_limit);
     let (mut notebook, mut lines) = (committed.clone(), place::lines(&text));
     if !options.parameters.is_empty() {
         let places = parameters::inject(&mut notebook, &options.parameters)?;
@@ -385,7 +392,7 @@ fn prepare(job: &Job, options: &RunOptions) -> Result<Prepared> {
         lines = places.into_iter().map(of).collect();
     }
     notebook.clear_outputs();
-    Ok(Prepared { committed, notebook, timeout, lines })
+    Ok(Prepared { committed, notebook, timeout, output_limit, lines })
 }
 
 async fn run_one(
@@ -444,7 +451,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
     stop: &mut watch::Receiver<bool>,
     (progress, schedule): (&Progress, &Schedule),
 ) -> Outcome {
-    let Prepared { committed, timeout, lines, .. } = prepared;
+    let Prepared { committed, timeout, output_limit, lines, .. } = prepared;
     let mut notebook = prepared.notebook.clone();
     let _ = fs::remove_file(&job.journal);
     let outcome = |cells, duration, verdict| {
@@ -533,6 +540,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         // A kernel starts while it waits for its turn; that waiting is not its own.
         notebook: timeout.map(|limit| (limit, started + limit.saturating_sub(start))),
         output: options.output_limit,
+        outputs: *output_limit,
         ..Limits::per_cell(options.timeout)
     };
     let (cells, end) =

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    bound::LeftOut,
     journal::Journal,
     notebook::CodeCell,
     resources::Resources,
@@ -63,8 +64,8 @@ pub struct CellRun {
     pub cell: CodeCell,
     /// How long it took.
     pub seconds: f64,
-    /// How many bytes of its output were above the limit, and are not kept.
-    pub left_out: usize,
+    /// What of its output was above a limit, and is not kept.
+    pub left_out: Option<LeftOut>,
     /// The line of its code at which it raised an error, from 1, if the kernel says it.
     pub error_line: Option<usize>,
     /// How it ended.
@@ -74,7 +75,7 @@ pub struct CellRun {
 impl CellRun {
     /// A cell that was not executed.
     pub fn untouched(cell: CodeCell, status: CellStatus) -> Self {
-        Self { cell, seconds: 0.0, left_out: 0, error_line: None, status }
+        Self { cell, seconds: 0.0, left_out: None, error_line: None, status }
     }
 }
 

@@ -2,16 +2,24 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{message::Message, secrets::Secrets};
+use super::{
+    bound::{Bound, LeftOut},
+    message::Message,
+    secrets::Secrets,
+};
 
 /// The outputs of one cell while its messages arrive.
 #[derive(Debug)]
 pub struct OutputArea {
     outputs: Vec<Output>,
+    /// How many bytes all of them have.
+    kept: usize,
     /// How many bytes of output are kept.
     limit: usize,
-    /// How many bytes came above that, and were left out.
-    left_out: usize,
+    /// How many bytes all cells of the notebook may have together, and how many the others have; none where it is alone.
+    notebook: Option<(usize, usize)>,
+    /// What came above that.
+    left_out: Option<LeftOut>,
     /// `clear_output(wait=true)` came: the next output replaces what is here.
     clear_before_next: bool,
     /// The execution count as the kernel says it.
@@ -38,17 +46,50 @@ impl Output {
 impl OutputArea {
     /// An area that keeps so many bytes. Errors are always kept.
     pub fn new(limit: usize) -> Self {
-        Self { outputs: Vec::new(), limit, left_out: 0, clear_before_next: false, execution_count: None }
+        Self {
+            outputs: Vec::new(),
+            kept: 0,
+            limit,
+            notebook: None,
+            left_out: None,
+            clear_before_next: false,
+            execution_count: None,
+        }
     }
 
-    /// How many bytes there were above the limit.
-    pub fn left_out(&self) -> usize {
+    /// Tells it how many bytes all cells of the notebook may have together, and how many the others have now.
+    pub fn share(&mut self, limit: usize, others: usize) {
+        self.notebook = Some((limit, others));
+    }
+
+    /// How many bytes are kept.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// What there was above a limit, if anything.
+    pub fn left_out(&self) -> Option<LeftOut> {
         self.left_out
+    }
+
+    /// How many bytes there may be, and which limit says so.
+    fn most(&self) -> (usize, Bound) {
+        let own = (self.limit, Bound::Cell(self.limit));
+        let shared =
+            self.notebook.map(|(limit, others)| (limit.saturating_sub(others), Bound::Notebook(limit)));
+        shared.filter(|shared| shared.0 < own.0).unwrap_or(own)
     }
 
     /// How many bytes there is room for.
     fn room(&self) -> usize {
-        self.limit.saturating_sub(self.outputs.iter().map(|output| output.bytes).sum())
+        self.most().0.saturating_sub(self.kept)
+    }
+
+    fn leave_out(&mut self, bytes: usize) {
+        if bytes > 0 {
+            let bound = self.most().1;
+            self.left_out.get_or_insert(LeftOut { bytes: 0, bound }).bytes += bytes;
+        }
     }
 
     /// Takes one iopub message that belongs to this cell. `update_display_data` is not meant for one cell:
@@ -84,17 +125,19 @@ impl OutputArea {
     /// Shows new data wherever this display id stands.
     pub fn update_display(&mut self, display_id: &str, content: &Value) {
         let bytes = size(&content["data"]);
-        let mut room = self.room();
+        let (mut room, mut left_out) = (self.room(), 0);
         for output in self.outputs.iter_mut().filter(|o| o.display_id.as_deref() == Some(display_id)) {
             if bytes > room + output.bytes {
-                self.left_out += bytes;
+                left_out += bytes;
                 continue;
             }
             room = room + output.bytes - bytes;
+            self.kept = self.kept - output.bytes + bytes;
             output.bytes = bytes;
             output.value["data"] = object(&content["data"]);
             output.value["metadata"] = object(&content["metadata"]);
         }
+        self.leave_out(left_out);
     }
 
     /// Adds an error output from the fields `ename`, `evalue` and `traceback`.
@@ -112,11 +155,12 @@ impl OutputArea {
         self.clear_if_due();
         let room = self.room().min(text.len());
         let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        self.left_out += text.len() - end;
+        self.leave_out(text.len() - end);
         let text = &text[..end];
         if text.is_empty() {
             return;
         }
+        self.kept += text.len();
         if let Some(last) = self.outputs.last_mut().filter(|o| is_stream(&o.value, name))
             && let Value::String(so_far) = &mut last.value["text"]
         {
@@ -131,9 +175,10 @@ impl OutputArea {
         self.clear_if_due();
         let bytes = size(&value["data"]);
         if bytes > self.room() {
-            self.left_out += bytes;
+            self.leave_out(bytes);
             return;
         }
+        self.kept += bytes;
         self.outputs.push(Output { value, display_id, bytes });
     }
 
@@ -146,7 +191,9 @@ impl OutputArea {
     /// Errors stay: what a thread of a cell clears after the cell failed must not make it look well.
     fn clear(&mut self) {
         self.outputs.retain(|output| output.value["output_type"] == "error");
-        self.left_out = 0;
+        // Errors count for nothing.
+        self.kept = 0;
+        self.left_out = None;
         self.clear_before_next = false;
     }
 
@@ -182,11 +229,8 @@ impl OutputArea {
             // The rest of a secret that began before.
             outputs.retain(|output| output["output_type"] != "stream" || output["text"] != "");
         }
-        if self.left_out > 0 {
-            let (left_out, limit) = (self.left_out, self.limit);
-            let text = format!(
-                "[igpt: {left_out} bytes of output are left out here: a cell may have {limit} (--output-limit)]\n"
-            );
+        if let Some(LeftOut { bytes, bound }) = self.left_out {
+            let text = format!("[igpt: {bytes} bytes of output are left out here: {bound}]\n");
             outputs.push(json!({"output_type": "stream", "name": "stderr", "text": text}));
         }
         outputs
@@ -330,7 +374,8 @@ mod tests {
         area.apply(&stream("stderr", "678ää"));
         area.apply(&message("display_data", json!({"data": {"text/plain": "x"}})));
         area.apply(&message("error", json!({"ename": "panic", "evalue": "a long story"})));
-        assert_eq!(area.left_out(), 2 + "text/plainx".len());
+        let bytes = 2 + "text/plainx".len();
+        assert_eq!(area.left_out(), Some(LeftOut { bytes, bound: Bound::Cell(10) }));
         let outputs = area.to_outputs(&Secrets::default());
         assert_eq!((&outputs[0]["text"], &outputs[1]["text"]), (&json!("12345"), &json!("678ä")));
         assert_eq!((&outputs[2]["ename"], outputs.len()), (&json!("panic"), 4));
@@ -340,7 +385,7 @@ mod tests {
         area.apply(&stream("stdout", "1234567890"));
         assert_eq!(
             (area.left_out(), &area.to_outputs(&Secrets::default())[1]["text"]),
-            (0, &json!("1234567890"))
+            (None, &json!("1234567890"))
         );
     }
 
@@ -352,7 +397,7 @@ mod tests {
         area.update_display("d", &display("12345678901"));
         assert_eq!(
             (area.left_out(), &area.to_outputs(&Secrets::default())[0]["data"]["text/plain"]),
-            (21, &json!("1234567890"))
+            (Some(LeftOut { bytes: 21, bound: Bound::Cell(20) }), &json!("1234567890"))
         );
         area.update_display("d", &display("abcdefghij"));
         assert_eq!(area.to_outputs(&Secrets::default())[0]["data"]["text/plain"], "abcdefghij");

@@ -59,16 +59,27 @@ impl FromStr for Shard {
     }
 }
 
-/// Chooses notebooks. `everything` is what is meant when nothing is named, and where bare names are looked for; `out` is where it stands how notebooks ended the last time,
+/// Chooses notebooks. `everything` are the folders whose own notebooks are meant when nothing is named, and in and below which bare names are looked for; `out` is where it stands how notebooks ended the last time,
 /// and where executed notebooks lie, which are never chosen by their folder.
 ///
 /// # Errors
 /// A folder or a pattern without a notebook, a revision that git does not know, times that cannot be read.
 pub fn select(selection: &Selection, everything: &[PathBuf], out: &Path) -> Result<Selected> {
-    let named = if selection.named.is_empty() { everything } else { &selection.named };
+    let named = match &selection.named[..] {
+        [] => {
+            let mut all = Vec::new();
+            for folder in everything {
+                let own = notebooks_of(folder)?;
+                ensure!(!own.is_empty(), "there is no notebook in {}", folder.display());
+                all.extend(own);
+            }
+            all
+        }
+        named => named.to_vec(),
+    };
     let mut notebooks = Vec::new();
     let mut seen = HashSet::new();
-    for name in named {
+    for name in &named {
         for notebook in expand(name, everything, out)? {
             let absolute =
                 std::path::absolute(&notebook).with_context(|| format!("what is {}?", name.display()))?;
@@ -130,6 +141,17 @@ fn expand(name: &Path, everything: &[PathBuf], out: &Path) -> Result<Vec<PathBuf
     let found: Vec<_> = found.filter(|path| pattern.is_match(&path.to_string_lossy())).collect();
     ensure!(!found.is_empty(), "no notebook matches {text}");
     Ok(found)
+}
+
+/// The notebooks of a checkout, by path: those that lie in its folder of notebooks itself. What lies in folders below it, such as
+/// solutions, runs if it is named, and is part of no record.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn notebooks_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut all = notebooks_in(folder, folder)?;
+    all.retain(|notebook| notebook.parent() == Some(folder));
+    Ok(all)
 }
 
 /// The notebooks below a folder, by path; not those in hidden folders, in build folders, and in `out`.

@@ -16,6 +16,8 @@ const TIMEOUT: &str = "timeout:";
 const NOTEBOOK_TIMEOUT: &str = "notebook-timeout:";
 /// The tag with a limit of what its cell shows: `output-limit:1MB`.
 const OUTPUT_LIMIT: &str = "output-limit:";
+/// The tag, on a cell of any kind, with a limit of what all cells of its notebook show: `notebook-output-limit:20MB`.
+const NOTEBOOK_OUTPUT_LIMIT: &str = "notebook-output-limit:";
 
 /// Of one cell.
 #[derive(Debug, Clone, Default)]
@@ -50,8 +52,19 @@ impl Settings {
 /// # Errors
 /// A tag whose value is no time.
 pub fn notebook_timeout(notebook: &Notebook) -> Result<Option<Duration>> {
-    let tags: Vec<String> = notebook.cells().iter().flat_map(super::notebook::tags).collect();
-    value(&tags, NOTEBOOK_TIMEOUT, duration)
+    value(&tags_of_all(notebook), NOTEBOOK_TIMEOUT, duration)
+}
+
+/// How many bytes of all cells' outputs together are kept, if one of the cells has the tag.
+///
+/// # Errors
+/// A tag whose value is no size.
+pub fn notebook_output_limit(notebook: &Notebook) -> Result<Option<usize>> {
+    value(&tags_of_all(notebook), NOTEBOOK_OUTPUT_LIMIT, size)
+}
+
+fn tags_of_all(notebook: &Notebook) -> Vec<String> {
+    notebook.cells().iter().flat_map(super::notebook::tags).collect()
 }
 
 /// The last tag that begins so, read.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    bound::LeftOut,
     exit::Exit,
     journal,
     outcome::{Outcome, Verdict},
@@ -101,11 +102,10 @@ pub fn notes(outcome: &Outcome) -> Vec<String> {
     let retries = outcome.retries.iter().enumerate().map(|(number, fault)| {
         format!("{name}: try {} ended by a fault of the machine: {}", number + 1, fault.headline)
     });
-    let cut = outcome.cells.iter().filter(|run| run.left_out > 0).map(|run| {
-        format!(
-            "{name}, cell {}: {} bytes of output are left out (--output-limit)",
-            run.cell.number, run.left_out
-        )
+    let cut = outcome.cells.iter().filter_map(|run| {
+        let LeftOut { bytes, bound } = run.left_out?;
+        let (cell, option) = (run.cell.number, bound.option());
+        Some(format!("{name}, cell {cell}: {bytes} bytes of output are left out ({option})"))
     });
     retries.chain(cut).collect()
 }

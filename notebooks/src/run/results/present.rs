@@ -13,7 +13,7 @@ use crate::run::{
     account::cells_sha256,
     listed::{Listed, listed},
     notebook::{Notebook, joined},
-    select::notebooks_in,
+    select::notebooks_of,
 };
 
 /// In what a recorded run differs from the checkout, a phrase each; nothing if it is of what the checkout has now.
@@ -22,7 +22,7 @@ use crate::run::{
 /// The notebooks cannot be listed.
 pub fn differences(root: &Path, run: &Recorded) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    let there = notebooks_in(&root.join("notebooks"), &root.join("target"))?;
+    let there = notebooks_of(&root.join("notebooks"))?;
     let file = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     for path in &there {
         let file = file(path);
@@ -228,7 +228,7 @@ mod tests {
             .flat_map(|paper| listed(&papers, &paper.file_name().unwrap().to_string_lossy()))
             .collect();
         let mut found = 0;
-        for path in notebooks_in(&root.join("notebooks"), &root.join("target")).unwrap() {
+        for path in notebooks_of(&root.join("notebooks")).unwrap() {
             let notebook = Notebook::read(&path).unwrap();
             let sources: String = notebook.code_cells().iter().map(|cell| cell.source.clone()).collect();
             let rows = rows(&notebook);

@@ -19,7 +19,7 @@ use crate::run::{
     journal::short,
     listed::{is_name, listed},
     notebook::{name, write_atomically},
-    select::notebooks_in,
+    select::notebooks_of,
 };
 
 /// The words behind `igpt record`.
@@ -153,7 +153,7 @@ fn faithful<'a>(root: &Path, out: &Path, account: &'a Account) -> Result<&'a Sou
     let canonical = |file: &Path| fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let ran: BTreeSet<PathBuf> = account.notebooks.iter().map(|ran| canonical(&ran.source)).collect();
     let folder = root.join("notebooks");
-    let there: BTreeSet<PathBuf> = notebooks_in(&folder, out)?.iter().map(|file| canonical(file)).collect();
+    let there: BTreeSet<PathBuf> = notebooks_of(&folder)?.iter().map(|file| canonical(file)).collect();
     // One that is gone is told of below.
     let within = canonical(&folder);
     let elsewhere = ran.difference(&there).filter(|file| file.exists() || !file.starts_with(&within));
