@@ -90,7 +90,7 @@ impl Show for ImageGrid {
         html.push_str("<table style=\"border-collapse:collapse;border:none;margin:.2em 0\">\n<tbody>\n");
         if self.columns.iter().any(|label| !label.is_empty()) {
             html.push_str(ROW);
-            html.push_str(if with_labels { "<th style=\"border:none\"></th>" } else { "" });
+            html.push_str(if with_labels { "<td style=\"border:none\"></td>" } else { "" });
             self.columns.iter().for_each(|text| html.push_str(&label(text, "left")));
             html.push_str("</tr>\n");
         }
@@ -100,13 +100,14 @@ impl Show for ImageGrid {
                 html.push_str(&label(name, "left"));
             }
             for (at, tile) in tiles.iter().enumerate() {
-                let column = self.columns.get(at).map_or("", String::as_str);
-                let parts = [name.as_str(), column, tile.caption.as_str()];
-                let alt: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                // What stands below the image is read with it: the alternative text says which image it is.
+                let column = self.columns.get(at).filter(|column| !column.is_empty()).cloned();
+                let column = column.unwrap_or_else(|| format!("image {} of {}", at + 1, tiles.len()));
+                let alt = if name.is_empty() { column } else { format!("{name}, {column}") };
                 html.push_str(
                     "<td style=\"border:none;padding:2px 10px 6px 0;text-align:left;vertical-align:top\">",
                 );
-                html.push_str(&tile.to_img(self.scale_of(tile), &alt.join(", ")));
+                html.push_str(&tile.to_img(self.scale_of(tile), &alt));
                 if !tile.caption.is_empty() {
                     html.push_str(&format!(
                         "<div style=\"font-size:.85em;opacity:.85;margin:0\">{}</div>",
@@ -159,6 +160,11 @@ mod tests {
         assert_eq!(html.matches("<img ").count(), 2);
         assert!(html.contains("&lt;b&gt;") && html.contains("9 &amp; dB") && !html.contains("<b>"));
         assert!(html.contains("width=\"6\""));
+        assert!(html.contains("alt=\"one, a\"") && html.contains("alt=\"one, &lt;b&gt;\""), "{html}");
+        assert!(!html.contains("></th>"), "a header without a text: {html}");
+        let tile = Tile::new(1, 1, 1, &[0]).unwrap().caption("coffee");
+        let alone = ImageGrid::new().row("", [tile.clone(), tile]).to_html();
+        assert!(alone.contains("alt=\"image 2 of 2\"") && !alone.contains("alt=\"coffee\""), "{alone}");
         assert!(grid().side(7).to_html().contains("width=\"8\""));
         assert_eq!(html, grid().to_html());
     }
