@@ -170,6 +170,8 @@ fn another_home_has_no_set_up() {
 /// A kernel that runs an endless cell.
 struct Endless {
     runner: Child,
+    /// The process that runs the cell.
+    cell: String,
     folder: tempfile::TempDir,
 }
 
@@ -180,7 +182,7 @@ impl Endless {
         let folder = tempfile::tempdir().expect("a folder");
         let started = folder.path().join("started");
         let source = format!(
-            "std::fs::write({started:?}, \"\")?;\n\
+            "std::fs::write({started:?}, std::process::id().to_string())?;\n\
              loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}"
         );
         write_notebook(folder.path(), "endless", &[cell(source)]);
@@ -188,17 +190,22 @@ impl Endless {
         command.args(["run", "endless.ipynb", "--out", "out"]).current_dir(&folder);
         let runner = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("igpt runs");
         let begun = Instant::now();
-        while !started.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(300), "the cell did not start");
+        let cell = loop {
+            match fs::read_to_string(&started) {
+                Ok(process) if !process.is_empty() => break process,
+                _ => assert!(begun.elapsed() < Duration::from_secs(300), "the cell did not start"),
+            }
             std::thread::sleep(Duration::from_millis(100));
-        }
-        Self { runner, folder }
+        };
+        Self { runner, cell, folder }
     }
 
-    fn end(mut self) {
+    /// Kills the runner, so that it can tidy nothing up; returns the process that ran the cell.
+    fn end(mut self) -> String {
         self.runner.kill().expect("the runner can be killed");
         self.runner.wait().expect("the runner ends");
         drop(self.folder);
+        self.cell
     }
 }
 
@@ -229,7 +236,7 @@ fn users() -> Vec<String> {
 }
 
 #[test]
-fn a_live_kernels_slot_is_listed_with_the_kernels_process() {
+fn a_live_kernels_slot_is_listed_and_nothing_is_left_when_its_runner_vanishes() {
     let kernel = Endless::start();
     let listed = listed();
     assert!(
@@ -245,10 +252,14 @@ fn a_live_kernels_slot_is_listed_with_the_kernels_process() {
     };
     let ours: Vec<String> = users().into_iter().filter(started_by_us).collect();
     assert_eq!(ours.len(), 1, "{listed:?}");
-    assert!(is_alive(&ours[0]));
-    kernel.end();
+    assert!(is_alive(&ours[0]) && is_alive(&kernel.cell));
+    let cell = kernel.end();
     // What its runner could not end any more ends by itself, and unlocks the slot.
     let begun = Instant::now();
+    while is_alive(&cell) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the cell outlives its runner");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     while users().contains(&ours[0]) {
         assert!(begun.elapsed() < Duration::from_secs(10), "the slot stays locked");
         std::thread::sleep(Duration::from_millis(100));
