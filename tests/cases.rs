@@ -210,7 +210,7 @@ const PANICKED: Told = Line("panic", "x", "line 2");
 const QUESTION_MARK: &str = "let before = 1;\n\"x\".parse::<i32>()?;";
 const RETURNED: Told = Line("ParseIntError", "invalid digit", "line 2");
 
-/// Notebooks in which cells that must fail stand among others.
+/// Cells that must fail among others, as they stand in a notebook. No story needs what another one has left.
 pub const STORIES: [(&str, &[(&str, Told)]); 14] = [
     (
         "shadows",

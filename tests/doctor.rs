@@ -53,13 +53,16 @@ fn finding(said: &str, what: &str) -> [String; 2] {
     [(); 2].map(|()| lines.next().unwrap_or_default().trim().to_owned())
 }
 
+/// What is broken: what the finding is called, what it says, and the cure.
 #[track_caller]
-fn assert_problem(command: &mut Command, what: &str, seen: &str, cure: &str) {
+fn assert_problems<const N: usize>(command: &mut Command, problems: [(&str, &str, &str); N]) {
     let (well, said) = examined(command);
     assert!(!well, "exit status 0 with a problem:\n{said}");
-    let [line, next] = finding(&said, what);
-    assert!(line.starts_with("problem") && line.contains(seen), "{said}");
-    assert!(next.starts_with('→') && next.contains(cure), "{said}");
+    for (what, seen, cure) in problems {
+        let [line, next] = finding(&said, what);
+        assert!(line.starts_with("problem") && line.contains(seen), "{what}:\n{said}");
+        assert!(next.starts_with('→') && next.contains(cure), "{what}:\n{said}");
+    }
 }
 
 #[test]
@@ -73,60 +76,67 @@ fn each_breakage_is_named_with_its_cure() {
         assert!(!finding(&said, what)[0].is_empty(), "{what}:\n{said}");
     }
 
-    // The kernelspec: its program, its checkout, itself.
+    // A report takes seconds, which is Jupyter's time: so what has nothing to do with each other is broken at once. The kernelspec: its
+    // program, its checkout. evcxr: a cache where nobody set up, one that does not start, one of another version. The tools.
     let program = place.kernelspec("igpt");
+    let (cache, tools) = (place.path("cache"), place.path("tools"));
+    fs::create_dir(&tools).expect("a folder");
+    let broken = || {
+        let mut command = place.igpt();
+        command.env("IGPT_CACHE", &cache).env("PATH", &tools);
+        command
+    };
     fs::rename(&program, place.path("away")).expect("the program can be moved");
-    assert_problem(&mut place.igpt(), "kernelspec", "which is not there", "igpt setup");
+    assert_problems(
+        &mut broken(),
+        [
+            ("kernelspec", "which is not there", "igpt setup"),
+            ("evcxr", "is not built", "igpt setup"),
+            ("toolchain", "cannot start `rustc`", "https://rustup.rs"),
+            ("linker", "no C linker", "apt install build-essential"),
+        ],
+    );
     fs::rename(place.path("away"), &program).expect("and back");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).expect("permissions");
-    assert_problem(&mut place.igpt(), "kernelspec", "not executable", "igpt setup");
+    let evcxr = cache.join("evcxr-0.22.0/bin/evcxr_jupyter");
+    fs::create_dir_all(evcxr.parent().expect("a folder")).expect("a folder");
+    fs::write(&evcxr, "#!/bin/sh\necho no library >&2; exit 127\n").expect("an evcxr");
+    fs::set_permissions(&evcxr, fs::Permissions::from_mode(0o755)).expect("permissions");
+    // A rustup that lacks the toolchain is not asked for it: it would download it.
+    fs::write(tools.join("rustup"), "#!/bin/sh\necho stable-x86_64-unknown-linux-gnu\n").expect("a rustup");
+    fs::set_permissions(tools.join("rustup"), fs::Permissions::from_mode(0o755)).expect("permissions");
+    assert_problems(
+        &mut broken(),
+        [
+            ("kernelspec", "not executable", "igpt setup"),
+            ("evcxr", "no library", "rm -r"),
+            ("toolchain", "is not installed", "rustup toolchain install 1.95"),
+        ],
+    );
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("permissions");
     let spec = fs::read_to_string(place.kernelspec("kernel.json")).expect("the kernelspec");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").display().to_string();
     fs::write(place.kernelspec("kernel.json"), spec.replace(&format!("{root}\""), "/not/there\""))
         .expect("a change");
-    assert_problem(&mut place.igpt(), "kernelspec", "/not/there is not there any more", "igpt setup");
-    fs::remove_file(place.kernelspec("kernel.json")).expect("the kernelspec can be removed");
-    assert_problem(&mut place.igpt(), "kernelspec", "not installed", "igpt setup");
-    // The cure cures.
-    assert!(place.igpt().arg("setup").output().expect("igpt runs").status.success());
-    let (well, said) = examined(&mut place.igpt());
-    assert!(well, "{said}");
-
-    // evcxr: a cache where nobody set up, an evcxr that does not start, one of another version.
-    let cache = place.path("cache");
-    let elsewhere = || {
-        let mut command = place.igpt();
-        command.env("IGPT_CACHE", &cache);
-        command
-    };
-    assert_problem(&mut elsewhere(), "evcxr", "is not built", "igpt setup");
-    let evcxr = cache.join("evcxr-0.22.0/bin/evcxr_jupyter");
-    fs::create_dir_all(evcxr.parent().expect("a folder")).expect("a folder");
-    fs::write(&evcxr, "#!/bin/sh\necho no library >&2; exit 127\n").expect("an evcxr");
-    fs::set_permissions(&evcxr, fs::Permissions::from_mode(0o755)).expect("permissions");
-    assert_problem(&mut elsewhere(), "evcxr", "no library", "rm -r");
     fs::write(
         cache.join("evcxr-0.22.0/.crates.toml"),
         "[v1]\n\"evcxr_jupyter 0.21.1 (x)\" = [\"evcxr_jupyter\"]\n",
     )
     .expect("cargo's notes");
-    assert_problem(&mut elsewhere(), "evcxr", "is version 0.21.1, not 0.22.0", "rm -r");
-
-    // The tools.
-    let tools = place.path("tools");
-    fs::create_dir(&tools).expect("a folder");
-    let without = || {
-        let mut command = place.igpt();
-        command.env("PATH", &tools);
-        command
-    };
-    assert_problem(&mut without(), "toolchain", "cannot start `rustc`", "https://rustup.rs");
-    assert_problem(&mut without(), "linker", "no C linker", "apt install build-essential");
-    // A rustup that lacks the toolchain is not asked for it: it would download it.
-    fs::write(tools.join("rustup"), "#!/bin/sh\necho stable-x86_64-unknown-linux-gnu\n").expect("a rustup");
-    fs::set_permissions(tools.join("rustup"), fs::Permissions::from_mode(0o755)).expect("permissions");
-    assert_problem(&mut without(), "toolchain", "is not installed", "rustup toolchain install 1.95");
+    assert_problems(
+        &mut broken(),
+        [
+            ("kernelspec", "/not/there is not there any more", "igpt setup"),
+            ("evcxr", "is version 0.21.1, not 0.22.0", "rm -r"),
+        ],
+    );
+    // One alone.
+    fs::remove_file(place.kernelspec("kernel.json")).expect("the kernelspec can be removed");
+    assert_problems(&mut place.igpt(), [("kernelspec", "not installed", "igpt setup")]);
+    // The cure cures.
+    assert!(place.igpt().arg("setup").output().expect("igpt runs").status.success());
+    let (well, said) = examined(&mut place.igpt());
+    assert!(well, "{said}");
 }
 
 /// A user whose home is another one has no set-up there, which is told, and a GPU is not missed.
@@ -160,6 +170,8 @@ fn another_home_has_no_set_up() {
 /// A kernel that runs an endless cell.
 struct Endless {
     runner: Child,
+    /// The process that runs the cell.
+    cell: String,
     folder: tempfile::TempDir,
 }
 
@@ -170,7 +182,7 @@ impl Endless {
         let folder = tempfile::tempdir().expect("a folder");
         let started = folder.path().join("started");
         let source = format!(
-            "std::fs::write({started:?}, \"\")?;\n\
+            "std::fs::write({started:?}, std::process::id().to_string())?;\n\
              loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}"
         );
         write_notebook(folder.path(), "endless", &[cell(source)]);
@@ -178,17 +190,22 @@ impl Endless {
         command.args(["run", "endless.ipynb", "--out", "out"]).current_dir(&folder);
         let runner = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("igpt runs");
         let begun = Instant::now();
-        while !started.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(300), "the cell did not start");
+        let cell = loop {
+            match fs::read_to_string(&started) {
+                Ok(process) if !process.is_empty() => break process,
+                _ => assert!(begun.elapsed() < Duration::from_secs(300), "the cell did not start"),
+            }
             std::thread::sleep(Duration::from_millis(100));
-        }
-        Self { runner, folder }
+        };
+        Self { runner, cell, folder }
     }
 
-    fn end(mut self) {
+    /// Kills the runner, so that it can tidy nothing up; returns the process that ran the cell.
+    fn end(mut self) -> String {
         self.runner.kill().expect("the runner can be killed");
         self.runner.wait().expect("the runner ends");
         drop(self.folder);
+        self.cell
     }
 }
 
@@ -219,7 +236,7 @@ fn users() -> Vec<String> {
 }
 
 #[test]
-fn a_live_kernels_slot_is_listed_with_the_kernels_process() {
+fn a_live_kernels_slot_is_listed_and_nothing_is_left_when_its_runner_vanishes() {
     let kernel = Endless::start();
     let listed = listed();
     assert!(
@@ -235,10 +252,14 @@ fn a_live_kernels_slot_is_listed_with_the_kernels_process() {
     };
     let ours: Vec<String> = users().into_iter().filter(started_by_us).collect();
     assert_eq!(ours.len(), 1, "{listed:?}");
-    assert!(is_alive(&ours[0]));
-    kernel.end();
+    assert!(is_alive(&ours[0]) && is_alive(&kernel.cell));
+    let cell = kernel.end();
     // What its runner could not end any more ends by itself, and unlocks the slot.
     let begun = Instant::now();
+    while is_alive(&cell) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the cell outlives its runner");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     while users().contains(&ours[0]) {
         assert!(begun.elapsed() < Duration::from_secs(10), "the slot stays locked");
         std::thread::sleep(Duration::from_millis(100));

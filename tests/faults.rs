@@ -3,19 +3,13 @@
 //! Kernels need ten seconds to start, so all notebooks are executed in one command, several at once, in a folder with a
 //! space in its name; each test looks at its own notebook.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::Stdio,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, sync::OnceLock};
 
 use igpt_notebooks::run::text::strip_ansi;
 use igpt_tests::{
     Cell, Executed,
     cases::{FAULTS, TWINS},
-    cell, igpt, is_alive, set_up, write_notebook,
+    cell, igpt, set_up, write_notebook,
 };
 
 struct Ran {
@@ -49,9 +43,7 @@ fn ran() -> &'static Ran {
             write_notebook(&folder, name, cells);
             names.push(format!("{name}.ipynb"));
         };
-        for fault in &FAULTS {
-            add(fault.name, &[cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")]);
-        }
+        // The longest one is first.
         let twins: Vec<Cell> = TWINS.iter().map(|(_, source)| cell(*source)).collect();
         add("twins", &twins);
         add(
@@ -65,6 +57,10 @@ fn ran() -> &'static Ran {
             ],
         );
         add("gradient", &gradient_cells());
+        add("checked", &CHECKED.map(cell));
+        for fault in &FAULTS {
+            add(fault.name, &[cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")]);
+        }
         let output = igpt()
             .args(["run", "--jobs", "3", "--timeout", "20s", "--out", "out"])
             .args(&names)
@@ -76,6 +72,9 @@ fn ran() -> &'static Ran {
         Ran { folder, stdout, success: output.status.success() }
     })
 }
+
+/// Of which the outputs are compared with the next run's.
+const CHECKED: [&str; 2] = ["println!(\"{}\", 6 * 7);", "6 * 7"];
 
 fn gradient_cells() -> [Cell; 4] {
     [
@@ -187,57 +186,21 @@ fn gradients_are_right_across_cells() {
 
 #[test]
 fn a_planted_difference_fails_the_check() {
-    set_up();
+    let executed = ran().folder.join("out/checked.ipynb");
+    let text = fs::read_to_string(executed).expect("the executed notebook");
+    let planted = text.replace("\"42", "\"43");
+    assert!(planted != text, "{text}");
     let folder = tempfile::tempdir().expect("a folder");
-    let path = write_notebook(folder.path(), "checked", &[cell("println!(\"{}\", 6 * 7);"), cell("6 * 7")]);
-    let run = |arguments: &[&str]| {
-        let output =
-            igpt().arg("run").args(arguments).arg(&path).args(["--out", "out"]).current_dir(&folder).output();
-        let output = output.expect("igpt runs");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let (success, said) = run(&["--in-place"]);
-    assert!(success, "{said}");
-    let (success, said) = run(&["--check"]);
-    assert!(success, "{said}");
-    let text = fs::read_to_string(&path).expect("the notebook");
-    fs::write(&path, text.replace("42", "43")).expect("a planted difference");
-    let (success, said) = run(&["--check"]);
-    assert!(!success && said.contains("43"), "{said}");
-}
-
-/// The runner is killed, so that it can tidy nothing up.
-#[test]
-fn nothing_is_left_when_the_runner_vanishes() {
-    set_up();
-    let folder = tempfile::tempdir().expect("a folder");
-    let pid = folder.path().join("pid");
-    let source = format!(
-        "std::fs::write({pid:?}, std::process::id().to_string())?;\n\
-         loop {{ std::thread::sleep(std::time::Duration::from_secs(1)); }}"
-    );
-    write_notebook(folder.path(), "endless", &[cell(source)]);
-    let mut runner = igpt()
-        .args(["run", "endless.ipynb", "--out", "out"])
-        .current_dir(&folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("igpt runs");
-    let start = Instant::now();
-    let child = loop {
-        match fs::read_to_string(&pid) {
-            Ok(pid) if !pid.is_empty() => break pid,
-            _ if start.elapsed() > Duration::from_secs(300) => panic!("the cell did not start"),
-            _ => std::thread::sleep(Duration::from_millis(100)),
-        }
-    };
-    assert!(is_alive(&child));
-    runner.kill().expect("the runner can be killed");
-    runner.wait().expect("the runner ends");
-    let start = Instant::now();
-    while is_alive(&child) {
-        assert!(start.elapsed() < Duration::from_secs(10), "the cell outlives its runner");
-        std::thread::sleep(Duration::from_millis(100));
+    for (name, text) in [("same", text), ("planted", planted)] {
+        fs::write(folder.path().join(format!("{name}.ipynb")), text).expect("a notebook");
     }
+    let output = igpt()
+        .args(["run", "--check", "same.ipynb", "planted.ipynb", "--jobs", "2", "--out", "out"])
+        .current_dir(&folder)
+        .output()
+        .expect("igpt runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("1 of 2 notebooks passed") && said.contains("planted, cell 1"), "{said}");
+    assert!(said.contains("-43") && said.contains("+42"), "{said}");
 }

@@ -28,8 +28,11 @@ mod verdict;
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
-    sync::mpsc::{Receiver, sync_channel},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, sync_channel},
+    },
     time::Instant,
 };
 
@@ -59,57 +62,93 @@ fn notebooks(seeds: Vec<u64>, folder: PathBuf) -> Receiver<Notebook> {
     receiver
 }
 
+/// How many kernels work at once: a kernel compiles on one core.
+const SESSIONS: usize = 2;
+
+/// What came of the notebooks so far.
+struct SoFar {
+    count: usize,
+    begun: Instant,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    notebooks: usize,
+    cells: usize,
+    disagreements: Vec<String>,
+}
+
+impl SoFar {
+    fn through(&self, seed: u64, cells: usize, disagreement: Option<String>) {
+        let mut told = self.told.lock().expect("no session panicked");
+        told.notebooks += 1;
+        told.cells += cells;
+        if let Some(text) = disagreement {
+            println!("seed {seed}: {text}\n");
+            told.disagreements.push(format!("seed {seed}: {text}"));
+        }
+        println!(
+            "{:6.0} s: {} of {} (seed {seed}), {} disagree",
+            self.begun.elapsed().as_secs_f64(),
+            told.notebooks,
+            self.count,
+            told.disagreements.len()
+        );
+    }
+}
+
 /// Runs the notebooks of these seeds; returns the disagreements.
 fn disagreements(name: &str, seeds: Vec<u64>) -> Vec<String> {
     set_up();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("grammar").join(name);
     let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("a folder");
-    let (count, begun) = (seeds.len(), Instant::now());
-    let notebooks = notebooks(seeds, folder.join("oracle"));
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (mut found, mut cells_run) = (Vec::new(), 0);
-    runtime.block_on(async {
-        let mut session: Option<Session> = None;
-        for (number, (seed, cells, asked)) in notebooks.into_iter().enumerate() {
-            let expected = match asked {
-                Ok(expected) => expected,
-                Err(why) => {
-                    found.push(format!("seed {seed}: the generator is wrong: {why}"));
-                    continue;
-                }
-            };
-            let mut running = match session.take() {
-                Some(running) => running,
-                None => Session::start(&folder).await.expect("a kernel"),
-            };
-            let different = compare(&mut running, &cells, &expected).await;
-            cells_run += cells.len();
-            // The next notebook begins as in a new kernel. After a disagreement it gets a new one.
-            let cleared =
-                different.is_none() && running.run(":clear", "clear", LIMIT).await.verdict == Verdict::Ok;
-            match cleared {
-                true => session = Some(running),
-                false => drop(running),
-            }
-            if let Some(text) = different {
-                println!("seed {seed}: {text}\n");
-                found.push(format!("seed {seed}: {text}"));
-            }
-            println!(
-                "{:6.0} s: {} of {count} (seed {seed}), {} disagree",
-                begun.elapsed().as_secs_f64(),
-                number + 1,
-                found.len()
-            );
+    let so_far = SoFar { count: seeds.len(), begun: Instant::now(), told: Mutex::default() };
+    let sessions = SESSIONS.min(seeds.len());
+    let notebooks = Mutex::new(notebooks(seeds, folder.join("oracle")));
+    std::thread::scope(|scope| {
+        for number in 0..sessions {
+            let folder = folder.join(format!("session-{number}"));
+            let (notebooks, so_far) = (&notebooks, &so_far);
+            scope.spawn(move || {
+                fs::create_dir_all(&folder).expect("a folder");
+                let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+                runtime.block_on(run_all(notebooks, &folder, so_far));
+            });
         }
     });
-    println!(
-        "{count} notebooks, {cells_run} cells, {} disagree, {:.0} s",
-        found.len(),
-        begun.elapsed().as_secs_f64()
-    );
-    found
+    let seconds = so_far.begun.elapsed().as_secs_f64();
+    let Told { notebooks, cells, disagreements } = so_far.told.into_inner().expect("no session panicked");
+    println!("{notebooks} notebooks, {cells} cells, {} disagree, {seconds:.0} s", disagreements.len());
+    disagreements
+}
+
+/// Runs notebooks one after the other, until there is none.
+async fn run_all(notebooks: &Mutex<Receiver<Notebook>>, folder: &Path, so_far: &SoFar) {
+    let next = || notebooks.lock().expect("no session panicked").recv().ok();
+    let mut session: Option<Session> = None;
+    while let Some((seed, cells, asked)) = next() {
+        let expected = match asked {
+            Ok(expected) => expected,
+            Err(why) => {
+                so_far.through(seed, 0, Some(format!("the generator is wrong: {why}")));
+                continue;
+            }
+        };
+        let mut running = match session.take() {
+            Some(running) => running,
+            None => Session::start(folder).await.expect("a kernel"),
+        };
+        let different = compare(&mut running, &cells, &expected).await;
+        // The next notebook begins as in a new kernel. After a disagreement it gets a new one.
+        let cleared =
+            different.is_none() && running.run(":clear", "clear", LIMIT).await.verdict == Verdict::Ok;
+        match cleared {
+            true => session = Some(running),
+            false => drop(running),
+        }
+        so_far.through(seed, cells.len(), different);
+    }
 }
 
 /// The first disagreement of a notebook, with its cells so far.

@@ -1,4 +1,5 @@
-//! An unmodified `jupyter nbconvert --execute` tells the truth about a notebook, because the kernel does.
+//! An unmodified `jupyter nbconvert --execute` tells the truth about a notebook, because the kernel does; and so does nbval, which goes
+//! on behind a cell that fails.
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 use igpt_tests::{
     Cell, Executed,
     cases::{FAULTS, IN_NBCONVERT, TWINS},
-    cell, jupyter, jupyter_data, set_up, write_notebook,
+    cell, jupyter, jupyter_data, nbval, set_up, write_notebook,
 };
 
 struct Converted {
@@ -18,14 +19,20 @@ struct Converted {
     folder: PathBuf,
 }
 
-/// Executes a notebook of these cells. `--allow-errors` is not given, so that the first failure ends it.
-fn convert(name: &str, cells: &[Cell]) -> Option<Converted> {
-    let jupyter = jupyter()?;
-    set_up();
+/// A notebook of these cells, in a folder of its own.
+fn written(name: &str, cells: &[Cell]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("nbconvert").join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder for the notebook");
     write_notebook(&folder, name, cells);
+    folder
+}
+
+/// Executes a notebook of these cells. `--allow-errors` is not given, so that the first failure ends it.
+fn convert(name: &str, cells: &[Cell]) -> Option<Converted> {
+    let jupyter = jupyter()?;
+    set_up();
+    let folder = written(name, cells);
     let output = Command::new(jupyter)
         .args(["nbconvert", "--to", "notebook", "--execute", "--output", "executed"])
         .arg(format!("{name}.ipynb"))
@@ -89,20 +96,22 @@ const HIDDEN: [(&str, &str, &str, &str); 6] = [
     ),
 ];
 
+/// In one notebook: nbval says of each cell whether it passed, the first one and one behind the failure, too.
 #[test]
 fn hidden_failures_are_found() {
-    for (name, first, second, error) in HIDDEN {
-        let cells = [cell(first), cell(second), cell("1 + 1")];
-        let Some(Converted { output, folder }) = convert(name, &cells) else { return };
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "nbconvert calls {name} a success:\n{said}");
-        assert!(said.contains(error), "{name}: {said}");
-        assert!(!folder.join("executed.ipynb").exists(), "nbconvert wrote {name}, which failed");
+    let Some(pytest) = jupyter().and_then(|jupyter| nbval::beside(&jupyter)) else { return };
+    set_up();
+    let cells: Vec<Cell> =
+        HIDDEN.iter().flat_map(|(_, first, second, _)| [*first, *second, "1 + 1"].map(cell)).collect();
+    let said = nbval::Said::of(&pytest, &written("hidden", &cells), "hidden.ipynb");
+    assert!(!said.success, "nbval calls it a success:\n{}", said.text);
+    for (number, (name, .., error)) in HIDDEN.iter().enumerate() {
+        let failure = said.failure(3 * number + 1);
+        assert!(failure.is_some_and(|failure| failure.contains(*error)), "{name}: {}", said.text);
+        for cell in [3 * number, 3 * number + 2] {
+            assert!(said.passes(cell), "{name}, cell {cell}: {}", said.text);
+        }
     }
-    // Their twin: the same cells, and nothing fails.
-    let good: Vec<Cell> = HIDDEN.iter().map(|(_, first, ..)| cell(*first)).collect();
-    let Some(Converted { output, .. }) = convert("nothing_hidden", &good) else { return };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 macro_rules! faults {

@@ -4,6 +4,7 @@
 pub mod cases;
 pub mod fake_kernel;
 pub mod fake_run;
+pub mod nbval;
 pub mod stub_hub;
 
 use std::{
@@ -165,6 +166,12 @@ pub fn set_up() {
 /// Jupyter's `jupyter` program: of the checkout's `.venv`, else of the `PATH`. Without one a test that needs it says why
 /// it does nothing; on CI it fails.
 pub fn jupyter() -> Option<PathBuf> {
+    // To ask takes a second.
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(find_jupyter).clone()
+}
+
+fn find_jupyter() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/jupyter");
     let works = |program: &PathBuf| {
         let asked = Command::new(program).args(["nbconvert", "--version"]).output();

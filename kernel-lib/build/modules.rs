@@ -5,10 +5,19 @@ use super::tokens::{Said, Written};
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use syn::{Attribute, ImplItem, Item as Syntax, UseTree, Visibility};
 
 /// The files of `src/`, and of the crates that the library is made of, by their path from `src/`, with `/` between its parts.
 pub type Tree = BTreeMap<String, Vec<u8>>;
+
+/// Reads a file of Rust: its path, and its text.
+pub type Parse<'a> = &'a dyn Fn(&str, &str) -> Result<Rc<syn::File>, String>;
+
+/// The usual way to read a file of Rust.
+pub fn parse(file: &str, text: &str) -> Result<Rc<syn::File>, String> {
+    syn::parse_file(text).map(Rc::new).map_err(|e| format!("src/{file} is no Rust: {e}"))
+}
 
 /// A module: a file, or `mod name { … }` in one.
 #[derive(Debug)]
@@ -122,12 +131,13 @@ struct Raw {
 
 impl Modules {
     /// Reads the library.
-    pub fn read(tree: &Tree) -> Result<Self, String> {
+    pub fn read(tree: &Tree, parse: Parse<'_>) -> Result<Self, String> {
         let mut all = Self::default();
         let mut raw = Vec::new();
-        all.file(tree, "lib.rs", "", None, &mut raw)?;
+        let files = Files { tree, parse };
+        all.file(files, "lib.rs", "", None, &mut raw)?;
         for (name, folder) in OWN_CRATES {
-            let number = all.file(tree, &format!("{folder}/lib.rs"), name, None, &mut raw)?;
+            let number = all.file(files, &format!("{folder}/lib.rs"), name, None, &mut raw)?;
             all.crates.insert(name, number);
         }
         let said: Vec<(Said, BTreeSet<Written>)> = raw
@@ -167,27 +177,27 @@ impl Modules {
 
     fn file(
         &mut self,
-        tree: &Tree,
+        files: Files<'_>,
         file: &str,
         path: &str,
         parent: Option<usize>,
         raw: &mut Vec<Raw>,
     ) -> Result<usize, String> {
-        let bytes = tree.get(file).ok_or_else(|| format!("there is no src/{file}"))?;
+        let bytes = files.tree.get(file).ok_or_else(|| format!("there is no src/{file}"))?;
         let text = std::str::from_utf8(bytes).map_err(|e| format!("src/{file}: {e}"))?;
-        let parsed = syn::parse_file(text).map_err(|e| format!("src/{file} is no Rust: {e}"))?;
+        let parsed = (files.parse)(file, text)?;
         let of_folder = file.strip_suffix("/mod.rs").or(file.strip_suffix("/lib.rs"));
         let folder = match of_folder.or((file == "lib.rs").then_some("")) {
             Some(folder) => folder.to_owned(),
             None => file.trim_end_matches(".rs").to_owned(),
         };
-        self.module(tree, parsed.items, &Place { file, folder, path: path.to_owned(), parent }, raw)
+        self.module(files, &parsed.items, &Place { file, folder, path: path.to_owned(), parent }, raw)
     }
 
     fn module(
         &mut self,
-        tree: &Tree,
-        items: Vec<Syntax>,
+        files: Files<'_>,
+        items: &[Syntax],
         place: &Place<'_>,
         raw: &mut Vec<Raw>,
     ) -> Result<usize, String> {
@@ -202,36 +212,36 @@ impl Modules {
             names: BTreeMap::new(),
         });
         for item in items {
-            let (test, name) = (is_test(attributes(&item)), name_of(&item));
+            let (test, name) = (is_test(attributes(item)), name_of(item));
             match item {
                 Syntax::Mod(inner) => {
                     let name = inner.ident.to_string();
-                    let file = place.file_of(tree, &inner)?;
+                    let file = place.file_of(files.tree, inner)?;
                     if test {
                         if inner.content.is_none() {
                             let below = format!("{}/", file.trim_end_matches(".rs"));
                             self.tests.extend(
-                                tree.keys().filter(|f| **f == file || f.starts_with(&below)).cloned(),
+                                files.tree.keys().filter(|f| **f == file || f.starts_with(&below)).cloned(),
                             );
                         }
                         continue;
                     }
                     let path =
                         if place.path.is_empty() { name.clone() } else { format!("{}::{name}", place.path) };
-                    let before = inner.attrs;
-                    let number = match inner.content {
-                        None => self.file(tree, &file, &path, Some(this), raw)?,
+                    let number = match &inner.content {
+                        None => self.file(files, &file, &path, Some(this), raw)?,
                         Some((_, items)) => {
                             let folder = place.below(&name);
                             self.module(
-                                tree,
+                                files,
                                 items,
                                 &Place { file: place.file, folder, path, parent: Some(this) },
                                 raw,
                             )?
                         }
                     };
-                    let attributes = before.iter().map(ToTokens::to_token_stream).collect::<TokenStream>();
+                    let attributes =
+                        inner.attrs.iter().map(ToTokens::to_token_stream).collect::<TokenStream>();
                     self.modules[number].attributes = plain(&attributes);
                     self.modules[this].names.entry(name).or_default().push(Meaning::Module(number));
                 }
@@ -251,9 +261,7 @@ impl Modules {
                     });
                 }
                 Syntax::Impl(item) => {
-                    let mut head = item.clone();
-                    head.items.clear();
-                    let types = said(&head.self_ty);
+                    let types = said(&item.self_ty);
                     match &item.trait_ {
                         Some((_, of, _)) => {
                             let parts = of.segments.iter().map(|part| part.ident.to_string()).collect();
@@ -269,6 +277,14 @@ impl Modules {
                             );
                         }
                         None => {
+                            let head = syn::ItemImpl {
+                                attrs: item.attrs.clone(),
+                                generics: item.generics.clone(),
+                                trait_: None,
+                                self_ty: item.self_ty.clone(),
+                                items: Vec::new(),
+                                ..*item
+                            };
                             let head_tokens = head.to_token_stream();
                             for inner in &item.items {
                                 let (name, visible, signature) = method(inner);
@@ -284,7 +300,7 @@ impl Modules {
                     }
                 }
                 item => {
-                    let (kind, what) = match &item {
+                    let (kind, what) = match item {
                         Syntax::Trait(item) => {
                             (Kind::Trait { names: item.items.iter().filter_map(in_trait).collect() }, "trait")
                         }
@@ -299,13 +315,13 @@ impl Modules {
                         Syntax::Static(_) => (Kind::Named, "static"),
                         _ => (Kind::Call, "other"),
                     };
-                    let shown = match (&name, &item) {
+                    let shown = match (&name, item) {
                         (Some(name), _) => format!("{what} {name}"),
                         (None, Syntax::Macro(item)) => format!("{what} {}", plain(&item.mac.path)),
                         (None, _) => what.to_owned(),
                     };
-                    let mut one = Raw::new(this, shown, kind, is_visible(&item), item.to_token_stream());
-                    if let Syntax::Fn(function) = &item {
+                    let mut one = Raw::new(this, shown, kind, is_visible(item), item.to_token_stream());
+                    if let Syntax::Fn(function) = item {
                         one.gives = gives(&function.sig);
                     }
                     self.add(raw, this, name, one);
@@ -477,6 +493,13 @@ impl Raw {
     fn new(module: usize, name: String, kind: Kind, visible: bool, tokens: TokenStream) -> Self {
         Self { module, name, kind, visible, tokens, gives: TokenStream::new() }
     }
+}
+
+/// Where files come from.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    tree: &'a Tree,
+    parse: Parse<'a>,
 }
 
 /// Where the items of a module stand.

@@ -14,12 +14,14 @@
 
 use super::lists::{NO_NUMBERS, NUMBERS, Root, SHOWS};
 use super::modules::{Item, Kind, Modules, Target};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The library with all its paths followed.
 pub struct Paths {
     /// What there is.
     pub all: Modules,
+    /// Each item's own path.
+    own: Vec<String>,
     /// What each item's paths mean, each with the path as it is written.
     pub targets: Vec<BTreeSet<(String, Target)>>,
     /// Which items may decide a number.
@@ -30,6 +32,8 @@ pub struct Paths {
     scopes: Vec<Scope>,
     /// The items of the types and traits that an `impl` is for.
     heads: Vec<Head>,
+    /// Items that count and are not reached by their names alone.
+    nameless: Vec<usize>,
     /// Traits that code names which is not followed, so that their use is not seen.
     unseen: BTreeSet<usize>,
 }
@@ -51,32 +55,41 @@ struct Head {
 
 /// What a root reaches.
 #[derive(Debug, Default)]
-pub struct Reached {
+pub struct Reached<'a> {
     /// The items, and by which other they are reached.
     pub items: BTreeMap<usize, Option<usize>>,
     /// The modules that they are in.
     pub modules: BTreeSet<usize>,
-    names: BTreeSet<String>,
+    names: BTreeSet<&'a str>,
     /// Other crates' things that they use.
-    pub outside: BTreeSet<String>,
+    pub outside: BTreeSet<&'a str>,
 }
 
 impl Paths {
     /// Follows all paths.
     pub fn new(all: Modules) -> Self {
-        let targets: Vec<_> = (0..all.items.len()).map(|item| targets(&all, item)).collect();
+        let mut known = vec![Known::new(); all.modules.len()];
+        let targets: Vec<_> = (0..all.items.len()).map(|item| targets(&all, item, &mut known)).collect();
         let mut paths = Self {
+            own: all.items.iter().map(|item| path_of(&all, item)).collect(),
             targets,
             counts: Vec::new(),
             shows: Vec::new(),
             scopes: Vec::new(),
             heads: Vec::new(),
+            nameless: Vec::new(),
             unseen: BTreeSet::new(),
             all,
         };
-        paths.counts = paths.all.items.iter().map(|item| paths.may_count(item)).collect();
+        paths.counts = (0..paths.all.items.len()).map(|item| paths.may_count(item)).collect();
         paths.shows = paths.all.items.iter().map(|item| paths.only_shows(item)).collect();
         paths.heads = paths.all.items.iter().map(|item| paths.head(item)).collect();
+        let is_nameless = |item: &usize| {
+            let kind = &paths.all.items[*item].kind;
+            matches!(kind, Kind::Implementation { .. } | Kind::Method { .. } | Kind::Call)
+                && paths.counts[*item]
+        };
+        paths.nameless = (0..paths.all.items.len()).filter(is_nameless).collect();
         let out = paths
             .targets
             .iter()
@@ -91,13 +104,8 @@ impl Paths {
     }
 
     /// An item's path: `engine::cpu::ROWS`, `probe::accuracy::Accuracy::share`.
-    pub fn path_of(&self, item: usize) -> String {
-        let Item { module, name, kind, .. } = &self.all.items[item];
-        let name = match kind {
-            Kind::Named | Kind::Trait { .. } | Kind::Macro => name.split(' ').next_back().unwrap_or(name),
-            _ => name,
-        };
-        format!("{}::{name}", self.all.modules[*module].path)
+    pub fn path_of(&self, item: usize) -> &str {
+        &self.own[item]
     }
 
     fn items(&self, module: usize, parts: &[String]) -> BTreeSet<usize> {
@@ -106,15 +114,15 @@ impl Paths {
 
     fn is_out(&self, item: usize) -> bool {
         let path = self.path_of(item);
-        is_in(&path, NO_NUMBERS.iter().map(|(name, _)| *name))
-            && !is_in(&path, NUMBERS.iter().map(|(name, _)| *name))
+        is_in(path, NO_NUMBERS.iter().map(|(name, _)| *name))
+            && !is_in(path, NUMBERS.iter().map(|(name, _)| *name))
     }
 
-    fn may_count(&self, item: &Item) -> bool {
+    fn may_count(&self, number: usize) -> bool {
+        let item = &self.all.items[number];
         let all_out =
             |items: &BTreeSet<usize>| !items.is_empty() && items.iter().all(|item| self.is_out(*item));
-        let number = self.all.items.iter().position(|other| std::ptr::eq(other, item));
-        if number.is_some_and(|number| self.is_out(number)) {
+        if self.is_out(number) {
             return false;
         }
         match &item.kind {
@@ -138,7 +146,7 @@ impl Paths {
 
     /// Whether a function gives something that is only looked at, and computes no step.
     fn only_shows(&self, item: &Item) -> bool {
-        let shown = |item: usize| is_in(&self.path_of(item), [SHOWS].into_iter());
+        let shown = |item: usize| is_in(self.path_of(item), [SHOWS].into_iter());
         item.gives.iter().any(|path| self.items(item.module, &path.parts).into_iter().any(shown))
             && !item.said.names.contains("get_or_run")
     }
@@ -190,13 +198,13 @@ impl Paths {
     }
 
     /// All that a root reaches.
-    pub fn reach(&self, root: &Root) -> Reached {
+    pub fn reach(&self, root: &Root) -> Reached<'_> {
         let mut reached = Reached::default();
         let mut open = Vec::new();
         for (number, item) in self.all.items.iter().enumerate() {
             let path = self.path_of(number);
-            let inside = is_in(&path, root.of.iter().copied()) && !is_in(&path, root.without.iter().copied());
-            let asked_for = root.of.contains(&path.as_str());
+            let inside = is_in(path, root.of.iter().copied()) && !is_in(path, root.without.iter().copied());
+            let asked_for = root.of.contains(&path);
             let usable = item.visible && !self.shows[number];
             if self.counts[number] && (asked_for || inside && usable) {
                 add(&mut reached, number, None, &mut open);
@@ -209,7 +217,7 @@ impl Paths {
         loop {
             while let Some(number) = open.pop() {
                 let item = &self.all.items[number];
-                reached.names.extend(item.said.names.iter().cloned());
+                reached.names.extend(item.said.names.iter().map(String::as_str));
                 let mut next: BTreeSet<usize> =
                     self.targets[number].iter().filter_map(|(_, target)| item_of(target)).collect();
                 reached
@@ -217,7 +225,7 @@ impl Paths {
                     .extend(self.targets[number].iter().filter_map(|(_, target)| outside_of(target)));
                 if reached.modules.insert(item.module) {
                     next.extend(&self.scopes[item.module].enums);
-                    reached.outside.extend(self.scopes[item.module].outside.iter().cloned());
+                    reached.outside.extend(self.scopes[item.module].outside.iter().map(String::as_str));
                 }
                 for item in next.into_iter().filter(|item| self.counts[*item]) {
                     add(&mut reached, item, Some(number), &mut open);
@@ -225,16 +233,15 @@ impl Paths {
             }
             for number in reached.modules.iter().flat_map(|module| &self.scopes[*module].traits) {
                 let Kind::Trait { names } = &self.all.items[*number].kind else { continue };
-                if self.counts[*number] && !names.is_disjoint(&reached.names) {
+                if self.counts[*number] && names.iter().any(|name| reached.names.contains(name.as_str())) {
                     reached.items.entry(*number).or_insert_with(|| {
                         open.push(*number);
                         None
                     });
                 }
             }
-            for number in 0..self.all.items.len() {
-                if self.counts[number]
-                    && !reached.items.contains_key(&number)
+            for &number in &self.nameless {
+                if !reached.items.contains_key(&number)
                     && let Some(by) = self.belongs(number, &reached)
                 {
                     add(&mut reached, number, by, &mut open);
@@ -247,7 +254,7 @@ impl Paths {
     }
 
     /// Whether something without a name of its own belongs to what is reached, and to what of it.
-    fn belongs(&self, number: usize, reached: &Reached) -> Option<Option<usize>> {
+    fn belongs(&self, number: usize, reached: &Reached<'_>) -> Option<Option<usize>> {
         let (item, Head { of, types }) = (&self.all.items[number], &self.heads[number]);
         let first =
             |items: &BTreeSet<usize>| items.iter().copied().find(|item| reached.items.contains_key(item));
@@ -263,7 +270,7 @@ impl Paths {
                 }
             }
             Kind::Method { name, .. } => {
-                let said = name == "*" || reached.names.contains(name);
+                let said = name == "*" || reached.names.contains(name.as_str());
                 // Of a type that is not followed, single methods may count.
                 let alone = types.iter().all(|of| !self.counts[*of]);
                 if said && alone { Some(None) } else { first(types).filter(|_| said).map(Some) }
@@ -277,22 +284,37 @@ impl Paths {
     }
 }
 
-fn add(reached: &mut Reached, item: usize, by: Option<usize>, open: &mut Vec<usize>) {
+fn add(reached: &mut Reached<'_>, item: usize, by: Option<usize>, open: &mut Vec<usize>) {
     reached.items.entry(item).or_insert_with(|| {
         open.push(item);
         by
     });
 }
 
+fn path_of(all: &Modules, item: &Item) -> String {
+    let Item { module, name, kind, .. } = item;
+    let name = match kind {
+        Kind::Named | Kind::Trait { .. } | Kind::Macro => name.split(' ').next_back().unwrap_or(name),
+        _ => name,
+    };
+    format!("{}::{name}", all.modules[*module].path)
+}
+
+/// What paths mean that stand in a module.
+type Known = HashMap<Vec<String>, BTreeSet<Target>>;
+
 /// What an item's paths mean; those of the macros that it calls, too, which are filled in where it stands.
-fn targets(all: &Modules, item: usize) -> BTreeSet<(String, Target)> {
+fn targets(all: &Modules, item: usize, known: &mut [Known]) -> BTreeSet<(String, Target)> {
     let (module, mut found) = (all.items[item].module, BTreeSet::new());
     let (mut open, mut seen) = (vec![item], BTreeSet::new());
     while let Some(from) = open.pop() {
         for path in &all.items[from].said.paths {
             let written = path.parts.join("::");
-            for target in all.meaning(module, &path.parts) {
-                match target {
+            if !known[module].contains_key(&path.parts) {
+                known[module].insert(path.parts.clone(), all.meaning(module, &path.parts));
+            }
+            for target in &known[module][&path.parts] {
+                match *target {
                     Target::Item(other)
                         if path.is_macro
                             && matches!(all.items[other].kind, Kind::Macro)
@@ -310,7 +332,7 @@ fn targets(all: &Modules, item: usize) -> BTreeSet<(String, Target)> {
                     }
                     _ => {}
                 }
-                found.insert((written.clone(), target));
+                found.insert((written.clone(), target.clone()));
             }
         }
     }
@@ -325,10 +347,10 @@ fn item_of(target: &Target) -> Option<usize> {
 }
 
 /// Names of other crates: with an import, or, with at least two parts, in full.
-fn outside_of(target: &Target) -> Option<String> {
+fn outside_of(target: &Target) -> Option<&str> {
     match target {
-        Target::Outside(path) => Some(path.clone()),
-        Target::Unknown(path) if path.contains("::") => Some(path.clone()),
+        Target::Outside(path) => Some(path),
+        Target::Unknown(path) if path.contains("::") => Some(path),
         _ => None,
     }
 }

@@ -10,23 +10,31 @@ mod modules;
 mod reach;
 mod tokens;
 
-pub use modules::Tree;
+pub use modules::{Parse, Tree, parse};
 
 use lists::{CRATES, ROOTS, Root};
 use modules::{Modules, Target};
 use reach::{Paths, Reached};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A library's sources, read.
 pub struct Sources<'a> {
     tree: &'a Tree,
     paths: Paths,
+    /// What each item that counts adds to the hashes of those that reach it.
+    parts: Vec<Vec<u8>>,
     versions: BTreeMap<String, String>,
 }
 
 impl<'a> Sources<'a> {
     /// Reads the files of `src/` and of the crates that the library is made of, and `versions.txt`.
     pub fn read(tree: &'a Tree, versions: &str) -> Result<Self, String> {
+        Self::read_by(tree, versions, &parse)
+    }
+
+    /// The same with another way to read a file of Rust.
+    pub fn read_by(tree: &'a Tree, versions: &str, parse: Parse<'_>) -> Result<Self, String> {
         let mut known: BTreeMap<String, String> = BTreeMap::new();
         for line in versions.lines().filter(|line| !line.starts_with('#')) {
             let (name, version) = line.split_once(' ').ok_or_else(|| {
@@ -40,7 +48,10 @@ impl<'a> Sources<'a> {
                 return Err(format!("build/versions.txt does not say which version {name} has"));
             }
         }
-        Ok(Self { tree, versions: known, paths: Paths::new(Modules::read(tree)?) })
+        let paths = Paths::new(Modules::read(tree, parse)?);
+        let items = 0..paths.all.items.len();
+        let parts = items.map(|item| if paths.counts[item] { part(&paths, item) } else { Vec::new() });
+        Ok(Self { tree, versions: known, parts: parts.collect(), paths })
     }
 
     /// The hash of each root.
@@ -49,7 +60,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Each root, and what it reaches.
-    fn roots(&self) -> impl Iterator<Item = (String, Reached)> {
+    fn roots(&self) -> impl Iterator<Item = (String, Reached<'_>)> {
         let named = ROOTS.iter().map(|root| (root.name.to_owned(), self.paths.reach(root)));
         let steps = self.paths.all.modules.iter().filter_map(|module| {
             let name = module.path.strip_prefix("experiment::")?.replace("::", "/");
@@ -60,58 +71,43 @@ impl<'a> Sources<'a> {
         named.chain(steps)
     }
 
-    fn reach_module(&self, path: &str) -> Reached {
+    fn reach_module(&self, path: &str) -> Reached<'_> {
         // A root is named by constants; this one lives as long as the program, which is short.
         let path: &'static str = String::leak(path.to_owned());
         let of: &'static [&'static str] = Vec::leak(vec![path]);
         self.paths.reach(&Root { name: path, of, without: &[] })
     }
 
-    fn hash(&self, reached: &Reached) -> u128 {
-        let mut parts: BTreeSet<Vec<u8>> = BTreeSet::new();
+    fn hash(&self, reached: &Reached<'_>) -> u128 {
+        let mut parts: BTreeSet<Cow<'_, [u8]>> = BTreeSet::new();
         for item in reached.items.keys() {
-            let said = &self.paths.all.items[*item].said;
-            let mut part = format!("{}\n{}\n", self.paths.path_of(*item), said.text);
-            for (written, target) in &self.paths.targets[*item] {
-                match target {
-                    Target::Item(item) if self.paths.counts[*item] => {
-                        part.push_str(&format!("{written} is {}\n", self.paths.path_of(*item)));
-                    }
-                    Target::Outside(path) => part.push_str(&format!("{written} is {path}\n")),
-                    _ => {}
-                }
-            }
-            parts.insert(part.into_bytes());
-            for file in &said.files {
+            parts.insert(self.parts[*item].as_slice().into());
+            for file in &self.paths.all.items[*item].said.files {
                 let bytes = self.tree.get(file).map(Vec::as_slice).unwrap_or_default();
-                parts.insert([format!("{file}\n").as_bytes(), bytes].concat());
+                parts.insert([format!("{file}\n").as_bytes(), bytes].concat().into());
             }
         }
         for module in &reached.modules {
             let module = &self.paths.all.modules[*module];
-            parts.insert(format!("{} mod {}\n", module.attributes, module.path).into_bytes());
+            parts.insert(format!("{} mod {}\n", module.attributes, module.path).into_bytes().into());
         }
         for outside in &reached.outside {
-            parts.insert(format!("use {outside}\n").into_bytes());
+            parts.insert(format!("use {outside}\n").into_bytes().into());
         }
         for path in &reached.outside {
             let name = path.trim_start_matches("::").split([' ', ':']).next().unwrap_or_default();
             let crates = CRATES.iter().filter(|(known, _)| known.replace('-', "_") == name);
             for name in crates.flat_map(|(_, names)| *names) {
                 let version = self.versions.get(*name).map(String::as_str).unwrap_or_default();
-                parts.insert(format!("{name} is {version}\n").into_bytes());
+                parts.insert(format!("{name} is {version}\n").into_bytes().into());
             }
         }
-        let bytes = parts.iter().flat_map(|part| {
-            let length = (part.len() as u64).to_le_bytes();
-            length.into_iter().chain(part.iter().copied())
-        });
-        fnv(bytes)
+        fnv(parts.iter().map(|part| &**part))
     }
 
     /// The files that each root reaches, and those that it includes.
     pub fn files(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let files = |reached: Reached| {
+        let files = |reached: Reached<'_>| {
             let items = reached.items.into_keys().map(|item| &self.paths.all.items[item]);
             let files = items.flat_map(|item| {
                 let own = self.paths.all.modules[item.module].file.clone();
@@ -160,9 +156,31 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// FNV-1a with 128 bits: enough to tell one state of the sources from another, and needs no dependency.
-fn fnv(bytes: impl Iterator<Item = u8>) -> u128 {
+/// What an item adds to a hash: its path, what it says, and what its paths mean.
+fn part(paths: &Paths, item: usize) -> Vec<u8> {
+    let mut part = format!("{}\n{}\n", paths.path_of(item), paths.all.items[item].said.text);
+    for (written, target) in &paths.targets[item] {
+        match target {
+            Target::Item(item) if paths.counts[*item] => {
+                part.push_str(&format!("{written} is {}\n", paths.path_of(*item)));
+            }
+            Target::Outside(path) => part.push_str(&format!("{written} is {path}\n")),
+            _ => {}
+        }
+    }
+    part.into_bytes()
+}
+
+/// FNV-1a with 128 bits, of parts with their lengths: enough to tell one state of the sources from another, and needs no
+/// dependency.
+fn fnv<'a>(parts: impl Iterator<Item = &'a [u8]>) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
+    let add = |mut hash: u128, bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u128::from(*byte)).wrapping_mul(PRIME);
+        }
+        hash
+    };
+    parts.fold(OFFSET, |hash, part| add(add(hash, &(part.len() as u64).to_le_bytes()), part))
 }

@@ -13,9 +13,12 @@ use proc_macro2::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use rayon::prelude::*;
 use sources::lists::{CRATES, CRATES_WITHOUT_NUMBERS, NO_NUMBERS, NUMBERS, OWN_CRATES, ROOTS};
 use sources::{Sources, Tree};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::OnceLock;
 
 /// Kinds of steps, as `docs/reuse.md` heads its columns, and the code that their keys name in `experiment.rs`.
 const STEPS: &[(&str, &[&str])] = &[
@@ -247,7 +250,13 @@ fn library() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn tree() -> Tree {
+/// The sources as they are.
+fn tree() -> &'static Tree {
+    static TREE: OnceLock<Tree> = OnceLock::new();
+    TREE.get_or_init(read_tree)
+}
+
+fn read_tree() -> Tree {
     fn collect(folder: &Path, below: &str, tree: &mut Tree) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -271,23 +280,63 @@ fn versions() -> String {
     std::fs::read_to_string(library().join("build/versions.txt")).unwrap()
 }
 
-fn hashes(tree: &Tree) -> BTreeMap<String, String> {
-    Sources::read(tree, &versions()).unwrap().hashes()
+thread_local! {
+    /// Files that were read, by their text: an edit changes only one of them. Each thread has its own, for a syntax tree stays in
+    /// its thread.
+    static READ: RefCell<HashMap<String, Rc<syn::File>>> = RefCell::default();
 }
 
-/// The roots whose hash differs.
-fn moved(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> BTreeSet<String> {
+/// Reads a file of Rust, unless this thread has read the same text before.
+fn parse(file: &str, text: &str) -> Result<Rc<syn::File>, String> {
+    if let Some(known) = READ.with_borrow(|read| read.get(text).cloned()) {
+        return Ok(known);
+    }
+    let parsed = sources::parse(file, text)?;
+    READ.with_borrow_mut(|read| read.insert(text.to_owned(), Rc::clone(&parsed)));
+    Ok(parsed)
+}
+
+fn sources<'a>(tree: &'a Tree, versions: &str) -> Result<Sources<'a>, String> {
+    Sources::read_by(tree, versions, &parse)
+}
+
+fn hashes(tree: &Tree) -> BTreeMap<String, String> {
+    sources(tree, &versions()).unwrap().hashes()
+}
+
+/// The hashes of the sources as they are.
+fn before() -> &'static BTreeMap<String, String> {
+    static BEFORE: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    BEFORE.get_or_init(|| hashes(tree()))
+}
+
+/// The roots whose hash differs from that of the sources as they are.
+fn moved(after: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let before = before();
     assert_eq!(before.len(), after.len());
     before.iter().filter(|(name, hash)| after[*name] != **hash).map(|(name, _)| name.clone()).collect()
 }
 
-/// The tree with a text replaced in a file.
-fn edited(tree: &Tree, file: &str, from: &str, to: &str) -> Tree {
-    let text = String::from_utf8(tree[file].clone()).unwrap();
+/// The roots that move when a text is replaced in a file.
+fn moved_by(file: &str, from: &str, to: &str) -> BTreeSet<String> {
+    let text = String::from_utf8(tree()[file].clone()).unwrap();
     assert!(text.contains(from), "src/{file} does not say {from:?} any more: choose another edit");
-    let mut tree = tree.clone();
-    tree.insert(file.to_owned(), text.replace(from, to).into_bytes());
-    tree
+    moved_with(file, text.replace(from, to))
+}
+
+/// The roots that move when a file has another text.
+fn moved_with(file: &str, text: String) -> BTreeSet<String> {
+    let mut tree = tree().clone();
+    tree.insert(file.to_owned(), text.into_bytes());
+    moved(&hashes(&tree))
+}
+
+/// What each of [`EDITS`] moves.
+fn moved_by_edits() -> &'static [BTreeSet<String>] {
+    static MOVED: OnceLock<Vec<BTreeSet<String>>> = OnceLock::new();
+    // Not in a thread that others wait for.
+    before();
+    MOVED.get_or_init(|| EDITS.par_iter().map(|edit| moved_by(edit.file, edit.from, edit.to)).collect())
 }
 
 /// The steps that are computed again, in the order of [`STEPS`], if these roots move.
@@ -304,10 +353,8 @@ fn again(moved: &BTreeSet<String>) -> Vec<&'static str> {
 
 #[test]
 fn an_edit_computes_again_what_it_decides_and_nothing_else() {
-    let (tree, before) = (tree(), hashes(&tree()));
-    let differing = EDITS.par_iter().filter_map(|Edit { what, file, from, to, again: expected }| {
-        let moved = moved(&before, &hashes(&edited(&tree, file, from, to)));
-        let again = again(&moved);
+    let differing = EDITS.iter().zip(moved_by_edits()).filter_map(|(edit, moved)| {
+        let (Edit { what, file, again: expected, .. }, again) = (edit, again(moved));
         let letters: String = STEPS
             .iter()
             .zip(LETTERS.chars())
@@ -322,21 +369,19 @@ fn an_edit_computes_again_what_it_decides_and_nothing_else() {
 
 #[test]
 fn roots_move_alone() {
-    let (tree, before) = (tree(), hashes(&tree()));
-    let moved = |file: &str, from: &str, to: &str| moved(&before, &hashes(&edited(&tree, file, from, to)));
     let names =
         |roots: &[&str]| -> BTreeSet<String> { roots.iter().map(|root| (*root).to_owned()).collect() };
-    assert_eq!(moved("engine/cuda/kernels/gelu.cu", "1.702f", "1.703f"), names(&["engine/cuda"]));
+    assert_eq!(moved_by("engine/cuda/kernels/gelu.cu", "1.702f", "1.703f"), names(&["engine/cuda"]));
     assert_eq!(
-        moved("engine/cpu/gemm.rs", "DEPTH: usize = 256", "DEPTH: usize = 128"),
+        moved_by("engine/cpu/gemm.rs", "DEPTH: usize = 256", "DEPTH: usize = 128"),
         names(&["engine/cpu"])
     );
-    assert_eq!(moved("probe/accuracy.rs", "{:.1} ± {:.1} %", "{:.2} %"), names(&[]));
+    assert_eq!(moved_by("probe/accuracy.rs", "{:.1} ± {:.1} %", "{:.2} %"), names(&[]));
     // A function that no step calls.
-    let square = moved("image.rs", "(self.width - side) / 2, (self", "(self.width - side) / 3, (self");
+    let square = moved_by("image.rs", "(self.width - side) / 2, (self", "(self.width - side) / 3, (self");
     assert_eq!(square, names(&["image"]));
     // Through the re-export `crate::Image`.
-    let resize = moved("image/resize.rs", "bilinear(&self.pixels, ", "bilinear(&self.pixels[1..], ");
+    let resize = moved_by("image/resize.rs", "bilinear(&self.pixels, ", "bilinear(&self.pixels[1..], ");
     for root in ["augment", "palette", "experiment/palette", "experiment/encoding"] {
         assert!(resize.contains(root), "{resize:?}");
     }
@@ -383,8 +428,9 @@ fn all_changed(text: &str) -> String {
 /// `tests/fixtures/keys.toml`, as it should be.
 fn table() -> String {
     let tree = tree();
-    let sources = Sources::read(&tree, &versions()).unwrap();
-    let before = sources.hashes();
+    let sources = sources(tree, &versions()).unwrap();
+    // Not in a thread that others wait for.
+    before();
     let mut text = String::from(
         "# Which roots move when a file is changed of kernel-lib/src, from where its path is, or of a crate that the library is\n\
          # made of: every number in its code, and every function (of other files than Rust's, one byte). Written by\n\
@@ -394,9 +440,7 @@ fn table() -> String {
     let line = |file: &&String| {
         let old = String::from_utf8_lossy(&tree[*file]);
         let new = if file.ends_with(".rs") { all_changed(&old) } else { format!("{old} ") };
-        let mut changed = tree.clone();
-        changed.insert((*file).clone(), new.into_bytes());
-        let moved = moved(&before, &hashes(&changed));
+        let moved = moved_with(file, new);
         let moved: Vec<String> = moved.into_iter().map(|root| format!("{root:?}")).collect();
         format!("{file:?} = [{}]\n", moved.join(", "))
     };
@@ -420,7 +464,7 @@ fn each_file_moves_the_roots_that_it_is_known_to_move() {
 #[test]
 fn each_file_is_reached_or_is_known_to_decide_no_number() {
     let tree = tree();
-    let sources = Sources::read(&tree, &versions()).unwrap();
+    let sources = sources(tree, &versions()).unwrap();
     let reached: BTreeSet<String> = sources.files().into_values().flatten().collect();
     let lost: Vec<_> = sources.that_count().into_iter().filter(|file| !reached.contains(file)).collect();
     assert!(
@@ -440,7 +484,7 @@ fn each_file_is_reached_or_is_known_to_decide_no_number() {
 #[test]
 fn lists_name_what_there_is() {
     let tree = tree();
-    let sources = Sources::read(&tree, &versions()).unwrap();
+    let sources = sources(tree, &versions()).unwrap();
     let names = NO_NUMBERS.iter().chain(NUMBERS).map(|(name, _)| *name);
     for name in names.chain(ROOTS.iter().flat_map(|root| root.of.iter().chain(root.without).copied())) {
         assert!(sources.has(name), "build/lists.rs: there is no {name}");
@@ -502,11 +546,9 @@ fn versions_are_those_of_the_lock_file() {
 
 #[test]
 fn another_version_moves_those_that_use_it() {
-    let tree = tree();
-    let before = hashes(&tree);
     let other = |name: &str| {
         let versions = versions().replace(&format!("\n{name} "), &format!("\n{name} 99."));
-        moved(&before, &Sources::read(&tree, &versions).unwrap().hashes())
+        moved(&sources(tree(), &versions).unwrap().hashes())
     };
     let candle = other("candle-core");
     assert!(
@@ -517,16 +559,15 @@ fn another_version_moves_those_that_use_it() {
     assert!(cuda.contains("engine/cuda") && !cuda.contains("engine/cpu"), "{cuda:?}");
     let libm = other("libm");
     assert!(libm.contains("train") && !libm.contains("image"), "{libm:?}");
-    assert!(Sources::read(&tree, "libm 0.2\n").is_err_and(|error| error.contains("which version")));
+    assert!(sources(tree(), "libm 0.2\n").is_err_and(|error| error.contains("which version")));
 }
 
 /// The table of `docs/reuse.md`.
 fn reuse() -> String {
-    let (tree, before) = (tree(), hashes(&tree()));
     let heads: Vec<_> = STEPS.iter().take(COLUMNS).map(|(step, _)| *step).collect();
     let mut text = format!("| changed | {} |\n|---|{}\n", heads.join(" | "), ":-:|".repeat(heads.len()));
-    for Edit { what, file, from, to, .. } in EDITS {
-        let again = again(&moved(&before, &hashes(&edited(&tree, file, from, to))));
+    for (Edit { what, file, .. }, moved) in EDITS.iter().zip(moved_by_edits()) {
+        let again = again(moved);
         let cells: Vec<_> =
             heads.iter().map(|step| if again.contains(step) { "again" } else { "" }).collect();
         writeln!(text, "| {what} (`{file}`) | {} |", cells.join(" | ")).unwrap();
@@ -562,8 +603,8 @@ fn write() {
 fn why() {
     let Ok(asked) = std::env::var("IGPT_WHY") else { return };
     let (root, what) = asked.split_once(' ').expect("IGPT_WHY is a root and a file or an item");
-    let tree = tree();
-    for line in Sources::read(&tree, &versions()).unwrap().why(root, what) {
+    // The usual way to read: what build.rs does.
+    for line in Sources::read(tree(), &versions()).unwrap().why(root, what) {
         println!("{line}");
     }
 }

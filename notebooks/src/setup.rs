@@ -9,6 +9,7 @@ use std::{
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -214,17 +215,23 @@ fn write_atomically(file: &Path, bytes: &[u8], executable: bool) -> Result<()> {
 
 /// Compiles the library as notebooks use it, and checks that failures of cells are noticed.
 fn library(root: &Path, announce: &dyn Fn()) -> Result<Step> {
-    let total = crates_of_library(root).unwrap_or(0);
-    let bar = std::io::stderr().is_terminal().then(|| {
-        let style = "  {bar:24} {pos}/{len} crates  {elapsed}";
-        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(total).with_style(style.progress_chars("=> "))
-    });
+    // Cargo is asked only if there is something to compile.
+    let shown = OnceLock::new();
+    let begin = || {
+        let total = crates_of_library(root).unwrap_or(0);
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = "  {bar:24} {pos}/{len} crates  {elapsed}";
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(total).with_style(style.progress_chars("=> "))
+        });
+        (total, bar)
+    };
     let said = std::sync::Mutex::new(None::<Instant>);
     let say = |compiled: usize| {
+        let (total, bar) = shown.get_or_init(begin);
         let mut said = said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match (&bar, *said) {
-            (Some(bar), _) => bar.set_position((compiled as u64).min(total)),
+        match (bar, *said) {
+            (Some(bar), _) => bar.set_position((compiled as u64).min(*total)),
             (None, Some(at)) if at.elapsed() < Duration::from_secs(30) => return,
             (None, Some(_)) => println!("    {compiled} of about {total} crates compiled"),
             (None, None) => {}
@@ -232,7 +239,7 @@ fn library(root: &Path, announce: &dyn Fn()) -> Result<Step> {
         *said = Some(Instant::now());
     };
     let built = kernel::base::set_up(root, announce, &say);
-    if let Some(bar) = bar {
+    if let Some((_, Some(bar))) = shown.into_inner() {
         bar.finish_and_clear();
     }
     Ok(if built? { Step::Done } else { Step::Reused })

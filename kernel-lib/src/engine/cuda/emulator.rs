@@ -6,10 +6,11 @@ use super::device::{Address, Device, Element, Launch, Matmul, Matrix};
 use super::source;
 use crate::{Error, Result};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
 
 type Emulate = unsafe extern "C" fn(
     *const c_char,
@@ -163,18 +164,17 @@ impl Device for Emulator {
 
     fn launch(&mut self, launch: &Launch<'_>) -> Result<()> {
         self.spend()?;
-        let emulate = library(launch.rounded);
+        let copies = copies(launch.rounded);
         let kernel = CString::new(launch.kernel).unwrap();
         let values: Vec<u64> = launch.arguments.iter().map(|argument| argument.bytes()).collect();
         let mut arguments: Vec<*mut c_void> =
             values.iter().map(|value| std::ptr::from_ref(value).cast_mut().cast()).collect();
         let mut message: [c_char; 512] = [0; 512];
-        // One block runs at a time, in memory of the library.
-        static ONE: Mutex<()> = Mutex::new(());
-        let one = ONE.lock().unwrap();
+        let free = copies.iter().find_map(|copy| copy.try_lock().ok());
+        let emulate = free.unwrap_or_else(|| copies[0].lock().unwrap());
         // SAFETY: the arguments are the kernel's, by its description.
         let status = unsafe {
-            emulate(
+            (*emulate)(
                 kernel.as_ptr(),
                 launch.grid.as_ptr(),
                 launch.block.as_ptr(),
@@ -185,7 +185,7 @@ impl Device for Emulator {
                 message.len() as c_uint,
             )
         };
-        drop(one);
+        drop(emulate);
         // SAFETY: it ends with a zero.
         let message = unsafe { CStr::from_ptr(message.as_ptr()) }.to_string_lossy();
         if status != 0 {
@@ -219,32 +219,54 @@ impl Device for Emulator {
     }
 }
 
-/// The kernels, compiled for the CPU, once for all tests.
-fn library(rounded: Element) -> Emulate {
-    static BUILT: [OnceLock<Emulate>; 2] = [OnceLock::new(), OnceLock::new()];
-    *BUILT[usize::from(rounded == Element::Bf16)].get_or_init(|| {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/cuda/emulator");
-        let folder = tempfile::tempdir().unwrap();
-        let file: PathBuf = folder.path().join("kernels.so");
-        let [language, precision, kernels] = source::options(rounded);
-        let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
-        let built = Command::new(&compiler)
-            .args([&language, "-O1", "-shared", "-fPIC", "-DEMULATED", &precision, &kernels])
-            // A load of 16 bytes from elsewhere, at which a GPU stops, ends the test.
-            .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error", "-o"])
-            .arg(&file)
-            .arg(sources.join("emulator.cpp"))
-            .output()
-            .unwrap_or_else(|error| panic!("these tests need a C++ compiler ({compiler:?}): {error}"));
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let file = CString::new(file.to_str().unwrap()).unwrap();
-        // SAFETY: the library was just built; the function has this type.
-        unsafe {
-            let library = libc::dlopen(file.as_ptr(), libc::RTLD_NOW);
-            assert!(!library.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
-            let function = libc::dlsym(library, c"igpt_emulate".as_ptr());
-            assert!(!function.is_null());
-            std::mem::transmute::<*mut c_void, Emulate>(function)
-        }
-    })
+/// The kernels, compiled for the CPU, once for all tests. In each copy one block runs at a time, in memory of that copy: so there is one
+/// for each core, and tests need not wait for each other.
+fn copies(rounded: Element) -> &'static [Mutex<Emulate>] {
+    static BUILT: OnceLock<[Vec<Mutex<Emulate>>; 2]> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        // Nearly all tests need both.
+        thread::scope(|scope| {
+            let exact = scope.spawn(|| build(Element::F32));
+            let rounded = build(Element::Bf16);
+            [exact.join().unwrap(), rounded]
+        })
+    });
+    &built[usize::from(rounded == Element::Bf16)]
+}
+
+fn build(rounded: Element) -> Vec<Mutex<Emulate>> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/cuda/emulator");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kernels.so");
+    let [language, precision, kernels] = source::options(rounded);
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let built = Command::new(&compiler)
+        .args([&language, "-O1", "-shared", "-fPIC", "-DEMULATED", &precision, &kernels])
+        // A load of 16 bytes from elsewhere, at which a GPU stops, ends the test.
+        .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error", "-o"])
+        .arg(&file)
+        .arg(sources.join("emulator.cpp"))
+        .output()
+        .unwrap_or_else(|error| panic!("these tests need a C++ compiler ({compiler:?}): {error}"));
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let copy = |number: usize| {
+        // A file of its own: the system loads the same one only once.
+        let copy = folder.path().join(format!("kernels-{number}.so"));
+        std::fs::copy(&file, &copy).unwrap();
+        Mutex::new(load(&copy))
+    };
+    (0..cores.min(8)).map(copy).collect()
+}
+
+fn load(file: &Path) -> Emulate {
+    let file = CString::new(file.to_str().unwrap()).unwrap();
+    // SAFETY: the library was just built; the function has this type.
+    unsafe {
+        let library = libc::dlopen(file.as_ptr(), libc::RTLD_NOW);
+        assert!(!library.is_null(), "{:?}", CStr::from_ptr(libc::dlerror()));
+        let function = libc::dlsym(library, c"igpt_emulate".as_ptr());
+        assert!(!function.is_null());
+        std::mem::transmute::<*mut c_void, Emulate>(function)
+    }
 }

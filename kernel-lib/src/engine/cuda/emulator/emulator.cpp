@@ -14,6 +14,9 @@
 // - Asynchronous copies happen when they are waited for and no sooner, or, with odd seeds, at once: waiting too late
 //   and overwriting too early both show.
 
+// Some compilers check by default that `longjmp` goes up a stack: here it goes to other stacks.
+#undef _FORTIFY_SOURCE
+
 #include "emulator.h"
 
 #include <cstdarg>
@@ -24,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include "../kernels/common.cuh"
@@ -60,7 +64,10 @@ struct Copy {
 };
 
 struct Fiber {
-    ucontext_t context;
+    // Where it goes on, once it has begun. `swapcontext` would ask the system for the signals' mask each time, which takes longer
+    // than all that a thread does in between.
+    jmp_buf place;
+    bool begun = false;
     std::unique_ptr<unsigned char[]> stack{new unsigned char[STACK]};
     Dim3 index;
     bool ended = false;
@@ -84,7 +91,7 @@ struct Machine {
     unsigned current = 0;         // the fiber that runs
     unsigned favoured = 0;        // the warp that runs first if several can
     std::vector<unsigned> ready;  // the fibers that can run
-    ucontext_t scheduler;
+    jmp_buf scheduler;
     void (*kernel)(void**) = nullptr;
     void** arguments = nullptr;
     std::vector<unsigned char> shared;
@@ -107,18 +114,22 @@ std::size_t next_ready() {
     for (;;) {
         const std::size_t start = next_random() % ready.size();
         for (std::size_t i = 0; i < ready.size(); i++) {
-            const std::size_t at = (start + i) % ready.size();
+            const std::size_t at = start + i < ready.size() ? start + i : start + i - ready.size();
             if (ready[at] / LANES == machine.favoured) return at;
         }
         machine.favoured = ready[next_random() % ready.size()] / LANES;
     }
 }
 
-// Lets others run until this fiber is woken.
+// Lets others run until this fiber goes on.
+void leave(Fiber& fiber) {
+    if (_setjmp(fiber.place) == 0) _longjmp(machine.scheduler, 1);
+}
+
 void wait(const char* here) {
     Fiber& fiber = machine.fibers[machine.current];
     fiber.waits = here;
-    swapcontext(&fiber.context, &machine.scheduler);
+    leave(fiber);
 }
 
 void wake(unsigned first, unsigned count) {
@@ -132,7 +143,7 @@ void wake(unsigned first, unsigned count) {
 // One more has come; whether all have. All must have come to the same place.
 bool come(Meeting& meeting, const char* here, unsigned all) {
     if (meeting.came == 0) meeting.here = here;
-    if (std::strcmp(meeting.here, here) != 0) {
+    if (meeting.here != here && std::strcmp(meeting.here, here) != 0) {
         fail("thread %u is at %s where others wait at %s", machine.current, here, meeting.here);
     }
     if (++meeting.came < all) return false;
@@ -140,10 +151,28 @@ bool come(Meeting& meeting, const char* here, unsigned all) {
     return true;
 }
 
-void run_fiber() {
-    machine.kernel(machine.arguments);
-    machine.fibers[machine.current].ended = true;
-    setcontext(&machine.scheduler);
+// What a fiber does: a thread of one block after the other.
+void run_threads() {
+    for (;;) {
+        machine.kernel(machine.arguments);
+        Fiber& fiber = machine.fibers[machine.current];
+        fiber.ended = true;
+        leave(fiber);
+    }
+}
+
+// Lets a fiber run until it waits or ends.
+void go_on(Fiber& fiber) {
+    if (_setjmp(machine.scheduler) != 0) return;
+    if (fiber.begun) _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    ucontext_t start;
+    getcontext(&start);
+    start.uc_stack.ss_sp = fiber.stack.get();
+    start.uc_stack.ss_size = STACK;
+    start.uc_link = nullptr;
+    makecontext(&start, run_threads, 0);
+    setcontext(&start);
 }
 
 void copy(const Copy& copy) {
@@ -168,10 +197,6 @@ bool run_block() {
         fiber.ended = false;
         fiber.waits = nullptr;
         fiber.copies.clear();
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.get();
-        fiber.context.uc_stack.ss_size = STACK;
-        makecontext(&fiber.context, run_fiber, 0);
         machine.ready.push_back(i);
     }
     while (!machine.ready.empty()) {
@@ -180,7 +205,7 @@ bool run_block() {
         machine.ready.erase(machine.ready.begin() + std::ptrdiff_t(at));
         machine.current = i;
         thread_index = machine.fibers[i].index;
-        swapcontext(&machine.scheduler, &machine.fibers[i].context);
+        go_on(machine.fibers[i]);
         if (machine.failed) return false;
     }
     // Nobody can go on. If someone still waits, it is for one who waits elsewhere or has ended.
@@ -252,8 +277,7 @@ void fail(const char* format, ...) {
     std::vsnprintf(machine.message, sizeof machine.message, format, rest);
     va_end(rest);
     machine.failed = true;
-    setcontext(&machine.scheduler);
-    __builtin_unreachable();
+    _longjmp(machine.scheduler, 1);
 }
 
 unsigned char* dynamic_shared(std::size_t used) {
@@ -390,7 +414,10 @@ extern "C" int igpt_emulate(const char* name, const unsigned grid[3], const unsi
     for (block_index.z = 0; block_index.z < grid[2]; block_index.z++) {
         for (block_index.y = 0; block_index.y < grid[1]; block_index.y++) {
             for (block_index.x = 0; block_index.x < grid[0]; block_index.x++) {
-                if (!run_block()) return say(machine.message);
+                if (run_block()) continue;
+                // Fibers that are in the middle of a thread never go on.
+                machine.fibers.clear();
+                return say(machine.message);
             }
         }
     }
