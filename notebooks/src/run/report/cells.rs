@@ -121,7 +121,9 @@ fn media(data: &Value, html: &mut String) {
     let text = |mime: &str| data.get(mime).and_then(joined);
     if let Some(rich) = text("text/html") {
         // The page's policy keeps it from running or loading anything; it must not reload the page as another one either.
-        let _ = write!(html, "<div class=\"html\">{}</div>", without_meta(&rich));
+        // A table may be wider than the page: then the keyboard moves it.
+        let reached = if rich.contains("<table") { " tabindex=\"0\"" } else { "" };
+        let _ = write!(html, "<div class=\"html\"{reached}>{}</div>", without_meta(&rich));
     } else if let Some(svg) = text("image/svg+xml") {
         // As an image: its ids and styles stay its own.
         let encoded = data_encoding::BASE64.encode(svg.as_bytes());

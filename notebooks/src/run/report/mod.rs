@@ -85,7 +85,10 @@ pub fn report(run: &Run, options: &RunOptions) -> String {
 /// What a reader without a mouse, or without eyes, needs: whatever may be wider than the page can be reached by the keyboard, and a
 /// header without a text is none. Outputs of cells are the notebook's; nothing of what they say changes.
 fn for_everybody(page: &str) -> String {
-    let page = page.replace("<pre", "<pre tabindex=\"0\"");
+    // Code, tables that a cell shows, and tables in texts.
+    let page = page
+        .replace("<pre", "<pre tabindex=\"0\"")
+        .replace("<table><thead>", "<table tabindex=\"0\"><thead>");
     let mut parts = page.split("<th");
     let mut html = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -260,10 +263,10 @@ mod tests {
 
     #[test]
     fn what_scrolls_is_reached_by_the_keyboard_and_empty_headers_are_none() {
-        let page = "<thead><tr><th scope=\"col\"></th><th>a</th></tr></thead><pre class=\"code\">x</pre>";
+        let page = "<table><thead><tr><th scope=\"col\"></th><th>a</th></tr></thead></table><pre class=\"code\">x</pre>";
         assert_eq!(
             for_everybody(page),
-            "<thead><tr><td scope=\"col\"></td><th>a</th></tr></thead><pre tabindex=\"0\" class=\"code\">x</pre>"
+            "<table tabindex=\"0\"><thead><tr><td scope=\"col\"></td><th>a</th></tr></thead></table><pre tabindex=\"0\" class=\"code\">x</pre>"
         );
     }
 }
