@@ -222,11 +222,9 @@ impl Fitting {
         seen.sort_unstable();
         seen.dedup();
         let labels = own.iter().map(|label| seen.partition_point(|class| class < label)).collect();
-        let is_small = hessian::is_small(design.width, seen.len());
+        let is_small = hessian::is_small(&design, seen.len());
         let known = match curvature {
-            // Of fewer images than features, coordinates along their spectrum are fewer.
-            Curvature::Spectrum if is_small && design.width <= design.images => Known::Hessian,
-            Curvature::Gram if is_small => Known::Hessian,
+            _ if is_small => Known::Hessian,
             Curvature::Gram => Known::Gram(design.gram()?),
             Curvature::Spectrum => {
                 let spectrum = Spectrum::of(&design)?;
@@ -273,12 +271,8 @@ impl Fitting {
             }
             Known::Coordinates(spectrum, coordinates) => {
                 let start = spectrum.coordinates_of_weights(&start, classes);
-                let (weights, found) = if hessian::is_small(coordinates.width, classes) {
-                    self.minimise_by_hessian(coordinates, start, l2)?
-                } else {
-                    let scales = spectrum.scales(self.curvature(coordinates, &start), l2);
-                    self.minimise(coordinates, &start, l2, &scales, MOST_STEPS)?
-                };
+                let scales = spectrum.scales(self.curvature(coordinates, &start), l2);
+                let (weights, found) = self.minimise(coordinates, &start, l2, &scales, MOST_STEPS)?;
                 (spectrum.weights(&weights, classes), found)
             }
         };

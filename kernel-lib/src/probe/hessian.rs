@@ -25,9 +25,11 @@ const IMAGES_PER_PARAMETER: usize = 8;
 /// Columns of the Hessian that are computed together.
 const COLUMNS: usize = 10;
 
-/// Whether a fit of so many features and classes is one of few parameters.
-pub(super) fn is_small(width: usize, classes: usize) -> bool {
-    width.saturating_add(1).saturating_mul(classes) <= MOST_PARAMETERS
+/// Whether a fit of these images to so many classes is one of few parameters: so few that the factor takes no longer than the steps that it
+/// saves. Of fewer images than parameters each step is quick.
+pub(super) fn is_small(design: &Design, classes: usize) -> bool {
+    let parameters = design.width.saturating_add(1).saturating_mul(classes);
+    parameters <= MOST_PARAMETERS.min(design.images)
 }
 
 /// L, at some weights.
