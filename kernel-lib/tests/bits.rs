@@ -160,5 +160,5 @@ fn linear_probes_have_these_bits() {
         curve.layers.iter().flat_map(|layer| [layer.l2, layer.test.share(), layer.validation.share()]),
     );
     let bits = numbers.iter().map(|x| x.to_bits()).flat_map(|bits| [bits as u32, (bits >> 32) as u32]);
-    assert_eq!(digest(bits), "6688c3f986fdf56f");
+    assert_eq!(digest(bits), "6b7129f6eafa1d64");
 }
