@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn the_curvature_is_that_of_the_objective() {
         let (classes, l2) = (4, 0.03);
-        // The last block is not full.
-        let (design, labels, weights) = problem(ROWS * 2 + 5, 6, classes);
+        // Three blocks, the last of them not full; and as many parameters as all of these images take.
+        let (design, labels, weights) = problem(ROWS * 2 + 5, 20, classes);
         let hessian = Hessian::at(&design, &weights, classes, l2).unwrap();
         let mut objective = Objective::new(&design, &labels, classes, l2);
         let mut gradient_at = |weights: &[f64]| {

@@ -136,7 +136,7 @@ fn all_changes_of_variables_lead_to_the_same_optimum() {
             }
             let design = Fitting::new(&features, &labels, &all, Curvature::Gram).unwrap().design;
             if hessian::is_small(&design, classes) {
-                assert!(others[0].iterations <= gram.iterations, "{what}: {gram:?} {:?}", others[0]);
+                assert!(others[0].iterations < gram.iterations + 20, "{what}: {gram:?} {:?}", others[0]);
             } else {
                 assert_eq!(others[0].iterations, gram.iterations, "{what}");
                 assert!(others[1].iterations < 3 * gram.iterations + 20, "{what}: {gram:?} {:?}", others[1]);
