@@ -180,7 +180,7 @@ fn a_profile_that_judges_nothing_leaves_findings_untested() {
     let untested = judged(Some("smoke"));
     assert_eq!(untested.verdicts(), [Verdict::Untested, Verdict::Passed]);
     let text = untested.to_text();
-    assert!(text.contains("50.1") && text.contains("the profile smoke trains next to nothing"), "{text}");
+    assert!(text.contains("50.1") && text.contains("Untested: the profile smoke"), "{text}");
     assert_eq!(judged(None).verdicts(), [Verdict::Supported, Verdict::Passed]);
 }
 
