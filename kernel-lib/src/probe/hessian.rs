@@ -245,6 +245,6 @@ mod tests {
         let (design, _, weights) = problem(100, 3, 3);
         let far: Vec<f64> = weights.iter().map(|w| 1e4 * w).collect();
         let hessian = Hessian::at(&design, &far, 3, 0.0).unwrap();
-        assert!(hessian.weights(&vec![1.0; 12]).iter().all(|w| w.is_finite()));
+        assert!(hessian.weights(&[1.0; 12]).iter().all(|w| w.is_finite()));
     }
 }
