@@ -3,8 +3,7 @@
     .venv/bin/python tests/jupyter/care.py [part of a check's name …]
 
 Each check starts from a kernel that is alive (one is shared by those that leave it so) and prints a line; the first
-failure of a check is printed with what was seen, and the exit status says whether all went well. The checks that have
-kernels of their own run beside those that share one."""
+failure of a check is printed with what was seen, and the exit status says whether all went well."""
 
 import contextlib
 import os
@@ -18,18 +17,12 @@ import traceback
 from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-CHECKS, ALONE = [], set()
+CHECKS = []
 
 
 def check(function):
     CHECKS.append(function)
     return function
-
-
-def check_alone(function):
-    """A check that has kernels of its own."""
-    ALONE.add(function)
-    return check(function)
 
 
 class Cell:
@@ -102,8 +95,7 @@ class Pump(threading.Thread):
 
 class Kernel:
     def __init__(self, **environment):
-        # Kernels that start at once in this process must not be given the same ports.
-        self.manager = KernelManager(kernel_name="igpt", cache_ports=True)
+        self.manager = KernelManager(kernel_name="igpt")
         # Its log is for users who look for a fault.
         self.log = tempfile.TemporaryFile("w+")
         self.manager.start_kernel(env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
@@ -146,14 +138,6 @@ class Kernel:
     def run(self, code, timeout=180, **options):
         return self.wait(self.start(code, **options), timeout)
 
-    def wait_until_on(self, cell, timeout=60):
-        """Waits until a cell that prints `on` first has done so, and is behind it."""
-        end = time.perf_counter() + timeout
-        while not cell.text().startswith("on\n"):
-            assert not cell.ended and time.perf_counter() < end, (cell.reply, cell.text())
-            time.sleep(0.01)
-        time.sleep(0.2)
-
     def wait(self, cell, timeout=180):
         cell.over.wait(timeout)
         assert cell.ended, f"no end within {timeout} s; seen: {[m['msg_type'] for _, m in cell.messages]}"
@@ -185,9 +169,6 @@ class Kernel:
         self.stop(self.client)
         self.manager.shutdown_kernel(now=True)
 
-
-# Does not listen to an interrupt.
-ENDLESS = 'println!("on"); loop { std::thread::sleep(std::time::Duration::from_millis(5)); }'
 
 _shared = None
 
@@ -341,8 +322,8 @@ let worse = Worse;
 @check
 def work_that_listens_ends_with_every_variable():
     kernel = shared()
-    cell = kernel.start('let before = 7; println!("on"); loop { stop::check("waiting")?; std::thread::sleep(std::time::Duration::from_millis(5)); }')
-    kernel.wait_until_on(cell)
+    cell = kernel.start('let before = 7; loop { stop::check("waiting")?; std::thread::sleep(std::time::Duration::from_millis(5)); }')
+    time.sleep(3)
     begun = time.perf_counter()
     kernel.interrupt()
     kernel.wait(cell)
@@ -352,12 +333,12 @@ def work_that_listens_ends_with_every_variable():
     still_there(kernel)
 
 
-@check_alone
+@check
 def work_that_does_not_listen_is_ended_and_its_variables_are_named():
     kernel = Kernel()
     kernel.run("let alpha = 1; let beta = vec![2];")
-    cell = kernel.start(ENDLESS)
-    kernel.wait_until_on(cell)
+    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(3)
     begun = time.perf_counter()
     kernel.interrupt()
     kernel.wait(cell)
@@ -368,8 +349,8 @@ def work_that_does_not_listen_is_ended_and_its_variables_are_named():
     assert cell.value == "2", cell.error
     # Who presses twice does not want to wait.
     kernel.run("let gamma = 3;")
-    cell = kernel.start(ENDLESS)
-    kernel.wait_until_on(cell)
+    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(3)
     kernel.interrupt()
     time.sleep(0.3)
     kernel.interrupt()
@@ -385,7 +366,7 @@ def work_that_does_not_listen_is_ended_and_its_variables_are_named():
     kernel.end()
 
 
-@check_alone
+@check
 def an_interrupt_ends_a_cell_whatever_was_defined_before():
     kernel = Kernel()
     assert kernel.run("fn stringify(x: u8) -> u8 { x }\nfn println() {}").status == "ok"
@@ -444,8 +425,8 @@ let network_parameters = Parameters::init(shape, 1)?;"""
         ("let mut network = igpt::engine::Engine::new(shape)?;\nsample(&mut network, &network_parameters, &[], 16, 0, &Sampling::default())?;",
          "sampling"),
     ]:
-        cell = kernel.start('println!("on");\n' + code)
-        kernel.wait_until_on(cell)
+        cell = kernel.start(code)
+        time.sleep(2.5)
         assert not cell.ended, f"{code} was too quick to be interrupted: {cell.reply and cell.error}"
         begun = time.perf_counter()
         kernel.interrupt()
@@ -457,7 +438,7 @@ let network_parameters = Parameters::init(shape, 1)?;"""
     still_there(kernel)
 
 
-@check_alone
+@check
 def a_training_goes_on_where_it_was():
     with tempfile.TemporaryDirectory() as folder:
         kernel = Kernel(IGPT_STORE=folder, IGPT_PROFILE="quick")
@@ -482,7 +463,7 @@ def a_training_goes_on_where_it_was():
         kernel.end()
 
 
-@check_alone
+@check
 def an_interrupt_while_the_kernel_wakes_ends_what_waits():
     kernel = Kernel()
     cells = [kernel.start('println!("one");'), kernel.start('println!("two");')]
@@ -559,11 +540,11 @@ def what_a_cell_has_started_ends_with_it():
             assert gone(pid), f"{pid} lives on"
             kernel.run("let kept = 42;")
     # A program that a cell waits for is interrupted as in a terminal.
-    cell = kernel.start('println!("on");\nlet status = std::process::Command::new("sleep").arg("40").status()?;\nprintln!("{status}");')
-    kernel.wait_until_on(cell)
+    cell = kernel.start('let status = std::process::Command::new("sleep").arg("40").status()?;\nprintln!("{status}");')
+    time.sleep(2.5)
     kernel.interrupt()
     kernel.wait(cell, 12)
-    assert cell.text().startswith("on\nsignal: 2"), (cell.text(), cell.error)
+    assert cell.text().startswith("signal: 2"), (cell.text(), cell.error)
     still_there(kernel)
 
 
@@ -579,7 +560,7 @@ def gone(pid):
     return False
 
 
-@check_alone
+@check
 def an_engine_that_is_silent_is_replaced():
     kernel = Kernel()
     cell = kernel.run('println!("{}", std::os::unix::process::parent_id());')
@@ -597,7 +578,7 @@ def an_engine_that_is_silent_is_replaced():
 # ---- Questions
 
 
-@check_alone
+@check
 def what_evcxr_never_answers_is_answered():
     kernel = Kernel()
     kernel.run("let a = 20;")
@@ -661,7 +642,7 @@ def compile_errors_name_line_and_column():
 # ---- Lives
 
 
-@check_alone
+@check
 def a_kernel_that_was_never_set_up_says_so():
     with tempfile.TemporaryDirectory() as folder:
         kernel = Kernel(IGPT_CACHE=folder)
@@ -671,16 +652,17 @@ def a_kernel_that_was_never_set_up_says_so():
         kernel.end()
 
 
-@check_alone
+@check
 def restarts_and_ends_while_busy():
     kernel = Kernel()
-    cell = kernel.start(ENDLESS)
-    kernel.wait_until_on(cell)
+    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(4)
     kernel.stop(kernel.client)
     kernel.manager.restart_kernel(now=False)
     kernel.client = kernel.connect()
     assert kernel.run("1 + 1").value == "2"
-    kernel.wait_until_on(kernel.start(ENDLESS))
+    kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
+    time.sleep(3)
     begun = time.perf_counter()
     kernel.stop(kernel.client)
     kernel.manager.shutdown_kernel(now=False)
@@ -710,24 +692,16 @@ def main():
     for part in wanted:
         if not any(part in name for name in names):
             sys.exit(f"no check has {part!r} in its name; there are: {', '.join(names)}")
-
-    def run(functions):
-        for function in functions:
-            name = function.__name__.replace("_", " ")
-            if wanted and not any(part in name for part in wanted):
-                continue
-            begun = time.perf_counter()
-            try:
-                function()
-                print(f"ok      {name} ({time.perf_counter() - begun:.1f} s)", flush=True)
-            except Exception:
-                failed.append(name)
-                print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
-
-    alone = threading.Thread(target=run, args=[[function for function in CHECKS if function in ALONE]])
-    alone.start()
-    run([function for function in CHECKS if function not in ALONE])
-    alone.join()
+    for function, name in zip(CHECKS, names):
+        if wanted and not any(part in name for part in wanted):
+            continue
+        begun = time.perf_counter()
+        try:
+            function()
+            print(f"ok      {name} ({time.perf_counter() - begun:.1f} s)", flush=True)
+        except Exception:
+            failed.append(name)
+            print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
     if _shared is not None:
         _shared.end()
     print(f"{len(failed)} of the checks failed: {', '.join(failed)}" if failed else "all is well")

@@ -4,7 +4,7 @@
 
 Each kernel is started by a launcher, as a Jupyter server would, and gets a tensor cell to run. At a random moment of its
 first 12 seconds SIGKILL hits one of: the kernel, its launcher, evcxr, the process that runs the cells, a compiler, or
-whatever of them is there by then. Meanwhile compilers are killed below one kernel, which must run the next cells as if
+whatever of them is there by then. Then compilers are killed below one kernel, which must run the next cells as if
 nothing had been. Afterwards: no process, no locked slot, no slot that a kernel cannot use; and the
 first tensor of the next kernels takes about what it took before. Needs `igpt setup` and tests/jupyter/requirements.txt.
 Exits 1 if something was left."""
@@ -205,19 +205,16 @@ def main():
     workers = [threading.Thread(target=work) for _ in range(at_once)]
     for worker in workers:
         worker.start()
-    wrong = kill_compilers(count, random.Random(seed))
     for worker in workers:
         worker.join()
+    wrong = kill_compilers(count, random.Random(seed))
     # The lowest slot first, and then all that were in use, at once: each must be fit for use.
     after = [first_tensor() for _ in range(starts)]
     own, _ = slots()
     together = first_tensors_at_once(min(len(set(own) - others), 8))
-    deadline = time.monotonic() + 5
-    while True:
-        locked = [line for line in slots()[1] if line.split()[0] not in others]
-        if not locked or time.monotonic() > deadline:
-            break
-        time.sleep(0.5)
+    time.sleep(5)
+    _, in_use = slots()
+    locked = [line for line in in_use if line.split()[0] not in others]
     for what, number in sorted(seen.items()):
         print(f"{what}: {number:.1f}" if isinstance(number, float) else f"{what}: {number}")
     shown = ["failed" if took is None else f"{took:.1f}" for took in together]
