@@ -50,22 +50,13 @@ impl Comparison {
     pub fn claim(mut self, key: &str, measured: impl Into<Measured>) -> Result<Self> {
         let measured = measured.into();
         let claim = self.paper.claim(key)?;
-        let mut verdict = claim.judge(&measured)?;
-        let unjudged = self.unjudged_by.as_ref().filter(|_| claim.kind == Kind::Finding);
-        if unjudged.is_some() {
-            verdict = Verdict::Untested;
-        }
-        let criterion = match (&claim.criterion, &claim.changed, &claim.untested) {
-            _ if unjudged.is_some() => format!(
-                "Untested: the profile {} trains next to nothing, and judges no finding.",
-                unjudged.map_or("", String::as_str)
+        let judged = claim.judge(&measured)?;
+        let (verdict, criterion) = match &self.unjudged_by {
+            Some(profile) if claim.kind == Kind::Finding => (
+                Verdict::Untested,
+                format!("Untested: the profile {profile} trains next to nothing, and judges no finding."),
             ),
-            (Some(criterion), Some(_), _) => {
-                let file = format!("papers/{}/claims.toml", self.paper.name());
-                format!("{criterion} (Changed after a run: {file} says why.)")
-            }
-            (Some(criterion), None, _) => criterion.clone(),
-            (None, _, untested) => format!("Untested: {}", untested.as_deref().unwrap_or("–")),
+            _ => (judged, self.criterion(claim)),
         };
         let (reported, ours) = (self.reported(claim)?, ours(claim, &measured));
         let note = json!({
@@ -88,6 +79,18 @@ impl Comparison {
     /// What our side is, as the table says it.
     pub(super) fn label(&self) -> &str {
         self.ours.trim_end_matches('.')
+    }
+
+    /// By what a claim is judged, or why it is not.
+    fn criterion(&self, claim: &Claim) -> String {
+        match (&claim.criterion, &claim.changed, &claim.untested) {
+            (Some(criterion), Some(_), _) => {
+                let file = format!("papers/{}/claims.toml", self.paper.name());
+                format!("{criterion} (Changed after a run: {file} says why.)")
+            }
+            (Some(criterion), None, _) => criterion.clone(),
+            (None, _, untested) => format!("Untested: {}", untested.as_deref().unwrap_or("–")),
+        }
     }
 
     /// What the paper reports of a claim: figures with where they stand and, unless they were simply read, how they are known.
