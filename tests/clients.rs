@@ -1,7 +1,7 @@
 //! Four clients that know nothing of each other agree on which notebooks fail, because the kernel tells the truth:
 //! our runner, nbconvert, papermill and nbval. One notebook per fault; see docs/clients.md for what came out.
 //!
-//!     cargo test --test clients -- --ignored --nocapture       # with CLIENTS_ONLY=panic,exit only these notebooks
+//!     cargo test --workspace four_clients_agree -- --ignored --nocapture       # with CLIENTS_ONLY=panic,exit only these notebooks
 
 use std::{
     collections::HashMap,

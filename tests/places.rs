@@ -92,7 +92,8 @@ fn two_checkouts_have_each_its_own_library_and_a_change_is_seen_by_the_next_kern
         &[cell(wait), cell(SUM), cell("let v = Var::new(1f32, &Device::Cpu)?;\nv")],
     );
     let mut command = igpt();
-    command.args(["run", "--out", "out"]).arg(notebooks.join("live.ipynb")).current_dir(&second);
+    // A folder of its own: two runs do not write to one.
+    command.args(["run", "--out", "out of live"]).arg(notebooks.join("live.ipynb")).current_dir(&second);
     let live = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("igpt can be started");
     let start = Instant::now();
     while !begun.exists() {
@@ -113,7 +114,7 @@ fn two_checkouts_have_each_its_own_library_and_a_change_is_seen_by_the_next_kern
     fs::write(&go, "").expect("the live kernel may go on");
     let output = live.wait_with_output().expect("the live kernel's run ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(Executed::read(&second.join("out/live.ipynb")).stream(2, "stdout"), "6\n");
+    assert_eq!(Executed::read(&second.join("out of live/live.ipynb")).stream(2, "stdout"), "6\n");
 }
 
 #[test]
