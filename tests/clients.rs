@@ -1,5 +1,6 @@
 //! Four clients that know nothing of each other agree on which notebooks fail, because the kernel tells the truth:
-//! our runner, nbconvert, papermill and nbval. One notebook per fault; see docs/clients.md for what came out.
+//! our runner, nbconvert, papermill and nbval. One notebook per fault, but for nbval, which goes on behind a cell that fails;
+//! see docs/clients.md for what came out.
 //!
 //!     cargo test --workspace four_clients_agree -- --ignored --nocapture       # with CLIENTS_ONLY=panic,exit only these notebooks
 
@@ -17,8 +18,9 @@ use std::{
 };
 
 use igpt_tests::{
-    cases::{FAULTS, GOOD, IN_NBCONVERT},
-    cell, igpt, jupyter, jupyter_data, set_up, write_notebook,
+    Cell,
+    cases::{FAULTS, Fault, GOOD, IN_NBCONVERT},
+    cell, igpt, jupyter, jupyter_data, nbval, set_up, write_notebook,
 };
 
 /// What a notebook must come to.
@@ -36,6 +38,8 @@ struct Client {
     name: &'static str,
     command: fn(tools: &Path, notebook: &str) -> Command,
 }
+
+const NBVAL: &str = "nbval";
 
 const CLIENTS: [Client; 4] = [
     Client {
@@ -69,20 +73,40 @@ const CLIENTS: [Client; 4] = [
             command
         },
     },
-    Client {
-        name: "nbval",
-        command: |tools, notebook| {
-            let mut command = Command::new(tools.join("pytest"));
-            command.args(["--nbval-lax", "--color=no", "-p", "no:cacheprovider", notebook]);
-            command
-        },
-    },
+    Client { name: NBVAL, command: |tools, notebook| nbval::command(&tools.join("pytest"), notebook) },
 ];
 
 /// What one client said of one notebook.
 struct Verdict {
     passed: bool,
     said: String,
+}
+
+/// What is executed at once.
+enum Task<'a> {
+    /// A notebook in a client.
+    One(&'a str, &'a Client),
+    /// All faults in nbval, which goes on behind a cell that fails: in one notebook.
+    InNbval(Vec<&'a Fault>),
+}
+
+fn cells_of(fault: &Fault) -> [Cell; 3] {
+    [cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")]
+}
+
+/// What nbval says of each fault. The second cell of each has to fail and the others to pass.
+fn in_nbval(tools: &Path, folder: &Path, faults: &[&Fault]) -> Vec<Verdict> {
+    let cells: Vec<Cell> = faults.iter().flat_map(|fault| cells_of(fault)).collect();
+    write_notebook(folder, "all_faults", &cells);
+    let said = nbval::Said::of(&tools.join("pytest"), folder, "all_faults.ipynb");
+    println!("{}", said.text);
+    let verdict = |number: usize| {
+        let failure = said.failure(3 * number + 1);
+        let beside = said.passes(3 * number) && said.passes(3 * number + 2);
+        let text = if beside { failure.unwrap_or_default() } else { "a cell beside it did not pass" };
+        Verdict { passed: said.success || failure.is_none(), said: text.to_owned() }
+    };
+    (0..faults.len()).map(verdict).collect()
 }
 
 fn ask(client: &Client, tools: &Path, folder: &Path, notebook: &str) -> Verdict {
@@ -101,17 +125,15 @@ fn notebooks(folder: &Path) -> Vec<(String, Wanted)> {
         write_notebook(folder, name, cells);
         all.push((format!("{name}.ipynb"), wanted));
     };
-    for (name, sources) in GOOD {
-        let cells: Vec<_> = sources.iter().map(|source| cell(*source)).collect();
-        add(name, &cells, Wanted::Passes);
-    }
+    let good: Vec<_> =
+        GOOD.iter().flat_map(|(_, sources)| sources.iter().map(|source| cell(*source))).collect();
+    add("good", &good, Wanted::Passes);
     let expected =
         [cell("let index = 3;\nvec![1, 2][index];").tag("raises-exception"), cell("println!(\"after\");")];
     add("raises_exception", &expected, Wanted::FailsInPapermill("panic"));
     // An endless cell would test the clients' clocks.
     for fault in FAULTS.iter().filter(|fault| fault.name != "hang") {
-        let cells = [cell("let earlier = 1;"), cell(fault.source), cell("println!(\"after\");")];
-        add(fault.name, &cells, Wanted::Fails(fault.ename));
+        add(fault.name, &cells_of(fault), Wanted::Fails(fault.ename));
     }
     all
 }
@@ -119,12 +141,16 @@ fn notebooks(folder: &Path) -> Vec<(String, Wanted)> {
 /// Pairs that other tests execute with the very same cells: all faults in our runner (`faults.rs`), the first ones in
 /// nbconvert (`nbconvert.rs`). CLIENTS_ALL=1 executes them here, too.
 fn runs_elsewhere(notebook: &str, client: &str) -> bool {
-    let fault = FAULTS.iter().position(|fault| notebook == format!("{}.ipynb", fault.name));
+    let fault = number_of_fault(notebook);
     match client {
         "igpt run" => fault.is_some(),
         "nbconvert" => fault.is_some_and(|number| number < IN_NBCONVERT),
         _ => false,
     }
+}
+
+fn number_of_fault(notebook: &str) -> Option<usize> {
+    FAULTS.iter().position(|fault| notebook == format!("{}.ipynb", fault.name))
 }
 
 #[test]
@@ -141,12 +167,23 @@ fn four_clients_agree() {
         notebooks.retain(|(name, _)| only.split(',').any(|wanted| name == &format!("{wanted}.ipynb")));
         assert!(!notebooks.is_empty(), "CLIENTS_ONLY={only} names no notebook");
     }
-    let mut tasks: Vec<_> =
-        notebooks.iter().flat_map(|notebook| CLIENTS.iter().map(move |client| (notebook, client))).collect();
+    let mut pairs: Vec<(&str, &Client)> = notebooks
+        .iter()
+        .flat_map(|(notebook, _)| CLIENTS.iter().map(move |client| (notebook.as_str(), client)))
+        .collect();
     if std::env::var_os("CLIENTS_ALL").is_none() {
-        tasks.retain(|((notebook, _), client)| !runs_elsewhere(notebook, client.name));
+        pairs.retain(|(notebook, client)| !runs_elsewhere(notebook, client.name));
     }
-    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    // What takes longest is first.
+    let mut tasks = Vec::new();
+    let faults: Vec<&Fault> =
+        notebooks.iter().filter_map(|(notebook, _)| FAULTS.get(number_of_fault(notebook)?)).collect();
+    if !faults.is_empty() {
+        tasks.push(Task::InNbval(faults));
+        pairs.retain(|(notebook, client)| client.name != NBVAL || number_of_fault(notebook).is_none());
+    }
+    tasks.extend(pairs.into_iter().map(|(notebook, client)| Task::One(notebook, client)));
+    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::<((String, &str), Verdict)>::new()));
     let start = Instant::now();
     // Two kernels at once: more would wait for each other's compilers, and clients have clocks.
     std::thread::scope(|scope| {
@@ -154,31 +191,35 @@ fn four_clients_agree() {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(((notebook, _), client)) = tasks.get(number) else { return };
+                    let Some(task) = tasks.get(number) else { return };
                     let begun = Instant::now();
-                    let verdict = ask(client, &tools, &folder, notebook);
-                    let word = if verdict.passed { "passes" } else { "fails" };
-                    println!("{notebook} {word} in {} ({:.0} s)", client.name, begun.elapsed().as_secs_f64());
-                    verdicts.lock().expect("no verdict panicked").push((number, verdict));
+                    let found: Vec<((String, &str), Verdict)> = match task {
+                        Task::One(notebook, client) => {
+                            let verdict = ask(client, &tools, &folder, notebook);
+                            vec![(((*notebook).to_owned(), client.name), verdict)]
+                        }
+                        Task::InNbval(faults) => {
+                            let names = faults.iter().map(|fault| (format!("{}.ipynb", fault.name), NBVAL));
+                            names.zip(in_nbval(&tools, &folder, faults)).collect()
+                        }
+                    };
+                    for ((notebook, client), verdict) in &found {
+                        let word = if verdict.passed { "passes" } else { "fails" };
+                        println!("{notebook} {word} in {client} ({:.0} s)", begun.elapsed().as_secs_f64());
+                    }
+                    verdicts.lock().expect("no verdict panicked").extend(found);
                 }
             });
         }
     });
-    let verdicts: HashMap<(&str, &str), Verdict> = verdicts
-        .into_inner()
-        .expect("no verdict panicked")
-        .into_iter()
-        .map(|(number, verdict): (usize, Verdict)| {
-            let ((notebook, _), client) = tasks[number];
-            ((notebook.as_str(), client.name), verdict)
-        })
-        .collect();
+    let verdicts: HashMap<(String, &str), Verdict> =
+        verdicts.into_inner().expect("no verdict panicked").into_iter().collect();
 
     let (mut table, mut wrong) = (String::new(), String::new());
     for (name, wanted) in &notebooks {
         let _ = write!(table, "| {:25} |", name.trim_end_matches(".ipynb"));
         for client in &CLIENTS {
-            let Some(verdict) = verdicts.get(&(name.as_str(), client.name)) else {
+            let Some(verdict) = verdicts.get(&(name.clone(), client.name)) else {
                 let _ = write!(table, " {:9} |", "elsewhere");
                 continue;
             };

@@ -138,6 +138,14 @@ class Kernel:
     def run(self, code, timeout=180, **options):
         return self.wait(self.start(code, **options), timeout)
 
+    def wait_until_on(self, cell, timeout=60):
+        """Waits until a cell that prints `on` first has done so, and is behind it."""
+        end = time.perf_counter() + timeout
+        while not cell.text().startswith("on\n"):
+            assert not cell.ended and time.perf_counter() < end, (cell.reply, cell.text())
+            time.sleep(0.01)
+        time.sleep(0.2)
+
     def wait(self, cell, timeout=180):
         cell.over.wait(timeout)
         assert cell.ended, f"no end within {timeout} s; seen: {[m['msg_type'] for _, m in cell.messages]}"
@@ -169,6 +177,9 @@ class Kernel:
         self.stop(self.client)
         self.manager.shutdown_kernel(now=True)
 
+
+# Does not listen to an interrupt.
+ENDLESS = 'println!("on"); loop { std::thread::sleep(std::time::Duration::from_millis(5)); }'
 
 _shared = None
 
@@ -322,8 +333,8 @@ let worse = Worse;
 @check
 def work_that_listens_ends_with_every_variable():
     kernel = shared()
-    cell = kernel.start('let before = 7; loop { stop::check("waiting")?; std::thread::sleep(std::time::Duration::from_millis(5)); }')
-    time.sleep(3)
+    cell = kernel.start('let before = 7; println!("on"); loop { stop::check("waiting")?; std::thread::sleep(std::time::Duration::from_millis(5)); }')
+    kernel.wait_until_on(cell)
     begun = time.perf_counter()
     kernel.interrupt()
     kernel.wait(cell)
@@ -337,8 +348,8 @@ def work_that_listens_ends_with_every_variable():
 def work_that_does_not_listen_is_ended_and_its_variables_are_named():
     kernel = Kernel()
     kernel.run("let alpha = 1; let beta = vec![2];")
-    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
-    time.sleep(3)
+    cell = kernel.start(ENDLESS)
+    kernel.wait_until_on(cell)
     begun = time.perf_counter()
     kernel.interrupt()
     kernel.wait(cell)
@@ -349,8 +360,8 @@ def work_that_does_not_listen_is_ended_and_its_variables_are_named():
     assert cell.value == "2", cell.error
     # Who presses twice does not want to wait.
     kernel.run("let gamma = 3;")
-    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
-    time.sleep(3)
+    cell = kernel.start(ENDLESS)
+    kernel.wait_until_on(cell)
     kernel.interrupt()
     time.sleep(0.3)
     kernel.interrupt()
@@ -425,8 +436,8 @@ let network_parameters = Parameters::init(shape, 1)?;"""
         ("let mut network = igpt::engine::Engine::new(shape)?;\nsample(&mut network, &network_parameters, &[], 16, 0, &Sampling::default())?;",
          "sampling"),
     ]:
-        cell = kernel.start(code)
-        time.sleep(2.5)
+        cell = kernel.start('println!("on");\n' + code)
+        kernel.wait_until_on(cell)
         assert not cell.ended, f"{code} was too quick to be interrupted: {cell.reply and cell.error}"
         begun = time.perf_counter()
         kernel.interrupt()
@@ -540,11 +551,11 @@ def what_a_cell_has_started_ends_with_it():
             assert gone(pid), f"{pid} lives on"
             kernel.run("let kept = 42;")
     # A program that a cell waits for is interrupted as in a terminal.
-    cell = kernel.start('let status = std::process::Command::new("sleep").arg("40").status()?;\nprintln!("{status}");')
-    time.sleep(2.5)
+    cell = kernel.start('println!("on");\nlet status = std::process::Command::new("sleep").arg("40").status()?;\nprintln!("{status}");')
+    kernel.wait_until_on(cell)
     kernel.interrupt()
     kernel.wait(cell, 12)
-    assert cell.text().startswith("signal: 2"), (cell.text(), cell.error)
+    assert cell.text().startswith("on\nsignal: 2"), (cell.text(), cell.error)
     still_there(kernel)
 
 
@@ -655,14 +666,13 @@ def a_kernel_that_was_never_set_up_says_so():
 @check
 def restarts_and_ends_while_busy():
     kernel = Kernel()
-    cell = kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
-    time.sleep(4)
+    cell = kernel.start(ENDLESS)
+    kernel.wait_until_on(cell)
     kernel.stop(kernel.client)
     kernel.manager.restart_kernel(now=False)
     kernel.client = kernel.connect()
     assert kernel.run("1 + 1").value == "2"
-    kernel.start("loop { std::thread::sleep(std::time::Duration::from_millis(5)); }")
-    time.sleep(3)
+    kernel.wait_until_on(kernel.start(ENDLESS))
     begun = time.perf_counter()
     kernel.stop(kernel.client)
     kernel.manager.shutdown_kernel(now=False)

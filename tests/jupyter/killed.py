@@ -212,9 +212,12 @@ def main():
     after = [first_tensor() for _ in range(starts)]
     own, _ = slots()
     together = first_tensors_at_once(min(len(set(own) - others), 8))
-    time.sleep(5)
-    _, in_use = slots()
-    locked = [line for line in in_use if line.split()[0] not in others]
+    deadline = time.monotonic() + 5
+    while True:
+        locked = [line for line in slots()[1] if line.split()[0] not in others]
+        if not locked or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
     for what, number in sorted(seen.items()):
         print(f"{what}: {number:.1f}" if isinstance(number, float) else f"{what}: {number}")
     shown = ["failed" if took is None else f"{took:.1f}" for took in together]
