@@ -138,13 +138,16 @@ fn notebooks(folder: &Path) -> Vec<(String, Wanted)> {
     all
 }
 
-/// Pairs that other tests execute with the very same cells: all faults in our runner (`faults.rs`), the first ones in
-/// nbconvert (`nbconvert.rs`). CLIENTS_ALL=1 executes them here, too.
+/// Pairs that other tests execute with the very same cells: all faults in our runner (`faults.rs`), the first ones in nbconvert
+/// (`nbconvert.rs`). nbconvert and papermill both execute by nbclient: the other faults are executed in papermill alone, and of
+/// the first ones only one of each kind of end. CLIENTS_ALL=1 executes all pairs here.
 fn runs_elsewhere(notebook: &str, client: &str) -> bool {
-    let fault = number_of_fault(notebook);
+    let Some(number) = number_of_fault(notebook) else { return false };
+    let is_first_of_its_kind =
+        || FAULTS.iter().position(|fault| fault.ename == FAULTS[number].ename) == Some(number);
     match client {
-        "igpt run" => fault.is_some(),
-        "nbconvert" => fault.is_some_and(|number| number < IN_NBCONVERT),
+        "igpt run" | "nbconvert" => true,
+        "papermill" => number < IN_NBCONVERT && !is_first_of_its_kind(),
         _ => false,
     }
 }

@@ -236,13 +236,7 @@ impl Augmented {
     /// # Errors
     /// If the palette's colours are not the images', grey or in colour.
     pub fn new(images: Arc<Images>, augmentation: Augmentation, palette: Palette, seed: u64) -> Result<Self> {
-        if images.channels() != palette.channels() {
-            return Err(Error::invalid(format!(
-                "a palette of {} channels for images of {}",
-                palette.channels(),
-                images.channels()
-            )));
-        }
+        palette.check_channels(images.channels())?;
         Ok(Self { images, augmentation, side: None, palette, seed })
     }
 
@@ -378,7 +372,7 @@ mod tests {
         );
         let colours = Palette::new(3, vec![0.0; 3]).unwrap();
         let error = Augmented::new(images, Augmentation::None, colours, 7).unwrap_err().to_string();
-        assert_eq!(error, "a palette of 3 channels for images of 1");
+        assert!(error.contains("grey images, and a palette of colours"), "{error}");
     }
 
     #[test]

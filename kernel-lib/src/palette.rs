@@ -128,14 +128,27 @@ impl Palette {
     /// # Errors
     /// If the image has other channels than the palette.
     pub fn recode(&self, image: &Image) -> Result<Image> {
-        if image.channels() != self.channels {
-            return Err(Error::invalid(format!(
-                "an image of {} channels and a palette of {}: see Image::to_rgb",
-                image.channels(),
-                self.channels
-            )));
-        }
+        self.check_channels(image.channels())?;
         self.image(&self.encode(image.pixels())?, image.width(), image.height())
+    }
+
+    /// Whether images of so many channels can be encoded. [`Palette::encode`] sees bytes alone: by a palette of greys it makes three
+    /// tokens of a pixel in colour.
+    ///
+    /// # Errors
+    /// If the palette has other channels.
+    pub fn check_channels(&self, channels: usize) -> Result<()> {
+        if channels == self.channels {
+            return Ok(());
+        }
+        Err(Error::invalid(match self.channels {
+            1 => {
+                "images in colour, and a palette of greys: make the images grey first, or fit a palette to them"
+            }
+            _ => {
+                "grey images, and a palette of colours: Image::to_rgb gives them three channels; or fit a palette to them"
+            }
+        }))
     }
 
     /// The mean squared error that encoding and decoding makes in the pixels' channels, on the scale of bytes, 0..=255.

@@ -52,7 +52,9 @@ impl Step for Encoding {
 
     fn compute(&self, on: &Workspace, _context: &Context) -> Result<TokenSequences> {
         let palette = self.palette.palette(on)?;
-        Ok(TokenSequences(palette.encode(self.data.images(self.split)?.all_pixels())?))
+        let images = self.data.images(self.split)?;
+        palette.check_channels(images.channels())?;
+        Ok(TokenSequences(palette.encode(images.all_pixels())?))
     }
 }
 

@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn every_profile_of_the_repository_is_one() {
-        for name in ["quick", "smoke", "cifar", "cifar-short"] {
+        for name in ["quick", "smoke", "cifar", "cifar-16", "cifar-short"] {
             let profile = Profile::named(name).unwrap();
             assert_eq!(profile.name, name);
             let text = profile.to_text();
@@ -450,14 +450,15 @@ mod tests {
         let cifar = Profile::named("cifar").unwrap().config();
         assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles");
-        assert_eq!(names(&folder).unwrap(), ["cifar", "cifar-short", "quick", "smoke"]);
+        assert_eq!(names(&folder).unwrap(), ["cifar", "cifar-16", "cifar-short", "quick", "smoke"]);
     }
 
     #[test]
     fn a_profile_that_is_none_is_refused_with_its_reason() {
         let error = Profile::named("qick").unwrap_err().to_string();
         assert!(
-            error.contains("no profile \"qick\"") && error.contains("cifar, cifar-short, quick, smoke"),
+            error.contains("no profile \"qick\"")
+                && error.contains("cifar, cifar-16, cifar-short, quick, smoke"),
             "{error}"
         );
         assert!(Profile::named("../claims").is_err());

@@ -323,6 +323,17 @@ fn one_set_is_trained_on_and_another_probed() {
     // Images of another size are no images of this network.
     let error = Features::of(&ar).on(Data::of(data.set, 7)).run_on(&on).unwrap_err().to_string();
     assert!(error.contains("7 × 7 pixels") && error.contains("14 × 14"), "{error}");
+    // Nor are images in colour: a palette of greys would make three tokens of each pixel.
+    for split in ["train", "test"] {
+        for class in ["bright", "dark"] {
+            let path = folder.path().join("in colour").join(split).join(class).join("0.png");
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::from_pixel(14, 14, image::Rgb([1, 2, 3])).save(path).unwrap();
+        }
+    }
+    let in_colour = Data::of(format!("folder:{}", folder.path().join("in colour").display()), 14);
+    let error = Features::pixels(&ar).on(in_colour).run_on(&on).unwrap_err().to_string();
+    assert!(error.contains("images in colour, and a palette of greys"), "{error}");
 }
 
 #[test]
