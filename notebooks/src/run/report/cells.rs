@@ -148,8 +148,11 @@ fn media(data: &Value, html: &mut String) {
         );
     } else if let Some(latex) = text("text/latex") {
         let formula = latex.trim().trim_matches('$').trim();
-        let _ =
-            write!(html, "<div class=\"formula\">{}</div>", markdown::formula(formula, DisplayMode::Block));
+        let _ = write!(
+            html,
+            "<div class=\"formula\" tabindex=\"0\">{}</div>",
+            markdown::formula(formula, DisplayMode::Block)
+        );
     } else if let Some(plain) = text("text/plain") {
         let _ = write!(html, "<pre class=\"stdout\">{}</pre>", ansi::to_html_within(&plain, LONGEST));
     } else if let Some((mime, value)) = data.as_object().and_then(|data| data.iter().next()) {

@@ -119,7 +119,9 @@ pub fn formula(latex: &str, display_mode: DisplayMode) -> String {
 fn math<'a>(latex: &str, mode: DisplayMode) -> Event<'a> {
     let block = mode == DisplayMode::Block;
     let mathml = formula(latex, mode);
-    Event::InlineHtml(if block { format!("<span class=\"formula\">{mathml}</span>") } else { mathml }.into())
+    Event::InlineHtml(
+        if block { format!("<span class=\"formula\" tabindex=\"0\">{mathml}</span>") } else { mathml }.into(),
+    )
 }
 
 fn number(level: HeadingLevel) -> u8 {
