@@ -83,7 +83,7 @@ pub enum Error {
 }
 
 /// As many gigabytes as can be read: `0.5`, `24.0`, `1e20`.
-fn gigabytes(bytes: u128) -> String {
+pub(crate) fn gigabytes(bytes: u128) -> String {
     let gigabytes = bytes as f64 / 1e9;
     if gigabytes < 1e6 { format!("{gigabytes:.1}") } else { format!("{gigabytes:.0e}") }
 }

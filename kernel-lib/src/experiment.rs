@@ -71,6 +71,7 @@ pub use pca::PcaFit;
 pub use pixel_placements::PixelPlacements;
 pub use pretraining::Pretraining;
 pub use profile::Profile;
+pub use released::Released;
 pub use seed_curves::SeedCurves;
 pub use sgd_probe::SgdProbe;
 pub use similarity::LayerSimilarity;

@@ -10,6 +10,7 @@ pub mod contrast;
 pub mod count_table;
 pub mod data;
 pub mod device;
+mod disk;
 mod eigen;
 pub mod engine;
 mod error;

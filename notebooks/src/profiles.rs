@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 
 use crate::{files, repository};
@@ -43,6 +43,23 @@ pub fn file(root: &Path, name: &str) -> Result<Option<PathBuf>> {
             second.display()
         ),
         (first, _) => Ok(first),
+    }
+}
+
+/// The notebooks that a profile lists, by name: those that it can compute. None if it lists none, and all are meant.
+///
+/// # Errors
+/// As [`file`], or if its file cannot be read.
+pub fn notebooks(root: &Path, name: &str) -> Result<Option<Vec<String>>> {
+    let Some(file) = file(root, name)? else { return Ok(None) };
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    // The library says what else is wrong with it.
+    let settings: toml::Table = text.parse().with_context(|| format!("{} is no profile", file.display()))?;
+    let Some(listed) = settings.get("notebooks") else { return Ok(None) };
+    let names = listed.as_array().into_iter().flatten().map(|name| name.as_str().map(str::to_owned));
+    match names.collect::<Option<Vec<String>>>() {
+        Some(names) if !names.is_empty() => Ok(Some(names)),
+        _ => bail!("{}: notebooks has to be a list of names, with at least one", file.display()),
     }
 }
 
@@ -108,6 +125,15 @@ mod tests {
         let (mine, _) = (write("p", "mine.toml"), write("q", "other.toml"));
         assert_eq!(file(root.path(), "mine").unwrap().as_ref(), Some(&mine));
         assert_eq!(file(root.path(), "no").unwrap(), None);
+        assert_eq!(notebooks(root.path(), "no").unwrap(), None);
+        assert_eq!(notebooks(root.path(), "mine").unwrap(), None);
+        fs::write(&mine, "about = \"x\"\nnotebooks = [\"4.1\", \"1\"]\n").unwrap();
+        assert_eq!(notebooks(root.path(), "mine").unwrap(), Some(vec!["4.1".into(), "1".into()]));
+        for wrong in ["notebooks = []", "notebooks = \"4.1\"", "notebooks = [1]"] {
+            fs::write(&mine, wrong).unwrap();
+            let error = notebooks(root.path(), "mine").unwrap_err().to_string();
+            assert!(error.contains("a list of names"), "{wrong}: {error}");
+        }
         let second = write("q", "mine.toml");
         let error = file(root.path(), "mine").unwrap_err().to_string();
         for file in [mine, second] {

@@ -14,7 +14,7 @@ use crate::pca::Pca;
 use crate::probe::{FeatureLayers, FeatureMatrix, LayerRows, no_layer};
 use crate::store::{Context, Files, LargeFile, Stored};
 use crate::train::Objective;
-use crate::{Error, Result, memory, stop};
+use crate::{Error, Result, disk, memory, stop};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
@@ -97,7 +97,7 @@ pub struct Untrained {
 impl Features {
     /// Features of the training images that a network is pre-trained on.
     pub fn of(pretraining: &Pretraining) -> Self {
-        Self::by(Describer::Pretraining(Box::new(pretraining.clone())), pretraining.data.clone())
+        Self::by(pretraining.describer(), pretraining.data.clone())
     }
 
     /// The same of the network after so many steps, one of [`Pretraining::after`].
@@ -346,7 +346,7 @@ impl Step for Features {
                 _ => None,
             };
             let width = pca.as_ref().map_or(side * palette.channels(), Pca::count);
-            let mut written = Written::new(context, 1, width)?;
+            let mut written = Written::new(context, images, 1, width)?;
             for chunk in tokens.chunks(CHUNK * side) {
                 let pixels = pca::pixels(&palette, chunk)?;
                 written.add(&match &pca {
@@ -359,7 +359,7 @@ impl Step for Features {
         let config = parameters.config();
         self.check_side(&config)?;
         let mut network = on.network(config)?;
-        let mut written = Written::new(context, config.layers + 1, config.width)?;
+        let mut written = Written::new(context, images, config.layers + 1, config.width)?;
         let mut bar = Waiting::new(Self::NAME);
         for (number, chunk) in tokens.chunks(CHUNK * side).enumerate() {
             stop::check("the features")?;
@@ -494,7 +494,9 @@ struct Written {
 }
 
 impl Written {
-    fn new(context: &Context, layers: usize, width: usize) -> Result<Self> {
+    /// Of so many images.
+    fn new(context: &Context, images: usize, layers: usize, width: usize) -> Result<Self> {
+        disk::check("the features", context.folder(), &[images, layers, width, size_of::<f32>()])?;
         let file = |layer: usize| {
             let path = context.folder().join(format!("layer-{layer}"));
             let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
@@ -554,7 +556,7 @@ mod tests {
         let features = |name: &str, images: usize| {
             store
                 .get_or_run(&Description::new(name, &images).unwrap(), |context| {
-                    let mut written = Written::new(context, LAYERS, WIDTH)?;
+                    let mut written = Written::new(context, images, LAYERS, WIDTH)?;
                     let mut state = 1u32;
                     for image in 0..images {
                         let row: Vec<f32> = (0..LAYERS * WIDTH)

@@ -75,8 +75,7 @@ impl FineTuning {
     /// an order of magnitude smaller" than for pre-training (section 3.4), which is what this takes. The batch is the same;
     /// there is no cosine, and no warm-up is mentioned.
     pub fn of(pretraining: &Pretraining) -> Self {
-        let from = Describer::Pretraining(Box::new(pretraining.clone()));
-        Self::by(from, pretraining.data.clone(), &pretraining.training)
+        Self::by(pretraining.describer(), pretraining.data.clone(), &pretraining.training)
     }
 
     /// Of the same network before its training.

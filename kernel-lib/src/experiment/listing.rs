@@ -20,7 +20,11 @@ use std::time::Instant;
 pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     let pretraining = Pretraining::of(profile);
     let probe = |features: Features| LinearProbe::of(features).with(&profile.probe);
-    let mut steps: Vec<AnyStep> = vec![pretraining.clone().into()];
+    let mut steps: Vec<AnyStep> = Vec::new();
+    // A released network is read, and no step.
+    if pretraining.released.is_none() {
+        steps.push(pretraining.clone().into());
+    }
     // Notebook 4.1, for each seed, with its controls.
     for seed in profile.seeds() {
         let of_seed = pretraining.clone().seed(seed);
@@ -35,6 +39,9 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     // Notebook 4.7.
     for features in [Features::of(&pretraining), Features::pixels(&pretraining)] {
         steps.push(FewLabels::of(probe(features).features).labels([4, 25]).into());
+    }
+    if profile.released.is_some() {
+        return with_inputs(steps);
     }
     steps.extend(of_notebook_4_2(profile));
     steps.extend(of_notebook_4_5(profile));

@@ -4,8 +4,9 @@ mod live;
 mod snapshots;
 
 use super::profile::{self, Model, Profile};
+use super::released::Released;
 use super::step::{self, Waiting};
-use super::{AnyStep, Data, Encoding, PaletteFit, PaletteOf, Split, Step, Trained, Workspace};
+use super::{AnyStep, Data, Describer, Encoding, PaletteFit, PaletteOf, Split, Step, Trained, Workspace};
 use crate::adam;
 use crate::augment::Augmented;
 use crate::model::{Batch, Config, Network, Parameters, Target};
@@ -42,6 +43,9 @@ pub struct Pretraining {
     pub training: Training,
     /// Steps after which the network is kept, beside the last one, each more than the one before.
     pub after: Vec<u64>,
+    /// The network that others have trained so, which is read and not trained: that of a profile with a released network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Released>,
 }
 
 /// Images that are computed on at a time.
@@ -52,10 +56,29 @@ impl Pretraining {
     pub fn of(profile: &Profile) -> Self {
         Self {
             data: profile.data.clone(),
-            palette: PaletteOf::Fit(PaletteFit::of(profile)),
+            palette: match &profile.released {
+                Some(name) => PaletteOf::Released(name.clone()),
+                None => PaletteOf::Fit(PaletteFit::of(profile)),
+            },
             network: profile.model,
             training: profile.training,
-            after: profile.samples.after.clone(),
+            after: if profile.released.is_some() { Vec::new() } else { profile.samples.after.clone() },
+            released: profile.released.as_ref().map(|name| Released::of(name, profile)),
+        }
+    }
+
+    fn is_as_released(&self, released: &Released) -> Result<()> {
+        released.check(&self.network, &self.training, &self.after)
+    }
+
+    /// What describes images by this network: the released one itself, where it is one.
+    pub(super) fn describer(&self) -> Describer {
+        match &self.released {
+            Some(released) if self.is_as_released(released).is_ok() => {
+                Describer::Released(released.name.clone())
+            }
+            // Of one that was changed an error will be made.
+            _ => Describer::Pretraining(Box::new(self.clone())),
         }
     }
 
@@ -110,6 +133,11 @@ impl Pretraining {
     /// # Errors
     /// As [`Step::run`].
     pub fn show_on(&self, on: &Workspace) -> Result<Trained> {
+        if let Some(released) = &self.released {
+            let trained = self.run_on(on)?;
+            println!("{}: as it was released, {} parameters", released.name, self.config()?.parameters());
+            return Ok(trained);
+        }
         let guess = (self.config()?.vocabulary as f64).ln();
         let images = |tokens: &[u16]| self.images_on(on, tokens);
         let draws = self.training.objective.is_causal();
@@ -128,6 +156,9 @@ impl Pretraining {
     }
 
     fn train_on(&self, on: &Workspace, watch: &mut dyn Watch) -> Result<Trained> {
+        if self.released.is_some() {
+            return self.run_on(on);
+        }
         step::run(self, on, |context| self.train(on, context, watch))
     }
 
@@ -380,6 +411,9 @@ impl Step for Pretraining {
     type Output = Trained;
 
     fn about(&self) -> String {
+        if let Some(released) = &self.released {
+            return released.name.clone();
+        }
         let Model { layers, width, heads } = self.network;
         format!(
             "a network of {layers} layers × {width} with {heads} heads, trained {} on {}, {}, seed {}",
@@ -388,13 +422,16 @@ impl Step for Pretraining {
     }
 
     fn inputs(&self) -> Vec<AnyStep> {
+        if self.released.is_some() {
+            return Vec::new();
+        }
         let mut inputs = self.palette.inputs();
         inputs.push(self.encoding(Split::Train).into());
         inputs
     }
 
     fn data(&self) -> Vec<&Data> {
-        vec![&self.data]
+        if self.released.is_some() { Vec::new() } else { vec![&self.data] }
     }
 
     fn files(&self) -> Result<Vec<(String, String)>> {
@@ -415,6 +452,9 @@ impl Step for Pretraining {
 
     fn validate(&self) -> Result<()> {
         self.data.validate()?;
+        if let Some(released) = &self.released {
+            self.is_as_released(released)?;
+        }
         self.config()?.validate()?;
         let steps = self.data.training_steps(&self.training)?;
         profile::check_steps(&self.after, steps.unwrap_or(u64::MAX))
@@ -423,6 +463,21 @@ impl Step for Pretraining {
     fn compute(&self, on: &Workspace, context: &Context) -> Result<Trained> {
         let mut bar = Waiting::new(Self::NAME);
         self.train(on, context, &mut bar)
+    }
+
+    /// A released network is read where it lies: the store would only be a second copy of it.
+    fn run_on(&self, on: &Workspace) -> Result<Trained> {
+        match &self.released {
+            Some(released) => {
+                self.validate()?;
+                Ok(Trained {
+                    parameters: released.parameters(&self.config()?)?,
+                    curve: Curve::default(),
+                    snapshots: Vec::new(),
+                })
+            }
+            None => step::run(self, on, |context| self.compute(on, context)),
+        }
     }
 }
 

@@ -39,6 +39,14 @@ pub struct Profile {
     pub palette: Palette,
     /// The network's shape.
     pub model: Model,
+    /// The network that others have trained and released, of this shape: `imagegpt-small`. Then nothing is pre-trained, its palette
+    /// is taken, and [`Profile::training`] says how its authors trained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<String>,
+    /// The notebooks that `igpt run` executes with this profile if none is named; absent: all. For a profile with a released network,
+    /// which leaves out those that train networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notebooks: Vec<String>,
     /// Pre-training.
     pub training: Training,
     /// The seeds whose networks a comparison is about, `training.seed` first; absent: that one alone. See
@@ -241,6 +249,13 @@ impl Profile {
     /// If the profile names no such network.
     pub fn smaller(&self, number: usize) -> Result<Model> {
         self.all_smaller.get(number).copied().ok_or_else(|| {
+            if let Some(name) = &self.released {
+                return Error::invalid(format!(
+                    "the profile {} has the released network {name} and trains none, so it has no smaller one: choose a profile that \
+                     trains networks (IGPT_PROFILE=quick)",
+                    self.name
+                ));
+            }
             Error::invalid(format!(
                 "the profile {} names {} smaller networks, and number {number}, from 0, is asked for: add it to its setting smaller",
                 self.name,
@@ -301,6 +316,10 @@ impl Profile {
             ),
             ("samples.images (at least 1)", samples.images > 0),
             ("budget (above 0, at most 1)", self.budget > 0.0 && self.budget <= 1.0),
+            (
+                "smaller, seeds (none beside a released network, since nothing is trained)",
+                self.released.is_none() || (self.all_smaller.is_empty() && self.all_seeds.is_empty()),
+            ),
         ] {
             if !right {
                 return Err(Error::invalid(format!("the setting {name} makes no sense as it is")));
@@ -338,6 +357,7 @@ impl Profile {
             ("data", self.data != file.data),
             ("palette", self.palette != file.palette),
             ("model", self.model != file.model),
+            ("released network", self.released != file.released),
             ("training", self.training != file.training),
             ("seeds", self.all_seeds != file.all_seeds),
             ("smaller networks", self.all_smaller != file.all_smaller),
@@ -365,6 +385,10 @@ impl Profile {
             Precision::Tf32 => ", products in TF32",
         };
         let activations = if training.activation_checkpointing { ", activation checkpointing" } else { "" };
+        let (released, trained) = match &self.released {
+            Some(name) => (format!("{name} as released, "), "Training, by its authors"),
+            None => (String::new(), "Training"),
+        };
         let l2: Vec<String> = probe.l2.iter().map(|l2| format!("{l2:e}")).collect();
         let parameters = Cell::from(self.config().parameters()).into_text();
         let rows = [
@@ -375,11 +399,11 @@ impl Profile {
             (
                 "Network",
                 format!(
-                    "{} layers, width {}, {} heads: {parameters} parameters",
+                    "{released}{} layers, width {}, {} heads: {parameters} parameters",
                     model.layers, model.width, model.heads
                 ),
             ),
-            ("Training", format!("{length} of {} images{precision}{activations}", training.batch)),
+            (trained, format!("{length} of {} images{precision}{activations}", training.batch)),
             ("Learning rate", format!("{:e}, {warm_up} of warm-up, cosine to 0", training.learning_rate)),
             (
                 if self.all_seeds.len() > 1 { "Seeds" } else { "Seed" },
@@ -428,7 +452,17 @@ mod tests {
 
     #[test]
     fn every_profile_of_the_repository_is_one() {
-        for name in ["quick", "smoke", "cifar", "cifar-16", "cifar-short"] {
+        for name in [
+            "quick",
+            "smoke",
+            "cifar",
+            "cifar-16",
+            "cifar-short",
+            "paper-s",
+            "paper-s-short",
+            "paper-m",
+            "paper-l",
+        ] {
             let profile = Profile::named(name).unwrap();
             assert_eq!(profile.name, name);
             let text = profile.to_text();
@@ -450,7 +484,26 @@ mod tests {
         let cifar = Profile::named("cifar").unwrap().config();
         assert_eq!((cifar.context, cifar.vocabulary), (1024, 512));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles");
-        assert_eq!(names(&folder).unwrap(), ["cifar", "cifar-16", "cifar-short", "quick", "smoke"]);
+        assert_eq!(
+            names(&folder).unwrap(),
+            [
+                "cifar",
+                "cifar-16",
+                "cifar-short",
+                "paper-l",
+                "paper-m",
+                "paper-s",
+                "paper-s-short",
+                "quick",
+                "smoke"
+            ]
+        );
+        // The shapes of the released networks.
+        for (name, config) in
+            [("paper-s", Config::igpt_s()), ("paper-m", Config::igpt_m()), ("paper-l", Config::igpt_l())]
+        {
+            assert_eq!(Profile::named(name).unwrap().config(), config);
+        }
     }
 
     #[test]
@@ -458,7 +511,9 @@ mod tests {
         let error = Profile::named("qick").unwrap_err().to_string();
         assert!(
             error.contains("no profile \"qick\"")
-                && error.contains("cifar, cifar-16, cifar-short, quick, smoke"),
+                && error.contains(
+                    "cifar, cifar-16, cifar-short, paper-l, paper-m, paper-s, paper-s-short, quick, smoke"
+                ),
             "{error}"
         );
         assert!(Profile::named("../claims").is_err());

@@ -1,13 +1,74 @@
 //! Networks that others have trained and released.
 
+use super::profile::{Model, Profile};
 use crate::hex::sha256_of_file;
 use crate::huggingface::Checkpoint;
+use crate::model::{Config, Parameters};
 use crate::palette::Palette;
+use crate::train::Training;
 use crate::{Error, Result, hub};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
+
+/// A released network in the place of one that is pre-trained: its name, and what its authors trained, so that a step that asks for
+/// something else (another seed, another shape) is an error and not this network under another name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Released {
+    /// `imagegpt-small`
+    pub name: String,
+    network: Model,
+    training: Training,
+}
+
+impl Released {
+    pub(super) fn of(name: &str, profile: &Profile) -> Self {
+        Self { name: name.to_owned(), network: profile.model, training: profile.training }
+    }
+
+    /// Whether a pre-training of this shape, so trained and so kept, is this network, and nothing that was not released.
+    pub(super) fn check(&self, network: &Model, training: &Training, after: &[u64]) -> Result<()> {
+        let of = &self.training;
+        let other = [
+            ("shape", *network != self.network),
+            ("seed", training.seed != of.seed),
+            ("objective", training.objective != of.objective),
+            ("learning rate", training.learning_rate != of.learning_rate),
+            ("training", training != of),
+            ("snapshots along its training", !after.is_empty()),
+        ];
+        match other.iter().find(|(_, differs)| *differs) {
+            None => Ok(()),
+            Some((what, _)) => Err(Error::invalid(format!(
+                "this profile's network is {}, which others have trained: none with another {what} was released, and nothing \
+                 is trained here. Choose a profile that trains networks (IGPT_PROFILE=quick)",
+                self.name
+            ))),
+        }
+    }
+
+    /// Its parameters, which must have the shape that the profile says.
+    pub(super) fn parameters(&self, config: &Config) -> Result<Parameters> {
+        let Checkpoint { parameters, .. } = checkpoint(&self.name)?;
+        let found = parameters.config();
+        if found == *config {
+            return Ok(parameters);
+        }
+        let shape = |of: &Config| {
+            let Config { layers, width, heads, context, vocabulary, .. } = of;
+            format!("{layers} layers × {width} with {heads} heads, {context} tokens in {vocabulary} colours")
+        };
+        Err(Error::invalid(format!(
+            "{} has {}, and the profile says {}: set its model, side and colours to those of the network",
+            self.name,
+            shape(&found),
+            shape(config)
+        )))
+    }
+}
 
 /// The released network of this name: `imagegpt-small`.
 pub(super) fn checkpoint(name: &str) -> Result<Checkpoint> {

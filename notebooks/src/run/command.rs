@@ -126,10 +126,25 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         ([], Err(error)) => anyhow::bail!("{error:#}; name the notebooks to run"),
         _ => Vec::new(),
     };
-    if let Ok(root) = &root {
-        // Two of one name would be an error of each notebook.
-        profiles::file(root, &arguments.profile)?;
-    }
+    // Two profiles of one name would be an error of each notebook.
+    let listed = match &root {
+        Ok(root) => profiles::notebooks(root, &arguments.profile)?,
+        Err(_) => None,
+    };
+    let named = match (listed, &arguments.notebooks[..]) {
+        (Some(listed), []) => {
+            let which = listed.join(", ");
+            say(
+                &events,
+                &format!(
+                    "the profile {} computes {which}: its network is not trained here, and the other notebooks train",
+                    arguments.profile
+                ),
+            );
+            listed.into_iter().map(PathBuf::from).collect()
+        }
+        (_, named) => named.to_vec(),
+    };
     let out = match (&arguments.out, root) {
         (Some(out), _) => out.clone(),
         (None, root) => root?.join("target/notebooks"),
@@ -139,7 +154,7 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         None => KernelCommand::own()?,
     };
     let selection = Selection {
-        named: arguments.notebooks.clone(),
+        named,
         last_failed: arguments.last_failed,
         changed_since: arguments.changed_since.clone(),
         shard: arguments.shard,

@@ -13,6 +13,7 @@ use super::{
     made,
     recorded::{self, Recorded},
 };
+use crate::profiles;
 use crate::run::{
     account::{Account, OfPaper, Sources, cells_sha256},
     exit::Exit,
@@ -153,7 +154,11 @@ fn faithful<'a>(root: &Path, out: &Path, account: &'a Account) -> Result<&'a Sou
     let canonical = |file: &Path| fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let ran: BTreeSet<PathBuf> = account.notebooks.iter().map(|ran| canonical(&ran.source)).collect();
     let folder = root.join("notebooks");
-    let there: BTreeSet<PathBuf> = notebooks_of(&folder)?.iter().map(|file| canonical(file)).collect();
+    let listed = profiles::notebooks(root, &account.profile)?;
+    let is_meant = |file: &Path| listed.as_ref().is_none_or(|listed| listed.contains(&name(file)));
+    let there = notebooks_of(&folder)?;
+    let there: BTreeSet<PathBuf> =
+        there.iter().filter(|file| is_meant(file)).map(|file| canonical(file)).collect();
     // One that is gone is told of below.
     let within = canonical(&folder);
     let elsewhere = ran.difference(&there).filter(|file| file.exists() || !file.starts_with(&within));

@@ -1,0 +1,134 @@
+//! A profile with a released network: what is computed is that network's, and what was not released is refused. The network is one of
+//! random weights, in a cache as Hugging Face's clients have it. Variables of the environment say where that is, and these are a
+//! process's: the test starts this file again.
+
+use igpt::huggingface::Checkpoint;
+use igpt::model::View;
+use igpt::prelude::*;
+use igpt::sample::Sampling;
+use std::path::Path;
+use std::process::Command;
+
+const SIDE: usize = 8;
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A profile of the paper's, with a tiny network and images of a folder.
+fn tiny(images: &Path) -> Profile {
+    let mut profile = Profile::named("paper-s").unwrap();
+    (profile.model.layers, profile.model.width, profile.model.heads) = (2, 16, 2);
+    profile.data.set = format!("folder:{}", images.display());
+    profile.data.side = SIDE;
+    profile.palette.colours = 12;
+    profile.data.augmentation = igpt::augment::Augmentation::None;
+    profile.probe.l2 = vec![1e-2, 1.0];
+    profile
+}
+
+/// The network, in the cache, and images.
+fn write(cache: &Path, images: &Path) -> Checkpoint {
+    let parameters = Parameters::init(tiny(images).config(), 7).unwrap();
+    let centres: Vec<f32> = (0..12 * 3).map(|i| ((i * 7) % 36) as f32 / 18.0 - 1.0).collect();
+    let checkpoint = Checkpoint { parameters, palette: Some(Palette::new(3, centres).unwrap()) };
+    let model = cache.join("models--openai--imagegpt-small");
+    std::fs::create_dir_all(model.join("refs")).unwrap();
+    std::fs::write(model.join("refs/main"), COMMIT).unwrap();
+    checkpoint.write(&model.join("snapshots").join(COMMIT)).unwrap();
+    for (split, count) in [("train", 30u8), ("test", 10)] {
+        for (class, colour) in [("red", [250, 0, 0]), ("blue", [0, 0, 250])] {
+            let folder = images.join(split).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for number in 0..count {
+                let pixel = |x: u32, y: u32| {
+                    let noise = (x * 31 + y * 17 + u32::from(number) * 13) as u8 % 100;
+                    image::Rgb(colour.map(|level: u8| level.saturating_sub(noise).max(noise)))
+                };
+                let file = folder.join(format!("{number:02}.png"));
+                image::RgbImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(file).unwrap();
+            }
+        }
+    }
+    checkpoint
+}
+
+#[test]
+#[ignore = "what the test below starts"]
+fn a_notebook() {
+    let images = std::env::var("IMAGES").unwrap();
+    let profile = tiny(Path::new(&images));
+    let on = Workspace::current().unwrap();
+    let released = Pretraining::of(&profile);
+    let trained = released.show().unwrap();
+    let checkpoint = hub::imagegpt("small").unwrap();
+    assert_eq!(trained.parameters, checkpoint.parameters);
+    assert!(trained.curve.training.is_empty() && trained.snapshots.is_empty());
+    // Its palette makes the tokens, and its features are probed.
+    let tokens = released.encoding(Split::Test).run().unwrap().0;
+    let test = profile.data.images(Split::Test).unwrap();
+    assert_eq!(tokens, checkpoint.palette.clone().unwrap().encode(test.all_pixels()).unwrap());
+    let features = Features::of(&released).split(Split::Test).run().unwrap();
+    let mut network = on.network(profile.config()).unwrap();
+    let by_hand = network.features(&trained.parameters, &tokens, View::Causal).unwrap(); // (N, L + 1, C)
+    let layer: Vec<f32> = by_hand.chunks(3 * 16).flat_map(|image| image[16..32].to_vec()).collect();
+    assert_eq!(features.layer(1).unwrap().values(), layer);
+    let curve = LinearProbe::of(Features::of(&released)).with(&profile.probe).run().unwrap();
+    assert_eq!((curve.layers.len(), curve.layers[0].test.images), (3, 20));
+    assert_ne!(LinearProbe::of(Features::untrained(&released)).with(&profile.probe).run().unwrap(), curve);
+    LinearProbe::of(Features::pixels(&released)).with(&profile.probe).run().unwrap();
+    let drawn = released.sample(&trained.parameters, &[], 2, &Sampling::default()).unwrap();
+    assert_eq!(released.images(&drawn).unwrap().len(), 2);
+    // All that `igpt steps` lists can be computed, and is found then.
+    for step in igpt::experiment::steps_of(&profile) {
+        step.run_on(&on).unwrap_or_else(|error| panic!("{}: {error}", step.about()));
+        assert!(step.provenance(&on).unwrap().is_some(), "{}", step.about());
+    }
+    assert!(!igpt::experiment::steps_of(&profile).contains(&released.clone().into()));
+    let tuned = igpt::experiment::FineTuning::of(&released);
+    assert_eq!(tuned, igpt::experiment::FineTuning::released("imagegpt-small", profile.data.clone(), &profile.training));
+
+    // Nothing that was not released is taken for it, and nothing is trained.
+    let mut small = profile.model;
+    small.layers = 1;
+    let kept = Pretraining { after: vec![5], ..released.clone() };
+    for (other, what) in [
+        (released.clone().seed(2), "seed"),
+        (released.clone().learning_rate(1.0), "learning rate"),
+        (released.clone().objective(Objective::Bert { mask: 0.15 }), "objective"),
+        (released.clone().network(small), "shape"),
+        (kept, "snapshots"),
+    ] {
+        for error in [
+            other.run().unwrap_err(),
+            other.show().unwrap_err(),
+            Features::of(&other).run().unwrap_err(),
+            LinearProbe::of(Features::of(&other)).run().unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains(&format!("another {what}")) && error.contains("IGPT_PROFILE=quick"), "{error}");
+        }
+    }
+    assert!(profile.smaller(0).unwrap_err().to_string().contains("imagegpt-small"));
+    // A profile that says another shape than the network has.
+    let mut wrong = profile.clone();
+    wrong.model.layers = 5;
+    let error = Pretraining::of(&wrong).run().unwrap_err().to_string();
+    assert!(error.contains("2 layers × 16") && error.contains("5 layers × 16"), "{error}");
+}
+
+#[test]
+fn a_released_network_is_judged_and_never_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, images) = (folder.path().join("hub"), folder.path().join("images"));
+    write(&cache, &images);
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_notebook", "--ignored", "--nocapture"])
+        .env_remove("IGPT_PROFILE")
+        .env("IMAGES", &images)
+        .env("HF_HUB_CACHE", &cache)
+        .env("IGPT_STORE", folder.path().join("store"))
+        .env("IGPT_DATA", folder.path().join("data"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("imagegpt-small: as it was released") && text.contains("1 passed"), "{text}");
+}
