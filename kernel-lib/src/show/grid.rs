@@ -2,7 +2,16 @@
 
 use super::{Show, Tile, caption_html, clean, escape};
 
+/// How many screen pixels wide a grid is at most: as wide as a cell of JupyterLab beside its file browser, on a window of 1280.
+const PAGE: usize = 840;
+/// What the table leaves free to the right of a label and of each image.
+const GAP: usize = 10;
+/// About how wide a letter of a label is.
+const LETTER: usize = 7;
+
 /// Images in rows and columns, each pixel drawn as a small square.
+///
+/// A grid that would be wider than a page is drawn smaller, all images by the same factor.
 ///
 /// ```
 /// use igpt::show::{ImageGrid, Tile};
@@ -73,6 +82,20 @@ impl ImageGrid {
     fn scale_of(&self, tile: &Tile) -> usize {
         self.side.map_or(self.scale, |side| ((side + tile.width / 2) / tile.width).clamp(1, 64))
     }
+
+    /// By what factor all images are drawn smaller, so that the grid is no wider than a page: 1 where it is not.
+    fn fit(&self) -> f64 {
+        let letters = self.rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+        let columns = self.rows.iter().map(|(_, tiles)| tiles.len()).max().unwrap_or(0);
+        let widest = |column: usize| {
+            let tiles = self.rows.iter().filter_map(|(_, tiles)| tiles.get(column));
+            tiles.map(|tile| tile.width * self.scale_of(tile)).max().unwrap_or(0)
+        };
+        let images: usize = (0..columns).map(widest).sum();
+        // Long labels are broken into lines: they never take more than half of the page.
+        let taken = (letters * LETTER + (columns + 1) * GAP).min(PAGE / 2);
+        ((PAGE - taken) as f64 / images.max(1) as f64).min(1.0)
+    }
 }
 
 impl Show for ImageGrid {
@@ -86,6 +109,7 @@ impl Show for ImageGrid {
             )
         };
         let with_labels = self.rows.iter().any(|(label, _)| !label.is_empty());
+        let fit = self.fit();
         let mut html = caption_html(&self.caption);
         html.push_str("<table style=\"border-collapse:collapse;border:none;margin:.2em 0\">\n<tbody>\n");
         if self.columns.iter().any(|label| !label.is_empty()) {
@@ -107,7 +131,7 @@ impl Show for ImageGrid {
                 html.push_str(
                     "<td style=\"border:none;padding:2px 10px 6px 0;text-align:left;vertical-align:top\">",
                 );
-                html.push_str(&tile.to_img(self.scale_of(tile), &alt));
+                html.push_str(&tile.to_img(self.scale_of(tile), fit, &alt));
                 if !tile.caption.is_empty() {
                     html.push_str(&format!(
                         "<div style=\"font-size:.85em;opacity:.85;margin:0\">{}</div>",
@@ -167,5 +191,29 @@ mod tests {
         assert!(alone.contains("alt=\"image 2 of 2\"") && !alone.contains("alt=\"coffee\""), "{alone}");
         assert!(grid().side(7).to_html().contains("width=\"8\""));
         assert_eq!(html, grid().to_html());
+    }
+
+    #[test]
+    fn no_grid_is_wider_than_a_page() {
+        let tile = |side: usize| Tile::new(side, side, 1, &vec![0; side * side]).unwrap();
+        let row = |side: usize, count: usize| vec![tile(side); count];
+        let widths = |grid: &ImageGrid| -> Vec<usize> {
+            let html = grid.to_html();
+            let after = html.split("width=\"").skip(1);
+            after.map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect()
+        };
+        // Six photographs at three resolutions, and twelve images of CIFAR: all images are drawn smaller by one factor.
+        let photographs = ImageGrid::new().row("32²", row(32, 6)).row("64²", row(64, 6));
+        let wide = widths(&photographs);
+        assert!(wide[6..].iter().sum::<usize>() + 8 * GAP <= PAGE, "{wide:?}");
+        assert!((wide[0] * 2).abs_diff(wide[6]) <= 1, "{wide:?}");
+        let cifar = widths(&ImageGrid::new().row("", row(32, 12)));
+        assert!(cifar.iter().sum::<usize>() + 12 * GAP <= PAGE && cifar[0] > 32, "{cifar:?}");
+        // What fits stays as it is told.
+        assert_eq!(widths(&ImageGrid::new().row("", row(14, 12))), [42; 12]);
+        assert_eq!(widths(&ImageGrid::new().row("as they are", row(14, 8)).scale(4)), [56; 8]);
+        // However long a label and however many images there are, each is drawn.
+        let crowded = widths(&ImageGrid::new().row("label ".repeat(200), row(32, 300)));
+        assert!(crowded.len() == 300 && crowded.iter().all(|width| *width >= 1), "{crowded:?}");
     }
 }

@@ -93,7 +93,7 @@ impl Show for Swatches {
                 escape(&text)
             ));
             if let Some(tile) = self.draw(colours) {
-                html.push_str(&format!("<div>{}</div>\n", tile.to_img(1, &text)));
+                html.push_str(&format!("<div>{}</div>\n", tile.to_img(1, 1.0, &text)));
             }
         }
         html

@@ -33,9 +33,15 @@ impl Axis {
     /// The axis for these values, with about `wanted` marks.
     pub(super) fn of(scale: Scale, values: impl Iterator<Item = f64>, wanted: usize) -> Self {
         let coordinates = values.filter_map(|value| scale.coordinate(value));
-        let (least, most) =
-            coordinates.fold((f64::MAX, f64::MIN), |(low, high), at| (low.min(at), high.max(at)));
-        if least <= most { axis(scale, least, most, wanted) } else { axis(Scale::Linear, 0.0, 1.0, wanted) }
+        let (least, most, whole) = coordinates.fold((f64::MAX, f64::MIN, true), |(low, high, whole), at| {
+            (low.min(at), high.max(at), whole && at.fract() == 0.0)
+        });
+        if least > most {
+            return axis(Scale::Linear, 0.0, 1.0, wanted);
+        }
+        // A few whole numbers, as those of layers: there is nothing to mark between them.
+        let few = scale == Scale::Linear && whole && (2.0..wanted as f64).contains(&(most - least));
+        axis(scale, least, most, if few { (most - least) as usize } else { wanted })
     }
 
     /// An axis with a place for each of `count` categories, at 0, 1, 2, …
@@ -204,6 +210,19 @@ mod tests {
         assert_eq!(labels(Scale::Log2, 2.0, 64.0), ["2", "4", "8", "16", "32", "64"]);
         assert_eq!(labels(Scale::Log10, 1e6, 1e8), ["1M", "10M", "100M"]);
         assert_eq!(labels(Scale::Log10, 20.0, 200.0), ["20", "30", "50", "70", "100", "200"]);
+    }
+
+    #[test]
+    fn between_whole_numbers_there_are_no_marks() {
+        let labels = |values: &[f64]| -> Vec<String> {
+            let axis = Axis::of(Scale::Linear, values.iter().copied(), 10);
+            axis.marks.into_iter().map(|(_, label)| label).collect()
+        };
+        assert_eq!(labels(&[0.0, 1.0, 2.0, 3.0, 4.0]), ["0", "1", "2", "3", "4"]);
+        assert_eq!(labels(&[-1.0, 1.0]), ["-1", "0", "1"]);
+        // Where a number lies between, so do marks; and a long axis has its round numbers.
+        assert_eq!(labels(&[0.0, 0.5, 2.0])[..3], ["0.0", "0.2", "0.4"]);
+        assert_eq!(labels(&[0.0, 48.0])[..3], ["0", "5", "10"]);
     }
 
     #[test]

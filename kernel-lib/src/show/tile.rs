@@ -52,12 +52,13 @@ impl Tile {
         Self { caption: clean(&caption.into()), ..self }
     }
 
-    /// An `<img>` in which each pixel is `scale` × `scale` pixels large.
+    /// An `<img>` in which each pixel is `scale` × `scale` pixels large, drawn smaller by `fit`, from 0 to 1.
     ///
     /// The pixels are repeated in the file, too: a notebook that was opened without being run loses the style
     /// `image-rendering`, and its small images would be blurred.
-    pub(super) fn to_img(&self, scale: usize, alt: &str) -> String {
-        let (width, height) = (self.width * scale, self.height * scale);
+    pub(super) fn to_img(&self, scale: usize, fit: f64, alt: &str) -> String {
+        let [width, height] =
+            [self.width, self.height].map(|side| ((side * scale) as f64 * fit).round().max(1.0) as usize);
         format!(
             "<img src=\"data:image/png;base64,{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\" \
              style=\"image-rendering:pixelated;display:inline-block;margin:0;max-width:none;background:none\">",
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn attributes_are_escaped() {
-        let html = Tile::new(1, 1, 1, &[7]).unwrap().to_img(2, "a \"b\" <c>");
+        let html = Tile::new(1, 1, 1, &[7]).unwrap().to_img(2, 1.0, "a \"b\" <c>");
         assert!(html.contains("alt=\"a &quot;b&quot; &lt;c&gt;\"") && html.contains("width=\"2\""));
     }
 }
