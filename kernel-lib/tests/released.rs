@@ -83,7 +83,10 @@ fn a_notebook() {
     }
     assert!(!igpt::experiment::steps_of(&profile).contains(&released.clone().into()));
     let tuned = igpt::experiment::FineTuning::of(&released);
-    assert_eq!(tuned, igpt::experiment::FineTuning::released("imagegpt-small", profile.data.clone(), &profile.training));
+    assert_eq!(
+        tuned,
+        igpt::experiment::FineTuning::released("imagegpt-small", profile.data.clone(), &profile.training)
+    );
 
     // Nothing that was not released is taken for it, and nothing is trained.
     let mut small = profile.model;
@@ -103,7 +106,10 @@ fn a_notebook() {
             LinearProbe::of(Features::of(&other)).run().unwrap_err(),
         ] {
             let error = error.to_string();
-            assert!(error.contains(&format!("another {what}")) && error.contains("IGPT_PROFILE=quick"), "{error}");
+            assert!(
+                error.contains(&format!("another {what}")) && error.contains("IGPT_PROFILE=quick"),
+                "{error}"
+            );
         }
     }
     assert!(profile.smaller(0).unwrap_err().to_string().contains("imagegpt-small"));

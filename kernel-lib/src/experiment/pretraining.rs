@@ -13,7 +13,7 @@ use crate::model::{Batch, Config, Network, Parameters, Target};
 use crate::sample::{self, Sampling};
 use crate::store::Context;
 use crate::train::{Curve, Examples as _, Objective, Outcome, Progress, Tokens, Trainer, Training};
-use crate::{Error, Image, Result, stop};
+use crate::{Error, Image, Result, show, stop};
 use live::Live;
 use serde::{Deserialize, Serialize};
 use snapshots::Snapshots;
@@ -135,7 +135,8 @@ impl Pretraining {
     pub fn show_on(&self, on: &Workspace) -> Result<Trained> {
         if let Some(released) = &self.released {
             let trained = self.run_on(on)?;
-            println!("{}: as it was released, {} parameters", released.name, self.config()?.parameters());
+            let parameters = show::fixed(self.config()?.parameters() as f64, 0);
+            println!("{}: as it was released, {parameters} parameters", released.name);
             return Ok(trained);
         }
         let guess = (self.config()?.vocabulary as f64).ln();

@@ -169,7 +169,7 @@ fn ours(claim: &Claim, measured: &Measured) -> String {
         }
         Measured::Order(order) => {
             let interval = order.interval().map_or_else(|| "no interval".to_owned(), interval);
-            format!("{} {interval}, {} pairs", number(order.correlation), order.pairs)
+            format!("rank correlation {} {interval}, {} pairs", number(order.correlation), order.pairs)
         }
     }
 }

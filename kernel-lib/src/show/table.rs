@@ -2,6 +2,7 @@
 
 use super::{Show, caption_html, clean, escape};
 use crate::{Error, Result};
+use std::fmt;
 
 /// What a cell's colour says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,13 @@ fn thousands(digits: &str) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Its text: `format!("{} parameters", fixed(606_080.0, 0))`.
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl From<&str> for Cell {
