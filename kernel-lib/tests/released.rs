@@ -24,15 +24,36 @@ fn tiny(images: &Path) -> Profile {
     profile
 }
 
-/// The network, in the cache, and images.
-fn write(cache: &Path, images: &Path) -> Checkpoint {
-    let parameters = Parameters::init(tiny(images).config(), 7).unwrap();
-    let centres: Vec<f32> = (0..12 * 3).map(|i| ((i * 7) % 36) as f32 / 18.0 - 1.0).collect();
+/// A network of random weights with a palette of random colours, as `imagegpt-small` in the cache.
+fn random(config: Config, cache: &Path) -> Checkpoint {
+    let parameters = Parameters::init(config, 7).unwrap();
+    let colours = config.vocabulary * 3;
+    let centres: Vec<f32> =
+        (0..colours).map(|i| ((i * 7919) % colours) as f32 * 2.0 / colours as f32 - 1.0).collect();
     let checkpoint = Checkpoint { parameters, palette: Some(Palette::new(3, centres).unwrap()) };
     let model = cache.join("models--openai--imagegpt-small");
     std::fs::create_dir_all(model.join("refs")).unwrap();
     std::fs::write(model.join("refs/main"), COMMIT).unwrap();
     checkpoint.write(&model.join("snapshots").join(COMMIT)).unwrap();
+    checkpoint
+}
+
+/// For a run of notebooks with a network of iGPT-S's shape, or with so many layers of it, where nobody can download one:
+///
+/// ```sh
+/// TO=<a Hugging Face cache> LAYERS=2 cargo test --test released a_random_network -- --ignored
+/// ```
+#[test]
+#[ignore = "writes 300 MB"]
+fn a_random_network_of_the_shape_of_igpt_s() {
+    let cache = std::env::var("TO").expect("TO names a Hugging Face cache");
+    let layers = std::env::var("LAYERS").map_or(24, |layers| layers.parse().expect("a number of layers"));
+    random(Config { layers, ..Config::igpt_s() }, Path::new(&cache));
+}
+
+/// The network, in the cache, and images.
+fn write(cache: &Path, images: &Path) -> Checkpoint {
+    let checkpoint = random(tiny(images).config(), cache);
     for (split, count) in [("train", 30u8), ("test", 10)] {
         for (class, colour) in [("red", [250, 0, 0]), ("blue", [0, 0, 250])] {
             let folder = images.join(split).join(class);
