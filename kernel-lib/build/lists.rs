@@ -83,6 +83,7 @@ pub const ROOTS: &[Root] = &[
     whole("image", &["image"]),
     Root { name: "model", of: &["model"], without: &["model::reference"] },
     whole("model/reference", &["model::reference"]),
+    whole("openai", &["openai"]),
     whole("palette", &["palette"]),
     whole("pca", &["pca"]),
     Root {

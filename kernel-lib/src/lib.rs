@@ -26,6 +26,7 @@ mod mapped;
 mod memory;
 pub mod model;
 pub mod notebook;
+pub mod openai;
 pub mod palette;
 pub mod paper;
 mod parallel;
