@@ -30,6 +30,7 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
     ("igpt_formats::data_file", READS_DATA),
     ("igpt_formats::request", READS_DATA),
     ("journal", "tells the runner what was computed"),
+    ("json", "reads what is there exactly, or ends in an error"),
     ("kernel", "tells the notebook's kernel what is shown"),
     ("notebook", "speaks with the notebook's kernel"),
     ("paper", "compares results with the paper's, after they are computed"),
@@ -82,6 +83,7 @@ pub const ROOTS: &[Root] = &[
     whole("image", &["image"]),
     Root { name: "model", of: &["model"], without: &["model::reference"] },
     whole("model/reference", &["model::reference"]),
+    whole("openai", &["openai"]),
     whole("palette", &["palette"]),
     whole("pca", &["pca"]),
     Root {

@@ -203,6 +203,25 @@ fn damaged_safetensors_are_an_error() {
 }
 
 #[test]
+fn a_damaged_checkpoint_of_tensorflow_is_an_error() {
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/openai/bert");
+    for file in ["model.ckpt-7.index", "model.ckpt-7.data-00001-of-00003"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut beside = 0;
+        for name in fs::read_dir(&good).unwrap().map(|file| file.unwrap().file_name()) {
+            beside += fs::copy(good.join(&name), folder.path().join(name)).unwrap() as usize;
+        }
+        let bytes = fs::read(good.join(file)).unwrap();
+        // The network, as often as it is there while it is put together.
+        let times = 32 + 8 * beside / bytes.len();
+        try_out(file, &bytes, 1000, times, |bytes| {
+            fs::write(folder.path().join(file), bytes).unwrap();
+            igpt::openai::Checkpoint::read(folder.path()).is_ok()
+        });
+    }
+}
+
+#[test]
 fn a_damaged_index_or_configuration_is_an_error() {
     checkpoint("square", "config.json", "config.json", &["model.safetensors"], 1000);
     let shards: Vec<String> = (1..=5).map(|i| format!("model-0000{i}-of-00005.safetensors")).collect();

@@ -27,8 +27,8 @@ pub fn scrub(command: &mut Command) {
 }
 
 /// Variables that name a file or a folder.
-const PLACES: [&str; 6] =
-    ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_PALETTE", "IGPT_STORE"];
+const PLACES: [&str; 7] =
+    ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_OPENAI", "IGPT_PALETTE", "IGPT_STORE"];
 
 enum Keep {
     AsIs,

@@ -8,7 +8,6 @@ use super::{
     AnyStep, Contrastive, Data, Encoding, PaletteOf, PcaFit, Pretraining, Split, Step, Workspace, pca,
     released,
 };
-use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters, View};
 use crate::pca::Pca;
 use crate::probe::{FeatureLayers, FeatureMatrix, LayerRows, no_layer};
@@ -130,7 +129,8 @@ impl Features {
         Self::by(Describer::Pca(PcaFit::of(data, palette, components)), data.clone())
     }
 
-    /// Features of the training images of a data set, by a network that others have trained: `imagegpt-small`.
+    /// Features of the training images of a data set, by a network that others have trained: `imagegpt-small`, or one of
+    /// OpenAI's own checkpoints, `igpt-s-bert/1000000` (see [`openai::released`](crate::openai::released)).
     pub fn released(name: impl Into<String>, data: Data) -> Self {
         Self::by(Describer::Released(name.into()), data)
     }
@@ -196,7 +196,8 @@ impl Features {
             }
             Describer::Contrastive(contrastive) => contrastive.contrast.is_causal(),
             Describer::Untrained(untrained) => untrained.objective.is_causal(),
-            Describer::Released(_) | Describer::Pixels(_) | Describer::Pca(_) => true,
+            Describer::Released(name) => released::objective(name).is_causal(),
+            Describer::Pixels(_) | Describer::Pca(_) => true,
         }
     }
 
@@ -232,10 +233,7 @@ pub(super) fn network_of(of: &Describer, data: &Data, on: &Workspace) -> Result<
             let config = super::pretraining::config(data, &untrained.palette, untrained.network)?;
             (Parameters::init(config, untrained.seed)?, untrained.objective.is_causal())
         }
-        Describer::Released(name) => {
-            let Checkpoint { parameters, .. } = released::checkpoint(name)?;
-            (parameters, true)
-        }
+        Describer::Released(name) => (released::network(name)?, released::objective(name).is_causal()),
         Describer::Pixels(_) | Describer::Pca(_) => return Ok(None),
     }))
 }
@@ -298,8 +296,8 @@ impl Step for Features {
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
         match self.of {
             Describer::Pixels(_) | Describer::Pca(_) => vec!["palette", "pca", "experiment/features"],
-            Describer::Released(_) => {
-                vec![on.device().module(), "model", "huggingface", "experiment/features"]
+            Describer::Released(ref name) => {
+                vec![on.device().module(), "model", released::code(name), "experiment/features"]
             }
             _ => vec![on.device().module(), "model", "experiment/features"],
         }

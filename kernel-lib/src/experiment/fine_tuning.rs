@@ -92,7 +92,7 @@ impl FineTuning {
         Self::untrained(pretraining).training(training)
     }
 
-    /// Of a network that others have trained: `imagegpt-small`.
+    /// Of a network that others have trained: `imagegpt-small`, or `igpt-s-bert/1000000`. See [`Features::released`].
     pub fn released(name: impl Into<String>, data: Data, training: &Training) -> Self {
         Self::by(Describer::Released(name.into()), data, training)
     }
@@ -148,9 +148,8 @@ impl FineTuning {
         match &self.from {
             Describer::Pretraining(of) | Describer::Snapshot(Snapshot { of, .. }) => of.training.objective,
             Describer::Untrained(Untrained { objective, .. }) => *objective,
-            Describer::Released(_) | Describer::Contrastive(_) | Describer::Pixels(_) | Describer::Pca(_) => {
-                Objective::Autoregressive
-            }
+            Describer::Released(name) => super::released::objective(name),
+            Describer::Contrastive(_) | Describer::Pixels(_) | Describer::Pca(_) => Objective::Autoregressive,
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     with_inputs,
 };
 use crate::contrast;
-use crate::model::{Config, Parameters};
+use crate::model::Config;
 use crate::store::Provenance;
 use crate::train::{Classification, Length, Objective, Training};
 use crate::{Error, Result};
@@ -414,5 +414,5 @@ fn shape_of(features: &Features) -> Result<(usize, usize)> {
 }
 
 fn released(name: &str) -> Result<Config> {
-    super::released::checkpoint(name).map(|checkpoint| Parameters::config(&checkpoint.parameters))
+    super::released::network(name).map(|parameters| parameters.config())
 }

@@ -24,7 +24,7 @@ pub struct PaletteFit {
 pub enum PaletteOf {
     /// A palette that is fitted.
     Fit(PaletteFit),
-    /// That of a released network: `imagegpt-small`.
+    /// That of a released network: `imagegpt-small`, `igpt-s/131000`.
     Released(String),
 }
 

@@ -4,7 +4,7 @@ mod live;
 mod snapshots;
 
 use super::profile::{self, Model, Profile};
-use super::released::Released;
+use super::released::{self, Released};
 use super::step::{self, Waiting};
 use super::{AnyStep, Data, Describer, Encoding, PaletteFit, PaletteOf, Split, Step, Trained, Workspace};
 use crate::adam;
@@ -440,6 +440,9 @@ impl Step for Pretraining {
     }
 
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
+        if let Some(released) = &self.released {
+            return vec!["model", released::code(&released.name)];
+        }
         vec![on.device().module(), "model", "train", "augment", "palette", "experiment/pretraining", "rng"]
     }
 

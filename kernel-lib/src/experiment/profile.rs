@@ -39,7 +39,7 @@ pub struct Profile {
     pub palette: Palette,
     /// The network's shape.
     pub model: Model,
-    /// The network that others have trained and released, of this shape: `imagegpt-small`. Then nothing is pre-trained, its palette
+    /// The network that others have trained and released, of this shape: `imagegpt-small`, `igpt-s-bert/1000000`. Then nothing is pre-trained, its palette
     /// is taken, and [`Profile::training`] says how its authors trained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released: Option<String>,

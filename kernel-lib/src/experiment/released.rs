@@ -1,12 +1,13 @@
-//! Networks that others have trained and released.
+//! Networks that others have trained and released: on the Hugging Face hub (`imagegpt-small`), and as OpenAI's original code
+//! has them (`igpt-s-bert/1000000`, see [`openai`]).
 
 use super::profile::{Model, Profile};
 use crate::hex::sha256_of_file;
 use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters};
 use crate::palette::Palette;
-use crate::train::Training;
-use crate::{Error, Result, hub};
+use crate::train::{Objective, Training};
+use crate::{Error, Result, hub, openai};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Released {
-    /// `imagegpt-small`
+    /// `imagegpt-small`, `igpt-s-bert/1000000`
     pub name: String,
     network: Model,
     training: Training,
@@ -52,7 +53,17 @@ impl Released {
 
     /// Its parameters, which must have the shape that the profile says.
     pub(super) fn parameters(&self, config: &Config) -> Result<Parameters> {
-        let Checkpoint { parameters, .. } = checkpoint(&self.name)?;
+        let causal = |objective: Objective| if objective.is_causal() { "the next token" } else { "masked tokens" };
+        let (trained_for, said) = (objective(&self.name), self.training.objective);
+        if trained_for.is_causal() != said.is_causal() {
+            return Err(Error::invalid(format!(
+                "{} was trained to predict {}, and the profile says {}: set training.objective to that of the network",
+                self.name,
+                causal(trained_for),
+                causal(said)
+            )));
+        }
+        let parameters = network(&self.name)?;
         let found = parameters.config();
         if found == *config {
             return Ok(parameters);
@@ -70,13 +81,32 @@ impl Released {
     }
 }
 
-/// The released network of this name: `imagegpt-small`.
-pub(super) fn checkpoint(name: &str) -> Result<Checkpoint> {
-    Checkpoint::read(&hub::snapshot(name)?.folder)
+/// How likely OpenAI masked a token (section 2.1).
+const MASK: f64 = 0.15;
+
+/// The released network of this name.
+pub(super) fn network(name: &str) -> Result<Parameters> {
+    if openai::is_name(name) {
+        return Ok(openai::released(name)?.read()?.parameters);
+    }
+    Ok(Checkpoint::read(&hub::snapshot(name)?.folder)?.parameters)
+}
+
+/// What it was trained for.
+pub(super) fn objective(name: &str) -> Objective {
+    if openai::is_causal(name) { Objective::Autoregressive } else { Objective::Bert { mask: MASK } }
+}
+
+/// The code that reads it, as keys name it.
+pub(super) fn code(name: &str) -> &'static str {
+    if openai::is_name(name) { "openai" } else { "huggingface" }
 }
 
 /// Its palette.
 pub(super) fn palette(name: &str) -> Result<Palette> {
+    if openai::is_name(name) {
+        return Palette::read_npy(openai::released(name)?.palette);
+    }
     let snapshot = hub::snapshot(name)?;
     let path = snapshot.folder.join("preprocessor_config.json");
     if !path.exists() {
@@ -90,16 +120,21 @@ pub(super) fn palette(name: &str) -> Result<Palette> {
 
 /// Its files, each with its SHA-256: what stands for it in a key.
 pub(super) fn files(name: &str) -> Result<Vec<(String, String)>> {
-    let folder = hub::snapshot(name)?.folder;
-    let mut names: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(|e| Error::io(&folder, e))?;
-    names.sort();
+    let files = if openai::is_name(name) {
+        openai::released(name)?.files()?
+    } else {
+        let folder = hub::snapshot(name)?.folder;
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .map_err(|e| Error::io(&folder, e))?;
+        files.sort();
+        files
+    };
     let of = |path: &PathBuf| {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok((format!("{name}/{file}"), sha256(path)?))
     };
-    names.iter().filter(|path| path.is_file()).map(of).collect()
+    files.iter().filter(|path| path.is_file()).map(of).collect()
 }
 
 /// The SHA-256 of a file, computed once for each state of it: weights are gigabytes.

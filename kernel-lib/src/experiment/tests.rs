@@ -11,7 +11,7 @@ use crate::probe::FeatureLayers as _;
 use crate::sample::Sampling;
 use crate::show::Show as _;
 use crate::store::Store;
-use crate::train::{Examples as _, Length, Objective, Tokens};
+use crate::train::{Examples as _, Length, Objective, Tokens, Training};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -337,6 +337,26 @@ fn one_set_is_trained_on_and_another_probed() {
 }
 
 #[test]
+fn a_released_network_of_bert_stays_one() {
+    let data = || Data::of("cifar10", 32);
+    for (name, objective, other, code) in [
+        ("igpt-s/131000", Objective::Autoregressive, Objective::Bert { mask: 0.15 }, "openai"),
+        ("igpt-s-bert/1000000", Objective::Bert { mask: 0.15 }, Objective::Autoregressive, "openai"),
+        ("imagegpt-small", Objective::Autoregressive, Objective::Bert { mask: 0.15 }, "huggingface"),
+    ] {
+        let training = |objective| Training { objective, ..ar().training };
+        FineTuning::released(name, data(), &training(objective)).validate().unwrap();
+        let error = FineTuning::released(name, data(), &training(other)).validate().unwrap_err().to_string();
+        assert!(error.contains("the objective stays the same"), "{error}");
+        // Only BERT's network has features of masked images.
+        let masked = Features::released(name, data()).masked(Masked { mask: 0.15, seed: 1, draw: 0 });
+        assert_eq!(masked.validate().is_ok(), objective != Objective::Autoregressive, "{name}");
+        let folder = tempfile::tempdir().unwrap();
+        assert!(masked.code(&on(&folder.path().join("store"))).contains(&code));
+    }
+}
+
+#[test]
 fn a_step_is_a_file_and_a_file_a_step() {
     let folder = tempfile::tempdir().unwrap();
     let (on, ar) = (on(&folder.path().join("store")), ar());
@@ -348,6 +368,7 @@ fn a_step_is_a_file_and_a_file_a_step() {
         ar.clone().into(),
         features.clone().into(),
         Features::released("imagegpt-small", Data::of("cifar10", 32)).into(),
+        Features::released("igpt-s-bert/1000000", Data::of("cifar10", 32)).into(),
         probe(Features::untrained(&ar)).into(),
         probe(Features::pixels(&ar)).into(),
         ConcatenatedProbe::of(probe(Features::of(&ar))).into(),

@@ -1,7 +1,7 @@
 //! `config.json`: which network it is, and that it is one of ours.
 
 use crate::model::Config;
-use crate::{Error, Result};
+use crate::{Error, Result, json as strict};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path) -> Result<Config> {
 fn parse(bytes: &[u8]) -> Result<Config, String> {
     let none = |e: serde_json::Error| format!("not the configuration of an ImageGPT: {e}");
     // An object: of a list serde would make one, too.
-    let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(none)?;
+    let object: Map<String, Value> = strict::from_slice(bytes).map_err(none)?;
     let theirs: Theirs = serde_json::from_value(object.into()).map_err(none)?;
     let ours = Theirs::default();
     let differs = |field: &str, theirs: Value, ours: Value| match theirs == ours {
@@ -190,6 +190,8 @@ mod tests {
             (r#"{"n_embd": -1}"#, "not the configuration of an ImageGPT: invalid value: integer `-1`"),
             (r#"{"n_layer": 1048576, "n_embd": 1048576}"#, "than any memory can hold"),
             ("[]", "not the configuration of an ImageGPT"),
+            (r#"{"n_head": 8, "n_head": 4}"#, "\"n_head\" is there twice"),
+            (r#"{"id2label": {"0": "a", "0": "b"}}"#, "\"0\" is there twice"),
             ("", "not the configuration of an ImageGPT: EOF"),
         ] {
             let error = parse(text.as_bytes()).unwrap_err();

@@ -61,15 +61,18 @@ pub(super) fn parameters(config: Config, tensors: &Tensors<'_>, path: &Path) -> 
     }
     let places = places(&Layout::new(config)?);
     account(&config, &places, tensors).map_err(|what| Error::format(path, what))?;
+    let of = |name: &str, what: &str| Error::format(path, format!("{name}: {what}"));
     for place in places.iter().filter(|place| place.range.is_none()) {
-        if let Some(largest) = largest_but_zero(&tensors[&place.name]) {
+        let largest = largest_but_zero(&tensors[&place.name]);
+        if let Some(largest) = largest.map_err(|what| of(&place.name, &what))? {
             return Err(Error::Bias { path: path.to_owned(), tensor: place.name.clone(), largest });
         }
     }
     let mut parameters = Parameters::zeros(config)?;
     for place in places {
         if let Some(range) = place.range {
-            tensors[&place.name].copy_to(&mut parameters.values_mut()[range]);
+            let copied = tensors[&place.name].copy_to(&mut parameters.values_mut()[range]);
+            copied.map_err(|what| of(&place.name, &what))?;
         }
     }
     Ok(parameters)
@@ -117,9 +120,9 @@ fn is_buffer(name: &str, layers: usize) -> bool {
 }
 
 /// The number that is farthest from zero, if one is not zero.
-fn largest_but_zero(raw: &Raw<'_>) -> Option<f32> {
+fn largest_but_zero(raw: &Raw<'_>) -> Result<Option<f32>, String> {
     let mut values = vec![0.0; raw.shape.iter().product()];
-    raw.copy_to(&mut values);
+    raw.copy_to(&mut values)?;
     let largest = values.into_iter().max_by(|a, b| a.abs().total_cmp(&b.abs()));
-    largest.filter(|largest| *largest != 0.0)
+    Ok(largest.filter(|largest| *largest != 0.0))
 }

@@ -29,6 +29,17 @@ pub(super) struct Tensor<'a> {
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
+    /// What must be done to the numbers before they are the tensor's.
+    pub(super) pending: Option<Pending>,
+}
+
+/// What PyTorch can put off until somebody needs the numbers. A file then has the numbers as they were before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// The other sign.
+    Negative,
+    /// The complex conjugate.
+    Conjugate,
 }
 
 /// The tensors of a state dictionary by name, or what is wrong with it.
@@ -63,7 +74,7 @@ pub(super) fn state_dict(pickle: &[u8]) -> Result<BTreeMap<&str, Tensor<'_>>, St
 #[derive(Debug, Clone, Copy)]
 enum Value<'a> {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
     Str(&'a str),
     Tuple(usize),
@@ -87,7 +98,7 @@ impl Value<'_> {
     fn what(&self) -> &'static str {
         match self {
             Self::None => "None",
-            Self::Bool => "a boolean",
+            Self::Bool(_) => "a boolean",
             Self::Int(_) => "a number",
             Self::Str(_) => "a string",
             Self::Tuple(_) => "a tuple",
@@ -134,7 +145,7 @@ impl<'a> Machine<'a> {
             b'.' => return Ok(Step::End),
             // NONE, NEWTRUE, NEWFALSE
             b'N' => self.push(Value::None)?,
-            0x88 | 0x89 => self.push(Value::Bool)?,
+            0x88 | 0x89 => self.push(Value::Bool(opcode == 0x88))?,
             // BININT, BININT1, BININT2, LONG1
             b'J' => {
                 let number = i32::from_le_bytes(self.bytes()?);
@@ -339,7 +350,7 @@ impl<'a> Machine<'a> {
         };
         match (function, &self.tuples[arguments][..]) {
             (Function::OrderedDict, []) => self.dict(),
-            // Whether it has gradients, hooks and, in newer versions, metadata say nothing of its numbers.
+            // Whether it has gradients, and hooks, say nothing of its numbers; metadata, in newer versions, does.
             (
                 Function::RebuildTensor,
                 &[
@@ -347,21 +358,44 @@ impl<'a> Machine<'a> {
                     Value::Int(offset),
                     Value::Tuple(shape),
                     Value::Tuple(strides),
-                    Value::Bool,
+                    Value::Bool(_),
                     Value::Dict(_),
-                    ..,
+                    ref metadata @ ..,
                 ],
-            ) => {
+            ) if metadata.len() <= 1 => {
+                let pending = self.pending(metadata)?;
                 let offset = usize::try_from(offset).map_err(|_| format!("a tensor at {offset}"))?;
                 let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
-                bounded(&mut self.tensors, Tensor { storage, offset, shape, strides })?;
+                bounded(&mut self.tensors, Tensor { storage, offset, shape, strides, pending })?;
                 self.push(Value::Tensor(self.tensors.len() - 1))
             }
-            (Function::RebuildParameter, &[tensor @ Value::Tensor(_), Value::Bool, Value::Dict(_)]) => {
+            (Function::RebuildParameter, &[tensor @ Value::Tensor(_), Value::Bool(_), Value::Dict(_)]) => {
                 self.push(tensor)
             }
             (function, _) => Err(format!("{function:?} is called with other arguments than PyTorch writes")),
         }
+    }
+
+    /// What a tensor's metadata say is still to be done to its numbers.
+    fn pending(&self, metadata: &[Value<'a>]) -> Result<Option<Pending>, String> {
+        let items = match metadata {
+            [] | [Value::None] => return Ok(None),
+            [Value::Dict(items), ..] => &self.dicts[*items],
+            [other, ..] => return Err(format!("a tensor's metadata are {}", other.what())),
+        };
+        let mut pending = None;
+        for item in items {
+            match item {
+                (Value::Str("neg" | "conj"), Value::Bool(false)) => {}
+                (Value::Str("neg"), Value::Bool(true)) => pending = Some(Pending::Negative),
+                (Value::Str("conj"), Value::Bool(true)) => pending = Some(Pending::Conjugate),
+                (Value::Str(name), _) => {
+                    return Err(format!("a tensor's metadata have {name:?}, which is not known here"));
+                }
+                (name, _) => return Err(format!("a name in a tensor's metadata is {}", name.what())),
+            }
+        }
+        Ok(pending)
     }
 
     /// A tuple of at most 8 lengths.
@@ -417,6 +451,11 @@ mod tests {
 
     /// `{"w": tensor}` as torch.save of PyTorch 2.5 writes it, with a storage of 6 floats, made by hand.
     fn written(name: &str, before_stop: &[u8]) -> Vec<u8> {
+        with_metadata(name, b"", before_stop)
+    }
+
+    /// The same with a seventh argument of `_rebuild_tensor_v2`.
+    fn with_metadata(name: &str, metadata: &[u8], before_stop: &[u8]) -> Vec<u8> {
         let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
         [
             b"\x80\x02}q\x00".to_vec(),
@@ -426,7 +465,9 @@ mod tests {
             b"q\x03ctorch\nFloatStorage\nq\x04".to_vec(),
             text("0"),
             text("cpu"),
-            b"K\x06tQK\x00K\x02\x8a\x01\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtRs".to_vec(),
+            b"K\x06tQK\x00K\x02\x8a\x01\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)R".to_vec(),
+            metadata.to_vec(),
+            b"tRs".to_vec(),
             before_stop.to_vec(),
             b".".to_vec(),
         ]
@@ -438,10 +479,40 @@ mod tests {
         let pickle = written("w", b"");
         let found = state_dict(&pickle).unwrap();
         let storage = Storage { kind: Kind::F32, key: "0", len: 6 };
-        assert_eq!(found["w"], Tensor { storage, offset: 0, shape: vec![2, 3], strides: vec![3, 1] });
+        assert_eq!(
+            found["w"],
+            Tensor { storage, offset: 0, shape: vec![2, 3], strides: vec![3, 1], pending: None }
+        );
         assert_eq!(found.len(), 1);
         // Attributes are allowed, and not looked at.
         assert_eq!(state_dict(&written("w", b"}b")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn metadata_say_what_is_still_to_be_done_to_the_numbers() {
+        let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+        let of = |items: &[(&str, &[u8])]| {
+            let items = items.iter().flat_map(|(name, value)| [&text(name), *value, b"s"].concat());
+            let metadata = [b"}".to_vec(), items.collect()].concat();
+            state_dict(&with_metadata("w", &metadata, b"")).map(|found| found["w"].pending)
+        };
+        let (yes, no) = (&b"\x88"[..], &b"\x89"[..]);
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&[("neg", no), ("conj", no)]).unwrap(), None);
+        assert_eq!(of(&[("neg", yes)]).unwrap(), Some(Pending::Negative));
+        assert_eq!(of(&[("conj", yes)]).unwrap(), Some(Pending::Conjugate));
+        for (bad, said) in [
+            (of(&[("quantum", yes)]), "metadata have \"quantum\", which is not known here"),
+            (of(&[("neg", b"K\x01")]), "metadata have \"neg\""),
+            (
+                state_dict(&with_metadata("w", b"K\x01", b"")).map(|_| None),
+                "a tensor's metadata are a number",
+            ),
+            (state_dict(&with_metadata("w", b"}}", b"")).map(|_| None), "called with other arguments"),
+        ] {
+            let error = bad.unwrap_err();
+            assert!(error.contains(said), "{error:?} does not say {said:?}");
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! Read here and not with candle's `pickle`, which copies every tensor; here files are mapped, and whatever is wrong with one
 //! is said (`tests/malformed.rs`).
 
-use super::pickle::{self, Tensor};
+use super::pickle::{self, Pending, Tensor};
 use super::tensor::{Raw, Tensors, bytes_of};
 use super::zip::Archive;
+use std::ops::Range;
 
 /// What the legacy form begins with: a pickle of the number 0x1950a86a20f9469cfc6c.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
@@ -34,24 +35,37 @@ pub(super) fn tensors(file: &[u8]) -> Result<Tensors<'_>, String> {
     let named = pickle::state_dict(pickle)
         .map_err(|what| format!("its entry {name:?} is no dictionary of tensors: {what}"))?;
     let mut tensors = Tensors::new();
-    let mut total = 0usize;
+    // Where each tensor's bytes are, by storage.
+    let mut spans = Vec::with_capacity(named.len());
     for (name, tensor) in named {
         let raw = locate(&archive, folder, &tensor).map_err(|what| format!("{name}: {what}"))?;
-        total = total.saturating_add(raw.bytes.len());
+        let start = tensor.offset * tensor.storage.kind.size();
+        spans.push((tensor.storage.key, start..start + raw.bytes.len(), name));
         tensors.insert(name.to_owned(), raw);
     }
     // Or a small file could ask for any amount of memory.
-    if total > file.len() {
-        return Err(
-            "several of its tensors share their numbers, which those of an ImageGPT do not".to_owned()
-        );
+    if let Some((one, other)) = shared(spans) {
+        return Err(format!(
+            "{one} and {other} share their numbers, which no two tensors of an ImageGPT do: save tensor.clone() of one of \
+             them"
+        ));
     }
     Ok(tensors)
 }
 
 /// Where a tensor's numbers are.
 fn locate<'a>(archive: &Archive<'a>, folder: &str, tensor: &Tensor<'_>) -> Result<Raw<'a>, String> {
-    let Tensor { storage, offset, shape, strides } = tensor;
+    let Tensor { storage, offset, shape, strides, pending } = tensor;
+    let put_off = match pending {
+        None => None,
+        Some(Pending::Negative) => Some(("negative", "resolve_neg")),
+        Some(Pending::Conjugate) => Some(("conjugate", "resolve_conj")),
+    };
+    if let Some((bit, cure)) = put_off {
+        return Err(format!(
+            "PyTorch's {bit} bit is set: its numbers are not yet those in the file. Save tensor.{cure}()"
+        ));
+    }
     let entry = format!("{folder}data/{}", storage.key);
     let bytes =
         archive.get(&entry)?.ok_or_else(|| format!("there is no entry {entry:?}, which has its numbers"))?;
@@ -71,6 +85,16 @@ fn locate<'a>(archive: &Archive<'a>, folder: &str, tensor: &Tensor<'_>) -> Resul
         format!("shape {shape:?} from number {offset} on is more than the {} numbers there are", storage.len)
     })?;
     Ok(Raw { kind: storage.kind, shape: shape.clone(), bytes })
+}
+
+/// Two tensors that have a number in common, of these storages and places there.
+fn shared<'a>(mut spans: Vec<(&str, Range<usize>, &'a str)>) -> Option<(&'a str, &'a str)> {
+    spans.retain(|(_, span, _)| !span.is_empty());
+    spans.sort_unstable_by_key(|(storage, span, name)| (*storage, span.start, *name));
+    spans.windows(2).find_map(|pair| {
+        let [(storage, span, name), (next_storage, next_span, next)] = pair else { return None };
+        (storage == next_storage && next_span.start < span.end).then_some((*name, *next))
+    })
 }
 
 /// Whether numbers lie beside each other, the last dimension's nearest.

@@ -2,11 +2,10 @@
 
 use super::tensor::Tensors;
 use super::{safetensors, torch};
-use crate::{Error, Result};
+use crate::{Error, Result, json, mapped};
 use memmap2::Mmap;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The names that files with weights have, the ones that are taken first, first.
@@ -41,11 +40,11 @@ impl Weights {
         })?;
         let path = folder.join(name);
         if !name.ends_with(".json") {
-            let files = vec![(path.clone(), map(&path)?)];
+            let files = vec![(path.clone(), mapped::file(&path)?)];
             return Ok(Self { path, files, index: None });
         }
-        let json = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let index: Index = serde_json::from_slice(&json)
+        let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let index: Index = json::from_slice(&text)
             .map_err(|e| Error::format(&path, format!("not the index of a checkpoint in shards: {e}")))?;
         let mut shards: Vec<&String> = index.weight_map.values().collect();
         shards.sort();
@@ -57,7 +56,7 @@ impl Weights {
                 return Err(Error::format(&path, format!("{shard:?} is not the name of a file beside it")));
             }
             let shard = folder.join(shard);
-            files.push((shard.clone(), map(&shard)?));
+            files.push((shard.clone(), mapped::file(&shard)?));
         }
         Ok(Self { path, files, index: Some(index.weight_map) })
     }
@@ -102,12 +101,4 @@ fn tensors<'a>(path: &Path, bytes: &'a [u8]) -> Result<Tensors<'a>, String> {
         true => safetensors::tensors(bytes),
         false => torch::tensors(bytes),
     }
-}
-
-fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    // SAFETY: the bytes are read as numbers and text, and each is checked as it is read, so nothing depends on their
-    // staying the same. A file that another process makes shorter meanwhile ends this one with SIGBUS; checkpoints are
-    // written beside their place and renamed, or downloaded before they are read.
-    unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))
 }

@@ -4,7 +4,7 @@
 //! at the numbers: a damaged file would end the process.
 
 use super::Palette;
-use crate::{Error, Result, atomic};
+use crate::{Error, Result, atomic, json as strict};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -68,7 +68,7 @@ impl Palette {
             ));
         }
         let mut config = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice::<Map<String, Value>>(&bytes)
+            Ok(bytes) => strict::from_slice::<Map<String, Value>>(&bytes)
                 .map_err(|e| Error::format(path, format!("not a JSON object, so it is not replaced: {e}")))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Map::new(),
             Err(e) => return Err(Error::io(path, e)),
@@ -142,6 +142,9 @@ fn parse_npy(bytes: &[u8]) -> Result<Palette, String> {
 fn field<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
     let missing = || format!("the header has no {key}: {header:?}");
     let (_, value) = header.split_once(&format!("'{key}'")).ok_or_else(missing)?;
+    if value.contains(&format!("'{key}'")) {
+        return Err(format!("the header has {key} twice: {header:?}"));
+    }
     let value = value.trim_start().strip_prefix(':').ok_or_else(missing)?.trim_start();
     // A tuple ends with its parenthesis, a string or a boolean with a comma or the dictionary.
     let end = if value.starts_with('(') { value.find(')').map(|at| at + 1) } else { value.find([',', '}']) };
@@ -150,7 +153,7 @@ fn field<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
 
 /// The palette in a `preprocessor_config.json`, or what is wrong with it.
 fn parse_config(bytes: &[u8]) -> Result<Palette, String> {
-    let config: Value = serde_json::from_slice(bytes).map_err(|e| format!("not JSON: {e}"))?;
+    let config: Value = strict::from_slice(bytes).map_err(|e| format!("not JSON: {e}"))?;
     let clusters =
         config.get("clusters").ok_or("no field `clusters`: not the file of an ImageGPT processor")?;
     let rows = clusters.as_array().ok_or("`clusters` is not a list of colours")?;
@@ -254,6 +257,7 @@ mod tests {
             (npy(&[1, 0], &good.replace("(2, 3)", "(3, 2)"), 24), "2 channels"),
             (npy(&[1, 0], &good.replace("(2, 3)", "(0, 3)"), 0), "0 numbers"),
             (npy(&[1, 0], &good.replace("(2, 3)", "(2, 3"), 24), "no shape"),
+            (npy(&[1, 0], &good.replace(", }", ", 'shape': (2, 3)}"), 24), "has shape twice"),
             (npy(&[1, 0], "{}", 24), "no descr"),
             (npy(&[1, 0], "'descr'", 24), "no descr"),
             (npy(&[1, 0], "{'descr': é", 24), "no descr"),
@@ -276,6 +280,8 @@ mod tests {
             (r#"{"clusters": [[0, 0, 0], [0, 0]]}"#, "row 1 of `clusters` is not"),
             (r#"{"clusters": [[0, 0, "0"]]}"#, "row 0 of `clusters` holds \"0\""),
             (r#"{"clusters": [[0, 0, 255]]}"#, "scale [-1, 1]"),
+            (r#"{"clusters": [[0, 0, 1e300]]}"#, "colour 0 of the palette has a channel of inf"),
+            (r#"{"clusters": [[0, 0, 0]], "clusters": [[1, 1, 1]]}"#, "\"clusters\" is there twice"),
         ] {
             let error = parse_config(text.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{error:?} does not say {reason:?}");

@@ -179,6 +179,13 @@ fn shards_and_their_index_must_agree() {
     fs::write(&path, index.to_string()).unwrap();
     says(&refused(folder.path()), &[&in_first]);
 
+    // The same name for the same file, and for another one first.
+    for owner in [&first, &last] {
+        let entry = format!("\"weight_map\": {{ \"transformer.wte.weight\": {owner},");
+        fs::write(&path, good.replace("\"weight_map\": {", &entry)).unwrap();
+        says(&refused(folder.path()), &["\"transformer.wte.weight\" is there twice"]);
+    }
+
     fs::write(&path, good.replace("model-00001", "../model-00001")).unwrap();
     says(&refused(folder.path()), &["\"../model-00001", "is not the name of a file beside it"]);
     fs::write(&path, "{}").unwrap();
@@ -312,8 +319,8 @@ fn damaged_headers_of_safetensors_are_refused() {
         (file("{", 0), "its header is no JSON object"),
         (file("[]", 0), "its header is no JSON object"),
         (file(&of("[2]", "[0,8]"), 7), "a: it lies at 0..8 of 7 bytes"),
-        (file(&of("[2]", "[0,8]"), 9), "overlap, leave holes, or end before the file"),
-        (file(&of("[2]", "[4,12]"), 12), "overlap, leave holes"),
+        (file(&of("[2]", "[0,8]"), 9), "behind a are 1 bytes that are no tensor's"),
+        (file(&of("[2]", "[4,12]"), 12), "between the header and a are 4 bytes that are no tensor's"),
         (file(&of("[2]", "[8,0]"), 8), "a: it lies at 8..0"),
         (file(&of("[2]", "[0,4]"), 4), "4 bytes are not F32 of shape [2]"),
         (file(&of("[4611686018427387904,4]", "[0,0]"), 0), "0 bytes are not"),
@@ -325,7 +332,146 @@ fn damaged_headers_of_safetensors_are_refused() {
     ] {
         says(&safetensors::tensors(&file).unwrap_err(), &[said]);
     }
-    // Two tensors at one place.
+    // A hole between two, and two tensors at one place.
+    let hole = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#;
+    says(&safetensors::tensors(&file(hole, 12)).unwrap_err(), &["between a and b are 4 bytes"]);
+    safetensors::tensors(&file(&hole.replace("[8,12]", "[4,8]"), 8)).unwrap();
     let twice = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-    says(&safetensors::tensors(&file(twice, 8)).unwrap_err(), &["its tensors overlap"]);
+    says(&safetensors::tensors(&file(twice, 8)).unwrap_err(), &["a and b share their numbers"]);
+}
+
+#[test]
+fn a_header_of_safetensors_with_a_name_twice_is_refused() {
+    let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+    let file = |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+    assert_eq!(safetensors::tensors(&file(header)).unwrap().len(), 2);
+    let twice = header.replace("\"b\"", "\"a\"");
+    says(&safetensors::tensors(&file(&twice)).unwrap_err(), &["\"a\" is there twice"]);
+    // The first one has no numbers, so that nothing overlaps.
+    let hidden =
+        header.replace("\"b\"", "\"a\"").replace("[1],\"data_offsets\":[0,4]", "[0],\"data_offsets\":[0,0]");
+    says(&safetensors::tensors(&file(&hidden)).unwrap_err(), &["\"a\" is there twice"]);
+    let inside = header.replace("\"shape\":[1]", "\"shape\":[1],\"shape\":[1]");
+    says(&safetensors::tensors(&file(&inside)).unwrap_err(), &["\"shape\" is there twice"]);
+    // What others write beside the tensors.
+    let metadata = header.replacen('{', "{\"__metadata__\":{\"format\":\"pt\"},", 1);
+    assert_eq!(safetensors::tensors(&file(&metadata)).unwrap().len(), 2);
+}
+
+#[test]
+fn a_header_of_safetensors_that_is_too_long_is_refused() {
+    let file = |length: usize| {
+        // Zeros take no memory until they are read.
+        let mut file = vec![0; 8 + length];
+        file[..8].copy_from_slice(&(length as u64).to_le_bytes());
+        file
+    };
+    says(
+        &safetensors::tensors(&file(100_000_001)).unwrap_err(),
+        &["its header has 100000001 bytes, and the format allows 100000000"],
+    );
+    says(&safetensors::tensors(&file(100_000_000)).unwrap_err(), &["its header is no JSON object"]);
+}
+
+#[test]
+fn a_number_too_large_for_f32_is_named() {
+    let with = |name: &str, at: usize, number: f64| {
+        edited(|tensors| {
+            let (dtype, _, bytes) = tensors.get_mut(name).unwrap();
+            let narrow: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
+            let mut wide: Vec<f64> = narrow.into_iter().map(f64::from).collect();
+            wide[at] = number;
+            (*dtype, *bytes) = (Dtype::F64, wide.iter().flat_map(|x| x.to_le_bytes()).collect());
+        })
+    };
+    let large = with("transformer.wpe.weight", 2 * 16 + 5, 1e300);
+    let said = "model.safetensors: transformer.wpe.weight: its number at [2, 5] is 1e300, which is too large for the f32";
+    says(&refused(large.path()), &[said]);
+    let bias = with("transformer.h.0.mlp.c_fc.bias", 3, -1e39);
+    says(&refused(bias.path()), &["transformer.h.0.mlp.c_fc.bias: its number at [3] is -1e39"]);
+
+    let fits = with("transformer.wpe.weight", 2 * 16 + 5, 3e38);
+    let read = Checkpoint::read(fits.path()).unwrap().parameters;
+    assert_eq!(read.get("wpe").unwrap()[2 * 16 + 5], 3e38);
+    // What is not finite is read as it is; the network says which parameter it is.
+    let infinite = with("transformer.wpe.weight", 2 * 16 + 5, f64::INFINITY);
+    let read = Checkpoint::read(infinite.path()).unwrap().parameters;
+    let mut engine = crate::engine::Engine::new(read.config()).unwrap();
+    let batch = crate::model::Batch::autoregressive(&[0; 16]);
+    let error = crate::model::Network::loss(&mut engine, &read, &batch).unwrap_err().to_string();
+    says(&error, &["the network's parameter wpe is inf at 37"]);
+}
+
+/// A zip archive of these entries as torch.save writes one.
+fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in entries {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        let size = bytes.len() as u32;
+        // From the flags on, both records say the same.
+        let mut fields = [0; 22];
+        fields[8..12].copy_from_slice(&crc.sum().to_le_bytes());
+        fields[12..16].copy_from_slice(&size.to_le_bytes());
+        fields[16..20].copy_from_slice(&size.to_le_bytes());
+        fields[20..].copy_from_slice(&(name.len() as u16).to_le_bytes());
+        let offset = file.len() as u32;
+        file.extend([&b"PK\x03\x04\0\0"[..], &fields, &[0; 2], name.as_bytes(), bytes].concat());
+        let before = [&b"PK\x01\x02\0\0\0\0"[..], &fields, &[0; 12], &offset.to_le_bytes()].concat();
+        directory.extend([&before, name.as_bytes()].concat());
+    }
+    let count = (entries.len() as u16).to_le_bytes();
+    let (size, start) = ((directory.len() as u32).to_le_bytes(), (file.len() as u32).to_le_bytes());
+    [file, directory, [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size, &start, &[0; 2]].concat()].concat()
+}
+
+/// Tensors of 3 floats, each with its name, the storage, where it begins there, and the metadata of `_rebuild_tensor_v2`, as
+/// torch.save writes them. Storages have 6 floats.
+fn saved(tensors: &[(&str, &str, u8, &[u8])]) -> Vec<u8> {
+    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for (name, storage, offset, metadata) in tensors {
+        pickle.extend(
+            [text(name), b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(), text("storage")].concat(),
+        );
+        pickle.extend([b"ctorch\nFloatStorage\n".to_vec(), text(storage), text("cpu")].concat());
+        pickle.extend(
+            [&b"K\x06tQK"[..], &[*offset], b"K\x03\x85K\x01\x85\x89ccollections\nOrderedDict\n)R"].concat(),
+        );
+        pickle.extend([metadata, &b"tR"[..]].concat());
+    }
+    pickle.extend(b"u.");
+    let numbers: Vec<u8> = (0..6u8).flat_map(|x| f32::from(x).to_le_bytes()).collect();
+    archive(&[("a/data.pkl", &pickle), ("a/data/0", &numbers), ("a/data/1", &numbers)])
+}
+
+#[test]
+fn tensors_of_torch_that_share_numbers_are_both_named() {
+    // Beside each other in one storage, or in two.
+    for good in [[("x", "0", 0), ("y", "0", 3)], [("x", "0", 1), ("y", "1", 1)]] {
+        let file = saved(&good.map(|(name, storage, offset)| (name, storage, offset, &b""[..])));
+        assert_eq!(torch::tensors(&file).unwrap().len(), 2);
+    }
+    for offset in [0, 2] {
+        let file = saved(&[("x", "0", 0, b""), ("z", "1", 0, b""), ("y", "0", offset, b"")]);
+        says(&torch::tensors(&file).unwrap_err(), &["x and y share their numbers", "tensor.clone()"]);
+    }
+}
+
+#[test]
+fn a_tensor_of_torch_whose_sign_was_put_off_is_refused() {
+    let neg = |value: &[u8]| [b"}X\x03\0\0\0neg", value, b"s"].concat();
+    let file = saved(&[("x", "0", 0, &neg(b"\x89")), ("y", "1", 3, b"")]);
+    let read = torch::tensors(&file).unwrap();
+    assert_eq!(read["y"].bytes[..4], 3f32.to_le_bytes());
+    let file = saved(&[("x", "0", 0, b""), ("y", "1", 3, &neg(b"\x88"))]);
+    says(
+        &torch::tensors(&file).unwrap_err(),
+        &["y: PyTorch's negative bit is set", "Save tensor.resolve_neg()"],
+    );
+    let file = saved(&[("x", "0", 0, b"}X\x04\0\0\0conj\x88s")]);
+    says(
+        &torch::tensors(&file).unwrap_err(),
+        &["x: PyTorch's conjugate bit is set", "tensor.resolve_conj()"],
+    );
 }
