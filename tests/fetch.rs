@@ -13,6 +13,7 @@ use std::{
 
 use igpt::data::{self, Labelled};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// What `igpt fetch` becomes.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_igpt-fetch");
@@ -229,6 +230,74 @@ fn a_whole_file_is_kept_and_a_damaged_one_made_anew() {
         ),
         "{out}"
     );
+}
+
+/// In a copy of a cache in which links became files, the blobs still say what the files should be.
+#[test]
+fn one_changed_byte_of_a_copied_cache_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, data) = (hub(folder.path(), "test-00000-of-00001"), folder.path().join("data"));
+    let dataset = hub.join("datasets--uoft-cs--cifar10");
+    let plain = dataset.join("snapshots").join(REVISION).join("plain_text");
+    let (out, _) = said(&fetch(&hub, &data).output().unwrap());
+    assert!(out.contains("nothing there says which bytes these files should have"), "{out}");
+    let blobs = dataset.join("blobs");
+    fs::create_dir(&blobs).unwrap();
+    for file in files(&plain) {
+        let bytes = fs::read(plain.join(file)).unwrap();
+        fs::write(blobs.join(format!("{:x}", Sha256::digest(&bytes))), bytes).unwrap();
+    }
+    let (out, errors) = said(&fetch(&hub, &data).output().unwrap());
+    assert!(out.contains("is whole") && !out.contains("nothing there says"), "{out}{errors}");
+
+    let file = plain.join("train-00001-of-00002.parquet");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for data in [data, folder.path().join("new")] {
+        let (out, errors) = said(&fetch(&hub, &data).output().unwrap());
+        let expected = format!("error: {} is damaged: ", file.display());
+        assert!(errors.starts_with(&expected) && !out.contains("is whole"), "{out}{errors}");
+    }
+}
+
+/// An image is replaced by another of the same length, which is said to be as old.
+#[test]
+fn a_changed_folder_is_decoded_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, data) = (folder.path().join("images"), folder.path().join("data"));
+    let write = |name: &str, value: u8| {
+        let path = images.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::GrayImage::from_pixel(4, 4, image::Luma([value])).save(&path).unwrap();
+        path
+    };
+    for name in ["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png"] {
+        write(name, 50);
+    }
+    let fetch = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["imagenet", "--side", "4", "--folder"]).arg(&images).env("IGPT_DATA", &data);
+        let output = command.output().unwrap();
+        let (out, errors) = said(&output);
+        assert!(output.status.success(), "{out}{errors}");
+        let [file] = &files(&data)[..] else { panic!("{:?}", files(&data)) };
+        (out, fs::read(data.join(file)).unwrap())
+    };
+    let (out, before) = fetch();
+    assert!(out.contains("decoding"), "{out}");
+    let (out, same) = fetch();
+    assert!(out.contains("is whole") && !out.contains("decoding") && same == before, "{out}");
+
+    let image = images.join("train/b/1.png");
+    let old = fs::metadata(&image).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    write("train/b/1.png", 60);
+    fs::File::options().write(true).open(&image).unwrap().set_modified(old.modified().unwrap()).unwrap();
+    assert_eq!(fs::metadata(&image).unwrap().len(), old.len());
+    let (out, after) = fetch();
+    assert!(out.contains("decoding") && after.contains(&60) && !before.contains(&60), "{out}");
 }
 
 #[test]

@@ -353,6 +353,16 @@ fn a_slow_server_is_waited_for_and_a_silent_one_is_not() {
 }
 
 #[test]
+fn what_is_waited_for_is_said() {
+    let place = Place::new();
+    place.hub.plan("GET", "/api/", 1, Fault::Stall(0));
+    place.hub.plan("PART", WEIGHTS, 1, Fault::Stall(0));
+    let out = place.succeeds(place.fetch().env("HF_HUB_DOWNLOAD_TIMEOUT", "12"));
+    let asked = format!("openai/imagegpt-small: waiting for an answer of {} for 10 s", place.hub.endpoint);
+    contains_all(&out, &[&asked, "pytorch_model.bin: waiting for more of it for 10 s", "trying again"]);
+}
+
+#[test]
 fn the_token_stays_with_the_hub() {
     let place = Place::new();
     fs::write(place.folder.path().join("token"), "hf_of_the_file\n").unwrap();
@@ -528,4 +538,230 @@ fn a_data_set_is_downloaded_and_decoded() {
     assert!(
         place.hub.log().iter().all(|request| request.method == "HEAD" || request.path.starts_with("/api/"))
     );
+}
+
+/// hf-hub takes what has `X-Xet-Hash` from a server of chunks, which may refuse, or say nothing for ever.
+#[test]
+fn large_files_come_by_https_whatever_is_said_of_xet() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = |at: std::net::SocketAddr| Some(format!("http://{at}"));
+    for server in [None, address(closed), address(silent.local_addr().unwrap())] {
+        let place = Place::new();
+        place.hub.speak_xet(false, server.clone());
+        // The hub says all sizes and hashes at once, or those of each file.
+        for described in [true, false] {
+            if !described {
+                fs::remove_dir_all(place.cache()).unwrap();
+                place.hub.plan("GET", "blobs=true", 1, Fault::Status(404, "", ""));
+            }
+            let begun = Instant::now();
+            place.succeeds(&mut place.fetch());
+            assert!(begun.elapsed() < Duration::from_secs(10), "{server:?}");
+            let log = place.hub.log();
+            assert!(!log.iter().any(|request| request.path.contains("xet")), "{log:?}");
+            assert!(log.iter().any(|request| request.elsewhere), "{log:?}");
+        }
+    }
+}
+
+/// Nothing says beforehand that a small file is to come from there: what fails then is asked for by HTTPS.
+#[test]
+fn hf_hubs_way_to_xet_has_limits() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = |at: std::net::SocketAddr| Some(format!("http://{at}"));
+    for server in [None, address(closed), address(silent.local_addr().unwrap())] {
+        let place = Place::new();
+        place.hub.speak_xet(true, server.clone());
+        let begun = Instant::now();
+        let out = place.succeeds(place.fetch().env("HF_HUB_DOWNLOAD_TIMEOUT", "1"));
+        assert!(begun.elapsed() < Duration::from_secs(20), "{server:?}: {out}");
+        contains_all(&out, &["; from here on by HTTPS alone; trying again in "]);
+        assert!(place.hub.log().iter().any(|request| request.path.contains("xet-read-token")));
+    }
+}
+
+#[test]
+fn who_is_to_wait_long_is_told_how_long() {
+    let later = "Retry-After: Fri, 01 Jan 2100 00:00:00 GMT\r\n";
+    for (header, expected) in
+        [("Retry-After: 3600\r\n", "it asks to wait 3600 s, "), (later, "it asks to wait 2")]
+    {
+        for status in [429, 503] {
+            for (method, part) in [("GET", "/api/"), ("GET", "config.json"), ("PART", WEIGHTS)] {
+                let place = Place::new();
+                place.hub.plan(method, part, 99, Fault::Status(status, header, ""));
+                place.hub.plan("HEAD", part, 99, Fault::Status(status, header, ""));
+                let begun = Instant::now();
+                let (error, out) = place.fails(&mut place.fetch());
+                assert!(begun.elapsed() < Duration::from_secs(10), "{error}{out}");
+                contains_all(
+                    &error,
+                    &[expected, "300 s in all are the most that it is waited", ": come back in "],
+                );
+                assert!(!out.contains("trying again"), "{out}");
+            }
+        }
+    }
+    // Several short waits are waited for, but not any number of them.
+    let place = Place::new();
+    place.hub.plan("GET", "/api/", 1, Fault::Status(429, "Retry-After: 1\r\n", ""));
+    place.hub.plan("GET", "/api/", 1, Fault::Status(429, "Retry-After: 300\r\n", ""));
+    let (error, out) = place.fails(&mut place.fetch());
+    contains_all(&error, &["it asks to wait 300 s, and 300 s in all"]);
+    contains_all(&out, &["openai/imagegpt-small: ", "trying again in 1.0 s"]);
+    // By a date, too.
+    let place = Place::new();
+    let soon = Command::new("date").args(["-uRd", "+3 seconds"]).output().unwrap();
+    let soon = String::from_utf8(soon.stdout).unwrap().trim().replace("+0000", "GMT");
+    let header: &'static str = format!("Retry-After: {soon}\r\n").leak();
+    place.hub.plan("GET", "/api/", 1, Fault::Status(429, header, ""));
+    place.hub.plan("HEAD", "/api/", 1, Fault::Status(429, header, ""));
+    let begun = Instant::now();
+    let out = place.succeeds(&mut place.fetch());
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{out}");
+}
+
+const CIRCLE: Fault = Fault::Status(302, "Location: /api/models/openai/imagegpt-small/revision/main\r\n", "");
+
+#[test]
+fn a_whole_cache_is_used_at_once_whatever_the_hub_answers() {
+    for (fault, said) in [
+        (Fault::Status(429, "Retry-After: 3600\r\n", ""), "it asks to wait 3600 s: come back in 60 min"),
+        (Fault::Status(401, "", ""), "wants to know who asks"),
+        (Fault::Status(403, "", ""), "403 Forbidden"),
+        (Fault::Status(404, "X-Error-Code: RepoNotFound\r\n", ""), "has no model"),
+        (Fault::Status(500, "", ""), "it answers 500"),
+        (CIRCLE, "sends this from one address to the next: too many redirects"),
+    ] {
+        let place = Place::new();
+        place.hub.plan("GET", "/api/", 99, fault.clone());
+        let (error, out) = place.fails(&mut place.fetch());
+        contains_all(&error, &[said.split(": come").next().unwrap()]);
+        assert!(!out.contains("is used"), "{out}");
+        place.hub.heal();
+        place.succeeds(&mut place.fetch());
+        place.hub.plan("GET", "/api/", 99, fault);
+        let begun = Instant::now();
+        let out = place.succeeds(&mut place.fetch());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{out}");
+        contains_all(&out, &[said, "The cache holds openai/imagegpt-small at revision 1111", "that is used"]);
+        // But not if it is damaged.
+        let mut bad = place.weights.clone();
+        bad[7] ^= 1;
+        fs::write(place.blob(""), &bad).unwrap();
+        let output = place.fetch().output().unwrap();
+        contains_all(&crate::said(&output).1, &[WEIGHTS, " is damaged: ", "download it again"]);
+    }
+}
+
+#[test]
+fn a_mirror_redirects_to_itself() {
+    for described in [true, false] {
+        let place = Place::new();
+        place.hub.be_a_mirror();
+        if !described {
+            place.hub.plan("GET", "blobs=true", 99, Fault::Status(404, "", ""));
+        }
+        place.hub.plan("GET", "/mirror", 1, Fault::Cut(10));
+        let out = place.succeeds(&mut place.fetch());
+        contains_all(&out, &["trying again"]);
+    }
+    // One that knows no hash.
+    let place = Place::new();
+    place.hub.plan("GET", "blobs=true", 99, Fault::Status(404, "", ""));
+    let circle =
+        "Location: /openai/imagegpt-small/resolve/1111111111111111111111111111111111111111/config.json\r\n";
+    place.hub.plan("HEAD", "config.json", 99, Fault::Status(302, circle, ""));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &["sends this from one address to the next: too many redirects"]);
+}
+
+#[test]
+fn compressed_answers_are_named_and_not_kept() {
+    let name = "came compressed (gzip), which was not asked for";
+    for (method, part) in [("PART", WEIGHTS), ("GET", "/config.json")] {
+        for is_said in [true, false] {
+            let place = Place::new();
+            place.hub.plan(method, part, 99, Fault::Gzip(is_said));
+            let (error, _) = place.fails(&mut place.fetch());
+            contains_all(&error, &[name, "with a mirror in HF_ENDPOINT or a proxy, try without"]);
+            for blob in fs::read_dir(place.model().join("blobs")).unwrap() {
+                let bytes = fs::read(blob.unwrap().path()).unwrap();
+                assert!(!bytes.starts_with(&[0x1f, 0x8b]), "{} bytes", bytes.len());
+            }
+            place.hub.heal();
+            place.succeeds(&mut place.fetch());
+        }
+    }
+    let place = Place::new();
+    place.hub.plan("GET", "/api/", 99, Fault::Gzip(true));
+    place.hub.plan("HEAD", "/api/", 99, Fault::Gzip(true));
+    let (error, _) = place.fails(&mut place.fetch());
+    contains_all(&error, &[name]);
+}
+
+#[test]
+fn many_files_come_at_a_time_after_one_question() {
+    let place = Place::new();
+    let parts: Vec<(String, Vec<u8>)> = (1..=8u8)
+        .map(|at| (format!("model-{at:05}-of-00008.safetensors"), vec![at; 20_000 + usize::from(at)]))
+        .collect();
+    let mut all = files(&place.weights, "{}")[..3].to_vec();
+    all.push(("model.safetensors.index.json", b"{}".to_vec()));
+    all.extend(parts.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
+    place.hub.commit(ONE, &all);
+    place.hub.plan("PART", "model-", 8, Fault::Drip(Duration::from_millis(100)));
+    let (out, errors, good) = said(&place.fetch().output().unwrap());
+    assert!(good, "{out}{errors}");
+    contains_all(&out, &[" of 11 files, ", " is whole"]);
+    let snapshot = place.model().join("snapshots").join(ONE);
+    for (name, bytes) in &parts {
+        assert!(fs::read(snapshot.join(name)).unwrap() == *bytes, "{name}");
+    }
+    // Four: one more than is still downloaded may not have been counted off yet.
+    let most = place.hub.most_at_a_time();
+    assert!((3..=6).contains(&most), "{most}");
+    let log = place.hub.log();
+    let about = |start: &str| log.iter().filter(|request| request.path.starts_with(start)).count();
+    assert_eq!(about("/api/"), 2, "{log:?}");
+    assert!(
+        !log.iter().any(|request| request.method == "HEAD" && request.path.contains("model-")),
+        "{log:?}"
+    );
+}
+
+/// A copy in which links became files, as `cp -rL` makes it.
+#[test]
+fn a_copy_of_the_cache_is_verified_by_its_blobs() {
+    let place = Place::new();
+    place.succeeds(&mut place.fetch());
+    let copy = place.folder.path().join("copy");
+    let copied = Command::new("cp").arg("-rL").arg(place.cache()).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let offline = || {
+        let mut command = place.fetch();
+        command.env("HF_HUB_CACHE", &copy).env("HF_HUB_OFFLINE", "1");
+        said(&command.output().unwrap())
+    };
+    let (out, errors, good) = offline();
+    assert!(good && out.ends_with("is whole\n") && !out.contains("taken as they are"), "{out}{errors}");
+    let snapshot = copy.join("models--openai--imagegpt-small/snapshots").join(ONE);
+    for name in [WEIGHTS, "preprocessor_config.json"] {
+        let path = snapshot.join(name);
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[7] ^= 1;
+        fs::write(&path, bad).unwrap();
+        let (out, errors, is_good) = offline();
+        assert!(!is_good, "{out}");
+        contains_all(&errors, &[name, " is damaged: it is a copy of none of the blobs in "]);
+        fs::write(&path, good).unwrap();
+    }
+    // Without the blobs nothing is known, and that is said.
+    fs::remove_dir_all(copy.join("models--openai--imagegpt-small/blobs")).unwrap();
+    let (out, errors, good) = offline();
+    assert!(good, "{errors}");
+    contains_all(&out, &["nothing there says which bytes these files should have", WEIGHTS]);
 }

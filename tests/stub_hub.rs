@@ -30,14 +30,16 @@ pub enum Fault {
     CutUnannounced(usize),
     /// After so many bytes nothing comes any more.
     Stall(usize),
-    /// The bytes come in twenty pieces with this pause between two.
+    /// The bytes come in twenty pieces with this pause before each.
     Drip(Duration),
     /// One byte is another.
     Wrong,
     /// All comes, although a part was asked for.
     Whole,
-    /// A part comes as it was asked for, and says that it is all: what hf-hub makes of `X-Linked-Size`.
+    /// A part comes as it was asked for, and says that it is all.
     PartAsWhole,
+    /// Bytes come that begin as gzip's do; with `true`, the header `Content-Encoding` says so.
+    Gzip(bool),
 }
 
 /// A request that came.
@@ -72,6 +74,18 @@ struct State {
     planned: Vec<Planned>,
     log: Vec<Request>,
     elsewhere: u16,
+    is_mirror: bool,
+    xet: Option<Xet>,
+    answering: usize,
+    most_at_a_time: usize,
+}
+
+/// How the hub speaks of Xet.
+struct Xet {
+    /// Small files have the header, too.
+    all: bool,
+    /// The server of chunks; without one there are no tokens.
+    server: Option<String>,
 }
 
 /// The hub; it serves until the test ends.
@@ -103,6 +117,22 @@ impl StubHub {
     /// of a large file, which the other server gives.
     pub fn plan(&self, method: &'static str, part: &'static str, times: usize, fault: Fault) {
         lock(&self.state).planned.push(Planned { method, part, fault, times });
+    }
+
+    /// From now on it redirects every file to another path of its own, and only the first answer has a large one's size and hash.
+    pub fn be_a_mirror(&self) {
+        lock(&self.state).is_mirror = true;
+    }
+
+    /// From now on the answers about large files, or about `all`, have `X-Xet-Hash`, and tokens name this server of chunks. Without
+    /// one there are no tokens.
+    pub fn speak_xet(&self, all: bool, server: Option<String>) {
+        lock(&self.state).xet = Some(Xet { all, server });
+    }
+
+    /// How many large files it was sending at a time, at most.
+    pub fn most_at_a_time(&self) -> usize {
+        lock(&self.state).most_at_a_time
     }
 
     /// Nothing goes wrong any more.
@@ -143,14 +173,19 @@ fn serve(state: &Arc<Mutex<State>>, elsewhere: bool) -> u16 {
     port
 }
 
-fn answer(stream: TcpStream, state: &Mutex<State>, elsewhere: bool) -> std::io::Result<()> {
+fn answer(stream: TcpStream, shared: &Mutex<State>, elsewhere: bool) -> std::io::Result<()> {
     let Some(request) = read(&stream, elsewhere)? else { return Ok(()) };
-    let mut state = lock(state);
+    let mut state = lock(shared);
     state.log.push(request.clone());
     let fault = state.fault(&request);
     let reply = state.reply(&request);
+    let is_large = elsewhere && request.method == "GET";
+    state.answering += usize::from(is_large);
+    state.most_at_a_time = state.most_at_a_time.max(state.answering);
     drop(state);
-    reply.send(stream, &request, fault)
+    let sent = reply.send(stream, &request, fault);
+    lock(shared).answering -= usize::from(is_large);
+    sent
 }
 
 /// The next request of a connection.
@@ -190,7 +225,7 @@ impl State {
     }
 
     fn reply(&self, request: &Request) -> Reply {
-        let path = request.path.as_str();
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let kind = if self.repository.starts_with("datasets/") { "" } else { "models/" };
         let api = format!("/api/{kind}{}/revision/", self.repository);
         let files = format!("/{}/resolve/", self.repository);
@@ -203,9 +238,18 @@ impl State {
                     "{\"error\": \"Invalid rev id\"}",
                 );
             };
-            let siblings: Vec<_> = files.keys().map(|name| json!({"rfilename": name})).collect();
+            let siblings: Vec<_> = match query {
+                "blobs=true" => files.iter().map(|(name, bytes)| described(name, bytes)).collect(),
+                _ => files.keys().map(|name| json!({"rfilename": name})).collect(),
+            };
             let body = json!({"id": self.repository, "sha": commit, "siblings": siblings}).to_string();
             return Reply::new(200, "Content-Type: application/json\r\n", body);
+        }
+        if let Some(server) = self.xet.as_ref().and_then(|xet| xet.server.as_ref())
+            && path.contains("/xet-read-token/")
+        {
+            let token = json!({"accessToken": "t", "exp": 4_102_444_800u64, "casUrl": server});
+            return Reply::new(200, "Content-Type: application/json\r\n", token.to_string());
         }
         if path.starts_with("/api/") {
             return Reply::new(
@@ -214,22 +258,46 @@ impl State {
                 "{\"error\": \"Repository not found\"}",
             );
         }
-        // The other server has the same paths.
-        let file = path.strip_prefix(&files).and_then(|rest| rest.split_once('/'));
+        // The other server has the same paths, and a mirror has them once more.
+        let moved = path.strip_prefix("/mirror");
+        let file = moved.unwrap_or(path).strip_prefix(&files).and_then(|rest| rest.split_once('/'));
         let Some(bytes) = file.and_then(|(commit, name)| self.commits.get(commit)?.get(name)) else {
             return Reply::new(404, "X-Error-Code: EntryNotFound\r\n", "Entry not found");
         };
-        let hash = blob_name(bytes);
-        if bytes.len() >= LARGE && !request.elsewhere {
-            let headers = format!(
-                "Location: http://localhost:{}{path}\r\nX-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\n",
-                self.elsewhere,
-                bytes.len()
-            );
+        let (hash, is_large) = (blob_name(bytes), bytes.len() >= LARGE);
+        let xet = match &self.xet {
+            Some(xet) if is_large || xet.all => format!("X-Xet-Hash: {}\r\n", "0123456789abcdef".repeat(4)),
+            _ => String::new(),
+        };
+        let is_first = !request.elsewhere && moved.is_none();
+        let linked = match is_first && is_large {
+            true => format!("X-Linked-Etag: \"{hash}\"\r\nX-Linked-Size: {}\r\n", bytes.len()),
+            false => String::new(),
+        };
+        let to = match self.is_mirror {
+            true if is_first => Some(format!("/mirror{path}")),
+            false if is_first && is_large => Some(format!("http://localhost:{}{path}", self.elsewhere)),
+            _ => None,
+        };
+        if let Some(to) = to {
+            let headers = format!("Location: {to}\r\n{linked}{xet}");
             return Reply::new(302, headers, "Found. Redirecting");
         }
-        let etag = if request.elsewhere { "another" } else { &hash };
-        Reply::new(200, format!("ETag: \"{etag}\"\r\nAccept-Ranges: bytes\r\n"), bytes.clone())
+        let etag = if is_large { "another" } else { &hash };
+        Reply::new(200, format!("ETag: \"{etag}\"\r\nAccept-Ranges: bytes\r\n{xet}"), bytes.clone())
+    }
+}
+
+/// A file as the hub describes it among all of a commit.
+fn described(name: &str, bytes: &[u8]) -> serde_json::Value {
+    let (hash, size) = (blob_name(bytes), bytes.len());
+    match size >= LARGE {
+        // Git has only a note of it, whose object id says nothing about the file.
+        true => json!({
+            "rfilename": name, "size": size, "blobId": "0".repeat(40),
+            "lfs": {"sha256": hash, "size": size, "pointerSize": 130}
+        }),
+        false => json!({"rfilename": name, "size": size, "blobId": hash}),
     }
 }
 
@@ -249,17 +317,20 @@ impl Reply {
         if let Some(Fault::Status(status, headers, body)) = fault {
             self = Self::new(status, headers, body);
         }
+        if let Some(Fault::Gzip(is_said)) = fault {
+            let headers = if is_said { "Content-Encoding: gzip\r\n" } else { "" };
+            self = Self::new(200, headers, [&[0x1f, 0x8b, 8, 0], &[7; 900][..]].concat());
+        }
         let start: Option<usize> = request
             .range
             .as_ref()
             .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
         if let (Some(start), 200, false) = (start, self.status, matches!(fault, Some(Fault::Whole))) {
             let all = self.body.len();
-            if matches!(fault, Some(Fault::PartAsWhole)) {
-                self.headers += &format!("X-Linked-Size: {all}\r\n");
+            if !matches!(fault, Some(Fault::PartAsWhole)) {
+                self.status = 206;
+                self.headers += &format!("Content-Range: bytes {start}-{}/{all}\r\n", all - 1);
             }
-            self.status = 206;
-            self.headers += &format!("Content-Range: bytes {start}-{}/{all}\r\n", all - 1);
             self.body.drain(..start);
         }
         let length = match fault {
@@ -289,8 +360,8 @@ impl Reply {
             }
             Some(Fault::Drip(pause)) => {
                 for piece in self.body.chunks(self.body.len().div_ceil(20).max(1)) {
-                    stream.write_all(piece)?;
                     thread::sleep(pause);
+                    stream.write_all(piece)?;
                 }
             }
             Some(Fault::Wrong) => {

@@ -10,9 +10,13 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
+mod evidence;
+
 use crate::huggingface::Checkpoint;
 use crate::{Error, Result, fetch};
 use std::path::{Path, PathBuf};
+
+pub(crate) use evidence::sha256;
 
 /// The value of an environment variable, if it is set and not empty.
 pub(crate) fn set(name: &str) -> Option<PathBuf> {
@@ -42,10 +46,10 @@ pub struct Snapshot {
 /// cache (`HF_HUB_CACHE`, else `HF_HOME/hub`, else the user's `~/.cache/huggingface/hub`).
 ///
 /// If it is not there yet, or not whole, a notebook starts `igpt fetch`, which downloads it, and whose lines are
-/// printed.
+/// printed. Large files are hashed, once in a process: the cache says which SHA-256 they should have.
 ///
 /// # Errors
-/// If there is no such network, or it is not there and cannot be downloaded; with what to do.
+/// If there is no such network, it is not there and cannot be downloaded, or it is damaged; with what to do.
 pub fn snapshot(name: &str) -> Result<Snapshot> {
     const NAMES: [&str; 3] = ["imagegpt-small", "imagegpt-medium", "imagegpt-large"];
     if !NAMES.contains(&name) {
@@ -55,7 +59,9 @@ pub fn snapshot(name: &str) -> Result<Snapshot> {
         Error::invalid("there is no home folder, so no Hugging Face cache: set HF_HUB_CACHE to one")
     })?;
     let cache = std::path::absolute(&cache).map_err(|e| Error::io(cache, e))?;
-    find_or_fetch(&cache, set("IGPT_PROGRAM").as_deref(), name)
+    let snapshot = find_or_fetch(&cache, set("IGPT_PROGRAM").as_deref(), name)?;
+    evidence::check(&snapshot.folder, &format!("igpt fetch {name}"))?;
+    Ok(snapshot)
 }
 
 /// The files of OpenAI's network `imagegpt-small`, `imagegpt-medium` or `imagegpt-large`, if the Hugging Face cache has them

@@ -80,9 +80,9 @@ pub struct Part {
 /// A file that the data set was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Its path in the repository.
+    /// Its path in the repository; of a folder, the name of a split.
     pub file: String,
-    /// In hexadecimal digits.
+    /// In hexadecimal digits; of a folder's split, a hash of what the file system says of its images.
     pub sha256: String,
 }
 

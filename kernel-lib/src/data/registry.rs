@@ -1,9 +1,13 @@
 //! Data sets by their names, as profiles and steps have them.
 
+mod folder_state;
+
 use super::{
     Dataset, Labels, cifar10, cifar100, fashion_mnist, fashion_mnist_whole, folder, hub, imagenet, stl10,
 };
 use crate::{Error, Result};
+use folder_state::folder_state;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What there is: name and title. Beside these, `imagenet-32` (any side), `owner/name` for the hub's, and `folder:PATH`.
@@ -22,7 +26,7 @@ pub fn title(name: &str) -> &str {
 }
 
 /// The data set of this name, with the first `train` and `test` images of its splits, all where `None`. What was read
-/// last is kept, so that the steps of an experiment read it once.
+/// last is kept, so that the steps of an experiment read it once; a folder is read again when a file in it has changed.
 ///
 /// Names are `fashion-mnist` (the sample that is committed in `data/`), `fashion-mnist-whole`, `cifar10`, `cifar100`,
 /// `cifar100-coarse`, `stl10`, `imagenet-32` (or another side), `owner/name` for any data set of the Hugging Face hub
@@ -45,13 +49,15 @@ pub fn of_classes(
     train: Option<usize>,
     test: Option<usize>,
 ) -> Result<Arc<Dataset>> {
-    type Wanted = (String, Option<Vec<u16>>, Option<usize>, Option<usize>);
+    /// With the state of the folder, if it is one: its images may be replaced while a kernel runs.
+    type Wanted = (String, Option<[u8; 32]>, Option<Vec<u16>>, Option<usize>, Option<usize>);
     type Kept = Vec<(Wanted, Arc<Dataset>)>;
     static KEPT: Mutex<Kept> = Mutex::new(Vec::new());
     // Those of one experiment: what is pre-trained on, and what is probed on.
     const MOST: usize = 2;
 
-    let wanted = (name.to_owned(), classes.map(<[u16]>::to_vec), train, test);
+    let state = name.strip_prefix("folder:").map(|folder| folder_state(Path::new(folder)));
+    let wanted = (name.to_owned(), state, classes.map(<[u16]>::to_vec), train, test);
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, set)) = kept.iter().find(|(key, _)| *key == wanted) {
         return Ok(Arc::clone(set));
@@ -125,5 +131,37 @@ mod tests {
                 && error.contains("folder:PATH")
         );
         assert_eq!((title("cifar10"), title("a/b")), ("CIFAR-10", "a/b"));
+    }
+
+    /// An image is replaced by another of the same length, which is said to be as old.
+    #[test]
+    fn a_changed_folder_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, value: u8| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::GrayImage::from_pixel(2, 2, image::Luma([value])).save(&path).unwrap();
+            path
+        };
+        for name in ["train/a/1.png", "train/b/1.png", "test/a/1.png"] {
+            write(name, 50);
+        }
+        let name = format!("folder:{}", folder.path().display());
+        let read = || named(&name, None, None).unwrap();
+        let before = read();
+        assert!(Arc::ptr_eq(&before, &read()));
+        let image = folder.path().join("train/b/1.png");
+        let old = image.metadata().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        write("train/b/1.png", 60);
+        std::fs::File::options()
+            .write(true)
+            .open(&image)
+            .unwrap()
+            .set_modified(old.modified().unwrap())
+            .unwrap();
+        assert_eq!(image.metadata().unwrap().len(), old.len());
+        assert_eq!(before.train().images.pixels(1).unwrap()[0], 50);
+        assert_eq!(read().train().images.pixels(1).unwrap()[0], 60);
     }
 }

@@ -2,17 +2,13 @@
 //! has them (`igpt-s-bert/1000000`, see [`openai`]).
 
 use super::profile::{Model, Profile};
-use crate::hex::sha256_of_file;
 use crate::huggingface::Checkpoint;
 use crate::model::{Config, Parameters};
 use crate::palette::Palette;
 use crate::train::{Objective, Training};
 use crate::{Error, Result, hub, openai};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 /// A released network in the place of one that is pre-trained: its name, and what its authors trained, so that a step that asks for
 /// something else (another seed, another shape) is an error and not this network under another name.
@@ -132,22 +128,7 @@ pub(super) fn files(name: &str) -> Result<Vec<(String, String)>> {
     };
     let of = |path: &PathBuf| {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok((format!("{name}/{file}"), sha256(path)?))
+        Ok((format!("{name}/{file}"), hub::sha256(path)?))
     };
     files.iter().filter(|path| path.is_file()).map(of).collect()
-}
-
-/// The SHA-256 of a file, computed once for each state of it: weights are gigabytes.
-fn sha256(path: &Path) -> Result<String> {
-    type Known = BTreeMap<(PathBuf, u64, SystemTime), String>;
-    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
-    let io = |e| Error::io(path, e);
-    let metadata = path.metadata().map_err(io)?;
-    let state = (path.to_owned(), metadata.len(), metadata.modified().map_err(io)?);
-    if let Some(known) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&state) {
-        return Ok(known.clone());
-    }
-    let (_, digest) = sha256_of_file(path).map_err(io)?;
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(state, digest.clone());
-    Ok(digest)
 }

@@ -2,14 +2,17 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::{self, Metadata},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::encoded::{Content, Origin, Row};
+use super::{
+    encoded::{Content, Origin, Row},
+    file_stamp,
+};
 
 /// Images that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;
@@ -24,7 +27,8 @@ pub(super) struct ImageFolder {
     /// The class and the name of each file: of ImageNet there are more than a million.
     files: Vec<(u16, OsString)>,
     at: usize,
-    sha256: String,
+    listing: String,
+    state: String,
 }
 
 impl ImageFolder {
@@ -52,12 +56,14 @@ impl ImageFolder {
         if classes.len() > usize::from(u16::MAX) + 1 {
             bail!("{}: holds {} folders, more than there can be classes", path.display(), classes.len());
         }
-        let (mut files, mut hash) = (Vec::new(), Sha256::new());
+        let (mut files, mut listing, mut state) = (Vec::new(), Sha256::new(), Sha256::new());
         for (class, folder) in (0..=u16::MAX).zip(&classes) {
             let before = files.len();
-            for (name, is_folder, bytes) in list(&path.join(folder))? {
+            for (name, is_folder, metadata) in list(&path.join(folder))? {
                 if !is_folder && is_image(&name) {
-                    hash.update(format!("{folder}/{} {bytes}\n", name.to_string_lossy()));
+                    let shown = name.to_string_lossy();
+                    listing.update(format!("{folder}/{shown} {}\n", metadata.len()));
+                    state.update(format!("{folder}/{shown} {:?}\n", file_stamp::stamp(&metadata)));
                     files.push((class, name));
                 }
             }
@@ -65,8 +71,8 @@ impl ImageFolder {
                 bail!("{}: holds no image (.JPEG, .jpg, .png)", path.join(folder).display());
             }
         }
-        let sha256 = super::hex(&hash.finalize());
-        Ok(Self { path: path.to_owned(), classes, files, at: 0, sha256 })
+        let [listing, state] = [listing, state].map(|hash| super::hex(&hash.finalize()));
+        Ok(Self { path: path.to_owned(), classes, files, at: 0, listing, state })
     }
 
     /// The names of the classes.
@@ -74,10 +80,16 @@ impl ImageFolder {
         &self.classes
     }
 
-    /// A hash of all names and lengths. Reading everything to see whether something has changed would take as long as
-    /// decoding it.
-    pub(super) fn sha256(&self) -> &str {
-        &self.sha256
+    /// A hash of all names and lengths, by which the data set is named: a copy of the folder has the same.
+    pub(super) fn listing(&self) -> &str {
+        &self.listing
+    }
+
+    /// A hash of what the file system says of all files, which is another after every change of one: an image that was replaced by
+    /// another of the same length has another [`stamp`](file_stamp::stamp). Reading everything to see whether something has changed
+    /// would take as long as decoding it.
+    pub(super) fn state(&self) -> &str {
+        &self.state
     }
 
     /// How many images there are.
@@ -107,8 +119,8 @@ impl ImageFolder {
     }
 }
 
-/// What is in a folder, by name: whether it is a folder too, and its length. What begins with a dot is not there.
-fn list(path: &Path) -> Result<Vec<(OsString, bool, u64)>> {
+/// What is in a folder, by name: whether it is a folder too, and what the file system says of it. What begins with a dot is not there.
+fn list(path: &Path) -> Result<Vec<(OsString, bool, Metadata)>> {
     let context = || format!("cannot list {}", path.display());
     let mut entries = Vec::new();
     for entry in fs::read_dir(path).with_context(context)? {
@@ -119,9 +131,9 @@ fn list(path: &Path) -> Result<Vec<(OsString, bool, u64)>> {
         }
         // Of what a link leads to.
         let metadata = fs::metadata(entry.path()).with_context(|| entry.path().display().to_string())?;
-        entries.push((name, metadata.is_dir(), metadata.len()));
+        entries.push((name, metadata.is_dir(), metadata));
     }
-    entries.sort();
+    entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
     Ok(entries)
 }
 
@@ -160,11 +172,24 @@ mod tests {
         assert_eq!(found, [(path("a/x.png"), 0), (path("b/10.jpg"), 1), (path("b/2.JPEG"), 1)]);
         assert!(split.next().is_none());
 
-        let before = split.sha256().to_owned();
+        let hashes = || {
+            let split = ImageFolder::open(folder.path()).unwrap();
+            (split.listing().to_owned(), split.state().to_owned())
+        };
+        let before = hashes();
         fs::write(folder.path().join("a/notes.txt"), "more").unwrap();
-        assert_eq!(ImageFolder::open(folder.path()).unwrap().sha256(), before);
+        assert_eq!(hashes(), before);
         fs::write(folder.path().join("a/x.png"), "more").unwrap();
-        assert_ne!(ImageFolder::open(folder.path()).unwrap().sha256(), before);
+        let after = hashes();
+        assert!(after.0 != before.0 && after.1 != before.1);
+        // As long, and said to be as old as before.
+        let image = folder.path().join("b/2.JPEG");
+        let modified = fs::metadata(&image).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(&image, "B/2.JPEG").unwrap();
+        fs::File::options().write(true).open(&image).unwrap().set_modified(modified).unwrap();
+        let replaced = hashes();
+        assert!(replaced.0 == after.0 && replaced.1 != after.1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod catch_panic;
 mod classes;
 pub mod download;
 mod encoded;
+mod file_stamp;
 mod image;
 mod image_folder;
 mod imagegpt;

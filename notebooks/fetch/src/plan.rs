@@ -154,9 +154,10 @@ impl Plan {
             }
         };
         let sources: Vec<_> = [("train", &train), ("test", &test)]
-            .map(|(name, split)| SourceFile { file: name.into(), sha256: split.sha256().into() })
+            .map(|(name, split)| SourceFile { file: name.into(), sha256: split.state().into() })
             .into();
-        let revision = sources.iter().fold(Sha256::new(), |hash, source| hash.chain_update(&source.sha256));
+        let revision = [&train, &test].map(ImageFolder::listing);
+        let revision = revision.iter().fold(Sha256::new(), |hash, listing| hash.chain_update(listing));
         let label_sets = vec![LabelSet { name: "label".into(), classes: train.classes().to_vec() }];
         Ok(Self {
             title: title(request, known),

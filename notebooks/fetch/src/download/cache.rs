@@ -20,9 +20,13 @@ use sha2::{Digest as _, Sha256};
 use super::{
     RepositoryKind,
     cache_folder::{CacheFolder, folder_name},
-    choice, settings,
+    choice,
+    evidence::Evidence,
+    progress::Verifying,
+    settings,
     verified::Verified,
 };
+
 /// The cache directory of the hub's own Python client: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
 /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`.
 ///
@@ -41,6 +45,8 @@ pub struct Snapshot {
     pub revision: String,
     kind: RepositoryKind,
     folder: PathBuf,
+    /// Of the repository, in the cache.
+    blobs: PathBuf,
     cache: PathBuf,
     verified: Verified,
 }
@@ -77,7 +83,7 @@ impl Snapshot {
             }
             commit
         };
-        let folder = folder.snapshot(&commit);
+        let (folder, blobs) = (folder.snapshot(&commit), folder.blobs());
         if !folder.is_dir() {
             bail!(missing(format!("there is no {}", folder.display())));
         }
@@ -86,6 +92,7 @@ impl Snapshot {
             revision: commit,
             kind,
             folder,
+            blobs,
             cache: cache.to_owned(),
             verified: Verified::default(),
         })
@@ -101,13 +108,45 @@ impl Snapshot {
         &self.folder
     }
 
-    /// The SHA-256 of one of the files. Large files are links to blobs that have it as their name: then it must be that.
-    /// What was hashed when the snapshot was made is hashed again only if it changed.
+    /// Sees to it that these of the files have the bytes that they should have, as far as the cache itself says which these are.
+    /// `say` hears which could not be verified.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is damaged.
+    pub(super) fn verify(mut self, names: &[String], say: &dyn Fn(&str)) -> Result<Self> {
+        let paths: Vec<PathBuf> = names.iter().map(|name| self.folder.join(name)).collect();
+        let bytes = paths.iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
+        let mut verifying = Verifying::new(bytes, names.len(), say);
+        let mut unknown = Vec::new();
+        for (name, path) in names.iter().zip(&paths) {
+            verifying.next(name);
+            match Evidence::of(path, &self.blobs)? {
+                Evidence::Right(hash) => self.verified.add(path, &hash),
+                Evidence::None => unknown.push(name.clone()),
+            }
+        }
+        if !unknown.is_empty() {
+            say(&format!(
+                "{self}: nothing there says which bytes these files should have, so they are taken as they are: {}. Where \
+                 the hub can be asked, `igpt fetch` verifies them",
+                choice::listed(&unknown)
+            ));
+        }
+        Ok(self)
+    }
+
+    /// The SHA-256 of one of the files. What was hashed when the snapshot was made is hashed again only if it changed.
     ///
     /// # Errors
     /// If the file cannot be read, or is damaged.
     pub fn sha256(&self, file: &Path) -> Result<String> {
-        self.verified.sha256(file).map_or_else(|| sha256(file), |hash| Ok(hash.to_owned()))
+        if let Some(known) = self.verified.sha256(file) {
+            return Ok(known.to_owned());
+        }
+        if !self.verified.has(file) {
+            Evidence::of(file, &self.blobs)?;
+        }
+        sha256(file).with_context(|| format!("cannot read {}", file.display()))
     }
 
     /// The names of the files, with the folders that they are in, sorted.
@@ -183,29 +222,16 @@ fn missing(cache: &Path, kind: RepositoryKind, repository: &str, what: &str) -> 
     )
 }
 
-fn sha256(path: &Path) -> Result<String> {
-    let context = || format!("cannot read {}", path.display());
+fn sha256(path: &Path) -> std::io::Result<String> {
     let mut hash = Sha256::new();
-    std::io::copy(&mut File::open(path).with_context(context)?, &mut hash).with_context(context)?;
-    let found = hex(&hash.finalize());
-    let blob = path.canonicalize().with_context(context)?;
-    let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let is_sha256 = name.len() == 64 && name.bytes().all(|c| c.is_ascii_hexdigit());
-    if is_sha256 && name != found {
-        bail!(
-            "{}: is damaged, its SHA-256 is {found} and not its blob's name; delete {} and download it again",
-            path.display(),
-            blob.display()
-        );
-    }
-    Ok(found)
+    std::io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::MAIN;
     use super::*;
-    use std::os::unix::fs::symlink;
 
     /// A cache with these files in one revision of `a/b`.
     fn cache_with(files: &[&str]) -> tempfile::TempDir {
@@ -272,15 +298,35 @@ mod tests {
         assert!(error.contains(&format!("snapshots/{}.\n", "1".repeat(40))), "{error}");
     }
 
+    /// A copy of a cache in which links became files, one byte of which changed.
     #[test]
-    fn a_blob_must_have_the_hash_that_is_its_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let (blob, link) = (folder.path().join(hex(&Sha256::digest(b"good"))), folder.path().join("x"));
-        symlink(&blob, &link).unwrap();
-        fs::write(&blob, "good").unwrap();
-        assert!(blob.ends_with(sha256(&link).unwrap()));
-        fs::write(&blob, "goof").unwrap();
-        let error = sha256(&link).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{}: is damaged", link.display())), "{error}");
+    fn files_are_verified_by_the_blobs_beside_them() {
+        let cache = cache_with(&["train-00000-of-00001.parquet"]);
+        let name = "plain/train-00000-of-00001.parquet".to_owned();
+        let verified = || {
+            let said = std::cell::RefCell::new(Vec::new());
+            let snapshot = newest(cache.path()).unwrap();
+            let snapshot =
+                snapshot.verify(std::slice::from_ref(&name), &|line| said.borrow_mut().push(line.to_owned()));
+            snapshot.map(|_| said.take().join("\n"))
+        };
+        let said = verified().unwrap();
+        assert!(said.contains("so they are taken as they are: plain/train-00000"), "{said}");
+
+        let file = newest(cache.path()).unwrap().folder().join(&name);
+        let good = fs::read(&file).unwrap();
+        let blobs = cache.path().join("datasets--a--b/blobs");
+        fs::create_dir(&blobs).unwrap();
+        fs::write(blobs.join(hex(&Sha256::digest(&good))), &good).unwrap();
+        assert_eq!(verified().unwrap(), "");
+        let mut bad = good.clone();
+        bad[3] ^= 1;
+        fs::write(&file, bad).unwrap();
+        let error = verified().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{} is damaged: ", file.display())), "{error}");
+        let error = newest(cache.path()).unwrap().sha256(&file).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{} is damaged: ", file.display())), "{error}");
+        fs::write(&file, &good).unwrap();
+        assert_eq!(newest(cache.path()).unwrap().sha256(&file).unwrap(), hex(&Sha256::digest(&good)));
     }
 }

@@ -1,15 +1,20 @@
 //! A repository's folder in the cache, as far as it is written.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{ErrorKind, Write as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{RepositoryKind, hash, remote_file::RemoteFile};
+
+/// How often it is looked whether another process is done, and how often it is said that it is not.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The folder of a repository in the cache, to write into.
 pub(super) struct CacheFolder {
@@ -34,14 +39,19 @@ impl CacheFolder {
         self.path.join("refs").join(revision)
     }
 
+    /// Where the bytes of all files lie, each by the name of its hash.
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.path.join("blobs")
+    }
+
     /// Where the bytes of a file lie once they are verified.
     pub(super) fn blob(&self, file: &RemoteFile) -> PathBuf {
-        self.path.join("blobs").join(&file.hash)
+        self.blobs().join(&file.hash)
     }
 
     /// The same while they arrive.
     pub(super) fn incomplete(&self, file: &RemoteFile) -> PathBuf {
-        self.path.join("blobs").join(format!("{}.incomplete", file.hash))
+        self.blobs().join(format!("{}.incomplete", file.hash))
     }
 
     /// Whether a good copy of the file is in the cache, at this commit; one that is only not linked there yet is.
@@ -58,23 +68,33 @@ impl CacheFolder {
         Ok(true)
     }
 
-    /// Waits until no other process downloads the file; none does while this is held.
-    pub(super) fn lock(&self, file: &RemoteFile, say: &dyn Fn(&str)) -> Result<File> {
+    /// Waits until no other process downloads the file; none does while this is held. Meanwhile other files go on: two processes that
+    /// each wait for what the other downloads would otherwise wait for ever.
+    pub(super) async fn lock(&self, file: &RemoteFile, say: &dyn Fn(&str)) -> Result<File> {
         let path = self.cache.join(".locks").join(&self.name).join(format!("{}.lock", file.hash));
         let context =
             || format!("cannot lock {}; HF_HUB_CACHE names another cache directory", path.display());
         create_parent(&path)?;
+        let mut said: Option<Instant> = None;
         loop {
             let lock =
                 File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
-            if lock.try_lock().is_err() {
-                say(&format!("{}: another process downloads it; waiting", file.name));
-                lock.lock().with_context(context)?;
-            }
-            // Some versions of the Python client delete the file when they are done: then another may hold a new one.
-            let ours = lock.metadata().with_context(context)?.ino();
-            if fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
-                return Ok(lock);
+            match lock.try_lock() {
+                Ok(()) => {
+                    // Some versions of the Python client delete the file when they are done: then another may hold a new one.
+                    let ours = lock.metadata().with_context(context)?.ino();
+                    if fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+                        return Ok(lock);
+                    }
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+                        said = Some(Instant::now());
+                        say(&format!("{}: another process downloads it; waiting", file.name));
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(context),
             }
         }
     }
@@ -152,6 +172,7 @@ mod tests {
                 name: name.into(),
                 size: 6,
                 hash: "ce013625030ba8dba906f756967f9e9ca394464a".into(),
+                is_elsewhere: false,
             };
             // The second time the blob is there, and only not linked.
             assert_eq!(folder.has(&commit, &file).unwrap(), name != "x");

@@ -11,6 +11,9 @@ use super::request_context::RequestContext;
 pub(super) const WITHOUT_MIRROR: &str =
     "try again later, and with a mirror in HF_ENDPOINT or a proxy, try without";
 
+const CHECK_NETWORK: &str =
+    "check the network, HF_ENDPOINT and HTTPS_PROXY; HF_HUB_OFFLINE=1 uses only what is in the cache";
+
 /// A request that failed.
 #[derive(Debug)]
 pub(super) struct DownloadError {
@@ -20,8 +23,6 @@ pub(super) struct DownloadError {
     cure: String,
     /// Another try may go well.
     pub is_transient: bool,
-    /// It is not the hub that answers: nothing is known about what it has.
-    pub unreachable: bool,
     /// How long the hub asks to wait before another try.
     pub wait: Option<Duration>,
 }
@@ -49,7 +50,7 @@ pub(super) struct Refusal {
 impl DownloadError {
     /// That can pass.
     pub(super) fn transient(brief: impl Into<String>) -> Self {
-        Self { brief: brief.into(), cure: String::new(), is_transient: true, unreachable: false, wait: None }
+        Self { brief: brief.into(), cure: String::new(), is_transient: true, wait: None }
     }
 
     /// An answer of another length than the file's.
@@ -59,7 +60,7 @@ impl DownloadError {
 
     /// That cannot.
     pub(super) fn permanent(brief: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { brief: brief.into(), cure: cure.into(), is_transient: false, unreachable: false, wait: None }
+        Self { brief: brief.into(), cure: cure.into(), is_transient: false, wait: None }
     }
 
     pub(super) fn of(error: HFError, asked: &RequestContext<'_>) -> Self {
@@ -87,8 +88,6 @@ impl DownloadError {
             }
             HFError::Request { source, .. } => Self::of_transport(&source, asked),
             HFError::Json(_) | HFError::MalformedResponse { .. } => Self::no_hub(&error.to_string(), asked),
-            // hf-hub's own way to large files; a server of chunks may be down for a while.
-            HFError::Xet { .. } => Self { unreachable: true, ..Self::transient(cause(&error)) },
             other => {
                 Self::permanent(cause(&other), format!("check HF_ENDPOINT, which is {}", asked.endpoint))
             }
@@ -98,17 +97,13 @@ impl DownloadError {
     /// No answer came, or only a part.
     pub(super) fn of_transport(error: &reqwest::Error, asked: &RequestContext<'_>) -> Self {
         let endpoint = asked.endpoint;
-        let cure =
-            "check the network, HF_ENDPOINT and HTTPS_PROXY; HF_HUB_OFFLINE=1 uses only what is in the cache";
-        let away = |brief: String| Self { cure: cure.into(), unreachable: true, ..Self::transient(brief) };
+        let cure = CHECK_NETWORK;
+        let away = |brief: String| Self { cure: cure.into(), ..Self::transient(brief) };
         if is_caused_by::<serde_json::Error>(error) {
             return Self::no_hub(&cause(error), asked);
         }
         if error.is_redirect() {
-            return Self::permanent(
-                format!("{endpoint} sends this from one address to the next: {}", cause(error)),
-                cure,
-            );
+            return Self::redirected(&cause(error), asked);
         }
         if error.is_timeout() && !error.is_connect() {
             return away(format!("nothing came from {endpoint} for {:.1} s", asked.timeout.as_secs_f64()));
@@ -119,13 +114,40 @@ impl DownloadError {
         away(format!("cannot reach {endpoint}: {}", cause(error)))
     }
 
+    /// One address leads to the next, and none to an answer.
+    pub(super) fn redirected(what: &str, asked: &RequestContext<'_>) -> Self {
+        let brief = format!("{} sends this from one address to the next: {what}", asked.endpoint);
+        Self::permanent(brief, CHECK_NETWORK)
+    }
+
+    /// The bytes are not the file's, but compressed. Nobody asked for that.
+    pub(super) fn compressed(encoding: &str) -> Self {
+        Self::permanent(
+            format!(
+                "its bytes came compressed ({encoding}), which was not asked for: nothing of them was kept"
+            ),
+            format!("a mirror or proxy does this: {WITHOUT_MIRROR}"),
+        )
+    }
+
+    /// The hub asks to wait longer than it is waited: `longest` in all.
+    pub(super) fn asks_to_wait_long(self, wait: Duration, longest: Duration) -> Self {
+        let (wait, minutes) = (wait.as_secs(), wait.as_secs().div_ceil(60));
+        let limit = match longest.as_secs() {
+            0 => String::new(),
+            longest => format!(", and {longest} s in all are the most that it is waited"),
+        };
+        Self {
+            cure: format!("it asks to wait {wait} s{limit}: come back in {minutes} min; {}", self.cure),
+            is_transient: false,
+            ..self
+        }
+    }
+
     /// Something answers, but not as a hub does: a log-in page of the network, or a wrong `HF_ENDPOINT`.
     pub(super) fn no_hub(what: &str, asked: &RequestContext<'_>) -> Self {
         let cure = "check HF_ENDPOINT, and whether the network wants a log-in in a browser first";
-        Self {
-            unreachable: true,
-            ..Self::permanent(format!("what answers at {} is not the hub: {what}", asked.endpoint), cure)
-        }
+        Self::permanent(format!("what answers at {} is not the hub: {what}", asked.endpoint), cure)
     }
 
     pub(super) fn refused(refusal: Refusal, asked: &RequestContext<'_>) -> Self {
@@ -172,12 +194,11 @@ impl DownloadError {
             }
             StatusCode::TOO_MANY_REQUESTS => Self {
                 wait,
-                cure: format!("wait a while; {}", asked.token_cure()),
+                cure: format!("for more requests, {}", asked.token_cure()),
                 ..Self::transient(format!("{endpoint} had too many requests from here (429){said}"))
             },
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => Self {
                 cure: "try again later; HF_HUB_OFFLINE=1 uses only what is in the cache".into(),
-                unreachable: true,
                 wait,
                 ..Self::transient(format!("{endpoint} is out of order: it answers {status}{said}"))
             },

@@ -1,24 +1,20 @@
 //! Questions to the hub about one repository, each asked once: who wants to try again does.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use anyhow::{Context as _, Result};
-use hf_hub::{
-    HFClient, HFError, HFRepository, RepoType,
-    repository::{RepoSibling, download::HFByteStream},
-};
+use hf_hub::{HFClient, HFError, repository::RepoSibling};
 use reqwest::{
-    Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, RETRY_AFTER},
+    RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue},
     redirect::Policy,
 };
 
 use super::{
     RepositoryKind, Settings, Token, cache,
     error::{DownloadError, Refusal},
-    hash,
-    remote_file::RemoteFile,
     request_context::RequestContext,
+    retry_after,
 };
 
 /// A repository at one moment.
@@ -29,28 +25,40 @@ pub(super) struct State {
 }
 
 pub(super) struct HubClient {
-    hub: HFClient,
-    /// For what hf-hub does not tell: it follows the hub's redirects, where only the first answer has a file's hash.
-    direct: reqwest::Client,
-    endpoint: String,
+    pub hub: HFClient,
+    /// For what hf-hub does not tell or do: it follows redirects.
+    pub follows: reqwest::Client,
+    /// The same, which does not: of a large file, only the hub's own answer has the hash.
+    pub first: reqwest::Client,
+    pub endpoint: String,
     token: Option<Token>,
-    timeout: Duration,
-    kind: RepositoryKind,
-    repository: String,
+    /// How long nothing may come: of a name, a connection, an answer, its next bytes.
+    pub timeout: Duration,
+    pub kind: RepositoryKind,
+    pub repository: String,
+    /// hf-hub went to Xet once, see [`streams`](super::streams).
+    pub avoids_hf_hub: Cell<bool>,
 }
 
 impl HubClient {
     pub(super) fn new(settings: &Settings, kind: RepositoryKind, repository: &str) -> Result<Self> {
         let no_client =
             "cannot set up connections; if certificates are missing, `apt install ca-certificates`";
-        let builder = || {
+        // Who compresses all the same does what nobody asked for.
+        let plain = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+        let client = |policy: Policy| {
             reqwest::Client::builder()
                 .user_agent(concat!("igpt/", env!("CARGO_PKG_VERSION")))
+                .default_headers(plain.clone())
                 .connect_timeout(settings.timeout)
                 .read_timeout(settings.timeout)
+                .redirect(policy)
+                .build()
+                .context(no_client)
         };
+        let follows = client(Policy::default())?;
         let hub = HFClient::builder()
-            .client(builder().build().context(no_client)?)
+            .client(follows.clone())
             .endpoint(&settings.endpoint)
             // Our own tries are bounded, said, and keep to the hub's Retry-After.
             .retry_max_attempts(0)
@@ -59,29 +67,20 @@ impl HubClient {
             Some(token) => hub.token(&token.value),
             None => hub,
         };
-        // Within the hub, from a repository's old name to the new one.
-        let within = Policy::custom(|attempt| {
-            let same = attempt.previous().last().is_some_and(|url| url.origin() == attempt.url().origin());
-            if !same {
-                attempt.stop()
-            } else if attempt.previous().len() > 10 {
-                attempt.error("too many redirects")
-            } else {
-                attempt.follow()
-            }
-        });
         Ok(Self {
             hub: hub.build().context(no_client)?,
-            direct: builder().redirect(within).build().context(no_client)?,
+            follows,
+            first: client(Policy::none())?,
             endpoint: settings.endpoint.clone(),
             token: settings.token.clone(),
             timeout: settings.timeout,
             kind,
             repository: repository.to_owned(),
+            avoids_hf_hub: Cell::new(false),
         })
     }
 
-    fn asked<'a>(&'a self, revision: &'a str, file: Option<&'a str>) -> RequestContext<'a> {
+    pub(super) fn asked<'a>(&'a self, revision: &'a str, file: Option<&'a str>) -> RequestContext<'a> {
         RequestContext {
             endpoint: &self.endpoint,
             repository: &self.repository,
@@ -126,7 +125,10 @@ impl HubClient {
                 .await
                 .map(|i| (i.sha, i.siblings)),
         };
-        let (commit, files) = answer.map_err(|error| DownloadError::of(error, &asked))?;
+        let (commit, files) = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(error, &asked).await),
+        };
         let commit = commit
             .filter(|commit| cache::is_commit(commit))
             .ok_or_else(|| DownloadError::no_hub("it names no commit", &asked))?;
@@ -143,82 +145,59 @@ impl HubClient {
         Ok(State { commit, files })
     }
 
-    /// Size and hash of a file at a commit.
-    pub(super) async fn describe(&self, commit: &str, name: &str) -> Result<RemoteFile, DownloadError> {
-        let asked = self.asked(commit, Some(name));
-        let url = format!("{}/{}{}/resolve/{commit}/", self.endpoint, self.prefix(), self.repository);
-        let url = reqwest::Url::parse(&url).and_then(|url| url.join(&escaped(name)));
-        let url = url.map_err(|error| {
-            DownloadError::permanent(format!("{name} of {}: {error}", self.repository), "check HF_ENDPOINT")
-        })?;
-        let mut request = self.direct.head(url);
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {}", token.value));
-        }
-        let answer = request.send().await.map_err(|error| DownloadError::of_transport(&error, &asked))?;
-        let status = answer.status();
-        if !status.is_success() && !status.is_redirection() {
-            return Err(DownloadError::refused(Refusal::of(&answer), &asked));
-        }
-        let headers = answer.headers();
-        let hash = text(headers, "x-linked-etag").or_else(|| text(headers, ETAG.as_str()));
-        let size = text(headers, "x-linked-size")
-            .or_else(|| text(headers, CONTENT_LENGTH.as_str()).filter(|_| status.is_success()))
-            .and_then(|size| size.parse().ok());
-        let hash = hash.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
-        match (hash, size) {
-            (Some(hash), Some(size)) if hash::Hasher::of(&hash, size).is_some() => {
-                Ok(RemoteFile { name: name.into(), size, hash })
+    /// The error of hf-hub, with what hf-hub does not tell of an answer: a wait by a date, or that it is compressed.
+    pub(super) async fn failed(&self, error: HFError, asked: &RequestContext<'_>) -> DownloadError {
+        let url = match &error {
+            HFError::RateLimited { retry_after: None, context } => Some(&context.url),
+            HFError::Http { context } if context.status == StatusCode::SERVICE_UNAVAILABLE => {
+                Some(&context.url)
             }
-            (hash, size) => Err(DownloadError::no_hub(
-                &format!(
-                    "of {name} it says the size {} and the hash {}, by which nothing can be verified",
-                    size.map_or("nothing".into(), |size| size.to_string()),
-                    hash.as_deref().unwrap_or("nothing")
-                ),
-                &asked,
-            )),
+            HFError::Request { source, url } if source.is_decode() => url.as_ref(),
+            _ => None,
+        };
+        let headers = match url {
+            Some(url) => self.headers(url).await,
+            None => None,
+        };
+        let is_decode = matches!(&error, HFError::Request { source, .. } if source.is_decode());
+        let mut failed = DownloadError::of(error, asked);
+        let Some(headers) = headers else { return failed };
+        if let (true, Some(encoding)) = (is_decode, encoding(&headers)) {
+            return DownloadError::compressed(&encoding);
+        }
+        failed.wait = failed.wait.or_else(|| retry_after::of(&headers));
+        failed
+    }
+
+    /// The headers of the answer to another request to an address of the hub; `None` without an answer.
+    async fn headers(&self, url: &str) -> Option<HeaderMap> {
+        // Others must not hear the token.
+        let url = Url::parse(url).ok().filter(|url| url.as_str().starts_with(&self.endpoint))?;
+        let answer = self.authorized(self.first.head(url)).send().await.ok()?;
+        Some(answer.headers().clone())
+    }
+
+    /// Says who asks.
+    pub(super) fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.value)),
+            None => request,
         }
     }
 
-    /// The bytes of a file from the place `from` on, or all of them, if the server cannot give a part: the place of the
-    /// first one is returned, too.
-    pub(super) async fn bytes(
-        &self,
-        commit: &str,
-        file: &RemoteFile,
-        from: u64,
-    ) -> Result<(u64, HFByteStream), DownloadError> {
-        let (owner, name) = hf_hub::split_id(&self.repository);
-        // Not by a handle of any kind, whose first request hf-hub 1.0.0 sends to the model of this name.
-        let answer = match self.kind {
-            RepositoryKind::Model => stream(&self.hub.model(owner, name), commit, file, from).await,
-            RepositoryKind::Dataset => stream(&self.hub.dataset(owner, name), commit, file, from).await,
-        };
-        let (length, bytes) = answer.map_err(|error| self.failed(error, commit, file))?;
-        let is_whole = length == Some(file.size);
-        Ok((if is_whole { 0 } else { from }, bytes))
+    /// Where a file of a commit is asked for.
+    pub(super) fn address(&self, commit: &str, name: &str) -> Result<Url, DownloadError> {
+        let folder = format!("{}/{}{}/resolve/{commit}/", self.endpoint, self.prefix(), self.repository);
+        let address = Url::parse(&folder).and_then(|folder| folder.join(&escaped(name)));
+        address.map_err(|error| {
+            DownloadError::permanent(format!("{name} of {}: {error}", self.repository), "check HF_ENDPOINT")
+        })
     }
-
-    /// The error of a download.
-    pub(super) fn failed(&self, error: HFError, commit: &str, file: &RemoteFile) -> DownloadError {
-        DownloadError::of(error, &self.asked(commit, Some(&file.name)))
-    }
-}
-
-async fn stream<T: RepoType>(
-    repository: &HFRepository<T>,
-    commit: &str,
-    file: &RemoteFile,
-    from: u64,
-) -> Result<(Option<u64>, HFByteStream), HFError> {
-    let request = repository.download_file_stream().filename(&file.name).revision(commit);
-    if from > 0 { request.range(from..file.size).send().await } else { request.send().await }
 }
 
 impl Refusal {
-    /// Of an answer to HEAD, which has no body.
-    fn of(answer: &Response) -> Self {
+    /// Of an answer whose body is not read.
+    pub(super) fn of(answer: &Response) -> Self {
         let headers = answer.headers();
         Self {
             status: answer.status(),
@@ -230,15 +209,20 @@ impl Refusal {
                 }
                 _ => String::new(),
             },
-            wait: text(headers, RETRY_AFTER.as_str())
-                .and_then(|seconds| seconds.trim().parse().ok())
-                .map(Duration::from_secs),
+            wait: retry_after::of(headers),
         }
     }
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+/// A header, if it is there and text.
+pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+/// How the bytes of an answer are encoded, if they are.
+pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
+    let encoding = text(headers, CONTENT_ENCODING.as_str())?;
+    (!encoding.trim().eq_ignore_ascii_case("identity")).then_some(encoding)
 }
 
 /// A file's name as a part of an address.
@@ -262,5 +246,14 @@ mod tests {
     #[test]
     fn names_are_escaped() {
         assert_eq!(escaped("a/b c#1?é.bin"), "a/b%20c%231%3F%C3%A9.bin");
+    }
+
+    #[test]
+    fn encoded_bytes_are_told_from_others() {
+        for (value, expected) in [("gzip", Some("gzip")), ("identity", None), ("Identity", None)] {
+            let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(value))]);
+            assert_eq!(encoding(&headers).as_deref(), expected);
+        }
+        assert_eq!(encoding(&HeaderMap::new()), None);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The crate `hf-hub` speaks to the hub. What it does not do is done here: a file is verified, by its size and its
 //! SHA-256 or git hash, before it appears in the cache; a download that broke off goes on where it was; what can pass
-//! is tried again; two processes do not disturb each other; and without a network the cache is enough.
+//! is tried again; nothing is waited for without an end or without a word; two processes do not disturb each other; and where
+//! the hub cannot be asked, or refuses, the cache is enough. Large files come by plain HTTPS, see `streams.rs`.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -16,17 +17,23 @@
 mod cache;
 mod cache_folder;
 mod choice;
+mod descriptions;
 mod error;
+mod evidence;
 mod hash;
 mod hub_client;
+mod patience;
 mod progress;
 mod receive;
 mod remote_file;
 mod request_context;
+mod retry_after;
 mod settings;
+mod streams;
 mod verified;
 
 use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use cache::{Snapshot, cache};
 pub use choice::{ChooseFiles, all, part};
@@ -35,6 +42,7 @@ pub use settings::{Settings, Token};
 use cache_folder::CacheFolder;
 use error::DownloadError;
 use hub_client::HubClient;
+use patience::Patience;
 use receive::Downloads;
 
 /// What a repository of the hub holds.
@@ -58,13 +66,16 @@ impl RepositoryKind {
 
 /// A branch, if no revision is named.
 const MAIN: &str = "main";
+/// Where the hub does not describe all files at once, so many are asked for at a time.
+const ASKED_AT_A_TIME: usize = 8;
 
 /// Sees to it that the cache holds the files of `repository` (`owner/name`) that are `wanted`, at a branch, tag or
 /// commit; of the branch `main` without one. The hub is that of the environment, see [`Settings::from_environment`].
 /// `say` hears what happens, in lines.
 ///
 /// No network is used if the environment forbids it, or if a commit is named and all is there. If the hub cannot be
-/// reached, but the cache holds all that is wanted of the revision as it was last seen, that is used.
+/// reached, or refuses, but the cache holds all that is wanted of the revision as it was last seen, that is used, and `say`
+/// hears it. What comes from the cache without the hub is verified as far as the cache says what its bytes should be.
 ///
 /// # Errors
 /// Whatever keeps the files from being there; each message says what to do.
@@ -93,29 +104,33 @@ impl Settings {
     ) -> Result<Snapshot> {
         check_names(repository, revision)?;
         let revision = revision.unwrap_or(MAIN);
-        let cached = || -> Result<Snapshot> {
+        let cached = || -> Result<(Snapshot, Vec<String>)> {
             let snapshot = Snapshot::at(&self.cache, kind, repository, revision)?;
-            wanted(&snapshot.names()).with_context(|| snapshot.to_string())?;
-            Ok(snapshot)
+            let names = wanted(&snapshot.names()).with_context(|| snapshot.to_string())?;
+            Ok((snapshot, names))
         };
         if let Some(variable) = self.offline {
-            return cached().with_context(|| {
+            let (snapshot, names) = cached().with_context(|| {
                 format!(
                     "{repository} is needed, but {variable} forbids the network: unset it to download what is missing"
                 )
-            });
+            })?;
+            return snapshot.verify(&names, say);
         }
         let there = cached();
-        if let (Ok(snapshot), true) = (&there, cache::is_commit(revision)) {
-            return Ok(snapshot.clone());
+        if cache::is_commit(revision)
+            && let Ok((snapshot, names)) = there
+        {
+            return snapshot.verify(&names, say);
         }
         let downloaded = self.download(kind, repository, revision, wanted, there.is_ok(), say);
         match (downloaded, there) {
-            (Err(error), Ok(snapshot)) if is_unreachable(&error) => {
+            // Whatever the hub has against being asked, what it gave before is still good.
+            (Err(error), Ok((snapshot, names))) if error.is::<DownloadError>() => {
                 say(&format!(
                     "{error:#}\nThe cache holds {snapshot}, as the hub had it when it was last asked: that is used"
                 ));
-                Ok(snapshot)
+                snapshot.verify(&names, say)
             }
             (downloaded, _) => downloaded,
         }
@@ -133,65 +148,51 @@ impl Settings {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(async {
             let client = HubClient::new(self, kind, repository)?;
-            // Who has something to go on with need not wait long.
-            let tries = if is_there { 2 } else { self.tries };
-            let state = self.retry(repository, tries, say, || client.state(revision)).await?;
+            let patience = || {
+                let patience = Patience::new(self, repository);
+                if is_there { patience.short() } else { patience }
+            };
+            let state = self.retry(patience(), repository, say, || client.state(revision)).await?;
             let names = wanted(&state.files)
                 .with_context(|| format!("{repository} at revision {}, as the hub has it", state.commit))?;
-            let mut files = Vec::new();
-            for name in names {
-                files.push(
-                    self.retry(&name, self.tries, say, || client.describe(&state.commit, &name)).await?,
-                );
-            }
+            let commit = state.commit.as_str();
+            let known = self.retry(patience(), repository, say, || client.describe_all(commit)).await?;
+            let described = stream::iter(&names).map(async |name| match known.get(name) {
+                Some(file) => Ok(file.clone()),
+                None => {
+                    self.retry(Patience::new(self, name), name, say, || client.describe(commit, name)).await
+                }
+            });
+            let files: Vec<_> = described.buffered(ASKED_AT_A_TIME).try_collect().await?;
             let folder = CacheFolder::new(&self.cache, kind, repository);
             let downloads = Downloads { settings: self, client: &client, folder: &folder, say };
-            let verified = downloads.fetch(&state.commit, &files).await?;
-            if revision != state.commit {
-                folder.refer(revision, &state.commit)?;
+            let verified = downloads.fetch(commit, &files).await?;
+            if revision != commit {
+                folder.refer(revision, commit)?;
             }
-            Ok(Snapshot::at(&self.cache, kind, repository, &state.commit)?.with(verified))
+            Ok(Snapshot::at(&self.cache, kind, repository, commit)?.with(verified))
         });
         // Looking up a name may take longer than anybody wants to wait.
         runtime.shutdown_background();
         result
     }
 
-    /// Tries again what can pass, at most `tries` times in all.
+    /// Tries again what can pass, as long as there is patience.
     async fn retry<T, F: Future<Output = Result<T, DownloadError>>>(
         &self,
+        mut patience: Patience<'_>,
         what: &str,
-        tries: u32,
         say: &dyn Fn(&str),
         mut request: impl FnMut() -> F,
-    ) -> Result<T> {
-        let mut failed = 0;
+    ) -> Result<T, DownloadError> {
+        let whom = format!("an answer of {}", self.endpoint);
         loop {
-            let error = match request().await {
+            match patience::until(what, &whom, say, request()).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            failed += 1;
-            if !error.is_transient || failed >= tries {
-                return Err(error.into());
+                Err(error) => patience.wait(error, say).await?,
             }
-            self.wait(what, &error, failed, say).await;
         }
     }
-
-    /// Waits before another try: twice as long after each failure, or as long as the hub asks.
-    async fn wait(&self, what: &str, error: &DownloadError, failed: u32, say: &dyn Fn(&str)) {
-        let longest = std::time::Duration::from_secs(300);
-        let delay = self.delay.saturating_mul(1 << failed.saturating_sub(1).min(8));
-        let delay = error.wait.unwrap_or(delay).max(self.delay).min(longest);
-        say(&format!("{what}: {}; trying again in {:.1} s", error.brief, delay.as_secs_f64()));
-        tokio::time::sleep(delay).await;
-    }
-}
-
-/// Whether the cache may stand in for the hub.
-fn is_unreachable(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<DownloadError>().is_some_and(|error| error.unreachable)
 }
 
 /// Names become folders of the cache: they must not lead elsewhere.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::{
     Settings,
@@ -16,10 +16,17 @@ use super::{
     error::{self, DownloadError},
     hash::Hasher,
     hub_client::HubClient,
-    progress::{Progress, megabytes},
+    patience::{self, Patience},
+    progress::{Progress, Verifying, megabytes},
     remote_file::RemoteFile,
     verified::Verified,
 };
+
+/// So many files are downloaded at a time. One connection to a distant server is slower than the network is.
+const AT_A_TIME: usize = 4;
+
+/// How gzip begins (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 pub(super) struct Downloads<'a> {
     pub settings: &'a Settings,
@@ -44,7 +51,10 @@ impl Downloads<'_> {
     pub(super) async fn fetch(&self, commit: &str, files: &[RemoteFile]) -> Result<Verified> {
         let (mut missing, mut verified) = (Vec::new(), Verified::default());
         let snapshot = self.folder.snapshot(commit);
+        let there = files.iter().filter(|file| snapshot.join(&file.name).is_file());
+        let mut verifying = Verifying::new(there.map(|file| file.size).sum(), files.len(), self.say);
         for file in files {
+            verifying.next(&file.name);
             if self.folder.has(commit, file)? {
                 verified.add(&snapshot.join(&file.name), &file.hash);
             } else {
@@ -61,23 +71,59 @@ impl Downloads<'_> {
                 megabytes(size),
                 &commit[..12]
             ));
+            self.check_space(&missing)?;
         }
+        let progress = Progress::new(&missing, self.say);
+        let fetching = missing.iter().map(|file| self.fetch_once(commit, file, &progress));
+        // The first error ends all of it: what has arrived stays, and the next command goes on there.
+        let fetched = stream::iter(fetching).buffer_unordered(AT_A_TIME);
+        fetched.try_for_each(|()| future::ready(Ok(()))).await?;
         for file in missing {
-            let lock = self.folder.lock(file, self.say)?;
-            if !self.folder.has(commit, file)? {
-                self.fetch_one(commit, file).await?;
-            }
-            drop(lock);
             verified.add(&snapshot.join(&file.name), &file.hash);
         }
         Ok(verified)
     }
 
-    async fn fetch_one(&self, commit: &str, file: &RemoteFile) -> Result<()> {
-        let (Settings { cache, tries, .. }, begun) = (self.settings, Instant::now());
-        let mut partial = Partial::open(self.folder.incomplete(file), file)?;
-        check_space(cache, file, partial.length)?;
-        let mut progress = Progress::new(file, partial.length, self.say);
+    /// Downloads a file, unless another process does.
+    async fn fetch_once(&self, commit: &str, file: &RemoteFile, progress: &Progress<'_>) -> Result<()> {
+        let lock = self.folder.lock(file, &|line| progress.say(line)).await?;
+        if self.folder.has(commit, file)? {
+            progress.found(file.size);
+        } else {
+            self.fetch_one(commit, file, progress).await?;
+        }
+        progress.whole();
+        drop(lock);
+        Ok(())
+    }
+
+    /// Refuses to begin what will not fit.
+    fn check_space(&self, missing: &[&RemoteFile]) -> Result<()> {
+        let there =
+            |file: &RemoteFile| fs::metadata(self.folder.incomplete(file)).map_or(0, |there| there.len());
+        let needed: u64 = missing.iter().map(|file| file.size.saturating_sub(there(file))).sum();
+        let cache = &self.settings.cache;
+        // The folder that is there already, of those that the cache lies in. Who cannot say how much there is does not keep anybody
+        // from trying.
+        let Some(disk) = cache.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok()) else {
+            return Ok(());
+        };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if needed > free {
+            bail!(
+                "{} MB more are needed, but only {} MB are free for the cache {}: make room, or let HF_HUB_CACHE name a \
+                 cache directory on another disk",
+                megabytes(needed),
+                megabytes(free),
+                cache.display()
+            );
+        }
+        Ok(())
+    }
+
+    async fn fetch_one(&self, commit: &str, file: &RemoteFile, progress: &Progress<'_>) -> Result<()> {
+        let begun = Instant::now();
+        let mut partial = Partial::open(self.folder.incomplete(file), file, progress)?;
         if partial.length > 0 {
             progress.say(&format!(
                 "{}: goes on at {} of {} MB",
@@ -87,12 +133,14 @@ impl Downloads<'_> {
             ));
         }
         // Whoever gets no further than before has failed, however often the server begins anew.
-        let (mut failed, mut furthest, mut wrong) = (0, partial.length, 0);
+        let mut patience = Patience::new(self.settings, &file.name);
+        let (mut furthest, mut wrong) = (partial.length, 0);
         loop {
-            match self.receive(commit, file, &mut partial, &mut progress).await {
+            match self.receive(commit, file, &mut partial).await {
                 Ok(()) if partial.is_right(file) => break,
                 Ok(()) => {
                     wrong += 1;
+                    self.check_compressed(file, &mut partial)?;
                     partial.empty()?;
                     if wrong == 2 {
                         partial.remove()?;
@@ -111,9 +159,12 @@ impl Downloads<'_> {
                 }
                 Err(Broken::Disk(error)) => return Err(error),
                 Err(Broken::Download(error)) => {
-                    failed = if partial.length > furthest { 1 } else { failed + 1 };
-                    furthest = furthest.max(partial.length);
-                    if !error.is_transient || failed >= *tries {
+                    self.check_compressed(file, &mut partial)?;
+                    if partial.length > furthest {
+                        patience.renew();
+                        furthest = partial.length;
+                    }
+                    if let Err(error) = patience.wait(error, &|line| progress.say(line)).await {
                         let there = match partial.length {
                             0 => String::new(),
                             there => format!(
@@ -124,7 +175,6 @@ impl Downloads<'_> {
                         };
                         return Err(anyhow::Error::new(error).context(format!("{}{there}", file.name)));
                     }
-                    self.settings.wait(&file.name, &error, failed, &|line| progress.say(line)).await;
                 }
             }
         }
@@ -135,27 +185,49 @@ impl Downloads<'_> {
         Ok(())
     }
 
+    /// What hf-hub streams does not say how it is encoded. What is not the file, and begins as gzip does, is gzip.
+    ///
+    /// # Errors
+    /// If it is: nothing of it is kept.
+    fn check_compressed(&self, file: &RemoteFile, partial: &mut Partial<'_>) -> Result<()> {
+        let is_to_be = [".gz", ".tgz", ".gzip"].iter().any(|end| file.name.ends_with(end));
+        if is_to_be || !partial.is_gzip {
+            return Ok(());
+        }
+        partial.empty()?;
+        fs::remove_file(&partial.path).ok();
+        Err(anyhow::Error::new(DownloadError::compressed("gzip")).context(file.name.clone()))
+    }
+
     /// Adds what is missing to the end of what is there.
     async fn receive(
         &self,
         commit: &str,
         file: &RemoteFile,
-        partial: &mut Partial,
-        progress: &mut Progress<'_>,
+        partial: &mut Partial<'_>,
     ) -> Result<(), Broken> {
+        let progress = partial.progress;
         if partial.length == file.size {
             return Ok(());
         }
         let there = partial.length;
-        let asked = self.client.bytes(commit, file, there).await;
-        let (from, mut bytes) = asked.map_err(Broken::Download)?;
-        if from < there {
+        let asked = self.client.bytes(commit, file, there);
+        let whom = format!("an answer of {}", self.settings.endpoint);
+        let asked = patience::until(&file.name, &whom, &|line| progress.say(line), asked).await;
+        let mut part = asked.map_err(Broken::Download)?;
+        if part.from < there {
             progress.say(&format!("{}: the server cannot go on in the middle; all of it comes", file.name));
             partial.empty().map_err(Broken::Disk)?;
         }
-        while let Some(piece) = bytes.next().await {
-            let piece = piece.map_err(|error| Broken::Download(self.client.failed(error, commit, file)))?;
+        loop {
+            let next =
+                patience::until(&file.name, "more of it", &|line| progress.say(line), part.next()).await;
+            let Some(piece) = next else { break };
+            let piece = piece.map_err(Broken::Download)?;
             let more = piece.len() as u64;
+            if partial.length == 0 {
+                partial.is_gzip = piece.starts_with(&GZIP);
+            }
             if partial.length + more > file.size {
                 // What was there cannot be trusted, either: its end may be another's beginning.
                 partial.empty().map_err(Broken::Disk)?;
@@ -163,9 +235,9 @@ impl Downloads<'_> {
                 return Err(Broken::Download(DownloadError::wrong_length(brief)));
             }
             partial.append(&piece).map_err(Broken::Disk)?;
-            progress.arrived(more, partial.length);
+            progress.arrived(&file.name, more);
         }
-        if from < there && partial.length == file.size - there {
+        if part.from < there && partial.length == file.size - there {
             // The part that was asked for, by a server that called it all: the next try asks for all.
             partial.empty().map_err(Broken::Disk)?;
             let brief = format!("what came as all of it were its last {} bytes", file.size - there);
@@ -180,18 +252,21 @@ impl Downloads<'_> {
 }
 
 /// The bytes of a file that are there so far, from its beginning, and their hash.
-struct Partial {
+struct Partial<'a> {
     path: PathBuf,
     file: File,
     length: u64,
     size: u64,
     name: String,
     hash: Hasher,
+    /// Whether what came first begins as gzip does, also if it was more than the file has, and none of it was written.
+    is_gzip: bool,
+    progress: &'a Progress<'a>,
 }
 
-impl Partial {
+impl<'a> Partial<'a> {
     /// Whoever calls holds the file's lock.
-    fn open(path: PathBuf, remote: &RemoteFile) -> Result<Self> {
+    fn open(path: PathBuf, remote: &RemoteFile, progress: &'a Progress<'a>) -> Result<Self> {
         cache_folder::create_parent(&path)?;
         let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.with_context(|| {
@@ -199,7 +274,8 @@ impl Partial {
         })?;
         let name = remote.hash.clone();
         let hash = new_hash(&name, remote.size)?;
-        let mut partial = Self { path, file, length: 0, size: remote.size, name, hash };
+        let mut partial =
+            Self { path, file, length: 0, size: remote.size, name, hash, is_gzip: false, progress };
         let context = || format!("cannot read {}; delete it", partial.path.display());
         let length = partial.file.metadata().with_context(context)?.len();
         if length > partial.size {
@@ -209,6 +285,7 @@ impl Partial {
                 .hash
                 .read(&mut partial.file)
                 .with_context(|| format!("cannot read {}; delete it", partial.path.display()))?;
+            progress.found(partial.length);
         }
         Ok(partial)
     }
@@ -228,6 +305,7 @@ impl Partial {
         if let Err(error) = emptied {
             return Err(self.cannot_write(error));
         }
+        self.progress.lost(self.length);
         self.length = 0;
         self.hash = new_hash(&self.name, self.size)?;
         Ok(())
@@ -268,23 +346,4 @@ impl Partial {
 
 fn new_hash(name: &str, size: u64) -> Result<Hasher> {
     Hasher::of(name, size).with_context(|| format!("{name} is no hash"))
-}
-
-/// Refuses to begin what will not fit.
-fn check_space(cache: &std::path::Path, file: &RemoteFile, there: u64) -> Result<()> {
-    let needed = file.size - there;
-    // Who cannot say how much there is does not keep anybody from trying.
-    let Ok(disk) = rustix::fs::statvfs(cache) else { return Ok(()) };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if needed > free {
-        bail!(
-            "{} needs {} MB more, but only {} MB are free for the cache {}: make room, or let HF_HUB_CACHE name a \
-             cache directory on another disk",
-            file.name,
-            megabytes(needed),
-            megabytes(free),
-            cache.display()
-        );
-    }
-    Ok(())
 }

@@ -9,4 +9,6 @@ pub(super) struct RemoteFile {
     pub size: u64,
     /// The SHA-256 of a large file, git's object id of a small one: its name among the cache's blobs.
     pub hash: String,
+    /// Whether its bytes may lie on another server, as large ones do, in Git LFS or Xet.
+    pub is_elsewhere: bool,
 }

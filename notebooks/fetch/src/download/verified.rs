@@ -3,38 +3,39 @@
 use std::{
     collections::HashMap,
     fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-/// The files, with their SHA-256.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Verified(HashMap<PathBuf, (Stamp, String)>);
+use crate::file_stamp::{self, Stamp};
 
-/// What is another after every change of a file's bytes.
-type Stamp = [i128; 6];
+/// The files, with their SHA-256 where it is known: of a small file the hub says only git's hash.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verified(HashMap<PathBuf, (Stamp, Option<String>)>);
 
 impl Verified {
-    /// The file was found to have this hash just now. Of hashes that are no SHA-256 nothing is kept.
+    /// The file was found to have this hash just now, an SHA-256 or git's.
     pub(super) fn add(&mut self, path: &Path, hash: &str) {
-        if let (64, Some(stamp)) = (hash.len(), stamp(path)) {
-            self.0.insert(path.to_owned(), (stamp, hash.to_owned()));
+        if let Some(stamp) = stamp(path) {
+            let sha256 = (hash.len() == 64).then(|| hash.to_owned());
+            self.0.insert(path.to_owned(), (stamp, sha256));
         }
     }
 
-    /// The SHA-256 of a file, if it is as it was when it was verified.
+    /// Whether a file is as it was when it was verified.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.0.get(path).is_some_and(|(then, _)| stamp(path).as_ref() == Some(then))
+    }
+
+    /// Its SHA-256, if it is, and its SHA-256 is known.
     pub(super) fn sha256(&self, path: &Path) -> Option<&str> {
-        let (then, hash) = self.0.get(path)?;
-        (stamp(path)? == *then).then_some(hash)
+        let (_, sha256) = self.0.get(path).filter(|_| self.has(path))?;
+        sha256.as_deref()
     }
 }
 
 /// Of a link: of what it leads to.
 fn stamp(path: &Path) -> Option<Stamp> {
-    let found = fs::metadata(path).ok()?;
-    let changed = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()].map(i128::from);
-    let [a, b, c, d] = changed;
-    Some([found.ino().into(), found.len().into(), a, b, c, d])
+    fs::metadata(path).ok().as_ref().map(file_stamp::stamp)
 }
 
 #[cfg(test)]
@@ -44,20 +45,22 @@ mod tests {
     #[test]
     fn a_file_that_changed_is_verified_no_more() {
         let folder = tempfile::tempdir().unwrap();
-        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
         fs::write(&a, "good").unwrap();
         fs::write(&b, "good").unwrap();
         let mut verified = Verified::default();
         verified.add(&a, &"0".repeat(64));
         verified.add(&b, &"0".repeat(40));
-        verified.add(&folder.path().join("c"), &"0".repeat(64));
+        verified.add(&c, &"0".repeat(64));
         assert_eq!(verified.sha256(&a).map(str::len), Some(64));
-        assert_eq!((verified.sha256(&b), verified.sha256(&folder.path().join("c"))), (None, None));
+        assert_eq!((verified.sha256(&b), verified.sha256(&c)), (None, None));
+        assert_eq!([&a, &b, &c].map(|path| verified.has(path)), [true, true, false]);
         // As long, and said to be as old as before.
         let before = fs::metadata(&a).unwrap().modified().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&a, "goof").unwrap();
         fs::File::options().write(true).open(&a).unwrap().set_modified(before).unwrap();
         assert_eq!(verified.sha256(&a), None);
+        assert!(!verified.has(&a));
     }
 }
