@@ -1,28 +1,23 @@
 //! Images in folders, one folder for each class, as ImageNet is published: `train/n01440764/*.JPEG`.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
+use igpt_formats::image_folder::{classes, images};
 use sha2::{Digest as _, Sha256};
 
 use super::encoded::{Content, Origin, Row};
 
 /// Images that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;
-/// Images have one of these endings, in any case. Other files are not looked at.
-const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
 
-/// The images of a split, in the order of classes and then of names.
+/// The images of a split, in the order of classes and then of paths, as the library's `data::folder` has them.
 pub(super) struct ImageFolder {
     path: PathBuf,
     /// The names of the classes' folders, in order.
     classes: Vec<String>,
-    /// The class and the name of each file: of ImageNet there are more than a million.
-    files: Vec<(u16, OsString)>,
+    /// The class of each file, and its path below the class's folder: of ImageNet there are more than a million.
+    files: Vec<(u16, PathBuf)>,
     at: usize,
     sha256: String,
 }
@@ -31,38 +26,21 @@ impl ImageFolder {
     /// Lists a split.
     ///
     /// # Errors
-    /// If it is not folders with images in them.
+    /// If it is not folders with images in them, or there are images that would be left out.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let mut classes = Vec::new();
-        let mut images_beside = 0;
-        for (name, is_folder, _) in list(path)? {
-            match is_folder {
-                true => classes.push(name.into_string().map_err(|name| not_text(path, &name))?),
-                false => images_beside += usize::from(is_image(&name)),
-            }
-        }
+        let classes = classes(path)?;
         if classes.is_empty() {
-            let found = if images_beside > 0 { " but images" } else { "" };
-            bail!(
-                "{}: holds no folder for each class{found}; it is to hold {}/CLASS/*.JPEG",
-                path.display(),
-                path.display()
-            );
+            let path = path.display();
+            bail!("{path}: holds no folder for each class; it is to hold {path}/CLASS/*.JPEG");
         }
         if classes.len() > usize::from(u16::MAX) + 1 {
             bail!("{}: holds {} folders, more than there can be classes", path.display(), classes.len());
         }
         let (mut files, mut hash) = (Vec::new(), Sha256::new());
         for (class, folder) in (0..=u16::MAX).zip(&classes) {
-            let before = files.len();
-            for (name, is_folder, bytes) in list(&path.join(folder))? {
-                if !is_folder && is_image(&name) {
-                    hash.update(format!("{folder}/{} {bytes}\n", name.to_string_lossy()));
-                    files.push((class, name));
-                }
-            }
-            if files.len() == before {
-                bail!("{}: holds no image (.JPEG, .jpg, .png)", path.join(folder).display());
+            for image in images(&path.join(folder))? {
+                hash.update(format!("{folder}/{} {}\n", image.path.display(), image.bytes));
+                files.push((class, image.path));
             }
         }
         let sha256 = super::hex(&hash.finalize());
@@ -95,7 +73,7 @@ impl ImageFolder {
         let files = self.files.get(self.at..)?;
         let files = &files[..files.len().min(BATCH)];
         self.at += files.len();
-        let row = |(class, name): &(u16, OsString)| {
+        let row = |(class, name): &(u16, PathBuf)| {
             let path = self.path.join(&self.classes[usize::from(*class)]).join(name);
             Row {
                 place: Origin::File(path.clone()),
@@ -107,35 +85,10 @@ impl ImageFolder {
     }
 }
 
-/// What is in a folder, by name: whether it is a folder too, and its length. What begins with a dot is not there.
-fn list(path: &Path) -> Result<Vec<(OsString, bool, u64)>> {
-    let context = || format!("cannot list {}", path.display());
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        // Of what a link leads to.
-        let metadata = fs::metadata(entry.path()).with_context(|| entry.path().display().to_string())?;
-        entries.push((name, metadata.is_dir(), metadata.len()));
-    }
-    entries.sort();
-    Ok(entries)
-}
-
-fn is_image(name: &OsString) -> bool {
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
-}
-
-fn not_text(path: &Path, name: &OsString) -> anyhow::Error {
-    anyhow::anyhow!("{}: holds a folder whose name is no text: {name:?}", path.display())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -150,14 +103,17 @@ mod tests {
 
     #[test]
     fn images_come_in_the_order_of_classes_and_names() {
-        let files = ["b/2.JPEG", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
+        let files =
+            ["b/2.JPEG", "b/1/0.jpg", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
         let folder = folder(&files);
         let mut split = ImageFolder::open(folder.path()).unwrap();
-        assert_eq!((split.classes().join(" "), split.total()), ("a b".into(), 3));
+        assert_eq!((split.classes().join(" "), split.total()), ("a b".into(), 4));
         let rows = split.next().unwrap();
         let found: Vec<_> = rows.iter().map(|row| (row.place.to_string(), row.labels[0].unwrap())).collect();
         let path = |name: &str| folder.path().join(name).display().to_string();
-        assert_eq!(found, [(path("a/x.png"), 0), (path("b/10.jpg"), 1), (path("b/2.JPEG"), 1)]);
+        let expected =
+            [(path("a/x.png"), 0), (path("b/10.jpg"), 1), (path("b/2.JPEG"), 1), (path("b/1/0.jpg"), 1)];
+        assert_eq!(found, expected);
         assert!(split.next().is_none());
 
         let before = split.sha256().to_owned();
@@ -171,8 +127,13 @@ mod tests {
     fn what_is_no_split_is_refused() {
         let error =
             |files: &[&str]| ImageFolder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
-        assert!(error(&["x.JPEG"]).contains("holds no folder for each class but images; it is to hold "));
-        assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no image (.JPEG, .jpg, .png)"));
+        assert!(error(&["x.JPEG"]).contains("holds images that are in no class's folder: x.JPEG (1 in all)"));
+        assert!(error(&["x.txt"]).contains("holds no folder for each class; it is to hold "));
+        assert!(error(&["a/x.JPEG", "b/y.txt"]).contains("/b: holds no image (.JPEG, .jpg, .png)"));
+        assert!(
+            error(&["a/x.JPEG", "b/1/y.gif"])
+                .contains("/b: holds images that are not read here: 1/y.gif (1 ")
+        );
         assert!(
             ImageFolder::open(Path::new("/no/such"))
                 .map(|_| ())
