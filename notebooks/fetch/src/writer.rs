@@ -43,7 +43,8 @@ pub(super) fn lock(folder: &Path, stem: &str) -> Result<File> {
     Ok(file)
 }
 
-/// The header of the file at `path`, if it is whole and was made from the same sources into the same classes.
+/// The header of the file at `path`, if it is whole and was made from the same sources into the same classes, and its
+/// images would be decoded to the same pixels now.
 pub(super) fn intact(path: &Path, wanted: &Header) -> Result<Option<Header>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -56,6 +57,7 @@ pub(super) fn intact(path: &Path, wanted: &Header) -> Result<Option<Header>> {
         file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line).ok()?;
         let header: Header = serde_json::from_slice(&line).ok()?;
         let is_wanted = (header.format.as_str(), header.version) == (FORMAT, VERSION)
+            && !header.is_outdated()
             && header.dataset == wanted.dataset
             && header.revision == wanted.revision
             && header.label_sets == wanted.label_sets
