@@ -172,7 +172,7 @@ fn cannot_write(path: &Path, bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use igpt_formats::data_file::{LabelSet, SourceFile};
+    use igpt_formats::data_file::{JPEG_PIXELS, LabelSet, SourceFile};
 
     use super::*;
 
@@ -191,13 +191,17 @@ mod tests {
     }
 
     fn write(path: &Path) -> Header {
+        write_with(path, header())
+    }
+
+    fn write_with(path: &Path, last: Header) -> Header {
         let mut writer = Writer::new(path, &header()).unwrap();
         writer.write(&[1, 2]).unwrap();
         writer.write(&[3, 4]).unwrap();
         writer.end("train", None);
         writer.write(&[0, 0, 1, 0]).unwrap();
         writer.end("train", Some("label"));
-        writer.finish(header()).unwrap()
+        writer.finish(last).unwrap()
     }
 
     #[test]
@@ -235,6 +239,17 @@ mod tests {
         }
         fs::write(&path, [&good[..], &[0]].concat()).unwrap();
         assert_eq!(intact(&path, &wanted).unwrap(), None);
+    }
+
+    /// PNG images were always decoded to the same ones.
+    #[test]
+    fn what_was_decoded_to_other_pixels_is_not_intact() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dots-000000000000.igpt-data");
+        for (jpeg, jpeg_pixels, is_intact) in [(0, 0, true), (2, 0, false), (2, JPEG_PIXELS, true)] {
+            write_with(&path, Header { jpeg, jpeg_pixels, ..header() });
+            assert_eq!(intact(&path, &header()).unwrap().is_some(), is_intact, "{jpeg}, {jpeg_pixels}");
+        }
     }
 
     #[test]
