@@ -28,6 +28,7 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
         "finds files of the hub; a step that computes with released weights names `huggingface`, which reads them",
     ),
     ("igpt_formats::data_file", READS_DATA),
+    ("igpt_formats::image_folder", READS_DATA),
     ("igpt_formats::request", READS_DATA),
     ("journal", "tells the runner what was computed"),
     ("json", "reads what is there exactly, or ends in an error"),
@@ -111,7 +112,7 @@ pub const CRATES: &[(&str, &[&str])] = &[
     ("candle-nn", CANDLE),
     ("cudarc", &["cudarc"]),
     ("half", &["half"]),
-    ("image", &["image", "png", "zune-core", "zune-jpeg"]),
+    ("image", &["image", "png"]),
     ("libm", &["libm"]),
     ("rand_chacha", &["ppv-lite86", "rand_chacha", "rand_core"]),
 ];

@@ -3,9 +3,8 @@
 mod resize;
 
 use crate::{Error, Result};
-use image::{DynamicImage, ImageFormat, ImageReader};
+use igpt_formats::image_file;
 use std::fmt;
-use std::io::Cursor;
 use std::path::Path;
 
 /// An image of `height` rows of `width` pixels, each of 1 (grey) or 3 (red, green, blue) bytes.
@@ -58,29 +57,17 @@ impl Image {
 
     /// Decodes a PNG or JPEG file that is in memory; `name` is what errors call it.
     ///
-    /// What has colours becomes red-green-blue (palettes too), what has none becomes grey. Opacity is dropped, as
-    /// Pillow's `convert("RGB")` does: a transparent pixel has the colour that the file gives it. 16 bits become 8 by
+    /// What has colours becomes red-green-blue (palettes and CMYK too), what has none becomes grey. Opacity is dropped,
+    /// as Pillow's `convert("RGB")` does: a transparent pixel has the colour that the file gives it. 16 bits become 8 by
     /// rounding v / 257. EXIF and colour profiles are ignored: the rows are as they are stored, also where EXIF asks
-    /// for a rotation. PNG is the same with every decoder; in JPEG, decoders differ by a few levels.
+    /// for a rotation. JPEG gives the bytes that libjpeg gives, and so Pillow. `docs/images.md` has a table of kinds.
     ///
     /// # Errors
-    /// If the bytes are no PNG or JPEG file, are damaged, or decode to more than 512 MiB.
+    /// If the bytes are no PNG or JPEG file, are cut or damaged, or decode to more than 512 MiB.
     pub fn decode(bytes: &[u8], name: impl AsRef<Path>) -> Result<Self> {
         let wrong = |what: String| Error::format(name.as_ref(), what);
-        // Reading from memory does not fail.
-        let reader = ImageReader::new(Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(|e| Error::io(name.as_ref(), e))?;
-        if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
-            return Err(wrong("is neither a PNG nor a JPEG image".into()));
-        }
-        let image = reader.decode().map_err(|e| wrong(format!("cannot be decoded: {e}")))?;
-        let (width, height) = (image.width() as usize, image.height() as usize);
-        match image.color().has_color() {
-            true => Self::new(width, height, 3, to_rgb8(image)),
-            false => Self::new(width, height, 1, to_grey8(image)),
-        }
-        .map_err(|e| wrong(e.to_string()))
+        let image = image_file::decode(bytes).map_err(|e| wrong(e.to_string()))?;
+        Self::new(image.width, image.height, image.channels, image.pixels).map_err(|e| wrong(e.to_string()))
     }
 
     /// Pixels in a row.
@@ -191,16 +178,6 @@ impl Image {
     }
 }
 
-/// Three bytes for each pixel.
-fn to_rgb8(image: DynamicImage) -> Vec<u8> {
-    image.into_rgb8().into_raw()
-}
-
-/// One byte for each pixel of an image without colours.
-fn to_grey8(image: DynamicImage) -> Vec<u8> {
-    image.into_luma8().into_raw()
-}
-
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The bytes themselves would fill a screen and say nothing.
@@ -223,7 +200,7 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
+    use image::codecs::png::PngEncoder;
     use image::{ExtendedColorType, ImageEncoder as _};
 
     fn image(width: usize, height: usize, channels: usize, pixels: &[u8]) -> Image {
@@ -263,18 +240,21 @@ mod tests {
         let rounded = [0, 0, 1, 1, 156, 255];
         assert_eq!(decode(&png(&wide, 6, 1, ExtendedColorType::L16)), image(6, 1, 1, &rounded));
         assert_eq!(decode(&png(&wide, 2, 1, ExtendedColorType::Rgb16)), image(2, 1, 3, &rounded));
+    }
 
-        let mut jpeg = Vec::new();
-        let flat = [90, 120, 30].repeat(64);
-        JpegEncoder::new_with_quality(&mut jpeg, 95)
-            .write_image(&flat, 8, 8, ExtendedColorType::Rgb8)
-            .unwrap();
-        let decoded = decode(&jpeg);
-        assert_eq!((decoded.width(), decoded.height(), decoded.channels()), (8, 8, 3));
-        assert!(
-            decoded.pixels().iter().zip(&flat).all(|(a, b)| a.abs_diff(*b) < 4),
-            "{:?}",
-            decoded.pixel(0, 0)
+    /// Every kind is in `formats/tests/images.rs`.
+    #[test]
+    fn jpeg_is_decoded_as_pillow_does() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/images");
+        let decoded = Image::open(folder.join("files/jpeg-colours-4-2-0.jpg")).unwrap();
+        let kinds = std::fs::read_to_string(folder.join("kinds.json")).unwrap();
+        let kinds: serde_json::Value = serde_json::from_str(&kinds).unwrap();
+        let mut kinds = kinds["kinds"].as_array().unwrap().iter();
+        let pillows = kinds.find(|kind| kind["kind"] == "JPEG, colours 4:2:0").unwrap();
+        let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, decoded.pixels());
+        assert_eq!(
+            (decoded.size(), pillows["pixels"].as_str().unwrap()),
+            ("17 × 13, RGB".into(), &encoded[..])
         );
     }
 
@@ -282,13 +262,14 @@ mod tests {
     fn damaged_files_are_named() {
         let good = png(&[0; 3000], 50, 20, ExtendedColorType::Rgb8);
         assert!(Image::decode(&good, "x").is_ok());
-        for length in 0..good.len() - 12 {
+        for length in 0..good.len() {
             let error = Image::decode(&good[..length], "x/y.png").unwrap_err().to_string();
             assert!(error.starts_with("x/y.png: "), "{error}");
         }
-        assert_eq!(
-            Image::decode(b"GIF89a", "x.gif").unwrap_err().to_string(),
-            "x.gif: is neither a PNG nor a JPEG image"
+        let error = Image::decode(b"GIF89a", "x.gif").unwrap_err().to_string();
+        assert!(
+            error.starts_with("x.gif: is a GIF image, which is not read here; PNG and JPEG are: "),
+            "{error}"
         );
         assert!(Image::open("no/such.png").unwrap_err().to_string().starts_with("no/such.png: "));
     }
@@ -302,7 +283,7 @@ mod tests {
         checksum.update(&file[12..29]);
         file[29..33].copy_from_slice(&checksum.sum().to_be_bytes());
         let error = Image::decode(&file, "x.png").unwrap_err().to_string();
-        assert!(error.starts_with("x.png: cannot be decoded"), "{error}");
+        assert!(error.starts_with("x.png: says that it has 1073741824 × 1 pixels, more than "), "{error}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub const FORMAT: &str = "igpt-data";
 /// The version that is written, and the only one that is read. In version 1 labels were single bytes.
 pub const VERSION: u64 = 2;
+/// The pixels that JPEG images are decoded to: 1 is libjpeg's. Files that do not say so were written by earlier versions,
+/// whose pixels were a few levels away. PNG images were always the same.
+pub const JPEG_PIXELS: u64 = 1;
 /// Bytes; more than any header has. The names of 65,536 classes fit.
 pub const LONGEST_HEADER: u64 = 1 << 22;
 /// Bytes of a label.
@@ -50,6 +53,9 @@ pub struct Header {
     pub parts: Vec<Part>,
     /// How many images were JPEG; the others were PNG.
     pub jpeg: usize,
+    /// [`JPEG_PIXELS`]
+    #[serde(default)]
+    pub jpeg_pixels: u64,
     /// What it was made from.
     pub sources: Vec<SourceFile>,
 }
@@ -101,8 +107,14 @@ impl Header {
             label_sets,
             parts: Vec::new(),
             jpeg: 0,
+            jpeg_pixels: JPEG_PIXELS,
             sources,
         }
+    }
+
+    /// Whether its images would be decoded to other pixels now.
+    pub fn is_outdated(&self) -> bool {
+        self.jpeg > 0 && self.jpeg_pixels != JPEG_PIXELS
     }
 
     /// Whether the parts can be what they say: what is wrong, if they cannot.

@@ -6,4 +6,6 @@
 
 pub mod bilinear;
 pub mod data_file;
+pub mod image_file;
+pub mod image_folder;
 pub mod request;

@@ -2,34 +2,37 @@
 
 use super::{Dataset, Images, Labelled};
 use crate::{Error, Image, Result, memory, stop};
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use igpt_formats::image_folder::{self, Unlisted};
+use std::path::Path;
 
-/// The image files `train/CLASS/*` and `test/CLASS/*` of a folder (PNG or JPEG), in the order of their names. All have one
-/// size. The classes are the folders of `train`, by name.
+/// The image files below `train/CLASS/` and `test/CLASS/` of a folder (PNG or JPEG), in the order of their paths, as
+/// PyTorch's `ImageFolder` lists them: those of the class's folder by name, then those of each folder inside it. All have
+/// one size. The classes are the folders of `train`, by name. Names that begin with a dot are not looked at.
 ///
 /// # Errors
-/// If a folder or image cannot be read, the images have several sizes, or `test` has a class that `train` has not.
+/// If a folder or image cannot be read, the images have several sizes, `test` has a class that `train` has not, a class's
+/// folder is without images, or there are images that would be left out: in no class's folder, or of another kind
+/// (`.webp`, `.gif`, …).
 pub fn folder(path: impl AsRef<Path>) -> Result<Dataset> {
     let path = path.as_ref();
-    let classes = names(&path.join("train"), Path::is_dir)?;
+    let classes = image_folder::classes(&path.join("train")).map_err(unlisted)?;
     let split = |name: &str| -> Result<Labelled> {
         let folder = path.join(name);
-        if let Some(unknown) = names(&folder, Path::is_dir)?.difference(&classes).next() {
+        let here = image_folder::classes(&folder).map_err(unlisted)?;
+        if let Some(unknown) = here.iter().find(|class| !classes.contains(class)) {
             return Err(Error::format(&folder, format!("the class {unknown} is not among those of train")));
         }
         let (mut images, mut labels) = (Vec::<Image>::new(), Vec::new());
         for (label, class) in classes.iter().enumerate() {
             let label = u16::try_from(label)
                 .map_err(|_| Error::format(&folder, format!("{} classes are too many", classes.len())))?;
-            let class = folder.join(class);
-            if !class.exists() {
+            if !here.contains(class) {
                 continue;
             }
-            for file in names(&class, is_image)? {
+            let class = folder.join(class);
+            for file in image_folder::images(&class).map_err(unlisted)? {
                 stop::check("reading images")?;
-                let image = Image::open(class.join(file))?;
+                let image = Image::open(class.join(file.path))?;
                 memory::check("the images of the folder", &[images.len() + 1, image.pixels().len()])?;
                 images.push(image);
                 labels.push(label);
@@ -42,20 +45,8 @@ pub fn folder(path: impl AsRef<Path>) -> Result<Dataset> {
     Dataset::new(name, classes.iter().cloned(), split("train")?, split("test")?)
 }
 
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
-    path.is_file() && ["png", "jpg", "jpeg"].contains(&extension.as_str())
-}
-
-/// Names in a folder of what is wanted; hidden ones are not.
-fn names(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<BTreeSet<String>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-    let paths: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<_>>()
-        .map_err(|e| Error::io(folder, e))?;
-    let names = paths.iter().filter(|path| is_wanted(path)).filter_map(|path| path.file_name()?.to_str());
-    Ok(names.filter(|name| !name.starts_with('.')).map(str::to_owned).collect())
+fn unlisted(why: Unlisted) -> Error {
+    Error::format(why.path, why.what)
 }
 
 #[cfg(test)]
@@ -76,14 +67,28 @@ mod tests {
         file("train/dog/a.png", 2);
         file("train/cat/z.png", 1);
         file("test/cat/y.PNG", 4);
+        // A folder in a class's folder is part of the class.
+        file("train/dog/older/a.png", 5);
         std::fs::write(root.path().join("train/dog/notes.txt"), "none").unwrap();
         let set = folder(root.path()).unwrap();
         assert_eq!(set.classes(), ["cat", "dog"]);
         let firsts = |part: &Labelled| part.images.iter_pixels().map(|pixels| pixels[0]).collect::<Vec<_>>();
-        assert_eq!((firsts(set.train()), &set.train().labels[..]), (vec![1, 2, 3], &[0, 1, 1][..]));
+        assert_eq!((firsts(set.train()), &set.train().labels[..]), (vec![1, 2, 3, 5], &[0, 1, 1, 1][..]));
         assert_eq!((firsts(set.test()), &set.test().labels[..]), (vec![4], &[0][..]));
 
         let said = || folder(root.path()).unwrap_err().to_string();
+        for (name, expected) in [
+            (
+                "train/dog/older/b.webp",
+                "train/dog: holds images that are not read here: older/b.webp (1 in all)",
+            ),
+            ("test/c.png", "test: holds images that are in no class's folder: c.png (1 in all)"),
+        ] {
+            std::fs::write(root.path().join(name), "x").unwrap();
+            assert!(said().contains(expected), "{}", said());
+            std::fs::remove_file(root.path().join(name)).unwrap();
+            assert!(folder(root.path()).is_ok());
+        }
         file("test/cow/a.png", 1);
         assert!(said().contains("the class cow is not among those of train"), "{}", said());
         std::fs::remove_dir_all(root.path().join("test/cow")).unwrap();

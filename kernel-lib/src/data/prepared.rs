@@ -47,6 +47,11 @@ impl Prepared {
         }
         let header: Header = serde_json::from_slice(&line)
             .map_err(|e| wrong(format!("its first line makes no sense ({e})")))?;
+        if header.is_outdated() {
+            return Err(wrong(
+                "was written by an earlier version, which decoded its JPEG images to other pixels".into(),
+            ));
+        }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let revision = header.revision.get(..12).unwrap_or(&header.revision);
         if revision.is_empty() || !stem.ends_with(revision) {

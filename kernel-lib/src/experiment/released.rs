@@ -49,7 +49,8 @@ impl Released {
 
     /// Its parameters, which must have the shape that the profile says.
     pub(super) fn parameters(&self, config: &Config) -> Result<Parameters> {
-        let causal = |objective: Objective| if objective.is_causal() { "the next token" } else { "masked tokens" };
+        let causal =
+            |objective: Objective| if objective.is_causal() { "the next token" } else { "masked tokens" };
         let (trained_for, said) = (objective(&self.name), self.training.objective);
         if trained_for.is_causal() != said.is_causal() {
             return Err(Error::invalid(format!(

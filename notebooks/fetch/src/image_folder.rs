@@ -1,12 +1,17 @@
 //! Images in folders, one folder for each class, as ImageNet is published: `train/n01440764/*.JPEG`.
 
+<<<<<<< HEAD
 use std::{
     ffi::OsString,
     fs::{self, Metadata},
     path::{Path, PathBuf},
 };
+=======
+use std::path::{Path, PathBuf};
+>>>>>>> h5
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
+use igpt_formats::image_folder::{classes, images};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -16,16 +21,14 @@ use super::{
 
 /// Images that are decoded at a time. Each is read by the thread that decodes it.
 const BATCH: usize = 512;
-/// Images have one of these endings, in any case. Other files are not looked at.
-const ENDINGS: [&str; 3] = ["jpeg", "jpg", "png"];
 
-/// The images of a split, in the order of classes and then of names.
+/// The images of a split, in the order of classes and then of paths, as the library's `data::folder` has them.
 pub(super) struct ImageFolder {
     path: PathBuf,
     /// The names of the classes' folders, in order.
     classes: Vec<String>,
-    /// The class and the name of each file: of ImageNet there are more than a million.
-    files: Vec<(u16, OsString)>,
+    /// The class of each file, and its path below the class's folder: of ImageNet there are more than a million.
+    files: Vec<(u16, PathBuf)>,
     at: usize,
     listing: String,
     state: String,
@@ -35,29 +38,19 @@ impl ImageFolder {
     /// Lists a split.
     ///
     /// # Errors
-    /// If it is not folders with images in them.
+    /// If it is not folders with images in them, or there are images that would be left out.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let mut classes = Vec::new();
-        let mut images_beside = 0;
-        for (name, is_folder, _) in list(path)? {
-            match is_folder {
-                true => classes.push(name.into_string().map_err(|name| not_text(path, &name))?),
-                false => images_beside += usize::from(is_image(&name)),
-            }
-        }
+        let classes = classes(path)?;
         if classes.is_empty() {
-            let found = if images_beside > 0 { " but images" } else { "" };
-            bail!(
-                "{}: holds no folder for each class{found}; it is to hold {}/CLASS/*.JPEG",
-                path.display(),
-                path.display()
-            );
+            let path = path.display();
+            bail!("{path}: holds no folder for each class; it is to hold {path}/CLASS/*.JPEG");
         }
         if classes.len() > usize::from(u16::MAX) + 1 {
             bail!("{}: holds {} folders, more than there can be classes", path.display(), classes.len());
         }
         let (mut files, mut listing, mut state) = (Vec::new(), Sha256::new(), Sha256::new());
         for (class, folder) in (0..=u16::MAX).zip(&classes) {
+<<<<<<< HEAD
             let before = files.len();
             for (name, is_folder, metadata) in list(&path.join(folder))? {
                 if !is_folder && is_image(&name) {
@@ -69,6 +62,11 @@ impl ImageFolder {
             }
             if files.len() == before {
                 bail!("{}: holds no image (.JPEG, .jpg, .png)", path.join(folder).display());
+=======
+            for image in images(&path.join(folder))? {
+                hash.update(format!("{folder}/{} {}\n", image.path.display(), image.bytes));
+                files.push((class, image.path));
+>>>>>>> h5
             }
         }
         let [listing, state] = [listing, state].map(|hash| super::hex(&hash.finalize()));
@@ -107,7 +105,7 @@ impl ImageFolder {
         let files = self.files.get(self.at..)?;
         let files = &files[..files.len().min(BATCH)];
         self.at += files.len();
-        let row = |(class, name): &(u16, OsString)| {
+        let row = |(class, name): &(u16, PathBuf)| {
             let path = self.path.join(&self.classes[usize::from(*class)]).join(name);
             Row {
                 place: Origin::File(path.clone()),
@@ -119,6 +117,7 @@ impl ImageFolder {
     }
 }
 
+<<<<<<< HEAD
 /// What is in a folder, by name: whether it is a folder too, and what the file system says of it. What begins with a dot is not there.
 fn list(path: &Path) -> Result<Vec<(OsString, bool, Metadata)>> {
     let context = || format!("cannot list {}", path.display());
@@ -146,8 +145,12 @@ fn not_text(path: &Path, name: &OsString) -> anyhow::Error {
     anyhow::anyhow!("{}: holds a folder whose name is no text: {name:?}", path.display())
 }
 
+=======
+>>>>>>> h5
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -162,14 +165,17 @@ mod tests {
 
     #[test]
     fn images_come_in_the_order_of_classes_and_names() {
-        let files = ["b/2.JPEG", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
+        let files =
+            ["b/2.JPEG", "b/1/0.jpg", "b/10.jpg", "a/x.png", "a/.hidden.png", "a/notes.txt", "readme.md"];
         let folder = folder(&files);
         let mut split = ImageFolder::open(folder.path()).unwrap();
-        assert_eq!((split.classes().join(" "), split.total()), ("a b".into(), 3));
+        assert_eq!((split.classes().join(" "), split.total()), ("a b".into(), 4));
         let rows = split.next().unwrap();
         let found: Vec<_> = rows.iter().map(|row| (row.place.to_string(), row.labels[0].unwrap())).collect();
         let path = |name: &str| folder.path().join(name).display().to_string();
-        assert_eq!(found, [(path("a/x.png"), 0), (path("b/10.jpg"), 1), (path("b/2.JPEG"), 1)]);
+        let expected =
+            [(path("a/x.png"), 0), (path("b/10.jpg"), 1), (path("b/2.JPEG"), 1), (path("b/1/0.jpg"), 1)];
+        assert_eq!(found, expected);
         assert!(split.next().is_none());
 
         let hashes = || {
@@ -196,8 +202,13 @@ mod tests {
     fn what_is_no_split_is_refused() {
         let error =
             |files: &[&str]| ImageFolder::open(folder(files).path()).map(|_| ()).unwrap_err().to_string();
-        assert!(error(&["x.JPEG"]).contains("holds no folder for each class but images; it is to hold "));
-        assert!(error(&["a/x.JPEG", "b/y.gif"]).contains("/b: holds no image (.JPEG, .jpg, .png)"));
+        assert!(error(&["x.JPEG"]).contains("holds images that are in no class's folder: x.JPEG (1 in all)"));
+        assert!(error(&["x.txt"]).contains("holds no folder for each class; it is to hold "));
+        assert!(error(&["a/x.JPEG", "b/y.txt"]).contains("/b: holds no image (.JPEG, .jpg, .png)"));
+        assert!(
+            error(&["a/x.JPEG", "b/1/y.gif"])
+                .contains("/b: holds images that are not read here: 1/y.gif (1 ")
+        );
         assert!(
             ImageFolder::open(Path::new("/no/such"))
                 .map(|_| ())

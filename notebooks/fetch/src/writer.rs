@@ -43,7 +43,8 @@ pub(super) fn lock(folder: &Path, stem: &str) -> Result<File> {
     Ok(file)
 }
 
-/// The header of the file at `path`, if it is whole and was made from the same sources into the same classes.
+/// The header of the file at `path`, if it is whole and was made from the same sources into the same classes, and its
+/// images would be decoded to the same pixels now.
 pub(super) fn intact(path: &Path, wanted: &Header) -> Result<Option<Header>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -56,6 +57,7 @@ pub(super) fn intact(path: &Path, wanted: &Header) -> Result<Option<Header>> {
         file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line).ok()?;
         let header: Header = serde_json::from_slice(&line).ok()?;
         let is_wanted = (header.format.as_str(), header.version) == (FORMAT, VERSION)
+            && !header.is_outdated()
             && header.dataset == wanted.dataset
             && header.revision == wanted.revision
             && header.label_sets == wanted.label_sets
@@ -170,7 +172,7 @@ fn cannot_write(path: &Path, bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use igpt_formats::data_file::{LabelSet, SourceFile};
+    use igpt_formats::data_file::{JPEG_PIXELS, LabelSet, SourceFile};
 
     use super::*;
 
@@ -189,13 +191,17 @@ mod tests {
     }
 
     fn write(path: &Path) -> Header {
+        write_with(path, header())
+    }
+
+    fn write_with(path: &Path, last: Header) -> Header {
         let mut writer = Writer::new(path, &header()).unwrap();
         writer.write(&[1, 2]).unwrap();
         writer.write(&[3, 4]).unwrap();
         writer.end("train", None);
         writer.write(&[0, 0, 1, 0]).unwrap();
         writer.end("train", Some("label"));
-        writer.finish(header()).unwrap()
+        writer.finish(last).unwrap()
     }
 
     #[test]
@@ -233,6 +239,17 @@ mod tests {
         }
         fs::write(&path, [&good[..], &[0]].concat()).unwrap();
         assert_eq!(intact(&path, &wanted).unwrap(), None);
+    }
+
+    /// PNG images were always decoded to the same ones.
+    #[test]
+    fn what_was_decoded_to_other_pixels_is_not_intact() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dots-000000000000.igpt-data");
+        for (jpeg, jpeg_pixels, is_intact) in [(0, 0, true), (2, 0, false), (2, JPEG_PIXELS, true)] {
+            write_with(&path, Header { jpeg, jpeg_pixels, ..header() });
+            assert_eq!(intact(&path, &header()).unwrap().is_some(), is_intact, "{jpeg}, {jpeg_pixels}");
+        }
     }
 
     #[test]

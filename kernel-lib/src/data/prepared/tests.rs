@@ -96,6 +96,7 @@ fn a_damaged_file_is_refused_with_the_cure() {
         (|header, _| header["height"] = json!(0), "speaks of images that have no pixels"),
         (|header, _| header["version"] = json!(1), "is `igpt-data` of version 1, but"),
         (|header, _| header["format"] = json!("x"), "is `x` of version 2, but"),
+        (|header, _| header["jpeg"] = json!(1), "which decoded its JPEG images to other pixels"),
         (|header, _| *header = json!([]), "does not begin with the line that `igpt fetch` writes"),
         (|header, _| header["revision"] = json!("é123456789abcdef"), "holds the revision `é123456789abcdef`"),
         (

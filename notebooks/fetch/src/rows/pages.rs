@@ -8,7 +8,7 @@ use std::io::Read;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use parquet::{
-    basic::Compression,
+    basic::{Compression, Type},
     file::{metadata::ColumnChunkMetaData, reader::ChunkReader as _},
 };
 
@@ -19,6 +19,10 @@ const SMALL: u64 = 1 << 26;
 /// Bytes of a value in a dictionary: a number's, or those of the length before an image.
 const LEAST_VALUE: u64 = 4;
 
+/// What makes a file that is read of one that is not. These are what pyarrow writes by itself.
+const REWRITE: &str = "plain values and dictionaries are, compressed by Snappy or Zstandard: write the file again, for \
+                       example with pyarrow's `pq.write_table(pq.read_table(FILE), FILE)`";
+
 /// Refuses a column of a row group whose pages ask for more memory than its bytes in the file can fill. Only the pages
 /// of the first `rows` rows are looked at: what comes after them is not read.
 ///
@@ -26,13 +30,17 @@ const LEAST_VALUE: u64 = 4;
 /// The message names the column and the page.
 pub(super) fn check(file: &Bounded, chunk: &ColumnChunkMetaData, rows: u64) -> Result<()> {
     let column = || format!("column `{}`", chunk.column_path().string());
+    let is_numbers = chunk.column_type() != Type::BYTE_ARRAY;
     let mut left = Left::of(file, chunk, rows).with_context(column)?;
     for page in 0.. {
         if left.rows == 0 || left.at == left.end {
             break;
         }
         let place = format!("page {page} at byte {}", left.at);
-        left.page(file).with_context(|| format!("{}, {place}: is damaged", column()))?;
+        let encoding = left.page(file).with_context(|| format!("{}, {place}: is damaged", column()))?;
+        if let Some(encoding) = encoding {
+            check_encoding(encoding, is_numbers).with_context(|| format!("{}, {place}", column()))?;
+        }
     }
     Ok(())
 }
@@ -75,8 +83,8 @@ impl Left {
         Ok(Self { at, end, rows, uncompressed, dictionary: false })
     }
 
-    /// Looks at the next page's header.
-    fn page(&mut self, file: &Bounded) -> Result<()> {
+    /// Looks at the next page's header; tells how its values are encoded.
+    fn page(&mut self, file: &Bounded) -> Result<Option<i32>> {
         let there = self.end - self.at;
         let mut input = file.get_read(self.at)?.take(there);
         let header =
@@ -102,7 +110,7 @@ impl Left {
         self.at = self.end - there + compressed;
         self.uncompressed -= uncompressed;
         match header.content {
-            Content::Index => {}
+            Content::Index => Ok(None),
             Content::Dictionary { values } => {
                 ensure!(
                     u64::try_from(values).is_ok_and(|values| values <= uncompressed / LEAST_VALUE),
@@ -110,6 +118,7 @@ impl Left {
                      file again"
                 );
                 self.dictionary = true;
+                Ok(None)
             }
             Content::Data { values, encoding } => {
                 ensure!(
@@ -117,22 +126,36 @@ impl Left {
                     "its header says that its values are in a dictionary, but none comes before it; download the file \
                      again"
                 );
-                // These encodings have lengths of their own in the page, which are believed in the same way, and with
-                // the second one a few bytes stand for an image as large as the one before.
-                if let Some(name) = [(6, "DELTA_LENGTH_BYTE_ARRAY"), (7, "DELTA_BYTE_ARRAY")]
-                    .into_iter()
-                    .find_map(|(number, name)| (number == encoding).then_some(name))
-                {
-                    bail!("its header says that it is encoded as {name}, which is not read");
-                }
                 let values = u64::try_from(values).with_context(|| {
                     format!("its header says that it has {values} values; download the file again")
                 })?;
                 self.rows = self.rows.saturating_sub(values);
+                Ok(Some(encoding))
             }
         }
-        Ok(())
     }
+}
+
+/// Refuses encodings that are not read, by their names.
+fn check_encoding(encoding: i32, is_numbers: bool) -> Result<()> {
+    let name = match encoding {
+        // Plain, and numbers of values in a dictionary.
+        0 | 2 | 8 => return Ok(()),
+        5 | 9 if is_numbers => return Ok(()),
+        3 => "RLE",
+        4 => "BIT_PACKED",
+        5 => "DELTA_BINARY_PACKED",
+        // These two have lengths of their own in the page, which the crate would make room for before it knows whether so
+        // much is there, and with the second one a few bytes stand for an image as large as the one before.
+        6 => "DELTA_LENGTH_BYTE_ARRAY",
+        7 => "DELTA_BYTE_ARRAY",
+        9 => "BYTE_STREAM_SPLIT",
+        10 => "ALP",
+        _ => bail!(
+            "is encoded in a way that Parquet does not have (number {encoding}); download the file again"
+        ),
+    };
+    bail!("is encoded as {name}, which is not read; {REWRITE}")
 }
 
 /// The most bytes that can become of so many compressed ones.
@@ -145,8 +168,14 @@ fn most(codec: Compression, compressed: u64) -> Result<u64> {
         // Four bytes make a block of 128 KiB of the same byte. Columns of the same label in all rows come near that,
         // which are small; a large one is not believed to be smaller than deflate could make it.
         Compression::ZSTD(_) => times(1 << 15).min(times(1032).max(SMALL)),
-        other => bail!("is compressed by {other}; only Snappy and Zstandard are read"),
+        other => bail!("is compressed by {}, which is not read; {REWRITE}", codec_name(other)),
     })
+}
+
+/// `GZIP` of `GZIP(GzipLevel(6))`.
+fn codec_name(codec: Compression) -> String {
+    let name = codec.to_string();
+    name.split('(').next().unwrap_or(&name).to_owned()
 }
 
 /// What a page's header says, however little sense it makes.

@@ -68,15 +68,11 @@ fn images_are_as_pillow_decodes_them_and_the_right_way_up() {
 }
 
 #[test]
-fn jpeg_is_counted_and_near_to_pillows() {
+fn jpeg_is_counted_and_as_pillow_decodes_it() {
     let (ours, seen) = read_file(file("two-jpeg")).unwrap();
     let (theirs, labels) = expected("two-jpeg");
     assert_eq!((seen.jpeg, &seen.labels[0]), (2, &labels));
-    let size = 4 * 6 * 3;
-    for (at, (ours, theirs)) in ours.chunks(size).zip(theirs.chunks(size)).enumerate() {
-        let largest = ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-        assert!(largest <= if [3, 8].contains(&at) { 2 } else { 0 }, "row {at}: {largest}");
-    }
+    assert_eq!(ours, theirs);
 }
 
 #[test]
@@ -120,10 +116,10 @@ fn a_bad_row_is_named() {
     let others = "; --image-column and --label-column name others";
     for (name, expected) in [
         ("bad-png-row-7", "row 7: its image cannot be decoded: "),
-        ("bad-jpeg-row-2", "row 2: its JPEG image has no end"),
-        ("bad-text-row-1", "row 1: its image is neither PNG nor JPEG, it begins with [68, 65, 6c, 6c]"),
-        ("bad-empty-row-0", "row 0: its image is neither PNG nor JPEG, it begins with []"),
-        ("bad-grey-row-8", "row 8: its image is L8, not red-green-blue of 8 bits"),
+        ("bad-jpeg-row-2", "row 2: its image is cut: its JPEG data has no end"),
+        ("bad-text-row-1", "row 1: its image is neither PNG nor JPEG: it begins with [68, 65, 6c, 6c]"),
+        ("bad-empty-row-0", "row 0: its image is empty"),
+        ("bad-grey-row-8", "row 8: its image is grey of 8 bits, not red-green-blue of 8 bits"),
         ("bad-size-row-6", "row 6: its image has 4 × 6 pixels, but the first one 6 × 4"),
         ("bad-null-row-4", "row 4: has no image"),
         ("bad-nulls-row-9", "row 9: has no image"),
