@@ -66,8 +66,11 @@ fn block(file: &[u8], (start, length): (usize, usize)) -> Result<&[u8], String> 
     }
 }
 
+/// A key, and the value beside it.
+type Pair<'a> = (Vec<u8>, &'a [u8]);
+
 /// The keys and values of a block.
-fn pairs(block: &[u8]) -> Result<Vec<(Vec<u8>, &[u8])>, String> {
+fn pairs(block: &[u8]) -> Result<Vec<Pair<'_>>, String> {
     let damaged = "a block of it is damaged";
     // At the end: places of keys that are written out, and how many of these places there are.
     let (rest, count) = block.split_last_chunk().ok_or(damaged)?;

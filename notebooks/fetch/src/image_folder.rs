@@ -1,16 +1,11 @@
 //! Images in folders, one folder for each class, as ImageNet is published: `train/n01440764/*.JPEG`.
 
-<<<<<<< HEAD
 use std::{
-    ffi::OsString,
-    fs::{self, Metadata},
+    fs,
     path::{Path, PathBuf},
 };
-=======
-use std::path::{Path, PathBuf};
->>>>>>> h5
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use igpt_formats::image_folder::{classes, images};
 use sha2::{Digest as _, Sha256};
 
@@ -50,23 +45,12 @@ impl ImageFolder {
         }
         let (mut files, mut listing, mut state) = (Vec::new(), Sha256::new(), Sha256::new());
         for (class, folder) in (0..=u16::MAX).zip(&classes) {
-<<<<<<< HEAD
-            let before = files.len();
-            for (name, is_folder, metadata) in list(&path.join(folder))? {
-                if !is_folder && is_image(&name) {
-                    let shown = name.to_string_lossy();
-                    listing.update(format!("{folder}/{shown} {}\n", metadata.len()));
-                    state.update(format!("{folder}/{shown} {:?}\n", file_stamp::stamp(&metadata)));
-                    files.push((class, name));
-                }
-            }
-            if files.len() == before {
-                bail!("{}: holds no image (.JPEG, .jpg, .png)", path.join(folder).display());
-=======
             for image in images(&path.join(folder))? {
-                hash.update(format!("{folder}/{} {}\n", image.path.display(), image.bytes));
+                let (shown, file) = (image.path.display(), path.join(folder).join(&image.path));
+                let found = fs::metadata(&file).with_context(|| file.display().to_string())?;
+                listing.update(format!("{folder}/{shown} {}\n", image.bytes));
+                state.update(format!("{folder}/{shown} {:?}\n", file_stamp::stamp(&found)));
                 files.push((class, image.path));
->>>>>>> h5
             }
         }
         let [listing, state] = [listing, state].map(|hash| super::hex(&hash.finalize()));
@@ -117,36 +101,6 @@ impl ImageFolder {
     }
 }
 
-<<<<<<< HEAD
-/// What is in a folder, by name: whether it is a folder too, and what the file system says of it. What begins with a dot is not there.
-fn list(path: &Path) -> Result<Vec<(OsString, bool, Metadata)>> {
-    let context = || format!("cannot list {}", path.display());
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        // Of what a link leads to.
-        let metadata = fs::metadata(entry.path()).with_context(|| entry.path().display().to_string())?;
-        entries.push((name, metadata.is_dir(), metadata));
-    }
-    entries.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-    Ok(entries)
-}
-
-fn is_image(name: &OsString) -> bool {
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
-}
-
-fn not_text(path: &Path, name: &OsString) -> anyhow::Error {
-    anyhow::anyhow!("{}: holds a folder whose name is no text: {name:?}", path.display())
-}
-
-=======
->>>>>>> h5
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -33,7 +33,14 @@ fn pretraining(seed: u64, steps: u64) -> Pretraining {
     };
     let mut network = profile().model;
     (network.layers, network.width, network.heads) = (4, 64, 4);
-    Pretraining { data, palette: PaletteOf::Fit(palette), network, training, after: Vec::new() }
+    Pretraining {
+        data,
+        palette: PaletteOf::Fit(palette),
+        network,
+        training,
+        after: Vec::new(),
+        released: None,
+    }
 }
 
 fn profile() -> Profile {
