@@ -10,6 +10,7 @@ use super::table;
 use crate::{Error, Result, mapped};
 use memmap2::Mmap;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::Vacant;
 use std::path::{Path, PathBuf};
 
 /// TensorFlow's number for `f32`.
@@ -66,10 +67,10 @@ impl Bundle {
         let (count, entries) = index(&file).map_err(|what| Error::format(&path, what))?;
         let mut shards = BTreeMap::new();
         for entry in entries.values().filter(|entry| entry.parts.is_empty()) {
-            if !shards.contains_key(&entry.shard) {
+            if let Vacant(place) = shards.entry(entry.shard) {
                 let shard = with_ending(name, &format!(".data-{:05}-of-{count:05}", entry.shard));
                 let mapped = mapped::file(&shard)?;
-                shards.insert(entry.shard, (shard, mapped));
+                place.insert((shard, mapped));
             }
         }
         Ok(Self { path, entries, shards })

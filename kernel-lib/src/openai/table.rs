@@ -66,15 +66,18 @@ fn block(file: &[u8], (start, length): (usize, usize)) -> Result<&[u8], String> 
     }
 }
 
+/// A key, and its value.
+type Pair<'a> = (Vec<u8>, &'a [u8]);
+
 /// The keys and values of a block.
-fn pairs(block: &[u8]) -> Result<Vec<(Vec<u8>, &[u8])>, String> {
+fn pairs(block: &[u8]) -> Result<Vec<Pair<'_>>, String> {
     let damaged = "a block of it is damaged";
     // At the end: places of keys that are written out, and how many of these places there are.
     let (rest, count) = block.split_last_chunk().ok_or(damaged)?;
     let restarts = usize::try_from(u32::from_le_bytes(*count)).ok().and_then(|count| count.checked_mul(4));
     let length = restarts.and_then(|restarts| rest.len().checked_sub(restarts)).ok_or(damaged)?;
     let mut rest = &rest[..length];
-    let mut pairs: Vec<(Vec<u8>, &[u8])> = Vec::new();
+    let mut pairs: Vec<Pair<'_>> = Vec::new();
     while !rest.is_empty() {
         let mut number = || varint(&mut rest).and_then(|number| usize::try_from(number).ok());
         let (shared, own, length) = match (number(), number(), number()) {
