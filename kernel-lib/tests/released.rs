@@ -19,7 +19,6 @@ fn tiny(images: &Path) -> Profile {
     profile.data.set = format!("folder:{}", images.display());
     profile.data.side = SIDE;
     profile.palette.colours = 12;
-    profile.data.augmentation = igpt::augment::Augmentation::None;
     profile.probe.l2 = vec![1e-2, 1.0];
     profile
 }

@@ -203,7 +203,19 @@ impl Step for FineTuning {
     }
 
     fn code(&self, on: &Workspace) -> Vec<&'static str> {
-        vec![on.device().module(), "model", "train", "augment", "palette", "experiment/fine_tuning", "rng"]
+        let mut code = vec![
+            on.device().module(),
+            "model",
+            "train",
+            "augment",
+            "palette",
+            "experiment/fine_tuning",
+            "rng",
+        ];
+        if let Describer::Released(name) = &self.from {
+            code.push(super::released::code(name));
+        }
+        code
     }
 
     fn device<'a>(&self, on: &'a Workspace) -> &'a str {
