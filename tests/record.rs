@@ -355,7 +355,7 @@ fn a_profile_that_lists_notebooks_is_run_and_recorded_by_these() {
     assert!(checkout.read("papers/p/results/part.toml").contains("profile = \"part\""));
     // One that is named is run, whatever the profile lists, and is no whole run; and the other profile is of all notebooks.
     checkout.run(&["--profile", "part", "1_first"]);
-    checkout.refuses("1_first");
+    checkout.refuses("left out 2_second");
     checkout.run(&["2_second"]);
     checkout.refuses("left out 1_first");
 }
