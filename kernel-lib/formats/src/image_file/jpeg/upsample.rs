@@ -26,7 +26,7 @@ impl<'a> Upsampled<'a> {
     /// `most` is the sampling of a component that has a value for each pixel.
     pub(super) fn new(plane: &'a Plane, most: (usize, usize)) -> Result<Self, Unreadable> {
         let (h, v) = plane.sampling;
-        if most.0 % h != 0 || most.1 % v != 0 {
+        if !most.0.is_multiple_of(h) || !most.1.is_multiple_of(v) {
             return Err(Unreadable::kind(&format!(
                 "a JPEG image with {h} × {v} values of a component where another has {} × {}",
                 most.0, most.1
@@ -48,7 +48,7 @@ impl<'a> Upsampled<'a> {
         let near = self.plane.row(y / down);
         // The row on the other side, or at the edge the same one.
         let far = || {
-            let other = if y % 2 == 0 { (y / 2).saturating_sub(1) } else { y / 2 + 1 };
+            let other = if y.is_multiple_of(2) { (y / 2).saturating_sub(1) } else { y / 2 + 1 };
             self.plane.row(other.min(self.plane.size.1 - 1))
         };
         match self.how {
@@ -59,7 +59,7 @@ impl<'a> Upsampled<'a> {
                 }
             }
             How::Down => {
-                let rounding = if y % 2 == 0 { 1 } else { 2 };
+                let rounding = if y.is_multiple_of(2) { 1 } else { 2 };
                 for ((pixel, near), far) in output.iter_mut().zip(near).zip(far()) {
                     *pixel = ((3 * u32::from(*near) + u32::from(*far) + rounding) / 4) as u8;
                 }
