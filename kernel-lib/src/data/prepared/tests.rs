@@ -76,7 +76,7 @@ fn a_label_has_two_bytes() {
 fn a_damaged_file_is_refused_with_the_cure() {
     type Change = fn(&mut Value, &mut Vec<u8>);
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(Change, &str); 19] = [
+    let cases: [(Change, &str); 20] = [
         (|_, body| body.truncate(51), "has 51 bytes after its first line, which speaks of 52"),
         (|_, body| body.push(0), "has 53 bytes after its first line, which speaks of 52"),
         (|_, body| body[15] ^= 1, "the bytes of its split `train` have the SHA-256 "),
