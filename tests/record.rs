@@ -342,6 +342,25 @@ fn only_a_whole_run_of_what_is_committed_is_recorded() {
 }
 
 #[test]
+fn a_profile_that_lists_notebooks_is_run_and_recorded_by_these() {
+    let checkout = Checkout::new();
+    let profile = "about = \"A released network.\"\nnotebooks = [\"2_second\"]\n[data]\nset = \"x\"\n[training]\nseed = 7\n";
+    checkout.write("papers/p/profiles/part.toml", profile);
+    checkout.commit();
+    let (code, said) = checkout.run_said(&["--profile", "part"]);
+    assert!(code == 0 && said.contains("the profile part computes 2_second"), "{said}");
+    assert!(said.contains("1 of 1 notebooks passed") && !said.contains("1_first"), "{said}");
+    let (code, said) = checkout.record(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(checkout.read("papers/p/results/part.toml").contains("profile = \"part\""));
+    // One that is named is run, whatever the profile lists, and is no whole run; and the other profile is of all notebooks.
+    checkout.run(&["--profile", "part", "1_first"]);
+    checkout.refuses("left out 2_second");
+    checkout.run(&["2_second"]);
+    checkout.refuses("left out 1_first");
+}
+
+#[test]
 fn a_notebook_that_is_gone_or_broken_after_the_run_is_noticed() {
     let checkout = Checkout::new();
     checkout.0.write("notebooks/3_third", &[cell("print 3")]);

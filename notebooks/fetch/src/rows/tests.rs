@@ -116,7 +116,7 @@ fn a_bad_row_is_named() {
     let others = "; --image-column and --label-column name others";
     for (name, expected) in [
         ("bad-png-row-7", "row 7: its image cannot be decoded: "),
-        ("bad-jpeg-row-2", "row 2: its image is cut: its JPEG data has no end"),
+        ("bad-jpeg-row-2", "row 2: its image is cut or damaged: its JPEG data ends too early (640 bytes)"),
         ("bad-text-row-1", "row 1: its image is neither PNG nor JPEG: it begins with [68, 65, 6c, 6c]"),
         ("bad-empty-row-0", "row 0: its image is empty"),
         ("bad-grey-row-8", "row 8: its image is grey of 8 bits, not red-green-blue of 8 bits"),

@@ -154,11 +154,7 @@ fn faithful<'a>(root: &Path, out: &Path, account: &'a Account) -> Result<&'a Sou
     let canonical = |file: &Path| fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let ran: BTreeSet<PathBuf> = account.notebooks.iter().map(|ran| canonical(&ran.source)).collect();
     let folder = root.join("notebooks");
-    let listed = profiles::notebooks(root, &account.profile)?;
-    let is_meant = |file: &Path| listed.as_ref().is_none_or(|listed| listed.contains(&name(file)));
-    let there = notebooks_of(&folder)?;
-    let there: BTreeSet<PathBuf> =
-        there.iter().filter(|file| is_meant(file)).map(|file| canonical(file)).collect();
+    let there: BTreeSet<PathBuf> = notebooks_of(&folder)?.iter().map(|file| canonical(file)).collect();
     // One that is gone is told of below.
     let within = canonical(&folder);
     let elsewhere = ran.difference(&there).filter(|file| file.exists() || !file.starts_with(&within));
@@ -170,10 +166,13 @@ fn faithful<'a>(root: &Path, out: &Path, account: &'a Account) -> Result<&'a Sou
         folder.display(),
         elsewhere.join(", ")
     );
-    let left_out: Vec<String> = there.difference(&ran).map(|file| name(file)).collect();
+    // A profile may list those that it can compute.
+    let listed = profiles::notebooks(root, &account.profile)?;
+    let is_meant = |name: &String| listed.as_ref().is_none_or(|listed| listed.contains(name));
+    let left_out: Vec<String> = there.difference(&ran).map(|file| name(file)).filter(is_meant).collect();
     ensure!(
         left_out.is_empty(),
-        "the run in {} left out {}: a record is of all notebooks, `igpt run --profile {}`",
+        "the run in {} left out {}: a record is of all notebooks of the profile, `igpt run --profile {}`",
         out.display(),
         left_out.join(", "),
         account.profile
