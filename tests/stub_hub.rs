@@ -114,7 +114,7 @@ impl StubHub {
     }
 
     /// The next `times` requests by `method` whose path contains `part` go wrong. The method `PART` stands for the bytes
-    /// of a large file, which the other server gives.
+    /// of a large file, which the other server gives, and `MIRROR` for what a mirror redirects to.
     pub fn plan(&self, method: &'static str, part: &'static str, times: usize, fault: Fault) {
         lock(&self.state).planned.push(Planned { method, part, fault, times });
     }
@@ -215,6 +215,7 @@ impl State {
         let is_meant = |planned: &&mut Planned| {
             let method = match planned.method {
                 "PART" => request.elsewhere && request.method == "GET",
+                "MIRROR" => request.path.starts_with("/mirror") && request.method == "GET",
                 method => !request.elsewhere && request.method == method,
             };
             planned.times > 0 && method && request.path.contains(planned.part)

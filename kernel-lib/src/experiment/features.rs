@@ -69,6 +69,16 @@ pub enum Describer {
     Pca(PcaFit),
 }
 
+impl Describer {
+    /// The network of a pre-training: the released one itself, where it is one. Of one that was changed an error will be made.
+    pub(super) fn of(pretraining: &Pretraining) -> Self {
+        match pretraining.is_released() {
+            Some(name) => Self::Released(name.to_owned()),
+            None => Self::Pretraining(Box::new(pretraining.clone())),
+        }
+    }
+}
+
 /// A network after some steps of its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,7 +106,7 @@ pub struct Untrained {
 impl Features {
     /// Features of the training images that a network is pre-trained on.
     pub fn of(pretraining: &Pretraining) -> Self {
-        Self::by(pretraining.describer(), pretraining.data.clone())
+        Self::by(Describer::of(pretraining), pretraining.data.clone())
     }
 
     /// The same of the network after so many steps, one of [`Pretraining::after`].

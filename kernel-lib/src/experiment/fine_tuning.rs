@@ -75,7 +75,7 @@ impl FineTuning {
     /// an order of magnitude smaller" than for pre-training (section 3.4), which is what this takes. The batch is the same;
     /// there is no cosine, and no warm-up is mentioned.
     pub fn of(pretraining: &Pretraining) -> Self {
-        Self::by(pretraining.describer(), pretraining.data.clone(), &pretraining.training)
+        Self::by(Describer::of(pretraining), pretraining.data.clone(), &pretraining.training)
     }
 
     /// Of the same network before its training.

@@ -67,19 +67,14 @@ impl Pretraining {
         }
     }
 
-    fn is_as_released(&self, released: &Released) -> Result<()> {
-        released.check(&self.network, &self.training, &self.after)
+    /// The name of the released network, where it is one, and nothing was changed of it.
+    pub(super) fn is_released(&self) -> Option<&str> {
+        let released = self.released.as_ref()?;
+        self.is_as_released(released).is_ok().then_some(&released.name)
     }
 
-    /// What describes images by this network: the released one itself, where it is one.
-    pub(super) fn describer(&self) -> Describer {
-        match &self.released {
-            Some(released) if self.is_as_released(released).is_ok() => {
-                Describer::Released(released.name.clone())
-            }
-            // Of one that was changed an error will be made.
-            _ => Describer::Pretraining(Box::new(self.clone())),
-        }
+    fn is_as_released(&self, released: &Released) -> Result<()> {
+        released.check(&self.network, &self.training, &self.after)
     }
 
     /// The same from another seed: of the network's start, the order of images, their variation, and masks.
