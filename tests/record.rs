@@ -349,7 +349,7 @@ fn a_profile_that_lists_notebooks_is_run_and_recorded_by_these() {
     checkout.commit();
     let (code, said) = checkout.run_said(&["--profile", "part"]);
     assert!(code == 0 && said.contains("the profile part computes 2_second"), "{said}");
-    assert!(said.contains("1 of 1 notebooks passed") && !said.contains("1_first"), "{said}");
+    assert!(said.contains("1 of 1 notebook passed") && !said.contains("1_first"), "{said}");
     let (code, said) = checkout.record(&[]);
     assert_eq!(code, 0, "{said}");
     assert!(checkout.read("papers/p/results/part.toml").contains("profile = \"part\""));
