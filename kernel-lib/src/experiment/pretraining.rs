@@ -6,7 +6,7 @@ mod snapshots;
 use super::profile::{self, Model, Profile};
 use super::released::{self, Released};
 use super::step::{self, Waiting};
-use super::{AnyStep, Data, Describer, Encoding, PaletteFit, PaletteOf, Split, Step, Trained, Workspace};
+use super::{AnyStep, Data, Encoding, PaletteFit, PaletteOf, Split, Step, Trained, Workspace};
 use crate::adam;
 use crate::augment::Augmented;
 use crate::model::{Batch, Config, Network, Parameters, Target};

@@ -68,6 +68,8 @@ pub struct Evcxr {
 
 /// How long evcxr may take until it answers; it takes two seconds, on a busy machine ten.
 const START: Duration = Duration::from_secs(120);
+/// How often it is started, if it ends at once.
+const ATTEMPTS: u32 = 3;
 /// How long after the end of a cell its process's words may come.
 const WORD: Duration = Duration::from_secs(2);
 
@@ -77,28 +79,42 @@ impl Evcxr {
     /// # Errors
     /// If evcxr does not start, or the library does not compile (the text says why).
     pub async fn start(slot: Slot, program: &Path) -> Result<Self> {
-        // The ports are free when they are chosen, and may be taken when they are used: then try again.
-        let mut slot = Some(slot);
-        for last in [false, true] {
-            let Some(this) = slot.take() else { break };
+        let (mut slot, mut attempt) = (slot, 0);
+        loop {
+            attempt += 1;
             let begun = Instant::now();
-            let mut evcxr = Self::launch(this, program).await?;
-            match timeout(START, evcxr.wait_until_ready()).await {
-                Ok(Ok(())) => {
-                    eprintln!("igpt kernel: evcxr answered after {:.1} s", begun.elapsed().as_secs_f64());
-                    evcxr.slot.pin_dependencies()?;
-                    evcxr.run_prelude().await?;
-                    return Ok(evcxr);
+            let failed = match Self::launch(&slot, program).await {
+                Err(error) => error,
+                Ok(in_slot) => {
+                    let mut evcxr = in_slot(slot);
+                    match timeout(START, evcxr.wait_until_ready()).await {
+                        Ok(Ok(())) => {
+                            eprintln!(
+                                "igpt kernel: evcxr answered after {:.1} s",
+                                begun.elapsed().as_secs_f64()
+                            );
+                            evcxr.slot.pin_dependencies()?;
+                            evcxr.run_prelude().await?;
+                            return Ok(evcxr);
+                        }
+                        Ok(Err(error)) => {
+                            slot = evcxr.slot;
+                            error
+                        }
+                        Err(_) => bail!("evcxr did not answer within {} s", START.as_secs()),
+                    }
                 }
-                Ok(Err(error)) if last => return Err(error),
-                Err(_) => bail!("evcxr did not answer within {} s", START.as_secs()),
-                Ok(Err(_)) => slot = Some(evcxr.slot),
+            };
+            // The ports are free when they are chosen, and may be taken when they are used: then others are tried.
+            if attempt == ATTEMPTS || begun.elapsed() > START / 2 {
+                return Err(failed);
             }
+            eprintln!("igpt kernel: {failed:#}; once more, with other ports");
         }
-        bail!("evcxr did not start")
     }
 
-    async fn launch(slot: Slot, program: &Path) -> Result<Self> {
+    /// Starts it in a slot, which it is given when it listens.
+    async fn launch(slot: &Slot, program: &Path) -> Result<impl FnOnce(Slot) -> Self + use<>> {
         let folder = tempfile::Builder::new().prefix("igpt-evcxr-").tempdir()?;
         let ports = free_ports()?;
         let key = uuid::Uuid::new_v4().to_string();
@@ -165,7 +181,7 @@ impl Evcxr {
         let shell = converse(shell, &signer, &sender, Event::Shell);
         let stdin = converse(stdin, &signer, &sender, Event::Stdin);
         let control = converse(control, &signer, &sender, |_| Event::Control);
-        Ok(Self {
+        Ok(move |slot| Self {
             shell,
             control,
             stdin,
