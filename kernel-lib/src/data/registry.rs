@@ -143,25 +143,29 @@ mod tests {
             image::GrayImage::from_pixel(2, 2, image::Luma([value])).save(&path).unwrap();
             path
         };
-        for name in ["train/a/1.png", "train/b/1.png", "test/a/1.png"] {
+        for name in ["train/a/1.png", "train/b/1.png", "train/b/below/it/2.png", "test/a/1.png"] {
             write(name, 50);
         }
         let name = format!("folder:{}", folder.path().display());
         let read = || named(&name, None, None).unwrap();
         let before = read();
         assert!(Arc::ptr_eq(&before, &read()));
-        let image = folder.path().join("train/b/1.png");
-        let old = image.metadata().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        write("train/b/1.png", 60);
-        std::fs::File::options()
-            .write(true)
-            .open(&image)
-            .unwrap()
-            .set_modified(old.modified().unwrap())
-            .unwrap();
-        assert_eq!(image.metadata().unwrap().len(), old.len());
-        assert_eq!(before.train().images.pixels(1).unwrap()[0], 50);
-        assert_eq!(read().train().images.pixels(1).unwrap()[0], 60);
+        // Of a folder below the class's, too.
+        for (number, name) in [(1, "train/b/1.png"), (2, "train/b/below/it/2.png")] {
+            let before = read();
+            let image = folder.path().join(name);
+            let old = image.metadata().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            write(name, 60);
+            std::fs::File::options()
+                .write(true)
+                .open(&image)
+                .unwrap()
+                .set_modified(old.modified().unwrap())
+                .unwrap();
+            assert_eq!(image.metadata().unwrap().len(), old.len());
+            assert_eq!(before.train().images.pixels(number).unwrap()[0], 50);
+            assert_eq!(read().train().images.pixels(number).unwrap()[0], 60);
+        }
     }
 }

@@ -1,31 +1,25 @@
 //! Whether the images of a folder are still those that were read: what the file system says of them. Nothing is read for it.
 
+use igpt_formats::image_folder::{classes, images};
 use sha2::{Digest as _, Sha256};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// How deep images lie: `train/CLASS/x.png`.
-const DEPTH: usize = 3;
-
-/// Another one after every change of a file in the folder, also of an image that is replaced by one of the same length and given its
-/// date: no program can set the time of the last change of an inode (`ctime`). What cannot be listed is left out; who reads the folder
-/// says so.
+/// Another one after every change of an image that `data::folder` reads, also of one that is replaced by another of the
+/// same length and given its date: no program can set the time of the last change of an inode (`ctime`). What cannot be listed is left
+/// out; who reads the folder says so.
 pub(super) fn folder_state(folder: &Path) -> [u8; 32] {
     let mut hash = Sha256::new();
-    let mut folders = vec![(folder.to_owned(), 1)];
-    while let Some((folder, depth)) = folders.pop() {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            // Of a link: of what it leads to.
-            let Ok(found) = path.metadata() else { continue };
-            if !found.is_dir() {
+    for split in ["train", "test"] {
+        let split = folder.join(split);
+        for class in classes(&split).unwrap_or_default() {
+            let class = split.join(class);
+            for image in images(&class).unwrap_or_default() {
+                let path = class.join(image.path);
+                let Ok(found) = path.metadata() else { continue };
                 hash.update(path.as_os_str().as_encoded_bytes());
                 stamp(&found).iter().for_each(|number| hash.update(number.to_le_bytes()));
-            } else if depth < DEPTH {
-                folders.push((path, depth + 1));
             }
         }
     }

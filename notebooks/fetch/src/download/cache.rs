@@ -109,7 +109,7 @@ impl Snapshot {
     }
 
     /// Sees to it that these of the files have the bytes that they should have, as far as the cache itself says which these are.
-    /// `say` hears which could not be verified.
+    /// `say` is called with the names of those that could not be verified.
     ///
     /// # Errors
     /// If a file cannot be read, or is damaged.

@@ -171,7 +171,7 @@ impl HubClient {
 
     /// The headers of the answer to another request to an address of the hub; `None` without an answer.
     async fn headers(&self, url: &str) -> Option<HeaderMap> {
-        // Others must not hear the token.
+        // Others must not get the token.
         let url = Url::parse(url).ok().filter(|url| url.as_str().starts_with(&self.endpoint))?;
         let answer = self.authorized(self.first.head(url)).send().await.ok()?;
         Some(answer.headers().clone())

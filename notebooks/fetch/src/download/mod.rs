@@ -75,7 +75,7 @@ const ASKED_AT_A_TIME: usize = 8;
 ///
 /// No network is used if the environment forbids it, or if a commit is named and all is there. If the hub cannot be
 /// reached, or refuses, but the cache holds all that is wanted of the revision as it was last seen, that is used, and `say`
-/// hears it. What comes from the cache without the hub is verified as far as the cache says what its bytes should be.
+/// is told so. What comes from the cache without the hub is verified as far as the cache says what its bytes should be.
 ///
 /// # Errors
 /// Whatever keeps the files from being there; each message says what to do.
