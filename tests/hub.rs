@@ -197,7 +197,7 @@ fn what_is_not_there_is_named() {
     contains_all(&error, &[TWO, "neither model.safetensors, nor ", "nor pytorch_model.bin"]);
 
     place.hub.commit(TWO, &files(&place.weights, "{}"));
-    place.hub.plan("HEAD", "config.json", 1, Fault::Status(404, "X-Error-Code: EntryNotFound\r\n", ""));
+    place.hub.plan("HEAD", "/config.json", 1, Fault::Status(404, "X-Error-Code: EntryNotFound\r\n", ""));
     let (error, _) = place.fails(&mut place.fetch());
     contains_all(&error, &["does not have the file config.json", "try again later"]);
 
@@ -272,7 +272,7 @@ fn a_web_page_is_not_taken_for_the_hub() {
 fn what_can_pass_is_tried_again() {
     let place = Place::new();
     place.hub.plan("GET", "/api/", 1, Fault::Status(500, "", ""));
-    place.hub.plan("HEAD", "config.json", 1, Fault::Status(503, "", ""));
+    place.hub.plan("HEAD", "/config.json", 1, Fault::Status(503, "", ""));
     place.hub.plan("PART", WEIGHTS, 1, Fault::Status(429, "Retry-After: 1\r\n", ""));
     let begun = Instant::now();
     let out = place.succeeds(&mut place.fetch());
@@ -382,7 +382,7 @@ fn a_new_revision_stands_beside_the_old_one() {
     place.ranges();
     place.hub.commit(TWO, &files(&place.weights, "{\"n_layer\": 24}"));
     // Until all of it is there, the old one is what `main` is.
-    place.hub.plan("GET", "config.json", 9, Fault::Wrong);
+    place.hub.plan("GET", "/config.json", 9, Fault::Wrong);
     place.fails(&mut place.fetch());
     assert_eq!(fs::read_to_string(place.model().join("refs/main")).unwrap(), ONE);
     place.hub.heal();
@@ -589,7 +589,7 @@ fn who_is_to_wait_long_is_told_how_long() {
         [("Retry-After: 3600\r\n", "it asks to wait 3600 s, "), (later, "it asks to wait 2")]
     {
         for status in [429, 503] {
-            for (method, part) in [("GET", "/api/"), ("GET", "config.json"), ("PART", WEIGHTS)] {
+            for (method, part) in [("GET", "/api/"), ("GET", "/config.json"), ("PART", WEIGHTS)] {
                 let place = Place::new();
                 place.hub.plan(method, part, 99, Fault::Status(status, header, ""));
                 place.hub.plan("HEAD", part, 99, Fault::Status(status, header, ""));
@@ -674,7 +674,7 @@ fn a_mirror_redirects_to_itself() {
     place.hub.plan("GET", "blobs=true", 99, Fault::Status(404, "", ""));
     let circle =
         "Location: /openai/imagegpt-small/resolve/1111111111111111111111111111111111111111/config.json\r\n";
-    place.hub.plan("HEAD", "config.json", 99, Fault::Status(302, circle, ""));
+    place.hub.plan("HEAD", "/config.json", 99, Fault::Status(302, circle, ""));
     let (error, _) = place.fails(&mut place.fetch());
     contains_all(&error, &["sends this from one address to the next: too many redirects"]);
 }
