@@ -39,6 +39,7 @@ mod files;
 mod progress;
 mod provenance;
 mod stored;
+mod turn;
 mod why;
 
 pub use description::{Description, Key};
@@ -159,12 +160,15 @@ impl Store {
         let entry = Entry::of(&self.folder, step);
         // Results appear whole, so that reading needs no lock, and a read-only store can be read.
         let mut found = entry.load();
-        let _lock = match &found {
+        let _turn_and_lock = match &found {
             Found::Whole(..) => None,
             _ => {
+                let begun = Instant::now();
+                let turn = turn::take(step.name(), &entry.progress(), waiting)?;
                 let lock = entry.lock(step, waiting)?;
+                crate::journal::waited(begun.elapsed());
                 found = entry.load();
-                Some(lock)
+                Some((lock, turn))
             }
         };
         let damage = match found {

@@ -78,9 +78,12 @@ enum Command {
     /// Be the rustup of notebooks
     #[command(hide = true)]
     Rustup(ToolArgs),
-    /// Be the rustc of notebooks
+    /// Be the rustc that compiles notebooks
     #[command(hide = true)]
     Rustc(ToolArgs),
+    /// Be the rustc that programs find in notebooks
+    #[command(hide = true)]
+    RustcInPath(ToolArgs),
 }
 
 #[derive(Debug, Args)]
@@ -155,6 +158,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Filter) => kernel::filter::filter(),
         Some(Command::Cargo(args)) => kernel::cargo::cargo(&args.arguments),
         Some(Command::Rustup(args)) => kernel::cargo::rustup(&args.arguments),
+        Some(Command::RustcInPath(args)) => kernel::cargo::rustc(&args.arguments),
         Some(Command::Rustc(args)) => kernel::cargo::build::rustc(&args.arguments),
     }
 }

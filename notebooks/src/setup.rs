@@ -138,6 +138,29 @@ fn downloaded(output: Output) -> Result<()> {
     Ok(())
 }
 
+/// What rust-analyzer reads the standard library and ours with whenever a kernel starts: half a second faster when it is optimised, and
+/// compiled in the same time (docs/log/2026-11-30-start.md).
+const PARSERS: [&str; 18] = [
+    "countme",
+    "drop_bomb",
+    "hashbrown",
+    "indexmap",
+    "ra-ap-rustc_lexer",
+    "ra_ap_hir_expand",
+    "ra_ap_intern",
+    "ra_ap_mbe",
+    "ra_ap_parser",
+    "ra_ap_span",
+    "ra_ap_syntax",
+    "ra_ap_syntax_bridge",
+    "ra_ap_tt",
+    "rowan",
+    "rustc-hash",
+    "salsa",
+    "text-size",
+    "triomphe",
+];
+
 /// Builds evcxr with the versions that its authors locked, into our cache.
 fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
     let program = dirs::evcxr()?;
@@ -157,6 +180,9 @@ fn evcxr(root: &Path, announce: &dyn Fn()) -> Result<Step> {
         // What takes long in a cell is rustc, not evcxr: measured in docs/log/2026-11-29-ci.md.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    for package in PARSERS {
+        cargo.arg("--config").arg(format!("profile.release.package.{package:?}.opt-level=3"));
+    }
     // Cargo moves the program into place when it is whole, so an interrupted build leaves none.
     let log = dirs::cache()?.join("evcxr.log");
     Compilation { log: &log, packages: None, every: Duration::from_secs(30) }.run(cargo)?;

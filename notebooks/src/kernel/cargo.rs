@@ -1,11 +1,13 @@
 //! The cargo of notebooks. Both evcxr and rust-analyzer call cargo, and both ask it for more than a notebook needs:
 //!
-//! * [`metadata`]: rust-analyzer loads every crate that `cargo metadata` names, at the start of each notebook;
+//! * [`metadata`]: rust-analyzer loads every crate that `cargo metadata` names, at the start of each notebook, and all of the standard
+//!   library's;
+//! * [`rustc`]: it loads them twice, before evcxr knows of our library and after;
 //! * [`build`]: for each cell evcxr has cargo look at all crates of the graph, to find that none has changed;
 //! * [`instrument`]: and the code that it generates for the cell does not tell how the cell ended.
 //!
 //! evcxr gets a `CARGO_HOME` of ours, whose folders are links to the real one's, and whose `bin/cargo` is this
-//! program. rust-analyzer takes `$CARGO_HOME/bin/cargo`; evcxr takes what `rustup which cargo` says, or the first cargo
+//! program. rust-analyzer takes `cargo` and `rustc` of `$CARGO_HOME/bin`; evcxr takes what `rustup which cargo` says, or the first cargo
 //! in the path, so `bin/` stands first in the path and has a `rustup`, too. Everything that is not named above is
 //! passed on to the real programs.
 
@@ -46,7 +48,8 @@ const LINKS: [&str; 9] = [
     ".global-cache",
 ];
 /// Programs that stand before the real ones: their names, and what this program is told.
-const PROGRAMS: [(&str, &str); 3] = [("cargo", "cargo"), ("rustup", "rustup"), (RECORDER, "rustc")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("cargo", "cargo"), ("rustup", "rustup"), ("rustc", "rustc-in-path"), (RECORDER, "rustc")];
 /// The rustc that records how cargo calls it, see [`build`].
 const RECORDER: &str = "recorded-rustc";
 
@@ -59,7 +62,8 @@ pub fn prepare(command: &mut Command) -> Result<()> {
     let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     command.env(PROGRAM, if running.exists() { running } else { env::current_exe()? });
     let Some(real) = cargo_home() else { return Ok(()) };
-    let home = dirs::cache()?.join("cargo-home");
+    // With a number, for kernels of an older program find there what they can be.
+    let home = dirs::cache()?.join("cargo-home-2");
     let context = || format!("cannot write {}", home.display());
     let bin = home.join("bin");
     fs::create_dir_all(&bin).with_context(context)?;
@@ -146,9 +150,40 @@ pub fn cargo(arguments: &[OsString]) -> Result<ExitCode> {
         fs::write(lock, pinned).context("cannot write Cargo.lock")?;
     }
     let all = serde_json::from_slice(&output.stdout).ok();
-    let text = all.and_then(metadata::prune).map_or(output.stdout, |pruned| pruned.to_string().into_bytes());
+    let is_of_std = arguments.iter().any(|argument| Path::new(argument).ends_with("rust/library/Cargo.toml"));
+    let prune = if is_of_std { metadata::prune_std } else { metadata::prune };
+    let text = all.and_then(prune).map_or(output.stdout, |pruned| pruned.to_string().into_bytes());
     std::io::Write::write_all(&mut std::io::stdout(), &text)?;
     Ok(code(output.status))
+}
+
+/// `igpt rustc-in-path …`: rustc, which says where the standard library lies only when the notebook's library is there, too.
+///
+/// evcxr runs some code of its own before it is told of the library, and then rust-analyzer would look at the whole standard
+/// library, three seconds long, for the type of a number; when the library comes, it begins again.
+///
+/// # Errors
+/// If there is no rustc.
+pub fn rustc(arguments: &[OsString]) -> Result<ExitCode> {
+    if arguments.iter().eq(["--print", "sysroot"]) && is_before_the_library(Path::new("Cargo.toml")) {
+        bail!("the standard library is not looked at yet");
+    }
+    let proxy = env::var_os(REAL_HOME).map(|home| PathBuf::from(home).join("bin/rustc"));
+    let rustc = proxy.filter(|file| file.is_file()).or_else(|| in_path("rustc"));
+    let Some(rustc) = rustc else { bail!("there is no rustc in the path") };
+    Err(Command::new(rustc).args(arguments).exec()).context("cannot start rustc")
+}
+
+/// Whether this is the manifest of cells that cannot name the library.
+fn is_before_the_library(manifest: &Path) -> bool {
+    let manifest = fs::read_to_string(manifest).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let is_of_cells = |manifest: &toml::Table| {
+        manifest.get("package").and_then(|package| package.get("name")?.as_str()) == Some(build::CELL)
+    };
+    let has_library = |manifest: &toml::Table| {
+        manifest.get("dependencies").is_some_and(|dependencies| dependencies.get(LIBRARY).is_some())
+    };
+    manifest.is_some_and(|manifest| is_of_cells(&manifest) && !has_library(&manifest))
 }
 
 /// `igpt rustup …`: rustup, whose cargo is ours.
@@ -169,4 +204,33 @@ pub fn rustup(arguments: &[OsString]) -> Result<ExitCode> {
 
 fn code(status: std::process::ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_library_is_looked_at_when_the_library_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("Cargo.toml");
+        let before = |text: &str| {
+            fs::write(&manifest, text).unwrap();
+            is_before_the_library(&manifest)
+        };
+        let cells = "[package]\nname = \"ctx\"\n[dependencies]\n";
+        assert!(
+            before(cells)
+                && before("[package]\nname = \"ctx\"\n")
+                && before(&format!("{cells}rand = \"0.9\"\n"))
+        );
+        assert!(!before(&format!("{cells}igpt = {{ path = \"/x\" }}\n")));
+        // Not the cells' manifest, or none.
+        assert!(
+            !before("[package]\nname = \"other\"\n[dependencies]\n")
+                && !before("[workspace]\n")
+                && !before("[")
+        );
+        assert!(!is_before_the_library(&folder.path().join("none")));
+    }
 }

@@ -23,6 +23,7 @@ use super::{
     secrets::Secrets,
     settings::Settings,
     text::{headline, only_line, strip_ansi},
+    turns::Turns,
 };
 
 /// How long things may take.
@@ -77,25 +78,29 @@ pub enum News<'a> {
 /// Told how a run goes.
 pub type Observer<'a> = dyn FnMut(News<'_>) + Send + 'a;
 
-/// Executes the cells in order until one fails. `notebook` holds the new outputs afterwards, whatever happened.
+/// Executes the cells in order until one fails, and says how long they waited for other notebooks. `notebook` holds the new outputs
+/// afterwards, whatever happened.
 pub async fn execute(
     client: &mut Client,
     notebook: &mut Notebook,
     limits: Limits,
     secrets: &Secrets,
+    turns: &Turns<'_>,
     stop: &mut watch::Receiver<bool>,
     observer: &mut Observer<'_>,
-) -> (Vec<CellRun>, End) {
+) -> (Vec<CellRun>, End, Duration) {
     let cells = notebook.code_cells();
     notebook.clear_outputs();
     let mut session = Session {
         client,
         limits,
         secrets,
+        turns,
         observer,
         requests: HashMap::new(),
         areas: OutputAreas::new(limits.outputs),
         begun: None,
+        waited: Duration::ZERO,
     };
     let mut runs = Vec::new();
     let mut end = End::Finished;
@@ -114,6 +119,16 @@ pub async fn execute(
             runs.push(run);
             continue;
         }
+        let waited = tokio::select! {
+            waited = turns.free() => waited,
+            () = stopped(stop) => Duration::ZERO,
+        };
+        if *stop.borrow() {
+            end = End::Stopped;
+            runs.push(CellRun::untouched(shown, CellStatus::NotRun));
+            continue;
+        }
+        session.extend(waited);
         let started = Instant::now();
         let ending = session.run(cell, stop).await;
         session.save_into(notebook);
@@ -147,7 +162,7 @@ pub async fn execute(
             end = End::Failed(number, why);
         }
     }
-    (runs, end)
+    (runs, end, session.waited)
 }
 
 enum Ending {
@@ -206,6 +221,7 @@ struct Session<'a, 'b> {
     client: &'a mut Client,
     limits: Limits,
     secrets: &'a Secrets,
+    turns: &'a Turns<'a>,
     observer: &'a mut Observer<'b>,
     /// Position of the cell that made each request.
     requests: HashMap<String, usize>,
@@ -213,9 +229,19 @@ struct Session<'a, 'b> {
     areas: OutputAreas,
     /// When the kernel began with the current cell.
     begun: Option<Instant>,
+    /// How long cells waited for other notebooks.
+    waited: Duration,
 }
 
 impl Session<'_, '_> {
+    /// What a notebook waits for the others does not count.
+    fn extend(&mut self, waited: Duration) {
+        if let Some((_, until)) = &mut self.limits.notebook {
+            *until += waited;
+        }
+        self.waited += waited;
+    }
+
     async fn run(&mut self, cell: &CodeCell, stop: &mut watch::Receiver<bool>) -> Ending {
         let Settings { expected, timeout: own_timeout, output_limit, .. } = match Settings::of(cell) {
             Ok(settings) => settings,
@@ -353,6 +379,10 @@ impl Session<'_, '_> {
                     },
                     Event::Died(how) => return exited(how),
                 },
+                // The cell itself may wait for the turn to compute, as long as another notebook does.
+                _ = sleep_until(deadline.into()), if !interrupted && !half_done && self.turns.is_with_another() => {
+                    deadline = Instant::now() + Duration::from_secs(1);
+                }
                 _ = sleep_until(deadline.into()) => {
                     if interrupted {
                         return Waited::TimedOut { limit, answered: false };

@@ -52,6 +52,8 @@ pub struct Journal {
     pub data: BTreeSet<Data>,
     /// What tables say that their numbers are of, where that is the profile as it is.
     pub profile_labels: BTreeSet<String>,
+    /// How long it waited for what another notebook computed, in milliseconds.
+    pub waited_ms: u64,
     /// What came of each claim in the end, by the paper's name and its key.
     pub claims: BTreeMap<(String, String), Judged>,
 }
@@ -63,6 +65,9 @@ enum JournalLine {
     Data(Data),
     ProfileLabel {
         label: String,
+    },
+    Waited {
+        ms: u64,
     },
     Claim {
         #[serde(default)]
@@ -154,6 +159,7 @@ impl Journal {
                     journal.uses.push(used);
                 }
                 Ok(JournalLine::Data(data)) => drop(journal.data.insert(data)),
+                Ok(JournalLine::Waited { ms }) => journal.waited_ms = journal.waited_ms.saturating_add(ms),
                 Ok(JournalLine::ProfileLabel { label }) => drop(journal.profile_labels.insert(label)),
                 Ok(JournalLine::Claim { paper, claim, mut judged }) => {
                     judged.results = journal.uses.iter().map(|used| used.key.clone()).collect();

@@ -35,6 +35,7 @@ pub mod settings;
 pub mod summary;
 pub mod text;
 pub mod times;
+mod turns;
 
 use std::{
     collections::HashSet,
@@ -65,7 +66,11 @@ use self::{
     schedule::Schedule,
     secrets::Secrets,
     settings::Settings,
+    turns::Turns,
 };
+
+/// The folder of the run's own files, below its output folder.
+const LOGS: &str = "logs";
 
 /// What to run and how.
 #[derive(Debug, Clone)]
@@ -157,7 +162,7 @@ impl Run {
 pub async fn run(options: RunOptions) -> Result<Run> {
     ensure!(!options.notebooks.is_empty(), Misused("there is no notebook to run".into()));
     let jobs = jobs(&options).map_err(|error| Misused(format!("{error:#}")))?;
-    let logs = options.out.join("logs");
+    let logs = options.out.join(LOGS);
     fs::create_dir_all(&logs).with_context(|| format!("cannot make the folder {}", logs.display()))?;
     // Both would write the same journals and reports, and each would take the other's numbers for its own.
     let _alone = try_lock(&logs)?.ok_or_else(|| {
@@ -349,7 +354,7 @@ fn jobs(options: &RunOptions) -> Result<Vec<Job>> {
                 source.display()
             );
         }
-        let log = options.out.join("logs").join(format!("{name}.log"));
+        let log = options.out.join(LOGS).join(format!("{name}.log"));
         // The kernel works in another folder.
         let journal = std::path::absolute(log.with_extension("journal"))?;
         jobs.push(Job { source, name, executed, log, journal });
@@ -483,8 +488,12 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
     if *stop.borrow() {
         return outcome(not_run(), Duration::ZERO, Verdict::Interrupted);
     }
-    let variables =
-        [("IGPT_PROFILE", options.profile.as_ref()), (journal::VARIABLE, job.journal.as_os_str())];
+    let turns = Turns::of(&options.out.join(LOGS), &job.journal);
+    let variables = [
+        ("IGPT_PROFILE", options.profile.as_ref()),
+        (journal::VARIABLE, job.journal.as_os_str()),
+        (turns::VARIABLE, turns.file()),
+    ];
     let around = LaunchOptions {
         folder: job.source.parent().unwrap_or(Path::new(".")),
         log: &job.log,
@@ -493,6 +502,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         secrets: &options.secrets,
     };
     let launch = async {
+        turns.free().await;
         let began = Instant::now();
         let launched = Kernel::launch(&options.kernel, around);
         let launched = match timeout {
@@ -543,9 +553,10 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         outputs: *output_limit,
         ..Limits::per_cell(options.timeout)
     };
-    let (cells, end) =
-        execute::execute(&mut client, &mut notebook, limits, &options.secrets, stop, &mut observer).await;
-    let duration = started.elapsed();
+    let (cells, end, waited) =
+        execute::execute(&mut client, &mut notebook, limits, &options.secrets, &turns, stop, &mut observer)
+            .await;
+    let duration = started.elapsed().saturating_sub(waited);
     let resources = watch.end();
     let patience = if end == End::Stopped { Duration::from_secs(2) } else { Duration::from_secs(5) };
     kernel.shut_down(&mut client, patience).await;

@@ -54,7 +54,8 @@ impl Cost {
         let uses = || outcome.journal.uses.iter();
         let seconds = |ms: u64| ms as f64 / 1000.;
         let computed = seconds(uses().filter(|used| !used.reused).map(|used| used.wall_ms).sum());
-        let cells = (outcome.duration.as_secs_f64() - computed).max(0.);
+        let waited = seconds(outcome.journal.waited_ms);
+        let cells = (outcome.duration.as_secs_f64() - computed - waited).max(0.);
         let all = seconds(uses().map(|used| used.wall_ms).sum());
         let known = known.filter(|_| uses().any(|used| used.reused)).map_or(0., |known| known.results);
         Some(Self { cells, results: all.max(known) })

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use super::{LIBRARY, RECORDER, code, instrument::instrument, own_bin};
 
 /// evcxr's name of a cell.
-const CELL: &str = "ctx";
+pub(super) const CELL: &str = "ctx";
 /// Where the recorder writes, relative to the cell's folder.
 const RECORD: &str = "target/rustc-of-cells.json";
 /// evcxr's variable for its own wrapper of rustc, when it compiles a cell and not when it checks one.
