@@ -211,7 +211,7 @@ const QUESTION_MARK: &str = "let before = 1;\n\"x\".parse::<i32>()?;";
 const RETURNED: Told = Line("ParseIntError", "invalid digit", "line 2");
 
 /// Cells that must fail among others, as they stand in a notebook. No story needs what another one has left.
-pub const STORIES: [(&str, &[(&str, Told)]); 14] = [
+pub const STORIES: [(&str, &[(&str, Told)]); 15] = [
     (
         "shadows",
         &[
@@ -461,6 +461,32 @@ pub const STORIES: [(&str, &[(&str, Told)]); 14] = [
             ),
             (PANIC, PANICKED),
             ("println!(\"{}\", f());", Prints("1\n")),
+        ],
+    ),
+    (
+        // rust-analyzer finds the variables' types, and is shown only a part of the standard library's crates.
+        "types_of_std",
+        &[
+            (
+                "let mut counts = std::collections::HashMap::from([(\"a\", 1)]);\n*counts.entry(\"a\").or_insert(0) += 1;\n\
+                 let keys = counts.keys().copied().collect::<std::collections::HashSet<_>>();\nlet pairs = counts.clone().into_iter();\n\
+                 let now = std::time::Instant::now();\nlet file = std::fs::File::open(\"/dev/null\")?;\nlet about = file.metadata()?;\n\
+                 let (sender, receiver) = std::sync::mpsc::channel::<u8>();\nlet thread = std::thread::spawn(|| 7);\n\
+                 let shared = std::sync::Arc::new(std::sync::Mutex::new(vec![1.5f32]));\n\
+                 let ended = std::process::Command::new(\"true\").status()?;\nlet words = \"a b c\".split_whitespace();\n\
+                 let address = \"127.0.0.1:80\".parse::<std::net::SocketAddr>()?;\nlet text = std::ffi::CString::new(\"x\")?;",
+                Well,
+            ),
+            (
+                "println!(\"{} {} {} {}\", counts[\"a\"], keys.len(), pairs.count(), now.elapsed().as_secs() < 600);\n\
+                 println!(\"{} {:?} {}\", about.len(), sender.send(7).and_then(|()| Ok(receiver.recv())), thread.join().unwrap());\n\
+                 println!(\"{:?} {} {} {address} {text:?}\", shared.lock().unwrap(), ended.success(), words.count());",
+                Prints("2 1 1 true\n0 Ok(Ok(7)) 7\n[1.5] true 3 127.0.0.1:80 \"x\"\n"),
+            ),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            ("let has = is_x86_feature_detected!(\"sse2\");\nlet later = has;", Well),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            ("println!(\"{}\", later == has);", Prints("true\n")),
         ],
     ),
 ];

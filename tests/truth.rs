@@ -15,7 +15,7 @@ use igpt_tests::{
 /// Stories that share a kernel, one behind the other: it takes longer to start than ten cells. What takes names of the language away is
 /// alone, and so are hints, which look at all that is there; the panic hook that another one takes away comes back with the next process.
 const NOTEBOOKS: [&[&str]; 7] = [
-    &["forgotten", "types_anew"],
+    &["forgotten", "types_anew", "types_of_std"],
     &["returns", "not_answered", "macros"],
     &["threads", "words_of_ours"],
     &["hints"],
@@ -143,6 +143,7 @@ stories! {
     large_values,
     macros,
     deaths,
+    types_of_std,
 }
 
 /// The runner interrupts a cell at its time limit. Whatever the notebook has defined and the cell does, that ends it, with

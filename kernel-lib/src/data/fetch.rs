@@ -112,7 +112,9 @@ impl Places {
 
     fn open(&self, what: &Fetch) -> Result<Prepared> {
         let command = what.request.command();
-        if let Some(file) = self.find(what)? {
+        // Who can have it made anew is not told that it is of an earlier version.
+        let is_of_use = |file: &PathBuf| self.program.is_none() || !Prepared::is_outdated(file);
+        if let Some(file) = self.find(what)?.filter(is_of_use) {
             return Prepared::open(&file, command);
         }
         let Some(program) = &self.program else {
@@ -271,6 +273,25 @@ mod tests {
         // Now it is there.
         let places = Places { program: None, ..places };
         assert_eq!(places.open(&cifar10()).unwrap().dataset(None).unwrap().test().len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_made_anew() {
+        let (folder, places) = places("cp \"$HF_HUB_CACHE\"/made/* \"$IGPT_DATA\"");
+        let made = folder.path().join("hub/made");
+        std::fs::create_dir_all(&made).unwrap();
+        let revision = "a".repeat(40);
+        let dots = write(&places.data, |header, _| {
+            header["revision"] = revision.clone().into();
+            (header["jpeg"], header["jpeg_pixels"]) = (1.into(), 0.into());
+        });
+        std::fs::rename(dots, places.data.join("cifar10-aaaaaaaaaaaa.igpt-data")).unwrap();
+        // Where nothing can make it anew, it is an error with its cure.
+        let alone = Places { program: None, data: places.data.clone(), hub: None };
+        let error = alone.open(&cifar10()).unwrap_err().to_string();
+        assert!(error.contains("earlier version") && error.contains("igpt fetch cifar10"), "{error}");
+        file(&made, &revision);
+        assert_eq!(places.open(&cifar10()).unwrap().dataset(None).unwrap().train().len(), 3);
     }
 
     #[test]

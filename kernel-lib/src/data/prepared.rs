@@ -71,6 +71,14 @@ impl Prepared {
         Ok(Self { path: path.to_owned(), file, header, body, command })
     }
 
+    /// Whether a file is of an earlier version, which decoded its images otherwise; not if nobody can say.
+    pub(super) fn is_outdated(path: &Path) -> bool {
+        let mut line = Vec::new();
+        let read = File::open(path)
+            .and_then(|file| BufReader::new(file).take(LONGEST_HEADER).read_until(b'\n', &mut line));
+        read.is_ok() && serde_json::from_slice(&line).is_ok_and(|header: Header| header.is_outdated())
+    }
+
     /// The training and the test split, with the labels of the set of this name, else the first set.
     ///
     /// # Errors

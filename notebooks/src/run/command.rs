@@ -80,7 +80,8 @@ pub struct Arguments {
     /// How much of the outputs of all cells of a notebook together is kept; the tag `notebook-output-limit:20MB` goes before
     #[arg(long, value_name = "SIZE", default_value = "64MB", value_parser = size)]
     notebook_output_limit: usize,
-    /// How many notebooks run at the same time; `auto` takes as many as there are cores, and memory for kernels
+    /// How many notebooks run at the same time; `auto` takes as many as there are cores, and memory for kernels. While one computes a
+    /// result for the experiment store, the others wait with their next cell
     #[arg(long, value_name = "N", default_value = "auto", value_parser = jobs)]
     jobs: usize,
     /// How often a notebook is run again after a fault of the machine, never after one of its own
