@@ -22,6 +22,7 @@ pub mod inventory;
 mod snapshot;
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -291,10 +292,14 @@ impl BuildProgress {
         Ok(Self(slots_of(all, root)?.join("base/cell/target")))
     }
 
-    /// How many crates are compiled, for a progress bar.
+    /// How many crates are compiled, for a progress bar. Of one that was compiled twice, before and after its compiler or cargo's folder
+    /// changed, there are two files.
     pub fn compiled(&self) -> usize {
-        let compiled = |file: &PathBuf| file.extension().is_some_and(|e| e == "rmeta");
-        files_below(&self.0, 4).iter().filter(|file| compiled(file)).count()
+        let name = |file: &PathBuf| {
+            let name = file.file_name()?.to_str()?.strip_suffix(".rmeta")?;
+            Some(name.rsplit_once('-').map_or(name, |(name, _)| name).to_owned())
+        };
+        files_below(&self.0, 4).iter().filter_map(name).collect::<BTreeSet<_>>().len()
     }
 }
 
@@ -406,6 +411,18 @@ fn files_below(folder: &Path, depth: usize) -> Vec<PathBuf> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    #[test]
+    fn crates_are_counted_once_however_often_they_were_compiled() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let deps = folder.path().join("x86_64/debug/deps");
+        fs::create_dir_all(&deps)?;
+        for name in ["liba_b-1f.rmeta", "liba_b-2e.rmeta", "libc-3d.rmeta", "libc-3d.rlib", "libc-3d.d"] {
+            fs::write(deps.join(name), "")?;
+        }
+        assert_eq!(BuildProgress(folder.path().to_owned()).compiled(), 2);
+        Ok(())
+    }
 
     #[test]
     fn partial_builds_are_forgotten() -> Result<()> {
