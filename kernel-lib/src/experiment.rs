@@ -55,7 +55,7 @@ pub use count_baseline::{CountBaseline, CountLoss};
 pub use data::{Data, Split};
 pub use encoding::{Encoding, TokenSequences};
 pub use entropy::entropy_by_position;
-pub use features::{Describer, Features, Snapshot, StoredFeatures, Untrained};
+pub use features::{Describer, FeaturePrecision, Features, Snapshot, StoredFeatures, Untrained};
 pub use few_labels::FewLabels;
 pub use fine_tuning::{FineTuned, FineTuning};
 pub use layer_heads::{LayerHeads, LayerLosses};

@@ -11,7 +11,7 @@
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
-use super::{Data, Workspace};
+use super::{Data, FeaturePrecision, Workspace};
 use crate::model::{Config, Precision};
 use crate::sample::Sampling;
 use crate::show::{Cell, Show, Table};
@@ -120,6 +120,10 @@ pub struct Probe {
     pub l2: Vec<f64>,
     /// How many of the training images a probe is fitted to (with the validation share); absent: all.
     pub images: Option<usize>,
+    /// How features are kept on the disk, `"f16"` or `"f32"`; absent: as a step says, which is f32 if it says nothing. f16 takes
+    /// half the room, and each table of a probe then says what rounding did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_precision: Option<FeaturePrecision>,
 }
 
 /// Images that the network makes up.
@@ -336,7 +340,11 @@ impl Profile {
     /// # Errors
     /// If the data cannot be read.
     pub fn ours(&self, on: &Workspace) -> Result<String> {
-        let (data, device) = (self.data.name()?, on.device().short());
+        let mut data = self.data.name()?;
+        if self.keeps_f16() {
+            data.push_str(", features in f16");
+        }
+        let device = on.device().short();
         let changed = self.changed();
         if !changed.is_empty() {
             return Ok(format!(
@@ -348,6 +356,11 @@ impl Profile {
         let label = format!("profile {}, {data}, {device}", self.name);
         crate::journal::note(&serde_json::json!({ "kind": "profile-label", "label": label }));
         Ok(label)
+    }
+
+    /// Whether features are rounded to f16 on the disk.
+    fn keeps_f16(&self) -> bool {
+        self.probe.feature_precision == Some(FeaturePrecision::F16)
     }
 
     /// Which settings are others than in the profile's file; none if there is no such file.
@@ -409,7 +422,7 @@ impl Profile {
                 if self.all_seeds.len() > 1 { "Seeds" } else { "Seed" },
                 self.seeds().iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
             ),
-            ("Probe's L2", l2.join(", ")),
+            ("Probe's L2", l2.join(", ") + if self.keeps_f16() { "; features kept as f16" } else { "" }),
             ("Samples", format!("{} at temperature {}", samples.images, samples.sampling.temperature)),
         ];
         let rows = rows.map(|(name, value)| [name.into(), Cell::text(value)]);
