@@ -13,8 +13,8 @@ const SIDE: usize = 8;
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A profile of the paper's, with a tiny network and images of a folder.
-fn tiny(images: &Path) -> Profile {
-    let mut profile = Profile::named("paper-s").unwrap();
+fn tiny(name: &str, images: &Path) -> Profile {
+    let mut profile = Profile::named(name).unwrap();
     (profile.model.layers, profile.model.width, profile.model.heads) = (2, 16, 2);
     profile.data.set = format!("folder:{}", images.display());
     profile.data.side = SIDE;
@@ -50,23 +50,31 @@ fn a_random_network_of_the_shape_of_igpt_s() {
     random(Config { layers, ..Config::igpt_s() }, Path::new(&cache));
 }
 
-/// The network, in the cache, and images.
-fn write(cache: &Path, images: &Path) -> Checkpoint {
-    let checkpoint = random(tiny(images).config(), cache);
+/// Images of two colours in a folder, `side` blocks wide, each of `zoom` pixels.
+fn write_images(images: &Path, side: usize, zoom: u32) {
+    let side = side as u32 * zoom;
     for (split, count) in [("train", 30u8), ("test", 10)] {
         for (class, colour) in [("red", [250, 0, 0]), ("blue", [0, 0, 250])] {
             let folder = images.join(split).join(class);
             std::fs::create_dir_all(&folder).unwrap();
             for number in 0..count {
                 let pixel = |x: u32, y: u32| {
-                    let noise = (x * 31 + y * 17 + u32::from(number) * 13) as u8 % 100;
+                    let noise = (x / zoom * 31 + y / zoom * 17 + u32::from(number) * 13) as u8 % 100;
                     image::Rgb(colour.map(|level: u8| level.saturating_sub(noise).max(noise)))
                 };
                 let file = folder.join(format!("{number:02}.png"));
-                image::RgbImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(file).unwrap();
+                image::RgbImage::from_fn(side, side, pixel).save(file).unwrap();
             }
         }
     }
+}
+
+/// The network, in the cache, and images.
+fn write(cache: &Path, images: &Path) -> Checkpoint {
+    let checkpoint = random(tiny("paper-s", images).config(), cache);
+    write_images(&images.join("small"), SIDE, 1);
+    // As STL-10's, three times as wide as the network reads them.
+    write_images(&images.join("large"), SIDE, 3);
     checkpoint
 }
 
@@ -74,7 +82,7 @@ fn write(cache: &Path, images: &Path) -> Checkpoint {
 #[ignore = "what the test below starts"]
 fn a_notebook() {
     let images = std::env::var("IMAGES").unwrap();
-    let profile = tiny(Path::new(&images));
+    let profile = tiny("paper-s", &Path::new(&images).join("small"));
     let on = Workspace::current().unwrap();
     let released = Pretraining::of(&profile);
     let trained = released.show().unwrap();
@@ -107,6 +115,21 @@ fn a_notebook() {
         tuned,
         igpt::experiment::FineTuning::released("imagegpt-small", profile.data.clone(), &profile.training)
     );
+
+    // The other data sets of Table 1: the same network, and images that are made as small as it reads them.
+    let stl10 = tiny("paper-s-stl10", &Path::new(&images).join("large"));
+    assert_eq!(stl10.data.load().unwrap().train().images.width(), 3 * SIDE);
+    let tokens = Pretraining::of(&stl10).encoding(Split::Test).run().unwrap().0;
+    assert_eq!(tokens.len(), 20 * SIDE * SIDE);
+    let kinds = |profile: &Profile| -> Vec<_> {
+        igpt::experiment::steps_of(profile).iter().map(AnyStep::name).collect()
+    };
+    assert!(kinds(&profile).contains(&"few-labels") && !kinds(&stl10).contains(&"few-labels"));
+    for step in igpt::experiment::steps_of(&stl10) {
+        step.run_on(&on).unwrap_or_else(|error| panic!("{}: {error}", step.about()));
+    }
+    let listed = igpt::experiment::list(&stl10, &on, true, None).unwrap();
+    assert!(listed.contains("steps of the profile paper-s-stl10") && !listed.contains("missing"), "{listed}");
 
     // Nothing that was not released is taken for it, and nothing is trained.
     let mut small = profile.model;
