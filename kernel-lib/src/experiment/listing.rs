@@ -294,6 +294,10 @@ fn work(step: &AnyStep) -> Result<f64> {
             };
             all.pretrainings.iter().map(of).sum::<Result<f64>>()?
         }
+        AnyStep::ReleasedLossAndAccuracy(all) => {
+            let unseen = images(&all.data, super::Split::Test, None)?;
+            all.names.iter().map(|name| Ok(forward(&released(name)?) * unseen)).sum::<Result<f64>>()?
+        }
         AnyStep::Features(features) => {
             let images = images(&features.data, features.split, features.first)?;
             images * forward_of(features, forward)?

@@ -43,7 +43,8 @@ pub struct AfterSteps {
     pub parameters: usize,
     /// After how many steps.
     pub step: u64,
-    /// The loss on the validation images of its training, in nats per token.
+    /// The loss on the validation images of its training, in nats per token; or on other images, see
+    /// [`LossAndAccuracyResult::loss_of`].
     pub loss: f64,
     /// The layer that was chosen on the probe's validation images.
     pub layer: usize,
@@ -60,6 +61,9 @@ pub struct AfterSteps {
 pub struct LossAndAccuracyResult {
     /// Network by network, step by step.
     pub points: Vec<AfterSteps>,
+    /// The images of the losses, in words; absent: the validation images of each network's training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_of: Option<String>,
     /// What rounding did to the features that were probed; none of f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,
@@ -98,7 +102,10 @@ impl LossAndAccuracyResult {
             .caption("Loss and accuracy")
             .note(Rounding::note(
                 self.rounding,
-                "The loss is that of validation images. The layer is chosen by the accuracy on validation images.",
+                format!(
+                    "The loss is that of {}. The layer is chosen by the accuracy on validation images.",
+                    self.loss_of.as_deref().unwrap_or("validation images")
+                ),
             ))
     }
 }
@@ -178,6 +185,6 @@ impl Step for LossAndAccuracy {
                 });
             }
         }
-        Ok(LossAndAccuracyResult { points, rounding })
+        Ok(LossAndAccuracyResult { points, loss_of: None, rounding })
     }
 }
