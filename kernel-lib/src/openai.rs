@@ -31,8 +31,8 @@ mod variables;
 use crate::model::{Config, Parameters};
 use crate::{Error, Result};
 use bundle::Bundle;
-pub use released::{Released, released};
-pub(crate) use released::{is_causal, is_name};
+pub use released::{Released, found, released};
+pub(crate) use released::{is_causal, is_name, parts, unknown};
 use std::path::{Path, PathBuf};
 
 /// A network of OpenAI's original code.

@@ -28,6 +28,7 @@ mod lbfgs;
 mod neighbours;
 mod objective;
 mod precondition;
+mod rounding;
 mod sgd;
 mod similarity;
 mod spectrum;
@@ -42,6 +43,7 @@ pub use few_labels::{
     choose_by_few_labels,
 };
 pub use neighbours::{ByMetric, Metric, NeighbourChoice, Neighbours, choose_neighbours};
+pub use rounding::Rounding;
 pub use sgd::{SgdChoice, SgdResult, SgdSettings, TriedRate, choose_by_sgd};
 pub use similarity::{Similarity, linear_cka};
 

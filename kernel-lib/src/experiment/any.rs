@@ -3,7 +3,7 @@
 use super::{
     ConcatenatedProbe, Contrastive, CountBaseline, Encoding, Features, FewLabels, FineTuning, LayerHeads,
     LayerSimilarity, LearningRateSearch, LinearProbe, LossAndAccuracy, MaskedProbe, NearestNeighbours,
-    PaletteFit, PcaFit, PixelPlacements, Pretraining, SgdProbe, Step, Workspace,
+    PaletteFit, PcaFit, PixelPlacements, Pretraining, ReleasedLossAndAccuracy, SgdProbe, Step, Workspace,
 };
 use crate::store::{Description, Key, Progress, Provenance};
 use crate::{Error, Result};
@@ -101,6 +101,8 @@ kinds! {
     LearningRateSearch(LearningRateSearch),
     /// Loss and accuracy of networks while they are trained.
     LossAndAccuracy(LossAndAccuracy),
+    /// Loss and accuracy of networks that others have trained.
+    ReleasedLossAndAccuracy(ReleasedLossAndAccuracy),
 }
 
 impl AnyStep {

@@ -2,7 +2,7 @@
 
 use super::probed::{self, Probed};
 use super::{AnyStep, Data, LinearProbe, Step, Workspace};
-use crate::probe::{self, Accuracy, Concatenated, Curve, FeatureLayers as _, TestSet};
+use crate::probe::{self, Accuracy, Concatenated, Curve, FeatureLayers as _, Rounding, TestSet};
 use crate::show::{Show, Table};
 use crate::store::Context;
 use crate::{Error, Result};
@@ -80,7 +80,10 @@ impl ConcatenatedResult {
         ];
         Ok(Table::of(["Layers", "L2", "Validation", "Test", "± (points)"], [row])
             .caption("Linear probe of several layers side by side")
-            .note(format!("Layer {} is the best one on the validation images.", self.best)))
+            .note(Rounding::note(
+                self.probe.rounding,
+                format!("Layer {} is the best one on the validation images.", self.best),
+            )))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Features of images (section 2.4): what a network says of each image, layer by layer.
 
+mod precision;
+mod stored;
+
 use super::masks::Masked;
 use super::pretraining::CHUNK;
 use super::profile::Model;
@@ -10,16 +13,14 @@ use super::{
 };
 use crate::model::{Config, Parameters, View};
 use crate::pca::Pca;
-use crate::probe::{FeatureLayers, FeatureMatrix, LayerRows, no_layer};
-use crate::store::{Context, Files, LargeFile, Stored};
+use crate::store::Context;
 use crate::train::Objective;
-use crate::{Error, Result, disk, memory, stop};
+use crate::{Error, Result, stop};
+pub use precision::FeaturePrecision;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+pub use stored::StoredFeatures;
+use stored::Written;
 
 /// Features of images at every layer of a network.
 ///
@@ -46,6 +47,10 @@ pub struct Features {
     /// Which tokens are masked, for a network trained by BERT's objective; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<Masked>,
+    /// How they are kept on the disk; absent: as f32. Not written where it is f32, so that steps are described as they were before
+    /// there was a choice.
+    #[serde(default, skip_serializing_if = "FeaturePrecision::is_f32")]
+    pub precision: FeaturePrecision,
 }
 
 /// What describes images.
@@ -146,7 +151,7 @@ impl Features {
     }
 
     fn by(of: Describer, data: Data) -> Self {
-        Self { of, data, split: Split::Train, first: None, masked: None }
+        Self { of, data, split: Split::Train, first: None, masked: None, precision: FeaturePrecision::F32 }
     }
 
     /// Features of the training images of a data set, by a network or its like.
@@ -179,6 +184,23 @@ impl Features {
     #[must_use]
     pub fn first(mut self, images: impl Into<Option<usize>>) -> Self {
         self.first = images.into();
+        self
+    }
+
+    /// The same, kept on the disk in this precision: f16 takes half the room of f32. Tables of what is made of them say what
+    /// rounding did.
+    ///
+    /// ```no_run
+    /// use igpt::prelude::*;
+    ///
+    /// let features = Features::released("imagegpt-large", Data::of("cifar10", 32));
+    /// let curve = LinearProbe::of(features.precision(experiment::FeaturePrecision::F16)).run()?;
+    /// println!("{}", curve.rounding.map_or(String::new(), |rounding| rounding.to_string()));
+    /// # Ok::<(), igpt::Error>(())
+    /// ```
+    #[must_use]
+    pub fn precision(mut self, precision: FeaturePrecision) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -280,7 +302,8 @@ impl Step for Features {
         if let Some(Masked { mask, draw, .. }) = self.masked {
             first.push_str(&format!("masked (each token with probability {mask}, draw {draw}) "));
         }
-        format!("features of the {first}{} images of {}, by {}", self.split, self.data, self.of)
+        let kept = if self.precision.is_f32() { "" } else { ", kept as f16" };
+        format!("features of the {first}{} images of {}, by {}{kept}", self.split, self.data, self.of)
     }
 
     fn inputs(&self) -> Vec<AnyStep> {
@@ -354,7 +377,7 @@ impl Step for Features {
                 _ => None,
             };
             let width = pca.as_ref().map_or(side * palette.channels(), Pca::count);
-            let mut written = Written::new(context, images, 1, width)?;
+            let mut written = Written::new(context, images, 1, width, self.precision)?;
             for chunk in tokens.chunks(CHUNK * side) {
                 let pixels = pca::pixels(&palette, chunk)?;
                 written.add(&match &pca {
@@ -367,7 +390,7 @@ impl Step for Features {
         let config = parameters.config();
         self.check_side(&config)?;
         let mut network = on.network(config)?;
-        let mut written = Written::new(context, images, config.layers + 1, config.width)?;
+        let mut written = Written::new(context, images, config.layers + 1, config.width, self.precision)?;
         let mut bar = Waiting::new(Self::NAME);
         for (number, chunk) in tokens.chunks(CHUNK * side).enumerate() {
             stop::check("the features")?;
@@ -384,216 +407,5 @@ impl Step for Features {
             bar.show(done, images as u64, "images");
         }
         written.end(images)
-    }
-}
-
-/// Features on disk, a file for each layer: they need not fit into memory together.
-#[derive(Debug, Clone)]
-pub struct StoredFeatures {
-    shape: Shape,
-    layers: Vec<Layer>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Shape {
-    images: usize,
-    layers: usize,
-    width: usize,
-}
-
-/// The features of one layer, `(N, F)` numbers of four bytes, little-endian.
-#[derive(Debug, Clone)]
-enum Layer {
-    /// Just computed.
-    Written(PathBuf),
-    /// In the store.
-    Kept(LargeFile),
-}
-
-impl FeatureLayers for StoredFeatures {
-    fn layers(&self) -> usize {
-        self.shape.layers
-    }
-
-    fn images(&self) -> usize {
-        self.shape.images
-    }
-
-    fn width(&self) -> usize {
-        self.shape.width
-    }
-
-    fn layer(&self, layer: usize) -> Result<Cow<'_, FeatureMatrix>> {
-        let file = self.layers.get(layer).ok_or_else(|| no_layer(layer, self.shape.layers))?;
-        memory::check("the features of a layer", &[self.shape.images, self.shape.width, 4])?;
-        let bytes = match file {
-            Layer::Written(path) => std::fs::read(path).map_err(|e| Error::io(path, e))?,
-            Layer::Kept(file) => file.read()?,
-        };
-        let values = numbers(&bytes);
-        if values.len() != self.shape.images * self.shape.width {
-            return Err(Error::invalid(format!(
-                "the file of layer {layer} has {} numbers, and {} images × {} are wanted",
-                values.len(),
-                self.shape.images,
-                self.shape.width
-            )));
-        }
-        Ok(Cow::Owned(FeatureMatrix::new(values, self.shape.width)?))
-    }
-
-    fn stream(&self, layer: usize) -> Result<Box<dyn LayerRows + '_>> {
-        let file = self.layers.get(layer).ok_or_else(|| no_layer(layer, self.shape.layers))?;
-        let (path, file) = match file {
-            Layer::Written(path) => (path.as_path(), File::open(path).map_err(|e| Error::io(path, e))?),
-            Layer::Kept(file) => (file.path(), file.open()?),
-        };
-        Ok(Box::new(LayerFile { file, path, width: self.shape.width }))
-    }
-}
-
-/// A layer whose rows are read from the disk when they are wanted.
-struct LayerFile<'a> {
-    file: File,
-    path: &'a Path,
-    width: usize,
-}
-
-impl LayerRows for LayerFile<'_> {
-    fn rows(&mut self, images: Range<usize>) -> Result<FeatureMatrix> {
-        let row = self.width * size_of::<f32>();
-        let mut bytes: Vec<u8> = memory::zeros("features of some images", images.len().saturating_mul(row))?;
-        let from = SeekFrom::Start((images.start * row) as u64);
-        let read = self.file.seek(from).and_then(|_| self.file.read_exact(&mut bytes));
-        read.map_err(|e| Error::io(self.path, e))?;
-        FeatureMatrix::new(numbers(&bytes), self.width)
-    }
-}
-
-/// Numbers of four bytes, little-endian.
-fn numbers(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
-}
-
-impl Stored for StoredFeatures {
-    fn write(&self, files: &mut Files) -> Result<()> {
-        files.write_json("shape", &self.shape)?;
-        for (number, layer) in self.layers.iter().enumerate() {
-            match layer {
-                Layer::Written(path) => files.take_large(&format!("layer-{number}"), path)?,
-                Layer::Kept(_) => return Err(Error::invalid("these features are in the store already")),
-            }
-        }
-        Ok(())
-    }
-
-    fn read(files: &Files) -> Result<Self> {
-        let shape: Shape = files.read_json("shape")?;
-        let layer = |number| files.large(&format!("layer-{number}")).map(Layer::Kept);
-        Ok(Self { layers: (0..shape.layers).map(layer).collect::<Result<_>>()?, shape })
-    }
-}
-
-/// Writes features layer by layer while they are computed.
-struct Written {
-    files: Vec<(PathBuf, BufWriter<File>)>,
-    width: usize,
-    images: usize,
-}
-
-impl Written {
-    /// Of so many images.
-    fn new(context: &Context, images: usize, layers: usize, width: usize) -> Result<Self> {
-        disk::check("the features", context.folder(), &[images, layers, width, size_of::<f32>()])?;
-        let file = |layer: usize| {
-            let path = context.folder().join(format!("layer-{layer}"));
-            let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
-            Ok((path, BufWriter::new(file)))
-        };
-        Ok(Self { files: (0..layers).map(file).collect::<Result<_>>()?, width, images: 0 })
-    }
-
-    /// Adds features `(N, L, F)`.
-    fn add(&mut self, values: &[f32]) -> Result<()> {
-        let layers = self.files.len();
-        for (at, row) in values.chunks(self.width).enumerate() {
-            let (image, layer) = (self.images + at / layers, at % layers);
-            if let Some(feature) = row.iter().position(|value| !value.is_finite()) {
-                return Err(Error::NotFinite {
-                    what: format!("feature {feature} of layer {layer} of image {image} is {}", row[feature]),
-                    cause: "did training diverge?".to_owned(),
-                });
-            }
-            let (path, file) = &mut self.files[layer];
-            let mut write = || row.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()));
-            write().map_err(|e| Error::io(&*path, e))?;
-        }
-        self.images += values.len() / (layers * self.width);
-        Ok(())
-    }
-
-    fn end(self, images: usize) -> Result<StoredFeatures> {
-        if self.images != images {
-            return Err(Error::invalid(format!("features of {} images came out of {images}", self.images)));
-        }
-        let shape = Shape { images, layers: self.files.len(), width: self.width };
-        let flushed = |(path, file): (PathBuf, BufWriter<File>)| match file.into_inner() {
-            Ok(_) => Ok(Layer::Written(path)),
-            Err(error) => Err(Error::io(path, error.into_error())),
-        };
-        Ok(StoredFeatures { shape, layers: self.files.into_iter().map(flushed).collect::<Result<_>>()? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::probe::{TestSet, choose};
-    use crate::store::{Description, Store};
-
-    /// Features of iGPT-L's width of as many images as CIFAR-10 has, at twenty layers: 6.1 GB. Its peak is that of the whole
-    /// process, so run it alone: `cargo test --release --lib larger_than_memory -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "writes 12 GB to the disk"]
-    fn features_larger_than_memory_are_swept_layer_by_layer() {
-        const WIDTH: usize = 1536;
-        const LAYERS: usize = 20;
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let store = Store::at(folder.path());
-        let label = |image: usize| (image % 2) as u16;
-        let features = |name: &str, images: usize| {
-            store
-                .get_or_run(&Description::new(name, &images).unwrap(), |context| {
-                    let mut written = Written::new(context, images, LAYERS, WIDTH)?;
-                    let mut state = 1u32;
-                    for image in 0..images {
-                        let row: Vec<f32> = (0..LAYERS * WIDTH)
-                            .map(|at| {
-                                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                                // The later the layer, the more a few features say of the label.
-                                let tells = at % WIDTH < 4 && label(image) == 1;
-                                (state >> 8) as f32 / (1 << 24) as f32
-                                    + if tells { (at / WIDTH) as f32 * 0.05 } else { 0.0 }
-                            })
-                            .collect();
-                        written.add(&row)?;
-                    }
-                    written.end(images)
-                })
-                .unwrap()
-        };
-        let (train, test) = (features("train", 50_000), features("test", 500));
-        assert!(train.layers.iter().all(|layer| matches!(layer, Layer::Kept(_))));
-        let labels: Vec<u16> = (0..50_000).map(label).collect();
-        let validation: Vec<usize> = (0..50_000).step_by(10).collect();
-        let choice = choose(&train, &labels, 2, &validation, &[1e-1]).unwrap();
-        let curve = choice.test(TestSet::new(&test, (0..500).map(label).collect()).unwrap()).unwrap();
-        let first = curve.layers[0].test.share();
-        assert!(first < 0.7 && curve.layers[LAYERS - 1].test.share() > 0.9, "{curve:?}");
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
-        println!("6.1 GB of features, peak memory {peak}");
-        let kilobytes: u64 = peak.trim_end_matches(" kB").parse().unwrap();
-        assert!(kilobytes < 4 << 20, "{peak}");
     }
 }

@@ -42,13 +42,16 @@ impl LinearProbe {
         self
     }
 
-    /// The same as a profile has it: images, their number, penalties.
+    /// The same as a profile has it: images, their number, penalties, and how features are kept.
     #[must_use]
     pub fn with(mut self, settings: &profile::Probe) -> Self {
         if let Some(data) = &settings.data {
             self.features.data = data.clone();
         }
         self.features.first = settings.images;
+        if let Some(precision) = settings.feature_precision {
+            self.features.precision = precision;
+        }
         self.l2(settings.l2.clone())
     }
 }

@@ -20,6 +20,9 @@ use std::time::Instant;
 pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     let pretraining = Pretraining::of(profile);
     let probe = |features: Features| LinearProbe::of(features).with(&profile.probe);
+    let executes = |notebook: &str| {
+        profile.notebooks.is_empty() || profile.notebooks.iter().any(|name| name.starts_with(notebook))
+    };
     let mut steps: Vec<AnyStep> = Vec::new();
     // A released network is read, and no step.
     if pretraining.released.is_none() {
@@ -33,12 +36,14 @@ pub fn steps_of(profile: &Profile) -> Vec<AnyStep> {
     }
     steps.push(probe(Features::pixels(&pretraining)).into());
     steps.push(PixelPlacements::of(&pretraining, 4).with(&profile.probe).into());
-    // Notebook 4.4.
-    steps.push(ConcatenatedProbe::of(probe(Features::of(&pretraining))).into());
-    steps.push(LayerSimilarity::of(probe(Features::of(&pretraining)).features.first(1000)).into());
-    // Notebook 4.7.
-    for features in [Features::of(&pretraining), Features::pixels(&pretraining)] {
-        steps.push(FewLabels::of(probe(features).features).labels([4, 25]).into());
+    if executes("4.4") {
+        steps.push(ConcatenatedProbe::of(probe(Features::of(&pretraining))).into());
+        steps.push(LayerSimilarity::of(probe(Features::of(&pretraining)).features.first(1000)).into());
+    }
+    if executes("4.7") {
+        for features in [Features::of(&pretraining), Features::pixels(&pretraining)] {
+            steps.push(FewLabels::of(probe(features).features).labels([4, 25]).into());
+        }
     }
     if profile.released.is_some() {
         return with_inputs(steps);
@@ -288,6 +293,10 @@ fn work(step: &AnyStep) -> Result<f64> {
                 Ok(forward(&pretraining.config()?) * unseen as f64)
             };
             all.pretrainings.iter().map(of).sum::<Result<f64>>()?
+        }
+        AnyStep::ReleasedLossAndAccuracy(all) => {
+            let unseen = images(&all.data, super::Split::Test, None)?;
+            all.names.iter().map(|name| Ok(forward(&released(name)?) * unseen)).sum::<Result<f64>>()?
         }
         AnyStep::Features(features) => {
             let images = images(&features.data, features.split, features.first)?;

@@ -2,7 +2,7 @@
 
 use super::profile::Probe;
 use super::{AnyStep, Data, Features, LinearProbe, Pretraining, Step, Workspace};
-use crate::probe::Accuracy;
+use crate::probe::{Accuracy, Rounding};
 use crate::show::{Cell, Show, Table, fixed};
 use crate::store::Context;
 use crate::{Error, Result};
@@ -43,7 +43,8 @@ pub struct AfterSteps {
     pub parameters: usize,
     /// After how many steps.
     pub step: u64,
-    /// The loss on the validation images of its training, in nats per token.
+    /// The loss on the validation images of its training, in nats per token; or on other images, see
+    /// [`LossAndAccuracyResult::loss_of`].
     pub loss: f64,
     /// The layer that was chosen on the probe's validation images.
     pub layer: usize,
@@ -60,6 +61,12 @@ pub struct AfterSteps {
 pub struct LossAndAccuracyResult {
     /// Network by network, step by step.
     pub points: Vec<AfterSteps>,
+    /// The images of the losses, in words; absent: the validation images of each network's training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_of: Option<String>,
+    /// What rounding did to the features that were probed; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 impl LossAndAccuracy {
@@ -93,7 +100,13 @@ impl LossAndAccuracyResult {
         });
         Table::of(["Parameters", "Steps", "Loss (nats)", "Layer", "Validation", "Test"], rows)
             .caption("Loss and accuracy")
-            .note("The loss is that of validation images. The layer is chosen by the accuracy on validation images.")
+            .note(Rounding::note(
+                self.rounding,
+                format!(
+                    "The loss is that of {}. The layer is chosen by the accuracy on validation images.",
+                    self.loss_of.as_deref().unwrap_or("validation images")
+                ),
+            ))
     }
 }
 
@@ -151,7 +164,7 @@ impl Step for LossAndAccuracy {
 
     fn compute(&self, on: &Workspace, context: &Context) -> Result<LossAndAccuracyResult> {
         let total = self.pretrainings.iter().map(|pretraining| pretraining.after.len()).sum::<usize>() as u64;
-        let mut points = Vec::new();
+        let (mut points, mut rounding) = (Vec::new(), None);
         for (network, pretraining) in self.pretrainings.iter().enumerate() {
             let trained = pretraining.run_on(on)?;
             let unseen = pretraining.validation_tokens_on(on)?;
@@ -160,6 +173,7 @@ impl Step for LossAndAccuracy {
                 let loss = pretraining.loss_on(on, parameters, &unseen)?;
                 let curve = self.probe(pretraining, *step).run_on(on)?;
                 let best = curve.at(curve.chosen)?;
+                rounding = Rounding::largest([rounding, curve.rounding]);
                 points.push(AfterSteps {
                     network,
                     parameters: parameters.config().parameters(),
@@ -171,6 +185,6 @@ impl Step for LossAndAccuracy {
                 });
             }
         }
-        Ok(LossAndAccuracyResult { points })
+        Ok(LossAndAccuracyResult { points, loss_of: None, rounding })
     }
 }

@@ -3,7 +3,7 @@
 use super::masks::{Masked, VOTES, modal};
 use super::probed::{self, Probed};
 use super::{AnyStep, Data, Features, Pretraining, Split, Step, StoredFeatures, Workspace};
-use crate::probe::{self, Accuracy, FeatureLayers as _, Probe};
+use crate::probe::{self, Accuracy, FeatureLayers as _, Probe, Rounding};
 use crate::store::Context;
 use crate::train::Objective;
 use crate::{Error, Result};
@@ -41,6 +41,9 @@ pub struct MaskedCurve {
     pub layers: Vec<MaskedLayer>,
     /// The layer that was chosen on validation images.
     pub layer: usize,
+    /// What rounding did to the features; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 /// What a probe of masked images reaches at one layer.
@@ -146,6 +149,8 @@ impl Step for MaskedProbe {
                 voted: Accuracy::of(&modal(&votes, seed), test_labels)?,
             });
         }
-        Ok(MaskedCurve { layer: choice.layer(), layers })
+        let all = std::iter::once(&features).chain(&tests);
+        let rounding = Rounding::largest(all.flat_map(|of| (0..of.layers()).map(|layer| of.rounding(layer))));
+        Ok(MaskedCurve { layer: choice.layer(), layers, rounding })
     }
 }

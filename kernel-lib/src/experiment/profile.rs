@@ -5,13 +5,16 @@
 //! its own part, which is then part of the [key](crate::store::Step) of its result: a change of the probe's settings
 //! trains nothing anew.
 //!
+//! A profile that differs from another in a few settings names that one, `extends = "paper-s"`, and these settings: what a section
+//! does not name is as there. Its sentence and its notebooks are its own.
+//!
 //! ```
 //! let profile = igpt::profile::Profile::current()?;
 //! println!("{}: batches of {} images", profile.name, profile.training.batch);
 //! # Ok::<(), igpt::Error>(())
 //! ```
 
-use super::{Data, Workspace};
+use super::{Data, FeaturePrecision, Workspace};
 use crate::model::{Config, Precision};
 use crate::sample::Sampling;
 use crate::show::{Cell, Show, Table};
@@ -120,6 +123,10 @@ pub struct Probe {
     pub l2: Vec<f64>,
     /// How many of the training images a probe is fitted to (with the validation share); absent: all.
     pub images: Option<usize>,
+    /// How features are kept on the disk, `"f16"` or `"f32"`; absent: as a step says, which is f32 if it says nothing. f16 takes
+    /// half the room, and each table of a probe then says what rounding did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_precision: Option<FeaturePrecision>,
 }
 
 /// Images that the network makes up.
@@ -205,33 +212,16 @@ impl Profile {
 
     /// The one of this name in these folders.
     fn open(folders: &[PathBuf], name: &str) -> Result<Self> {
-        let mut known = Vec::new();
-        for folder in folders {
-            known.extend(names(folder)?.into_iter().map(|name| (name, folder)));
-        }
-        let file = |folder: &Path| folder.join(format!("{name}.toml"));
-        let having: Vec<_> =
-            known.iter().filter(|(known, _)| known == name).map(|(_, folder)| folder).collect();
-        let Some(folder) = having.first() else {
-            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-            let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            return Err(Error::invalid(format!(
-                "there is no profile {name:?}: set IGPT_PROFILE to one of {} (they are files in {})",
-                names.join(", "),
-                folders.join(", ")
-            )));
-        };
-        if let [first, second, ..] = having[..] {
-            return Err(Error::invalid(format!(
-                "there are two profiles {name:?}, {} and {}: a profile is found by its name alone, so give one of them another",
-                file(first).display(),
-                file(second).display()
-            )));
-        }
-        let path = file(folder);
+        let path = find(folders, name)?;
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-        let read: Result<Self, _> = toml::from_str(&text);
-        let mut profile = read.map_err(|e| Error::format(&path, e.to_string().trim_end()))?;
+        let wrong = |error: toml::de::Error| Error::format(&path, error.to_string().trim_end());
+        let own: toml::Table = text.parse().map_err(wrong)?;
+        // Of a whole file, a mistake is told with its line.
+        let read: Result<Self, _> = match own.contains_key(EXTENDS) {
+            false => toml::from_str(&text),
+            true => extended(folders, &path, own)?.try_into(),
+        };
+        let mut profile = read.map_err(wrong)?;
         profile.name = name.to_owned();
         profile.validate().map_err(|error| Error::format(&path, error.to_string()))?;
         Ok(profile)
@@ -336,7 +326,11 @@ impl Profile {
     /// # Errors
     /// If the data cannot be read.
     pub fn ours(&self, on: &Workspace) -> Result<String> {
-        let (data, device) = (self.data.name()?, on.device().short());
+        let mut data = self.data.name()?;
+        if self.keeps_f16() {
+            data.push_str(", features in f16");
+        }
+        let device = on.device().short();
         let changed = self.changed();
         if !changed.is_empty() {
             return Ok(format!(
@@ -348,6 +342,11 @@ impl Profile {
         let label = format!("profile {}, {data}, {device}", self.name);
         crate::journal::note(&serde_json::json!({ "kind": "profile-label", "label": label }));
         Ok(label)
+    }
+
+    /// Whether features are rounded to f16 on the disk.
+    fn keeps_f16(&self) -> bool {
+        self.probe.feature_precision == Some(FeaturePrecision::F16)
     }
 
     /// Which settings are others than in the profile's file; none if there is no such file.
@@ -409,13 +408,81 @@ impl Profile {
                 if self.all_seeds.len() > 1 { "Seeds" } else { "Seed" },
                 self.seeds().iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
             ),
-            ("Probe's L2", l2.join(", ")),
+            ("Probe's L2", l2.join(", ") + if self.keeps_f16() { "; features kept as f16" } else { "" }),
             ("Samples", format!("{} at temperature {}", samples.images, samples.sampling.temperature)),
         ];
         let rows = rows.map(|(name, value)| [name.into(), Cell::text(value)]);
         Table::of(["Setting", "Value"], rows)
             .caption(format!("Profile {}", self.name))
             .note(self.about.clone())
+    }
+}
+
+/// What a profile is called that another names as the one from which it differs in some settings.
+const EXTENDS: &str = "extends";
+
+/// What a profile says for itself: the command `igpt` reads it in its file alone.
+const OWN: [&str; 2] = ["about", "notebooks"];
+
+/// The settings of a profile that names another, and of that one, which has to be a whole profile: so a reader looks into two
+/// files and not into more. Of a section each setting that is named is taken as a whole, be it a table itself.
+fn extended(folders: &[PathBuf], path: &Path, mut own: toml::Table) -> Result<toml::Table> {
+    let wrong = |what: String| Error::format(path, what);
+    let name = match own.remove(EXTENDS) {
+        Some(toml::Value::String(name)) => name,
+        _ => return Err(wrong(format!("{EXTENDS} is the name of a profile, as in {EXTENDS} = \"paper-s\""))),
+    };
+    let base = find(folders, &name).map_err(|error| wrong(format!("{EXTENDS}: {error}")))?;
+    let text = std::fs::read_to_string(&base).map_err(|e| Error::io(&base, e))?;
+    let mut all: toml::Table =
+        text.parse().map_err(|e: toml::de::Error| Error::format(&base, e.to_string().trim_end()))?;
+    if all.contains_key(EXTENDS) {
+        return Err(wrong(format!(
+            "it extends {name:?}, which extends another profile: extend that one instead"
+        )));
+    }
+    for setting in OWN {
+        if all.remove(setting).is_some() && !own.contains_key(setting) {
+            return Err(wrong(format!("the setting {setting} is missing: it is not taken from {name:?}")));
+        }
+    }
+    for (section, value) in own {
+        let both = match (all.remove(&section), value) {
+            (Some(toml::Value::Table(mut of_base)), toml::Value::Table(named)) => {
+                of_base.extend(named);
+                toml::Value::Table(of_base)
+            }
+            (_, value) => value,
+        };
+        all.insert(section, both);
+    }
+    Ok(all)
+}
+
+/// The file of the profile of this name in these folders.
+fn find(folders: &[PathBuf], name: &str) -> Result<PathBuf> {
+    let mut known = Vec::new();
+    for folder in folders {
+        known.extend(names(folder)?.into_iter().map(|name| (name, folder)));
+    }
+    let file = |folder: &Path| folder.join(format!("{name}.toml"));
+    let having: Vec<_> = known.iter().filter(|(known, _)| known == name).map(|(_, folder)| folder).collect();
+    match having[..] {
+        [] => {
+            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+            let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            Err(Error::invalid(format!(
+                "there is no profile {name:?}: set IGPT_PROFILE to one of {} (they are files in {})",
+                names.join(", "),
+                folders.join(", ")
+            )))
+        }
+        [folder] => Ok(file(folder)),
+        [first, second, ..] => Err(Error::invalid(format!(
+            "there are two profiles {name:?}, {} and {}: a profile is found by its name alone, so give one of them another",
+            file(first).display(),
+            file(second).display()
+        ))),
     }
 }
 
@@ -459,9 +526,13 @@ mod tests {
             "cifar-16",
             "cifar-short",
             "paper-s",
+            "paper-s-cifar100",
             "paper-s-short",
+            "paper-s-stl10",
             "paper-m",
             "paper-l",
+            "paper-l-cifar100",
+            "paper-l-stl10",
         ] {
             let profile = Profile::named(name).unwrap();
             assert_eq!(profile.name, name);
@@ -491,9 +562,13 @@ mod tests {
                 "cifar-16",
                 "cifar-short",
                 "paper-l",
+                "paper-l-cifar100",
+                "paper-l-stl10",
                 "paper-m",
                 "paper-s",
+                "paper-s-cifar100",
                 "paper-s-short",
+                "paper-s-stl10",
                 "quick",
                 "smoke"
             ]
@@ -506,13 +581,76 @@ mod tests {
         }
     }
 
+    /// Table 1's rows: of the profile for CIFAR-10 everything stays but the images.
+    #[test]
+    fn profiles_of_the_papers_data_sets_differ_by_their_images() {
+        for size in ["paper-s", "paper-l"] {
+            let whole = Profile::named(size).unwrap();
+            assert_eq!((whole.data.set.as_str(), whole.data.side), ("cifar10", 32));
+            for (set, padding) in [("cifar100", 4), ("stl10", 12)] {
+                let profile = Profile::named(&format!("{size}-{set}")).unwrap();
+                let mut data = whole.data.clone();
+                data.set = set.into();
+                data.augmentation = crate::augment::Augmentation::Crop { padding };
+                assert_eq!(profile.data, data);
+                assert_ne!(profile.about, whole.about);
+                // Table 4 is of CIFAR-10.
+                let notebooks = whole.notebooks.iter().filter(|name| !name.starts_with("4.7"));
+                assert!(profile.notebooks.iter().eq(notebooks));
+                let rest = |mut profile: Profile| {
+                    (profile.name, profile.about) = Default::default();
+                    (profile.notebooks, profile.data) = (Vec::new(), data.clone());
+                    profile
+                };
+                assert_eq!(rest(profile), rest(whole.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_profile_that_extends_another_is_checked_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("../papers/igpt/profiles/quick.toml");
+        let good = fs::read_to_string(good).unwrap();
+        fs::write(folder.path().join("whole.toml"), format!("notebooks = [\"4.1\"]\n{good}")).unwrap();
+        let said = |text: &str| {
+            fs::write(folder.path().join("mine.toml"), text).unwrap();
+            Profile::open(&[folder.path().to_owned()], "mine").map_err(|error| error.to_string())
+        };
+        let head = "extends = \"whole\"\nabout = \"Mine.\"\nnotebooks = [\"1\"]\n";
+        let whole = Profile::open(&[folder.path().to_owned()], "whole").unwrap();
+        let mine = said(&format!("{head}seeds = [1, 2]\n[training]\nlength = {{ epochs = 1.5 }}\n")).unwrap();
+        assert_eq!((mine.about.as_str(), &mine.notebooks[..]), ("Mine.", &["1".to_owned()][..]));
+        // A setting that is a table is taken as a whole.
+        assert_eq!(mine.training.length, crate::train::Length::Epochs(1.5));
+        assert_eq!((mine.training.batch, mine.seeds()), (whole.training.batch, vec![1, 2]));
+        assert_eq!((mine.data, mine.probe), (whole.data, whole.probe));
+        for (text, expected) in [
+            (head.replace("whole", "none"), "extends: there is no profile \"none\""),
+            (head.replace("\"whole\"", "1"), "extends is the name of a profile"),
+            (head.replace("whole", "mine"), "it extends \"mine\", which extends another profile"),
+            (
+                head.replace("about", "# about"),
+                "the setting about is missing: it is not taken from \"whole\"",
+            ),
+            (head.replace("notebooks", "# "), "the setting notebooks is missing"),
+            (format!("{head}[data]\nsyde = 14"), "unknown field `syde`"),
+            (format!("{head}[data]\nside = 0"), "data.side"),
+            (format!("{head}[data\n"), "mine.toml"),
+        ] {
+            let error = said(&text).unwrap_err();
+            assert!(error.contains(expected) && error.contains("mine.toml"), "{error}");
+        }
+    }
+
     #[test]
     fn a_profile_that_is_none_is_refused_with_its_reason() {
         let error = Profile::named("qick").unwrap_err().to_string();
         assert!(
             error.contains("no profile \"qick\"")
                 && error.contains(
-                    "cifar, cifar-16, cifar-short, paper-l, paper-m, paper-s, paper-s-short, quick, smoke"
+                    "cifar, cifar-16, cifar-short, paper-l, paper-l-cifar100, paper-l-stl10, paper-m, paper-s, \
+                     paper-s-cifar100, paper-s-short, paper-s-stl10, quick, smoke"
                 ),
             "{error}"
         );

@@ -1,6 +1,6 @@
 //! Probes of networks that were trained from several seeds, side by side: what a comparison says of all seeds of a profile.
 
-use crate::probe::Curve;
+use crate::probe::{Curve, Rounding};
 use crate::show::{Cell, Show, Table, fixed};
 use crate::statistics::{self, Effect};
 use crate::{Error, Result};
@@ -138,10 +138,13 @@ impl SeedCurves {
         let which = if seeds.len() == 1 { "seed" } else { "seeds" };
         Ok(Table::of(["Layer", "Test accuracy (%)", "Deviation of seeds", "95 % interval"], rows)
             .caption("Linear probe by layer")
-            .note(format!(
-                "Of {which} {}, {} test images.",
-                seeds.join(", "),
-                self.curves[0].layers[0].is_correct.len()
+            .note(Rounding::note(
+                Rounding::largest(self.curves.iter().map(|curve| curve.rounding)),
+                format!(
+                    "Of {which} {}, {} test images.",
+                    seeds.join(", "),
+                    self.curves[0].layers[0].is_correct.len()
+                ),
             )))
     }
 }

@@ -1,4 +1,5 @@
 mod contrastive;
+mod f16;
 mod fine_tuning;
 mod methods;
 mod unseen;
@@ -383,6 +384,8 @@ fn a_step_is_a_file_and_a_file_a_step() {
         SgdProbe::of(Features::of(&ar)).layers([0, 2]).into(),
         LearningRateSearch::of(&ar).into(),
         LossAndAccuracy::of([ar.clone()], &small(8).probe).into(),
+        ReleasedLossAndAccuracy::of(["igpt-s/131000"], Data::of("cifar10", 32), &small(8).probe).into(),
+        Features::of(&ar).precision(FeaturePrecision::F16).into(),
     ];
     for step in all {
         let path = folder.path().join("step.json");

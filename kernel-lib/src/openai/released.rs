@@ -28,6 +28,67 @@ pub fn released(name: &str) -> Result<Released> {
     find(hub::set("IGPT_OPENAI").as_deref(), name)
 }
 
+/// The names of all checkpoints in the folder that the environment variable `IGPT_OPENAI` names, laid out as [`released`] says:
+/// by network, and then by steps.
+///
+/// # Errors
+/// If the variable is not set, or there is no checkpoint.
+pub fn found() -> Result<Vec<String>> {
+    let Some(folder) = hub::set("IGPT_OPENAI") else {
+        return Err(Error::invalid(
+            "OpenAI's checkpoints of the original code are not downloaded: set IGPT_OPENAI to a folder that has them, as \
+             checkpoints/igpt-s/131000/model.ckpt-131000.index and the shards beside it",
+        ));
+    };
+    list(&folder)
+}
+
+pub(super) fn list(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for network in NETWORKS {
+        let mut steps = Vec::new();
+        let of_network = folder.join("checkpoints").join(network);
+        for entry in std::fs::read_dir(of_network).into_iter().flatten().flatten() {
+            let name = format!("{network}/{}", entry.file_name().to_string_lossy());
+            if let Some((_, step)) = parts(&name).filter(|_| checkpoint(folder, &name).1.is_file()) {
+                steps.push((step, name));
+            }
+        }
+        steps.sort();
+        names.extend(steps.into_iter().map(|(_, name)| name));
+    }
+    if names.is_empty() {
+        return Err(Error::invalid(format!(
+            "IGPT_OPENAI is {}, and there is no checkpoint in it, as checkpoints/igpt-s/131000/model.ckpt-131000.index",
+            folder.display()
+        )));
+    }
+    Ok(names)
+}
+
+/// The network that a name is about, and after how many steps; none if it is no name of one of OpenAI's own checkpoints.
+pub(crate) fn parts(name: &str) -> Option<(&str, u64)> {
+    let (network, steps) = name.split_once('/')?;
+    let known = NETWORKS.contains(&network) && steps.bytes().all(|c| c.is_ascii_digit());
+    Some((network, steps.parse().ok().filter(|_| known)?))
+}
+
+/// A checkpoint of this name as TensorFlow names it, and its index.
+fn checkpoint(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let steps = name.split('/').next_back().unwrap_or_default();
+    let checkpoint = folder.join("checkpoints").join(name).join(format!("model.ckpt-{steps}"));
+    let index = super::bundle::with_ending(&checkpoint, ".index");
+    (checkpoint, index)
+}
+
+/// The error of a name that is none.
+pub(crate) fn unknown(name: &str) -> Error {
+    Error::invalid(format!(
+        "there is no checkpoint {name:?}. Names are like igpt-s/131000: one of {}, and after how many steps",
+        NETWORKS.join(", ")
+    ))
+}
+
 /// Whether this is the name of one of OpenAI's own checkpoints, and not of one on the Hugging Face hub.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with("igpt-")
@@ -39,27 +100,21 @@ pub(crate) fn is_causal(name: &str) -> bool {
 }
 
 pub(super) fn find(folder: Option<&Path>, name: &str) -> Result<Released> {
-    let parts = name.split_once('/').filter(|(network, steps)| {
-        NETWORKS.contains(network) && !steps.is_empty() && steps.bytes().all(|c| c.is_ascii_digit())
-    });
-    let Some((_, steps)) = parts else {
-        return Err(Error::invalid(format!(
-            "there is no checkpoint {name:?}. Names are like igpt-s/131000: one of {}, and after how many steps",
-            NETWORKS.join(", ")
-        )));
-    };
-    let relative = Path::new("checkpoints").join(name).join(format!("model.ckpt-{steps}"));
+    if parts(name).is_none() {
+        return Err(unknown(name));
+    }
     let colours = Path::new("color-clusters/kmeans_centers.npy");
     let Some(folder) = folder else {
         return Err(Error::invalid(format!(
             "{name} is a checkpoint of OpenAI's original code, which is not downloaded: set IGPT_OPENAI to a folder that has \
-             {}.index, the shards beside it, and {}",
-            relative.display(),
+             {}, the shards beside it, and {}",
+            checkpoint(Path::new(""), name).1.display(),
             colours.display()
         )));
     };
-    let (checkpoint, palette) = (folder.join(relative), folder.join(colours));
-    for file in [super::bundle::with_ending(&checkpoint, ".index"), palette.clone()] {
+    let (checkpoint, index) = checkpoint(folder, name);
+    let palette = folder.join(colours);
+    for file in [index, palette.clone()] {
         if !file.is_file() {
             return Err(Error::invalid(format!(
                 "IGPT_OPENAI is {}, and there is no {}",

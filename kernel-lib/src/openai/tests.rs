@@ -307,6 +307,20 @@ fn released_checkpoints_are_found_by_name() {
         ),
         "{error}"
     );
+    // What there is, by network and steps; what is named otherwise, or has no index, is no checkpoint.
+    assert_eq!(released::list(folder.path()).unwrap(), ["igpt-s-bert/7", "igpt-m-bert/131000"]);
+    for place in ["igpt-s-bert/64", "igpt-s-bert/1000", "igpt-s-bert/notes", "igpt-s/5", "igpt-xl/7"] {
+        let place = folder.path().join("checkpoints").join(place);
+        fs::create_dir_all(&place).unwrap();
+        if !place.ends_with("5") {
+            let steps = place.file_name().unwrap().to_str().unwrap();
+            fs::write(place.join(format!("model.ckpt-{steps}.index")), "").unwrap();
+        }
+    }
+    let all = ["igpt-s-bert/7", "igpt-s-bert/64", "igpt-s-bert/1000", "igpt-m-bert/131000"];
+    assert_eq!(released::list(folder.path()).unwrap(), all);
+    let error = released::list(&folder.path().join("checkpoints")).unwrap_err().to_string();
+    assert!(error.contains("there is no checkpoint in it"), "{error}");
     fs::remove_file(&bert.palette).unwrap();
     assert!(find("igpt-s-bert/7").unwrap_err().to_string().ends_with("kmeans_centers.npy"));
     assert!(is_causal("igpt-s/7") && !is_causal("igpt-s-bert/7") && is_causal("imagegpt-small"));

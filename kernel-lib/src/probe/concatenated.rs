@@ -1,6 +1,6 @@
 //! Features of several layers side by side (section 4.4).
 
-use super::{FeatureLayers, FeatureMatrix, no_layer};
+use super::{FeatureLayers, FeatureMatrix, Rounding, no_layer};
 use crate::{Error, Result, memory};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -70,6 +70,10 @@ impl FeatureLayers for Concatenated<'_> {
             }
         }
         FeatureMatrix::new(values, width).map(Cow::Owned)
+    }
+
+    fn rounding(&self, _layer: usize) -> Option<Rounding> {
+        Rounding::largest(self.layers.clone().map(|layer| self.of.rounding(layer)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Figure 2's protocol: which layer's features are best, found without looking at the test images.
 
-use super::{Accuracy, Curvature, FeatureLayers, Fitting, check_count, check_l2, check_labels};
+use super::{Accuracy, Curvature, FeatureLayers, Fitting, Rounding, check_count, check_l2, check_labels};
 use crate::probe::objective::Design;
 use crate::show::{Cell, Show, Table, Tone, fixed, percent};
 use crate::{Error, Result};
@@ -210,6 +210,7 @@ impl Choice<'_> {
     /// If the test images have other layers or features, or a label that is no class.
     pub fn test(self, test: TestSet<'_>) -> Result<Curve> {
         test.check(self.features, self.classes)?;
+        let rounding = Rounding::of([self.features, test.features]);
         let chosen = self.layer();
         let images: Vec<usize> = (0..self.features.images()).collect();
         let all: Vec<usize> = (0..test.features.images()).collect();
@@ -237,7 +238,7 @@ impl Choice<'_> {
             Some(layer())
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
-        Ok(Curve { layers, chosen, training: self.training, validation: self.validation })
+        Ok(Curve { layers, chosen, training: self.training, validation: self.validation, rounding })
     }
 }
 
@@ -277,6 +278,9 @@ pub struct Curve {
     pub training: usize,
     /// How many images were chosen by.
     pub validation: usize,
+    /// What rounding did to the features; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 impl Curve {
@@ -336,7 +340,7 @@ impl Curve {
         }
         Table::of(["Layer", "L2", "Validation", "Test", "± (points)", ""], rows)
             .caption("Linear probe by layer")
-            .note(note)
+            .note(Rounding::note(self.rounding, note))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a network says of each image, layer by layer.
 
+use super::Rounding;
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -47,6 +48,11 @@ pub trait FeatureLayers {
     /// As [`FeatureLayers::layer`].
     fn stream(&self, layer: usize) -> Result<Box<dyn LayerRows + '_>> {
         Ok(Box::new(InMemory(self.layer(layer)?)))
+    }
+
+    /// What rounding has done to the features of a layer; none if they are as they were computed.
+    fn rounding(&self, _layer: usize) -> Option<Rounding> {
+        None
     }
 }
 

@@ -15,7 +15,7 @@
 
 use super::curve::{TestSet, strongest_first};
 use super::objective::{Design, Objective};
-use super::{Accuracy, Curvature, FeatureLayers, FeatureMatrix, Fitting, check_l2, check_labels};
+use super::{Accuracy, Curvature, FeatureLayers, FeatureMatrix, Fitting, Rounding, check_l2, check_labels};
 use crate::rng::Rng;
 use crate::show::{Cell, Show, Table, fixed};
 use crate::{Error, Result, stop};
@@ -225,6 +225,9 @@ pub struct FewLabelsResult {
     pub classes: usize,
     /// A row for each number of labels.
     pub rows: Vec<LabelCount>,
+    /// What rounding did to the features; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 impl FewLabelsChoice<'_> {
@@ -239,6 +242,7 @@ impl FewLabelsChoice<'_> {
     /// If the test images have other layers or features, or a label that is no class.
     pub fn test(self, test: TestSet<'_>) -> Result<FewLabelsResult> {
         test.check(self.features, self.classes)?;
+        let rounding = Rounding::of([self.features, test.features]);
         let all: Vec<usize> = (0..test.features.images()).collect();
         let mut found: Vec<Option<Subset>> = vec![None; self.chosen.len()];
         let mut layers: Vec<usize> = self.chosen.iter().map(|chosen| chosen.layer).collect();
@@ -264,7 +268,7 @@ impl FewLabelsChoice<'_> {
                 _ => rows.push(LabelCount { labels: chosen.labels, subsets: vec![subset] }),
             }
         }
-        Ok(FewLabelsResult { classes: self.classes, rows })
+        Ok(FewLabelsResult { classes: self.classes, rows, rounding })
     }
 }
 
@@ -294,10 +298,11 @@ impl FewLabelsResult {
         });
         Table::of(["Labels", "Of each class", "Test (%)", "± (points)", "Layers"], rows)
             .caption("Few labels")
-            .note(
+            .note(Rounding::note(
+                self.rounding,
                 "Mean and standard deviation over subsets. Layer and L2 are chosen for each subset by cross-validation \
                  inside it.",
-            )
+            ))
     }
 }
 

@@ -11,7 +11,7 @@
 use super::curve::{TestSet, split};
 use super::kernels::{self, ROWS};
 use super::objective::{Design, Scaling};
-use super::{Accuracy, FeatureLayers, FeatureMatrix, check_labels};
+use super::{Accuracy, FeatureLayers, FeatureMatrix, Rounding, check_labels};
 use crate::show::{Cell, Show, Table, Tone};
 use crate::{Error, Result, memory, stop};
 use rayon::prelude::*;
@@ -267,6 +267,7 @@ impl NeighbourChoice<'_> {
     /// If the test images have other layers or features, or a label that is no class.
     pub fn test(self, test: TestSet<'_>) -> Result<Neighbours> {
         test.check(self.features, self.classes)?;
+        let rounding = Rounding::of([self.features, test.features]);
         let chosen = self.chosen().1;
         let all = |features: &dyn FeatureLayers| (0..features.images()).collect::<Vec<usize>>();
         let (training, unseen) = (all(self.features), all(test.features));
@@ -278,12 +279,12 @@ impl NeighbourChoice<'_> {
             let by_k = if result.metric == Metric::Euclidean { euclidean } else { cosine };
             result.test = by_k.first().map(|is_correct| accuracy(is_correct)).transpose()?;
         }
-        Ok(Neighbours { layers: self.tried, results, chosen })
+        Ok(Neighbours { layers: self.tried, results, chosen, rounding })
     }
 }
 
 /// What k nearest neighbours reach.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Neighbours {
@@ -293,6 +294,9 @@ pub struct Neighbours {
     pub results: Vec<ByMetric>,
     /// The metric that is best on the validation images.
     pub chosen: Metric,
+    /// What rounding did to the features; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 impl Neighbours {
@@ -318,7 +322,10 @@ impl Neighbours {
         });
         Table::of(["Metric", "Layer", "k", "Validation", "Test"], rows)
             .caption("Nearest neighbours")
-            .note("Layer and k are chosen on the validation images, and so is the metric whose test accuracy is coloured.")
+            .note(Rounding::note(
+                self.rounding,
+                "Layer and k are chosen on the validation images, and so is the metric whose test accuracy is coloured.",
+            ))
     }
 }
 

@@ -13,7 +13,7 @@
 use super::curve::{TestSet, split};
 use super::kernels::{self, ROWS};
 use super::objective::{Design, Scaling};
-use super::{Accuracy, FeatureLayers, LayerRows, check_labels};
+use super::{Accuracy, FeatureLayers, LayerRows, Rounding, check_labels};
 use crate::rng::Rng;
 use crate::show::{Cell, Show, Table, Tone};
 use crate::{Error, Result, memory, stop};
@@ -279,6 +279,7 @@ impl SgdChoice<'_> {
     /// If the test images have other layers or features, or a label that is no class, or this training diverges.
     pub fn test(self, test: TestSet<'_>) -> Result<SgdResult> {
         test.check(self.features, self.classes)?;
+        let rounding = Rounding::of([self.features, test.features]);
         let TriedRate { layer, rate, .. } = self.best;
         let images = self.labels.iter().map(|label| (*label, true)).collect();
         let (rows, width) = (self.features.stream(layer)?, self.features.width());
@@ -294,7 +295,7 @@ impl SgdChoice<'_> {
         let group = self.settings.group;
         let (correct, images) = correct(rows.as_mut(), &test.labels, |_| true, &probes, self.classes, group)?;
         let test = Accuracy::new(correct.first().copied().unwrap_or(0), images)?;
-        Ok(SgdResult { tried: self.tried, layer, rate, test })
+        Ok(SgdResult { tried: self.tried, layer, rate, test, rounding })
     }
 }
 
@@ -311,6 +312,9 @@ pub struct SgdResult {
     pub rate: f64,
     /// Test accuracy of the probe that was trained on training and validation images with them.
     pub test: Accuracy,
+    /// What rounding did to the features; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 impl SgdResult {
@@ -324,9 +328,9 @@ impl SgdResult {
                 if chosen { self.test.cell().tone(Tone::Good) } else { Cell::text("") },
             ]
         });
-        Table::of(["Layer", "Learning rate", "Validation", "Test"], rows)
-            .caption("Linear probe by SGD")
-            .note("Layer and learning rate are chosen on the validation images.")
+        Table::of(["Layer", "Learning rate", "Validation", "Test"], rows).caption("Linear probe by SGD").note(
+            Rounding::note(self.rounding, "Layer and learning rate are chosen on the validation images."),
+        )
     }
 }
 

@@ -8,9 +8,9 @@
 //! (Frobenius norms): 1 for features that are rotations of each other, 0 for uncorrelated ones. ‖YᵀX‖² is the inner product of
 //! X Xᵀ and Y Yᵀ (N, N), so that each layer's products are computed once, and not once for each pair of layers.
 
-use super::FeatureLayers;
 use super::kernels::{self, ROWS, dot};
 use super::objective::{Design, Scaling};
+use super::{FeatureLayers, Rounding};
 use crate::show::{Cell, Show, Table, fixed};
 use crate::{Error, Result, memory, stop};
 use rayon::prelude::*;
@@ -28,6 +28,9 @@ pub struct Similarity {
     pub cka: Vec<Vec<f64>>,
     /// Of how many images.
     pub images: usize,
+    /// What rounding did to the features; none of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
 }
 
 /// Compares the features of each pair of layers. Those of all layers are in memory together.
@@ -79,7 +82,8 @@ pub fn linear_cka(features: &dyn FeatureLayers) -> Result<Similarity> {
     }
     let cka = |a: usize, b: usize| if a == b { 1.0 } else { sum(a, b) / (sum(a, a) * sum(b, b)).sqrt() };
     let cka = (0..layers).map(|a| (0..layers).map(|b| cka(a, b)).collect()).collect();
-    Ok(Similarity { cka, images })
+    let rounding = Rounding::largest((0..layers).map(|layer| features.rounding(layer)));
+    Ok(Similarity { cka, images, rounding })
 }
 
 /// The inner products of these images with all, (n, N); what a last block has too many is zero.
@@ -110,6 +114,7 @@ impl Similarity {
             std::iter::once(Cell::from(layer)).chain(cells).collect::<Vec<Cell>>()
         });
         let note = format!("Linear CKA of the features of {} images.", self.images);
+        let note = Rounding::note(self.rounding, note);
         Ok(Table::new(head).rows(rows)?.caption("Similarity of layers").note(note))
     }
 }

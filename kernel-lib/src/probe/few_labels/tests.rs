@@ -102,7 +102,7 @@ fn the_table_has_mean_and_deviation() {
     let (mean, deviation) = row.mean();
     assert!((mean - 0.7).abs() < 1e-12 && (deviation.unwrap() - 0.2).abs() < 1e-12);
     assert_eq!(LabelCount { labels: 4, subsets: vec![subset(5)] }.mean(), (0.5, None));
-    let text = FewLabelsResult { classes: 10, rows: vec![row] }.to_text();
+    let text = FewLabelsResult { classes: 10, rows: vec![row], rounding: None }.to_text();
     assert!(text.contains("70.0") && text.contains("20.0") && text.contains("40"), "{text}");
 }
 
