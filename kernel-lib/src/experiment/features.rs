@@ -2,6 +2,7 @@
 
 mod precision;
 mod stored;
+mod written;
 
 use super::masks::Masked;
 use super::pretraining::CHUNK;
@@ -20,7 +21,7 @@ pub use precision::FeaturePrecision;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 pub use stored::StoredFeatures;
-use stored::Written;
+use written::Written;
 
 /// Features of images at every layer of a network.
 ///
@@ -378,7 +379,7 @@ impl Step for Features {
             };
             let width = pca.as_ref().map_or(side * palette.channels(), Pca::count);
             let mut written = Written::new(context, images, 1, width, self.precision)?;
-            for chunk in tokens.chunks(CHUNK * side) {
+            for chunk in tokens[written.images() * side..].chunks(CHUNK * side) {
                 let pixels = pca::pixels(&palette, chunk)?;
                 written.add(&match &pca {
                     Some(pca) => pca.transform(&pixels)?,
@@ -392,17 +393,17 @@ impl Step for Features {
         let mut network = on.network(config)?;
         let mut written = Written::new(context, images, config.layers + 1, config.width, self.precision)?;
         let mut bar = Waiting::new(Self::NAME);
-        for (number, chunk) in tokens.chunks(CHUNK * side).enumerate() {
+        for chunk in tokens[written.images() * side..].chunks(CHUNK * side) {
             stop::check("the features")?;
-            let masks = self
-                .masked
-                .map(|masked| masked.of(number * CHUNK, chunk.len() / side, side, &self.split.to_string()));
+            let first = written.images();
+            let masks =
+                self.masked.map(|masked| masked.of(first, chunk.len() / side, side, &self.split.to_string()));
             let view = match &masks {
                 Some(masks) => View::Bidirectional(Some(masks)),
                 None => View::of(causal),
             };
             written.add(&network.features(&parameters, chunk, view)?)?;
-            let done = (number * CHUNK + chunk.len() / side) as u64;
+            let done = written.images() as u64;
             context.progress(done, images as u64, "images");
             bar.show(done, images as u64, "images");
         }

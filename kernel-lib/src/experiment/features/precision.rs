@@ -60,6 +60,7 @@ impl FeaturePrecision {
 }
 
 /// What rounding does to the features of a layer, image by image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RoundingErrors {
     images: usize,
     /// The sum of all squares.
@@ -68,7 +69,7 @@ pub(super) struct RoundingErrors {
 }
 
 /// What is known of one feature.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct OfFeature {
     /// That of the first image. Sums are of differences to it: the squares of large numbers that hardly differ would cancel.
     first: f64,
@@ -86,6 +87,11 @@ impl RoundingErrors {
 
     pub(super) fn new(width: usize) -> Self {
         Self { images: 0, squares: 0.0, of: vec![OfFeature::default(); width] }
+    }
+
+    /// Whether they are of so many images.
+    pub(super) fn is_of(&self, images: usize) -> bool {
+        self.images == images
     }
 
     /// Adds those of an image: features `(F)`, and what they became.

@@ -1,13 +1,13 @@
 //! Features on disk, a file for each layer.
 
-use super::precision::{FeaturePrecision, RoundingErrors};
+use super::precision::FeaturePrecision;
 use crate::probe::{FeatureLayers, FeatureMatrix, LayerRows, Rounding, no_layer};
-use crate::store::{Context, Files, LargeFile, Stored};
-use crate::{Error, Result, disk, memory};
+use crate::store::{Files, LargeFile, Stored};
+use crate::{Error, Result, memory};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,20 @@ enum Layer {
     Written(PathBuf),
     /// In the store.
     Kept(LargeFile),
+}
+
+impl StoredFeatures {
+    /// Those in the files of layers that were just computed.
+    pub(super) fn written(
+        files: Vec<PathBuf>,
+        images: usize,
+        width: usize,
+        precision: FeaturePrecision,
+        rounding: Vec<Rounding>,
+    ) -> Self {
+        let shape = Shape { images, layers: files.len(), width, precision, rounding };
+        Self { shape, layers: files.into_iter().map(Layer::Written).collect() }
+    }
 }
 
 impl FeatureLayers for StoredFeatures {
@@ -123,98 +137,9 @@ impl Stored for StoredFeatures {
     }
 }
 
-/// Writes features layer by layer while they are computed.
-pub(super) struct Written {
-    files: Vec<(PathBuf, BufWriter<File>)>,
-    width: usize,
-    images: usize,
-    precision: FeaturePrecision,
-    /// By layer; none of f32.
-    errors: Vec<RoundingErrors>,
-}
-
-impl Written {
-    /// Of so many images.
-    pub(super) fn new(
-        context: &Context,
-        images: usize,
-        layers: usize,
-        width: usize,
-        precision: FeaturePrecision,
-    ) -> Result<Self> {
-        let what = match precision {
-            FeaturePrecision::F32 => "the features (in f32; kept as f16 they take half of it)",
-            FeaturePrecision::F16 => "the features",
-        };
-        disk::check(what, context.folder(), &[images, layers, width, precision.bytes()])?;
-        let file = |layer: usize| {
-            let path = context.folder().join(format!("layer-{layer}"));
-            let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
-            Ok((path, BufWriter::new(file)))
-        };
-        let errors = match precision {
-            FeaturePrecision::F32 => Vec::new(),
-            FeaturePrecision::F16 => {
-                RoundingErrors::check_memory(layers, width)?;
-                (0..layers).map(|_| RoundingErrors::new(width)).collect()
-            }
-        };
-        let files = (0..layers).map(file).collect::<Result<_>>()?;
-        Ok(Self { files, width, images: 0, precision, errors })
-    }
-
-    /// Adds features `(N, L, F)`.
-    pub(super) fn add(&mut self, values: &[f32]) -> Result<()> {
-        let layers = self.files.len();
-        let mut bytes = Vec::with_capacity(self.width * self.precision.bytes());
-        for (at, row) in values.chunks(self.width).enumerate() {
-            let (image, layer) = (self.images + at / layers, at % layers);
-            if let Some(feature) = row.iter().position(|value| !value.is_finite()) {
-                return Err(Error::NotFinite {
-                    what: format!("feature {feature} of layer {layer} of image {image} is {}", row[feature]),
-                    cause: "did training diverge?".to_owned(),
-                });
-            }
-            bytes.clear();
-            if let Err(feature) = self.precision.write(row, &mut bytes) {
-                return Err(Error::invalid(format!(
-                    "feature {feature} of layer {layer} of image {image} is {}, beyond {}, the largest number of f16: keep the \
-                     features in f32",
-                    row[feature],
-                    half::f16::MAX
-                )));
-            }
-            if let Some(errors) = self.errors.get_mut(layer) {
-                errors.add(row, &self.precision.numbers(&bytes));
-            }
-            let (path, file) = &mut self.files[layer];
-            file.write_all(&bytes).map_err(|e| Error::io(&*path, e))?;
-        }
-        self.images += values.len() / (layers * self.width);
-        Ok(())
-    }
-
-    pub(super) fn end(self, images: usize) -> Result<StoredFeatures> {
-        if self.images != images {
-            return Err(Error::invalid(format!("features of {} images came out of {images}", self.images)));
-        }
-        let shape = Shape {
-            images,
-            layers: self.files.len(),
-            width: self.width,
-            precision: self.precision,
-            rounding: self.errors.iter().map(RoundingErrors::rounding).collect(),
-        };
-        let flushed = |(path, file): (PathBuf, BufWriter<File>)| match file.into_inner() {
-            Ok(_) => Ok(Layer::Written(path)),
-            Err(error) => Err(Error::io(path, error.into_error())),
-        };
-        Ok(StoredFeatures { shape, layers: self.files.into_iter().map(flushed).collect::<Result<_>>()? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::written::Written;
     use super::*;
     use crate::probe::{TestSet, choose};
     use crate::store::{Description, Store};
