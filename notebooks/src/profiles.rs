@@ -46,6 +46,35 @@ pub fn file(root: &Path, name: &str) -> Result<Option<PathBuf>> {
     }
 }
 
+/// What a profile's file says, with what it has from the profile that it extends: of a section each setting that is named replaces the
+/// other profile's as a whole, as the library reads it.
+///
+/// # Errors
+/// If there is none of this name, or there are two, or it is no TOML; the same of the profile that it extends.
+pub fn settings(root: &Path, name: &str) -> Result<toml::Table> {
+    let mut own = read(root, name)?;
+    let Some(extended) = own.remove("extends") else { return Ok(own) };
+    let extended =
+        extended.as_str().with_context(|| format!("extends of the profile {name:?} is no name"))?;
+    let mut all = read(root, extended)?;
+    for (key, value) in own {
+        match (all.get_mut(&key), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(settings)) => section.extend(settings),
+            (_, value) => drop(all.insert(key, value)),
+        }
+    }
+    Ok(all)
+}
+
+/// The settings of a profile's own file.
+fn read(root: &Path, name: &str) -> Result<toml::Table> {
+    let file = file(root, name)?;
+    let file =
+        file.with_context(|| format!("there is no profile {name:?} in {}", root.join("papers").display()))?;
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.parse().with_context(|| format!("{} is not TOML", file.display()))
+}
+
 /// The notebooks that a profile lists, by name: those that it can compute. None if it lists none, and all are meant.
 ///
 /// # Errors
@@ -111,6 +140,26 @@ mod tests {
             profiles(root.path()).into_iter().map(|profile| (profile.name, profile.about)).collect();
         let expected = [("quick", "Minutes."), ("broken", ""), ("cifar", "Hours.")];
         assert_eq!(found, expected.map(|(name, about)| (name.to_owned(), about.to_owned())));
+    }
+
+    #[test]
+    fn a_profile_has_the_settings_of_the_one_that_it_extends() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("papers/p/profiles");
+        fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+        write("whole", "about = \"All.\"\nseeds = [1]\n[data]\nset = \"a\"\nside = 8\n[probe]\nl2 = [1.0]\n");
+        write("mine", "extends = \"whole\"\nabout = \"Mine.\"\n[data]\nset = \"b\"\n");
+        write("lost", "extends = \"none\"\n");
+        let expected = "about = \"Mine.\"\nseeds = [1]\n[data]\nset = \"b\"\nside = 8\n[probe]\nl2 = [1.0]\n";
+        assert_eq!(settings(root.path(), "mine").unwrap(), expected.parse().unwrap());
+        // A change of the other one shows.
+        write("whole", "seeds = [2]\n");
+        let changed = settings(root.path(), "mine").unwrap();
+        assert_eq!(changed, "about = \"Mine.\"\nseeds = [2]\n[data]\nset = \"b\"\n".parse().unwrap());
+        let error = format!("{:#}", settings(root.path(), "lost").unwrap_err());
+        assert!(error.contains("there is no profile \"none\""), "{error}");
+        assert!(settings(root.path(), "other").is_err());
     }
 
     #[test]

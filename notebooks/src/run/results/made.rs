@@ -39,7 +39,7 @@ pub fn begin(out: &Path) {
 pub fn of_run(root: Option<&Path>, account: &Account) -> Vec<Recorded> {
     let papers: BTreeSet<&String> =
         account.notebooks.iter().flat_map(|ran| ran.claims.iter().map(|of| &of.paper)).collect();
-    let settings = root.and_then(|root| settings(root, &account.profile).ok()).unwrap_or_default();
+    let settings = root.and_then(|root| profiles::settings(root, &account.profile).ok()).unwrap_or_default();
     papers.into_iter().map(|paper| of_paper(root, paper, account, &settings)).collect()
 }
 
@@ -184,18 +184,6 @@ fn of_claim(
         notebook: ran.name.clone(),
         results: results.iter().map(|key| short(key).to_owned()).collect(),
     }
-}
-
-/// What the profile's file says.
-///
-/// # Errors
-/// If there is none, or there are two, or it is no TOML.
-pub fn settings(root: &Path, profile: &str) -> Result<toml::Table> {
-    let file = profiles::file(root, profile)?;
-    let file = file
-        .with_context(|| format!("there is no profile {profile:?} in {}", root.join("papers").display()))?;
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    text.parse().with_context(|| format!("{} is not TOML", file.display()))
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{
-    made,
-    recorded::{OfClaim, Recorded},
-};
-use crate::run::{
-    account::cells_sha256,
-    listed::{Listed, listed},
-    notebook::{Notebook, joined},
-    select::notebooks_of,
+use super::recorded::{OfClaim, Recorded};
+use crate::{
+    profiles,
+    run::{
+        account::cells_sha256,
+        listed::{Listed, listed},
+        notebook::{Notebook, joined},
+        select::notebooks_of,
+    },
 };
 
 /// In what a recorded run differs from the checkout, a phrase each; nothing if it is of what the checkout has now.
@@ -40,7 +40,7 @@ pub fn differences(root: &Path, run: &Recorded) -> Result<Vec<String>> {
             found.push(format!("{} is not there any more", notebook.file));
         }
     }
-    match made::settings(root, &run.profile) {
+    match profiles::settings(root, &run.profile) {
         Ok(now) if now == run.profile_settings => {}
         Ok(_) => found.push(format!("the profile {} has other settings now", run.profile)),
         Err(error) => found.push(format!("{error:#}")),
