@@ -110,7 +110,7 @@ fn the_card_says_what_is_known_and_nothing_else() {
         "6 of the 60 training images, 10.0 %".to_owned(),
         "shifted at random by up to 4 pixels".to_owned(),
         format!("`{sha256}`"),
-        "| Steps | 3 |\n| Batch | 4 images |\n| In all | 12 images, 0.22 epochs; 2,352 tokens |".to_owned(),
+        "| Steps | 3 |\n| Batch | 4 images |\n| Images seen | 12: 0.22 epochs, 2,352 tokens |".to_owned(),
         format!("on a CPU, {} threads", provenance.threads),
         "β₁ 0.9, β₂ 0.95, ε 1e-8, no weight decay, gradients not clipped".to_owned(),
         "to 0.003 over 1 steps, then falls to zero by half a cosine".to_owned(),

@@ -175,9 +175,9 @@ fn training(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("Steps", whole(facts.steps)),
         ("Batch", format!("{} images", whole(*batch))),
         (
-            "In all",
+            "Images seen",
             format!(
-                "{} images, {} epochs; {} tokens",
+                "{}: {} epochs, {} tokens",
                 whole(seen),
                 fixed(seen as f64 / facts.trained_on as f64, 2).into_text(),
                 whole(tokens)
@@ -268,10 +268,12 @@ fn origin(facts: &Facts<'_>) -> String {
 fn not_good_for(facts: &Facts<'_>) -> String {
     let (_, colours) = facts.palette();
     format!(
-        "It was trained to see which of the paper's findings hold at a small scale, and is small itself. It knows images of {side} × \
-         {side} pixels in {} {colours} that are like those it was trained on, and no others. It was not examined for anything else: \
-         not for images that are to be looked at, and not for decisions, about people least of all. What its data shows \
-         one-sidedly it has learnt one-sidedly.",
+        "It was trained to see which of the paper's findings hold with {} parameters and {} steps. It knows images of {side} × {side} \
+         pixels in {} {colours} that are like those it was trained on, and no others. It was not examined for anything else: not for \
+         images that are to be looked at, and not for decisions, about people least of all. What its data shows one-sidedly it has \
+         learnt one-sidedly.",
+        whole(facts.checkpoint.config().parameters()),
+        whole(facts.steps),
         whole(facts.checkpoint.config().vocabulary),
         side = facts.step.data.side
     )
