@@ -13,6 +13,7 @@ use igpt_notebooks::run::{
     notebook::Notebook,
     outcome::{Cause, CellRun, CellStatus},
     secrets::Secrets,
+    turns::Turns,
 };
 use igpt_tests::{
     Cell, Executed, cell,
@@ -48,6 +49,11 @@ impl Ran {
     }
 }
 
+/// Nobody else computes.
+fn turns() -> Turns<'static> {
+    Turns::of(Path::new("/nowhere"), Path::new(""))
+}
+
 /// Runs cells on a fake kernel, through the client and nothing else.
 async fn run(cells: &[Cell]) -> Ran {
     run_with(cells, LIMITS).await
@@ -59,8 +65,9 @@ async fn run_with(cells: &[Cell], limits: Limits) -> Ran {
     let client = Client::connect(&kernel.info, kernel.exit.clone(), Duration::from_secs(10)).await;
     let mut client = client.expect("the client connects");
     let mut notebook = Notebook::parse(&notebook_json(cells)).expect("a valid notebook");
-    let (cells, end) =
-        execute(&mut client, &mut notebook, limits, &Secrets::default(), &mut stop, &mut |_| {}).await;
+    let (cells, end, _) =
+        execute(&mut client, &mut notebook, limits, &Secrets::default(), &turns(), &mut stop, &mut |_| {})
+            .await;
     let text = notebook.to_json().expect("a notebook can be written");
     nbformat::parse_notebook(&text).expect("the saved notebook is valid nbformat");
     Ran { executed: Executed { root: serde_json::from_str(&text).expect("JSON") }, cells, end }
@@ -113,8 +120,9 @@ async fn how_far_a_cell_is_is_told_while_it_runs() {
             News::Through(run, _) => format!("cell {} is through", run.cell.number),
         });
     };
-    let (_, end) =
-        execute(&mut client, &mut notebook, LIMITS, &Secrets::default(), &mut stop, &mut observer).await;
+    let (_, end, _) =
+        execute(&mut client, &mut notebook, LIMITS, &Secrets::default(), &turns(), &mut stop, &mut observer)
+            .await;
     assert_eq!(end, End::Finished);
     let expected =
         ["training: 0 %", "training: 50 %", "training: 500 steps", "cell 1 is through", "cell 2 is through"];
@@ -336,8 +344,9 @@ async fn a_run_can_be_stopped() {
         std::future::pending::<()>().await;
     });
     let limits = Limits::per_cell(Duration::from_secs(60));
-    let (runs, end) =
-        execute(&mut client, &mut notebook, limits, &Secrets::default(), &mut stop, &mut |_| {}).await;
+    let (runs, end, _) =
+        execute(&mut client, &mut notebook, limits, &Secrets::default(), &turns(), &mut stop, &mut |_| {})
+            .await;
     assert_eq!(end, End::Stopped);
     assert_eq!(runs[0].status, CellStatus::Passed);
     let executed = Executed { root: serde_json::from_str(&notebook.to_json().expect("JSON")).expect("JSON") };

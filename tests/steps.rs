@@ -1,4 +1,5 @@
-//! `igpt steps` and `igpt compute`: what is computed without a notebook is what a notebook finds.
+//! `igpt steps`, `igpt compute` and `igpt export`: what is computed without a notebook is what a notebook finds, and what is
+//! exported can be loaded.
 
 use std::{
     fs,
@@ -6,7 +7,11 @@ use std::{
     process::{Command, Output},
 };
 
-use igpt::prelude::{AnyStep, Features, LinearProbe, Pretraining, Profile, Step as _, Store, Workspace};
+use igpt::{
+    experiment::Describer,
+    huggingface::Checkpoint,
+    prelude::{AnyStep, Features, LinearProbe, Pretraining, Profile, Step as _, Store, Workspace},
+};
 use igpt_tests::{Executed, cell, igpt, set_up, write_notebook};
 
 /// Runs the command with a store of its own.
@@ -50,6 +55,14 @@ fn tiny() -> LinearProbe {
     LinearProbe::of(Features::of(&Pretraining::of(&profile))).with(&profile.probe)
 }
 
+/// The pre-training of a probe.
+fn pretraining(probe: &LinearProbe) -> Pretraining {
+    match &probe.features.of {
+        Describer::Pretraining(pretraining) => (**pretraining).clone(),
+        other => panic!("features of another kind: {other:?}"),
+    }
+}
+
 /// The files of all results in a store, without manifests, which hold dates.
 fn results(store: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
@@ -87,6 +100,26 @@ fn what_is_computed_from_a_file_is_what_a_notebook_finds() {
     let own = folder.path().join("own");
     step.run_on(&Workspace::new(Store::at(&own), device)).unwrap();
     assert!(results(&own) == results(&store));
+
+    // Its network goes out, in greys as it is, and comes back with its palette.
+    let network = pretraining(&step);
+    let (file_of_network, out) = (folder.path().join("network.json"), folder.path().join("out/network"));
+    fs::write(&file_of_network, AnyStep::from(network.clone()).to_json().unwrap()).unwrap();
+    let [file_of_network, to] = [&file_of_network, &out].map(|path| path.to_str().unwrap());
+    let output = run(&store, &["export", file_of_network, "--out", to]);
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains(to), "{said}");
+    assert!(said.contains("its image processor cannot make tokens for it"), "{said}");
+    let names: Vec<_> = files(&out).iter().map(|file| file.strip_prefix(&out).unwrap().to_owned()).collect();
+    assert_eq!(
+        names,
+        ["README.md", "config.json", "kmeans_centers.npy", "model.safetensors"].map(PathBuf::from)
+    );
+    let again = Checkpoint::read(&out).unwrap();
+    assert_eq!(again.parameters, network.run_on(&found).unwrap().parameters);
+    assert_eq!(again.palette, Some(network.palette.palette(&found).unwrap()));
+    // Another machine would write the same.
+    assert!(network.export_on(&found, &out).unwrap().was_there);
 
     // What is wrong is said.
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("\"side\": 14", "\"side\": 0")).unwrap();
@@ -156,7 +189,19 @@ println!(\"BERT: {} layers\", curve.layers.len());";
     let twin = "let curve = LinearProbe::of(Features::of(&ar)).run()?;
 println!(\"AR: {} layers\", curve.layers.len());";
     let shown = "let trained = ar.show()?;\nprintln!(\"{} steps\", trained.curve.validation.last().map_or(0, |point| point.step));";
-    write_notebook(folder.path(), "steps", &[cell(small), cell(lines), cell(twin), cell(shown)]);
+    // A network that was exported elsewhere: the cell that its model card has.
+    let network = pretraining(&tiny());
+    let elsewhere = Workspace::new(Store::at(folder.path().join("elsewhere")), igpt::device::Device::cpu());
+    network.run_on(&elsewhere).unwrap();
+    let exported = network.export_on(&elsewhere, &folder.path().join("network")).unwrap();
+    let of_card = exported.card.text.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    let of_card = of_card.expect("a cell in the card").replace("FOLDER", exported.folder.to_str().unwrap());
+    let numbers = "println!(\"{} features, {} tokens\", features.len(), drawn.len());";
+    write_notebook(
+        folder.path(),
+        "steps",
+        &[cell(small), cell(lines), cell(twin), cell(shown), cell(of_card), cell(numbers)],
+    );
     let output = igpt()
         .args(["run", "steps.ipynb", "--out", "out"])
         .env("IGPT_STORE", folder.path().join("store"))
@@ -169,6 +214,7 @@ println!(\"AR: {} layers\", curve.layers.len());";
     assert_eq!(notebook.stream(2, "stdout"), "BERT: 3 layers\n", "{said}");
     assert_eq!(notebook.stream(3, "stdout"), "AR: 3 layers\n", "{said}");
     assert_eq!(notebook.stream(4, "stdout"), "6 steps\n", "{said}");
+    assert_eq!(notebook.stream(6, "stdout"), "48 features, 784 tokens\n", "{said}");
     // What was computed says in the report why, and what was found, too: the last cell's network.
     let report = fs::read_to_string(folder.path().join("out/report.html")).expect("the report");
     assert!(report.contains("no result of such a step was stored"), "{said}");

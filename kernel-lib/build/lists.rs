@@ -10,6 +10,7 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
     ("data::folder", READS_DATA),
     ("data::hub_sets", READS_DATA),
     ("data::idx", READS_DATA),
+    ("data::origin", "says where a data set comes from, and under which licence it is"),
     ("data::prepared", READS_DATA),
     ("data::registry", READS_DATA),
     ("device", "chooses which engine computes; a step names that engine's code, and the device itself"),
@@ -21,6 +22,7 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
     ("experiment::released", "finds released weights, whose files' SHA-256 are in a step's key"),
     ("experiment::step", "finds results, or has them computed"),
     ("experiment::workspace", "chooses what computes, as `device` does; a step names that code itself"),
+    ("export", "writes trained networks into folders, with what is known of them"),
     ("fetch", "runs the program that downloads; what it brings is checked where it is read"),
     ("hex", "names: of files, and of checksums"),
     (
@@ -29,6 +31,7 @@ pub const NO_NUMBERS: &[(&str, &str)] = &[
     ),
     ("igpt_formats::data_file", READS_DATA),
     ("igpt_formats::image_folder", READS_DATA),
+    ("igpt_formats::published", "says where the hub has a data set, and under which licence it is"),
     ("igpt_formats::request", READS_DATA),
     ("journal", "tells the runner what was computed"),
     ("json", "reads what is there exactly, or ends in an error"),

@@ -18,6 +18,7 @@ pub mod idx;
 mod images;
 pub mod manifest;
 mod openai;
+mod origin;
 mod photographs;
 mod prepared;
 mod registry;
@@ -30,5 +31,6 @@ pub use hub_sets::{Labels, cifar10, cifar100, fashion_mnist_whole, hub, imagenet
 pub use images::Images;
 pub use manifest::Manifest;
 pub use openai::openai_palette;
+pub use origin::{Origin, origin};
 pub use photographs::{Photograph, photograph, photographs};
 pub use registry::{check_name, named, of_classes, title};

@@ -15,6 +15,7 @@ mod eigen;
 pub mod engine;
 mod error;
 pub mod experiment;
+pub mod export;
 mod fetch;
 mod hex;
 pub mod hub;

@@ -345,6 +345,17 @@ impl Paper {
         format!("{authors}: {title}. {venue} {year} ({version}), {url}")
     }
 
+    /// The same with all authors as BibTeX, for whoever cites the paper.
+    pub fn bibtex(&self) -> String {
+        let About { title, authors, venue, year, url, .. } = &self.about;
+        format!(
+            "@inproceedings{{{}{year},\n  title = {{{title}}},\n  author = {{{}}},\n  booktitle = {{{venue}}},\n  year = \
+             {{{year}}},\n  url = {{{url}}}\n}}",
+            self.name,
+            authors.join(" and ")
+        )
+    }
+
     /// The sections, in the paper's order.
     pub fn sections(&self) -> &[Section] {
         &self.about.section

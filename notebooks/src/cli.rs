@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use igpt_common::fetch_arguments::Arguments;
 
-use crate::{doctor, fetch, kernel, lab, on_path, repository, run, setup, slot::inventory, steps};
+use crate::{doctor, export, fetch, kernel, lab, on_path, repository, run, setup, slot::inventory, steps};
 
 /// Papers in Rust notebooks: run their experiments from notebooks, and check what the papers claim.
 ///
@@ -56,6 +56,16 @@ enum Command {
     Compute(steps::Compute),
     /// List the steps that a profile's notebooks need: what is there, what is missing, and about how long it will take
     Steps(steps::Steps),
+    /// Write a network that was trained here into a folder as Hugging Face's transformers keep their models, with a model card
+    ///
+    /// The network is that of a profile, or of a file. It must be in the store (IGPT_STORE, else target/igpt-store): nothing is
+    /// trained unless --compute is given. A folder that is there is left as it is, and is an error if it holds anything else
+    /// than what would be written.
+    ///
+    /// transformers' ImageGPTForCausalImageModeling.from_pretrained("DIR") loads it, and in a notebook
+    /// huggingface::Checkpoint::read("DIR".as_ref())?. Its README.md, the model card, says how, what the network was trained on,
+    /// and what transformers cannot do with it: its image processor knows no palettes of greys, as the profile quick has one.
+    Export(export::Export),
     /// Keep what came of the last run in papers/NAME/results/PROFILE.toml: verdicts, effects with their intervals, and where they
     /// come from
     ///
@@ -147,6 +157,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         Some(Command::Fetch(_)) => fetch::fetch(&repository::root()?),
         Some(Command::Compute(words)) => steps::compute(&repository::root()?, &words),
         Some(Command::Steps(words)) => steps::list(&repository::root()?, &words),
+        Some(Command::Export(words)) => export::export(&repository::root()?, &words),
         Some(Command::Record(words)) => {
             run::results::record::record(&repository::root()?, &words).map(|()| ExitCode::SUCCESS)
         }
@@ -199,6 +210,9 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "record", "--uncommitted"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "results", "0123abcd"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "results", "0123abcd", "--readme"]).is_err());
+        assert!(Cli::try_parse_from(["igpt", "export"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "export", "step.json", "--out", "there", "--compute"]).is_ok());
+        assert!(Cli::try_parse_from(["igpt", "export", "step.json", "--profile", "cifar"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "fetch", "cifar10"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "a/b", "--side", "32", "--label-column", "x"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "fetch", "--list"]).is_ok());

@@ -5,6 +5,7 @@ mod compile;
 pub mod dirs;
 pub mod doctor;
 pub mod environment;
+pub mod export;
 pub mod fetch;
 mod files;
 pub mod host;

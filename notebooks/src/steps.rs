@@ -64,14 +64,14 @@ pub fn list(root: &Path, words: &Steps) -> Result<ExitCode> {
 }
 
 /// A path in Rust, the same in any working directory.
-fn in_rust(path: &Path) -> Result<String> {
+pub(crate) fn in_rust(path: &Path) -> Result<String> {
     let path = std::path::absolute(path).with_context(|| format!("no path {}", path.display()))?;
     let text = path.to_str().with_context(|| format!("{} is not valid UTF-8", path.display()))?;
     Ok(format!("{text:?}.as_ref()"))
 }
 
 /// Runs a cell in a kernel of its own, and passes on what it prints.
-fn evaluate(root: &Path, code: &str, variables: &[(&str, &OsStr)]) -> Result<ExitCode> {
+pub(crate) fn evaluate(root: &Path, code: &str, variables: &[(&str, &OsStr)]) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let scratch = tempfile::tempdir().context("a folder for the kernel's log")?;

@@ -8,4 +8,5 @@ pub mod bilinear;
 pub mod data_file;
 pub mod image_file;
 pub mod image_folder;
+pub mod published;
 pub mod request;

@@ -1,6 +1,6 @@
 //! Writing a checkpoint as transformers reads it.
 
-use super::{Checkpoint, config, names};
+use super::{Checkpoint, config, names, palette};
 use crate::{Error, Result, atomic};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -11,31 +11,15 @@ use std::path::Path;
 /// without which there is no checkpoint, comes last.
 pub(super) fn write(checkpoint: &Checkpoint, folder: &Path) -> Result<()> {
     let config = checkpoint.config();
-    let palette = match &checkpoint.palette {
-        None => None,
-        Some(palette) if palette.len() != config.vocabulary => {
-            return Err(Error::invalid(format!(
-                "a palette of {} colours is not that of a network of {}",
-                palette.len(),
-                config.vocabulary
-            )));
-        }
-        Some(palette) => {
-            let side = config.context.isqrt();
-            if side * side != config.context {
-                return Err(Error::invalid(format!(
-                    "transformers' processor makes square images, and {} tokens are none: write the checkpoint without \
-                     a palette",
-                    config.context
-                )));
-            }
-            Some((palette, side))
-        }
-    };
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    if let Some((palette, side)) = palette {
-        palette.write_preprocessor_config(folder.join("preprocessor_config.json"), side)?;
+    if let Some(palette) = checkpoint.palette.as_ref().filter(|palette| palette.len() != config.vocabulary) {
+        return Err(Error::invalid(format!(
+            "a palette of {} colours is not that of a network of {}",
+            palette.len(),
+            config.vocabulary
+        )));
     }
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    palette::write(checkpoint.palette.as_ref(), &config, folder)?;
     let places = names::places(checkpoint.parameters.layout()).into_iter().map(|place| {
         let values = place.range.map(|range| &checkpoint.parameters.values()[range]);
         (place.name, Part { values, shape: place.shape })

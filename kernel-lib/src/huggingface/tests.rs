@@ -166,21 +166,118 @@ fn a_checkpoint_of_transformers_comes_back_with_the_same_tensors() {
     }
 }
 
+/// A network of nine tokens in five colours.
+fn small() -> Config {
+    Config { layers: 1, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None }
+}
+
+fn greys() -> Palette {
+    Palette::new(1, vec![0.0, 0.1, -0.333_333_34, 0.886_644_4, 1.0]).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 #[test]
-fn what_transformers_could_not_use_is_not_written() {
+fn a_palette_that_transformers_cannot_use_lies_beside_the_network_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("out");
-    let config =
-        Config { layers: 1, width: 8, heads: 2, context: 9, vocabulary: 5, inner: None, classes: None };
-    let grey = Palette::new(1, vec![0.0, 0.1, 0.2, 0.3, 0.4]).unwrap();
-    for (config, palette, said) in [
-        (config, colours(4), "a palette of 4 colours is not that of a network of 5"),
-        (Config { context: 8, ..config }, colours(5), "8 tokens are none"),
-        (config, grey, "a palette of greys"),
+    let wide = Config { context: 8, ..small() };
+    for (config, palette, file, why) in [
+        (small(), Some(greys()), Some("kmeans_centers.npy"), "this palette is one of greys"),
+        (wide, Some(colours(5)), Some("kmeans_centers.npy"), "are not square"),
+        (small(), Some(colours(5)), Some("preprocessor_config.json"), ""),
+        (small(), None, None, "the palette, which is not known"),
+        (small(), Some(greys()), Some("kmeans_centers.npy"), "one of greys"),
     ] {
-        let checkpoint = Checkpoint { palette: Some(palette), ..random(config) };
-        let error = checkpoint.write(&place).unwrap_err().to_string();
-        assert!(error.contains(said), "{error}");
-        assert!(!place.join("config.json").exists());
+        let checkpoint = Checkpoint { palette, ..random(config) };
+        assert!(checkpoint.without_processor().unwrap_or_default().contains(why), "{why}");
+        assert_eq!(checkpoint.without_processor().is_none(), why.is_empty());
+        // Into the same folder: the palette of the one before does not stay.
+        checkpoint.write(folder.path()).unwrap();
+        assert_eq!(Checkpoint::read(folder.path()).unwrap(), checkpoint);
+        let palettes: Vec<_> = names(folder.path())
+            .into_iter()
+            .filter(|name| !["config.json", "model.safetensors"].contains(&&**name))
+            .collect();
+        assert_eq!(palettes, Vec::from_iter(file));
     }
+    // What belongs to no network is not written.
+    let place = folder.path().join("out");
+    let error =
+        Checkpoint { palette: Some(colours(4)), ..random(small()) }.write(&place).unwrap_err().to_string();
+    assert!(
+        error.contains("a palette of 4 colours is not that of a network of 5") && !place.exists(),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_damaged_palette_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, path) = (folder.path(), folder.path().join("kmeans_centers.npy"));
+    let checkpoint = Checkpoint { palette: Some(greys()), ..random(small()) };
+    checkpoint.write(folder).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let said = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        refused(folder)
+    };
+    let error = said(&whole[..whole.len() - 1]);
+    assert!(error.contains("kmeans_centers.npy: ") && error.contains("bytes of numbers"), "{error}");
+    assert!(said(b"").contains("not a NumPy file"));
+    let mut far = whole.clone();
+    far.splice(whole.len() - 4.., 255_f32.to_le_bytes());
+    assert!(said(&far).contains("not on the scale [-1, 1]"));
+    Palette::new(1, vec![0.0; 4]).unwrap().write_npy(&path).unwrap();
+    assert!(refused(folder).contains("a palette of 4 colours beside a network of 5"));
+
+    // Two palettes must be the same one.
+    colours(5).write_npy(&path).unwrap();
+    colours(5).write_preprocessor_config(folder.join("preprocessor_config.json"), 3).unwrap();
+    assert_eq!(Checkpoint::read(folder).unwrap().palette, Some(colours(5)));
+    fs::write(&path, &whole).unwrap();
+    let error = refused(folder);
+    assert!(
+        error.contains("kmeans_centers.npy: another palette than that of preprocessor_config.json"),
+        "{error}"
+    );
+
+    // The good twin.
+    fs::remove_file(folder.join("preprocessor_config.json")).unwrap();
+    assert_eq!(Checkpoint::read(folder).unwrap(), checkpoint);
+}
+
+#[test]
+fn images_are_tokens_and_back() {
+    let checkpoint = Checkpoint { palette: Some(greys()), ..random(small()) };
+    let tokens = [0, 1, 2, 3, 4, 0, 1, 2, 4, 4, 4, 4, 2, 2, 2, 1, 1, 1];
+    let images = checkpoint.images(&tokens).unwrap();
+    assert_eq!(images.iter().map(|image| (image.width(), image.channels())).collect::<Vec<_>>(), [(3, 1); 2]);
+    assert_eq!(checkpoint.tokens(&images).unwrap(), tokens);
+    let said = |found: Result<Vec<u16>>| found.unwrap_err().to_string();
+    assert!(
+        checkpoint
+            .images(&tokens[1..])
+            .unwrap_err()
+            .to_string()
+            .contains("17 tokens are no whole images of 3²")
+    );
+    let large = images[0].resize(4, 3).unwrap();
+    assert!(
+        said(checkpoint.tokens([&images[1], &large]))
+            .contains("image 1 is 4 × 3 pixels, and this network's are 3 × 3")
+    );
+    assert!(
+        said(checkpoint.tokens([&images[0].to_rgb()])).contains("images in colour, and a palette of greys")
+    );
+    let unknown = Checkpoint { palette: None, ..checkpoint.clone() };
+    assert!(said(unknown.tokens(&images)).contains("came without its palette"));
+    let wide = Checkpoint { palette: Some(greys()), ..random(Config { context: 8, ..small() }) };
+    assert!(wide.images(&tokens[..8]).unwrap_err().to_string().contains("8 tokens are no square image"));
 }

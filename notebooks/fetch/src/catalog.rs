@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use igpt_formats::published;
 
 use super::image::Colours;
 
@@ -86,8 +87,8 @@ pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "cifar10",
         what: "CIFAR-10: 50,000 + 10,000 images, 32 × 32, ten classes",
-        repository: "uoft-cs/cifar10",
-        licence: "not stated",
+        repository: published::CIFAR10.repository,
+        licence: published::CIFAR10.licence,
         download: "about 144 MB",
         prepared: "185 MB",
         kind: Kind::Data(CIFAR10),
@@ -95,8 +96,8 @@ pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "cifar100",
         what: "CIFAR-100: 50,000 + 10,000 images, 32 × 32, 100 classes in 20",
-        repository: "uoft-cs/cifar100",
-        licence: "not stated",
+        repository: published::CIFAR100.repository,
+        licence: published::CIFAR100.licence,
         download: "about 142 MB",
         prepared: "185 MB",
         kind: Kind::Data(CIFAR100),
@@ -104,8 +105,8 @@ pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "stl10",
         what: "STL-10: 5,000 + 8,000 images, 96 × 96, ten classes",
-        repository: "jxie/stl10",
-        licence: "not stated; the images are ImageNet's",
+        repository: published::STL10.repository,
+        licence: published::STL10.licence,
         download: "about 230 MB",
         prepared: "359 MB",
         kind: Kind::Data(STL10),
@@ -113,8 +114,8 @@ pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "stl10-unlabeled",
         what: "the same with its 100,000 images without labels",
-        repository: "jxie/stl10",
-        licence: "not stated; the images are ImageNet's",
+        repository: published::STL10.repository,
+        licence: published::STL10.licence,
         download: "about 2 GB",
         prepared: "3.1 GB",
         kind: Kind::Data(DataSet {
@@ -125,8 +126,8 @@ pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "fashion-mnist",
         what: "Fashion-MNIST: 60,000 + 10,000 images, 28 × 28, grey, ten classes",
-        repository: "zalando-datasets/fashion_mnist",
-        licence: "MIT",
+        repository: published::FASHION_MNIST.repository,
+        licence: published::FASHION_MNIST.licence,
         download: "about 36 MB",
         prepared: "55 MB",
         kind: Kind::Data(DataSet {
@@ -141,8 +142,8 @@ pub(super) static ENTRIES: [Entry; 9] = [
     Entry {
         name: "imagenet",
         what: "ImageNet (ILSVRC 2012): 1,281,167 + 50,000 images, 1,000 classes; needs --side",
-        repository: "ILSVRC/imagenet-1k",
-        licence: "research, non-commercial; gated",
+        repository: published::IMAGENET.repository,
+        licence: published::IMAGENET.licence,
         download: "about 155 GB",
         prepared: "4.1 GB with --side 32",
         kind: Kind::Data(DataSet {

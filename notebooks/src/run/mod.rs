@@ -35,7 +35,7 @@ pub mod settings;
 pub mod summary;
 pub mod text;
 pub mod times;
-mod turns;
+pub mod turns;
 
 use std::{
     collections::HashSet,

@@ -275,7 +275,8 @@ mod tests {
 
     #[test]
     fn what_is_not_what_its_record_says_is_computed_anew() {
-        let spoil: [(&str, fn(&Path)); 4] = [
+        type Spoil = fn(&Path);
+        let spoil: [(&str, Spoil); 4] = [
             ("a byte", |folder| {
                 let path = folder.join("layer-1");
                 let mut bytes = std::fs::read(&path).unwrap();

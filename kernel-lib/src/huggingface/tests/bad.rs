@@ -1,6 +1,7 @@
 //! Checkpoints that are damaged, or of other networks: each is refused with its reason.
 
 use super::*;
+use crate::Error;
 
 #[track_caller]
 fn says(error: &str, parts: &[&str]) {

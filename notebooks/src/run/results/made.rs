@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
-
 use super::{
     recorded::{OfClaim, OfNotebook, OfResult, Recorded},
     stored,
