@@ -66,6 +66,9 @@ pub enum End {
     Stopped,
 }
 
+/// How long a cell waits for other notebooks without a word.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What an observer hears.
 #[derive(Debug)]
 pub enum News<'a> {
@@ -119,16 +122,25 @@ pub async fn execute(
             runs.push(run);
             continue;
         }
-        let waited = tokio::select! {
-            waited = turns.free() => waited,
-            () = stopped(stop) => Duration::ZERO,
+        let begun = Instant::now();
+        let free = async {
+            let until_free = turns.free();
+            tokio::pin!(until_free);
+            if timeout(PATIENCE, &mut until_free).await.is_err() {
+                (session.observer)(News::Status("waits until another notebook's computation ends"));
+                until_free.await;
+            }
         };
+        tokio::select! {
+            () = free => {}
+            () = stopped(stop) => {}
+        }
         if *stop.borrow() {
             end = End::Stopped;
             runs.push(CellRun::untouched(shown, CellStatus::NotRun));
             continue;
         }
-        session.extend(waited);
+        session.extend(begun.elapsed());
         let started = Instant::now();
         let ending = session.run(cell, stop).await;
         session.save_into(notebook);

@@ -69,6 +69,9 @@ use self::{
     turns::Turns,
 };
 
+/// How long the start of a kernel is put off without a word.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The folder of the run's own files, below its output folder.
 const LOGS: &str = "logs";
 
@@ -502,7 +505,12 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         secrets: &options.secrets,
     };
     let launch = async {
-        turns.free().await;
+        let until_free = turns.free();
+        tokio::pin!(until_free);
+        if tokio::time::timeout(PATIENCE, &mut until_free).await.is_err() {
+            progress.say(&format!("{}: its kernel is started when the computation under way ends", job.name));
+            until_free.await;
+        }
         let began = Instant::now();
         let launched = Kernel::launch(&options.kernel, around);
         let launched = match timeout {
