@@ -464,7 +464,7 @@ pub const STORIES: [(&str, &[(&str, Told)]); 15] = [
         ],
     ),
     (
-        // rust-analyzer finds the variables' types, and is shown only a part of the standard library's crates.
+        // rust-analyzer finds the variables' types, by way of crates of the standard library that no cell can name.
         "types_of_std",
         &[
             (

@@ -1,7 +1,6 @@
 //! The cargo of notebooks. Both evcxr and rust-analyzer call cargo, and both ask it for more than a notebook needs:
 //!
-//! * [`metadata`]: rust-analyzer loads every crate that `cargo metadata` names, at the start of each notebook, and all of the standard
-//!   library's;
+//! * [`metadata`]: rust-analyzer loads every crate that `cargo metadata` names, at the start of each notebook;
 //! * [`rustc`]: it loads them twice, before evcxr knows of our library and after;
 //! * [`build`]: for each cell evcxr has cargo look at all crates of the graph, to find that none has changed;
 //! * [`instrument`]: and the code that it generates for the cell does not tell how the cell ended.
@@ -150,9 +149,7 @@ pub fn cargo(arguments: &[OsString]) -> Result<ExitCode> {
         fs::write(lock, pinned).context("cannot write Cargo.lock")?;
     }
     let all = serde_json::from_slice(&output.stdout).ok();
-    let is_of_std = arguments.iter().any(|argument| Path::new(argument).ends_with("rust/library/Cargo.toml"));
-    let prune = if is_of_std { metadata::prune_std } else { metadata::prune };
-    let text = all.and_then(prune).map_or(output.stdout, |pruned| pruned.to_string().into_bytes());
+    let text = all.and_then(metadata::prune).map_or(output.stdout, |pruned| pruned.to_string().into_bytes());
     std::io::Write::write_all(&mut std::io::stdout(), &text)?;
     Ok(code(output.status))
 }

@@ -1,6 +1,6 @@
 //! Which crates rust-analyzer sees. evcxr has it infer the types of variables, and at the start of every notebook it
 //! loads each crate of the graph: 160 for our library, most of which no cell can name. Without them a kernel starts
-//! seconds earlier. The same for what the standard library is made of. What is compiled does not change; crates that a user adds with `:dep` are seen with all that they
+//! seconds earlier. What is compiled does not change; crates that a user adds with `:dep` are seen with all that they
 //! depend on.
 
 use std::collections::{HashMap, HashSet};
@@ -54,36 +54,6 @@ pub fn prune(mut metadata: Value) -> Option<Value> {
     Some(metadata)
 }
 
-/// Of the standard library's crates only these are shown: those that cells can name, and those with macros without which the others'
-/// modules are not found. Not shown are libc, hashbrown and the like, on whose types no type that a cell can name depends.
-const SHOWN_OF_STD: [&str; 6] = ["alloc", "cfg-if", "core", "std", "std_detect", "sysroot"];
-
-/// The same for the standard library's own workspace.
-pub fn prune_std(mut metadata: Value) -> Option<Value> {
-    let shown = metadata["packages"]
-        .as_array()?
-        .iter()
-        .filter(|package| package["name"].as_str().is_some_and(|name| SHOWN_OF_STD.contains(&name)));
-    let shown: HashSet<String> =
-        shown.filter_map(|package| package["id"].as_str().map(str::to_owned)).collect();
-    let is_shown = |id: &Value| id.as_str().is_some_and(|id| shown.contains(id));
-    for list in ["workspace_members", "workspace_default_members"] {
-        if let Some(list) = metadata[list].as_array_mut() {
-            list.retain(is_shown);
-        }
-    }
-    // There is none in the answer to `--no-deps`.
-    if let Some(nodes) = metadata["resolve"]["nodes"].as_array_mut() {
-        nodes.retain(|node| is_shown(&node["id"]));
-        for node in nodes {
-            node["dependencies"].as_array_mut()?.retain(is_shown);
-            node["deps"].as_array_mut()?.retain(|dependency| is_shown(&dependency["pkg"]));
-        }
-    }
-    metadata["packages"].as_array_mut()?.retain(|package| is_shown(&package["id"]));
-    Some(metadata)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,38 +103,5 @@ mod tests {
     fn other_metadata_is_left_alone() {
         assert!(prune(metadata("igpt")).is_none());
         assert!(prune(json!({"packages": [], "resolve": null})).is_none());
-    }
-
-    #[test]
-    fn of_the_standard_library_only_what_cells_can_name_is_seen() {
-        let graph = [
-            ("core", vec![]),
-            ("libc", vec!["core"]),
-            ("std", vec!["core", "libc", "cfg-if"]),
-            ("cfg-if", vec!["core"]),
-            ("sysroot", vec!["std", "test"]),
-            ("test", vec!["std"]),
-        ];
-        let packages: Vec<Value> = graph.iter().map(|(name, _)| json!({"name": name, "id": name})).collect();
-        let node = |(name, all): &(&str, Vec<&str>)| {
-            let deps: Vec<Value> = all.iter().map(|id| json!({"pkg": id})).collect();
-            json!({"id": name, "dependencies": all, "deps": deps})
-        };
-        let nodes: Vec<Value> = graph.iter().map(node).collect();
-        let members = json!(["core", "std", "sysroot", "test"]);
-        let metadata =
-            |resolve: Value| json!({"packages": packages, "workspace_members": members, "resolve": resolve});
-        let pruned = prune_std(metadata(json!({"root": null, "nodes": nodes}))).unwrap();
-        assert_eq!(pruned["workspace_members"], json!(["core", "std", "sysroot"]));
-        let names: Vec<&Value> = pruned["packages"].as_array().unwrap().iter().map(|x| &x["name"]).collect();
-        assert_eq!(names, ["core", "std", "cfg-if", "sysroot"]);
-        let nodes = &pruned["resolve"]["nodes"];
-        assert_eq!(nodes.as_array().unwrap().len(), 4);
-        assert_eq!(nodes[1]["dependencies"], json!(["core", "cfg-if"]));
-        assert_eq!(nodes[3]["deps"], json!([{"pkg": "std"}]));
-        // Without dependencies.
-        let pruned = prune_std(metadata(Value::Null)).unwrap();
-        assert_eq!(pruned["packages"].as_array().unwrap().len(), 4);
-        assert_eq!(prune_std(json!({})), None);
     }
 }
