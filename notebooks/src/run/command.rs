@@ -82,7 +82,7 @@ pub struct Arguments {
     notebook_output_limit: usize,
     /// How many notebooks run at the same time; `auto` takes as many as there are cores, and memory for kernels. While one computes a
     /// result for the experiment store, the others wait with their next cell
-    #[arg(long, value_name = "N", default_value = "auto", value_parser = jobs)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = jobs)]
     jobs: usize,
     /// How often a notebook is run again after a fault of the machine, never after one of its own
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
