@@ -491,7 +491,8 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
     if *stop.borrow() {
         return outcome(not_run(), Duration::ZERO, Verdict::Interrupted);
     }
-    let turns = Turns::of(&options.out.join(LOGS), &job.journal);
+    // Beside the journal, whose path holds in the folder where the kernel works, too.
+    let turns = Turns::beside(&job.journal);
     let variables = [
         ("IGPT_PROFILE", options.profile.as_ref()),
         (journal::VARIABLE, job.journal.as_os_str()),

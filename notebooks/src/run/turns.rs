@@ -24,9 +24,10 @@ pub struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    /// Of the run that has this folder for itself.
-    pub fn of(folder: &Path, journal: &'a Path) -> Self {
-        Self { file: folder.join("computing.lock"), journal }
+    /// Of the run whose notebook has this journal: all of a run's lie in one folder. The path is absolute, since a kernel works in
+    /// another folder.
+    pub fn beside(journal: &'a Path) -> Self {
+        Self { file: journal.with_file_name("computing.lock"), journal }
     }
 
     /// The file whose lock it is.
@@ -63,16 +64,17 @@ mod tests {
     #[tokio::test]
     async fn cells_wait_while_somebody_computes() {
         let folder = tempfile::tempdir().unwrap();
-        let turns = Turns::of(folder.path(), Path::new("/x/a.jsonl"));
+        let (own, other) = (folder.path().join("a.journal"), folder.path().join("b.journal"));
+        let turns = Turns::beside(&own);
         turns.free().await;
         assert!(!turns.is_with_another());
         let computing = File::create(turns.file()).unwrap();
         computing.lock().unwrap();
         let pause = Duration::from_millis(300);
         assert!(tokio::time::timeout(pause, turns.free()).await.is_err());
-        fs::write(turns.file(), "/x/b.jsonl\n/store/progress.json\n").unwrap();
+        fs::write(turns.file(), format!("{}\n/store/progress.json\n", other.display())).unwrap();
         assert!(turns.is_with_another());
-        fs::write(turns.file(), "/x/a.jsonl\n/store/progress.json\n").unwrap();
+        fs::write(turns.file(), format!("{}\n/store/progress.json\n", own.display())).unwrap();
         assert!(!turns.is_with_another());
         let begun = Instant::now();
         tokio::join!(turns.free(), async {
@@ -81,7 +83,7 @@ mod tests {
         });
         assert!(begun.elapsed() >= pause);
         // What a process left behind that ended says nothing.
-        fs::write(turns.file(), "/x/b.jsonl\n").unwrap();
+        fs::write(turns.file(), format!("{}\n", other.display())).unwrap();
         assert!(!turns.is_with_another());
     }
 }
