@@ -393,7 +393,9 @@ impl Step for Features {
         let mut network = on.network(config)?;
         let mut written = Written::new(context, images, config.layers + 1, config.width, self.precision)?;
         let mut bar = Waiting::new(Self::NAME);
-        for chunk in tokens[written.images() * side..].chunks(CHUNK * side) {
+        // Of an earlier computation that was broken off.
+        context.progress(written.images() as u64, images as u64, "images");
+        for chunk in tokens[written.images() * side..].chunks(on.images_at_a_time(config) * side) {
             stop::check("the features")?;
             let first = written.images();
             let masks =

@@ -38,11 +38,39 @@ impl Workspace {
         &self.device
     }
 
+    /// How many images' features of a network of this shape are computed at a time: not more than take some seconds on two
+    /// cores, so that a computation can tell how far it is, be stopped, and lose little. They are the same on the CPU
+    /// whatever is computed beside them; on a GPU, which is fast enough, the number is always the same.
+    pub(super) fn images_at_a_time(&self, config: Config) -> usize {
+        const MULTIPLY_ADDS: usize = 500_000_000_000;
+        const MOST: usize = 64;
+        match self.device {
+            Device::Cuda { .. } => MOST,
+            _ => (MULTIPLY_ADDS / config.parameters().saturating_mul(config.context).max(1)).clamp(1, MOST),
+        }
+    }
+
     /// What computes a network of this shape.
     ///
     /// # Errors
     /// If there is no such network, or the device cannot be opened.
     pub fn network(&self, config: Config) -> Result<Box<dyn Network>> {
         self.device.engine(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_network_takes_few_images_at_a_time_on_the_cpu() {
+        let on = |device| Workspace::new(Store::at("nowhere"), device);
+        let (cpu, gpu) = (on(Device::cpu()), on(Device::Cuda { ordinal: 0, name: "GPU".to_owned() }));
+        let small = Config { layers: 2, width: 32, heads: 2, ..Config::igpt_s().at(14) };
+        assert_eq!([cpu.images_at_a_time(small), gpu.images_at_a_time(small)], [64, 64]);
+        for (config, images) in [(Config::igpt_s(), 6), (Config::igpt_m(), 1), (Config::igpt_l(), 1)] {
+            assert_eq!([cpu.images_at_a_time(config), gpu.images_at_a_time(config)], [images, 64]);
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! - `train N`: N steps of gradients and AdamW, the seconds of each and the last loss;
 //! - `features`: features of the batch, the seconds and their mean square;
 //! - `sample N`: draws N images, the seconds.
+//!
+//! `PEER_ISA` names other instructions than the best that the processor has: `avx2`.
 
 use igpt::adam::{AdamStep, adam};
 use igpt::engine::{Engine, Isa};
@@ -44,7 +46,7 @@ impl Side {
         let tokens =
             std::fs::read(tokens)?.as_chunks::<2>().0.iter().map(|x| u16::from_le_bytes(*x)).collect();
         Ok(Self {
-            engine: Engine::new(config)?.with_precision(precision),
+            engine: Engine::new(config)?.with_isa(isa()?)?.with_precision(precision),
             parameters: Parameters::from_values(config, values)?,
             gradients: Parameters::zeros(config)?,
             m: vec![0.0; config.parameters()],
@@ -75,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let answer = match (words.as_slice(), &mut side) {
             (["start", rest @ ..], side) => {
                 *side = Some(Side::start(rest)?);
-                json!({ "isa": format!("{:?}", Isa::best()), "threads": rayon_threads() })
+                json!({ "isa": format!("{:?}", isa()?), "threads": rayon_threads() })
             }
             (["train", n], Some(side)) => {
                 let (mut seconds, mut loss) = (Vec::new(), 0.0);
@@ -105,6 +107,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// The instructions that `PEER_ISA` names, or the best.
+fn isa() -> Result<Isa, Box<dyn std::error::Error>> {
+    match std::env::var("PEER_ISA").as_deref() {
+        Err(_) => Ok(Isa::best()),
+        Ok("avx2") => Ok(Isa::Avx2),
+        Ok("avx512") => Ok(Isa::Avx512),
+        Ok(other) => Err(format!("PEER_ISA is avx2 or avx512, not {other}").into()),
+    }
 }
 
 fn rayon_threads() -> String {

@@ -294,8 +294,8 @@ impl<S: Number> Kernel<S> for Step<S> {
         // SAFETY: the caller gives memory of these sizes.
         unsafe {
             for i in 0..width {
-                *k.add(packed_place(width, tokens, i, position)) = *new_k.add(i);
-                *v.add(packed_place(tokens, width, position, i)) = *new_v.add(i);
+                *k.add(packed_place::<V>(width, tokens, i, position)) = *new_k.add(i);
+                *v.add(packed_place::<V>(tokens, width, position, i)) = *new_v.add(i);
             }
             let keys = Keys { k: k.cast_const(), v: v.cast_const(), capacity: tokens, width };
             let q = Matrix { at: q, row: 0, column: 1 };

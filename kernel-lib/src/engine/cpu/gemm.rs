@@ -7,7 +7,7 @@
 
 use super::super::backend::{Form, Product};
 use super::microkernel::{Panels, Target, few_rows, tile_rows};
-use super::pack::{Exact, Factors, Matrix, PANEL, copy_rows, pack_panel, packed_len};
+use super::pack::{Exact, Factors, Matrix, PANEL, copy_rows, pack_panel, packed_len, panel};
 use super::{Cpu, apart, grown};
 use crate::parallel::{Shared, Team, with_scratch};
 use crate::simd::{Isa, Kernel, LANES, Lanes, Scalar};
@@ -65,6 +65,9 @@ struct Block<S, F> {
     factors: PhantomData<F>,
 }
 
+/// Rows of one task: what stays in the second-level cache of one depth, 104 kB of f32, while one panel after the other, in the
+/// first-level cache, meets them. A multiple of all tiles' rows.
+const ROWS: usize = 96;
 /// A row of a in scratch: not a power of two, lest all rows of a tile meet in one set of the cache.
 const ROW: usize = DEPTH + LANES;
 
@@ -74,23 +77,25 @@ impl<S: Scalar, F: Factors> Kernel<S> for Block<S, F> {
     fn run<V: Lanes<Scalar = S>>(self) {
         let Self { rows, k, a, panels, target, scratch, .. } = self;
         let items = F::items(k);
-        for near in (panels.from..panels.to).step_by(NEAR) {
-            for deep in (0..items).step_by(DEPTH) {
-                let depth = DEPTH.min(items - deep);
-                let panels = Panels { from: near, to: (near + NEAR).min(panels.to), skip: deep, ..panels };
-                let mut i = rows.start;
-                while i < rows.end {
-                    let m = tile_rows::<V>(rows.end - i);
-                    let to = target.at(i, 0);
-                    let to = if deep > 0 { Target::add(to.c, to.c_row) } else { to };
-                    // SAFETY: `multiply` checked the sizes; scratch has 12 rows.
-                    unsafe {
-                        let first = deep * F::EACH;
-                        let a = Matrix { at: a.at.add(i * a.row + first), ..a };
-                        let a = copy_rows::<V, F>(a, m, (k - first).min(depth * F::EACH), scratch, ROW);
+        for deep in (0..items).step_by(DEPTH) {
+            let (depth, first) = (DEPTH.min(items - deep), deep * F::EACH);
+            // SAFETY: `multiply` checked the sizes; scratch has as many rows.
+            unsafe {
+                let from = Matrix { at: a.at.add(rows.start * a.row + first), ..a };
+                let numbers = (k - first).min(depth * F::EACH);
+                let a = copy_rows::<V, F>(from, rows.len(), numbers, scratch, ROW);
+                for column in (panels.from..panels.to).step_by(panel::<V>()) {
+                    let to = (column + panel::<V>()).min(panels.to);
+                    let panels = Panels { from: column, to, skip: deep, ..panels };
+                    let mut i = 0;
+                    while i < rows.len() {
+                        let m = tile_rows::<V>(rows.len() - i);
+                        let to = target.at(rows.start + i, 0);
+                        let to = if deep > 0 { Target::add(to.c, to.c_row) } else { to };
+                        let a = Matrix { at: a.at.add(i * ROW), ..a };
                         few_rows::<V, F>(m, depth, a, panels, to);
+                        i += m;
                     }
-                    i += m;
                 }
             }
         }
@@ -112,8 +117,11 @@ struct LongBlock<S, F> {
     factors: PhantomData<F>,
 }
 
+/// Numbers of [`ROWS`] packed columns of a; the last store goes over the end.
+const LONG_A: usize = DEPTH * ROWS + LANES;
+
 fn long_scratch(columns: usize) -> usize {
-    DEPTH * (LANES + columns.next_multiple_of(LANES))
+    LONG_A + DEPTH * columns.next_multiple_of(LANES)
 }
 
 impl<S: Scalar, F: Factors> Kernel<S> for LongBlock<S, F> {
@@ -122,7 +130,7 @@ impl<S: Scalar, F: Factors> Kernel<S> for LongBlock<S, F> {
     fn run<V: Lanes<Scalar = S>>(self) {
         let Self { rows, columns, k, a, b, target, scratch, .. } = self;
         let (n, items) = (columns.len(), F::items(k));
-        let b_packed = scratch.wrapping_add(DEPTH * LANES);
+        let b_packed = scratch.wrapping_add(LONG_A);
         for deep in (0..items).step_by(DEPTH) {
             let depth = DEPTH.min(items - deep);
             let (first, left) = (deep * F::EACH, k - deep * F::EACH);
@@ -134,20 +142,34 @@ impl<S: Scalar, F: Factors> Kernel<S> for LongBlock<S, F> {
                     pack_panel::<V, F>(b, left.min(depth * F::EACH), n, column, to);
                 }
                 let panels = Panels { at: b_packed.cast_const(), depth, n, skip: 0, from: 0, to: n };
-                let mut i = rows.start;
-                while i < rows.end {
-                    let m = tile_rows::<V>(rows.end - i);
-                    // The tile's columns of a, one after the other: (depth, m). The last store goes over the end.
-                    for item in 0..depth {
-                        let row = item * F::EACH;
-                        let from = a.at.add((first + row) * a.row + i);
-                        F::across::<V>(from, a.row, left - row, m).store(scratch.add(item * m));
+                let mut start = rows.start;
+                while start < rows.end {
+                    let end = (start + ROWS).min(rows.end);
+                    // Each tile's columns of a, one after the other: (depth, m). The last store goes over the end.
+                    let mut i = start;
+                    while i < end {
+                        let m = tile_rows::<V>(end - i);
+                        let tile = scratch.add((i - start) * depth);
+                        for item in 0..depth {
+                            let row = item * F::EACH;
+                            let from = a.at.add((first + row) * a.row + i);
+                            F::across::<V>(from, a.row, left - row, m).store(tile.add(item * m));
+                        }
+                        i += m;
                     }
-                    let to = target.at(i, columns.start);
-                    let to = if deep > 0 { Target::add(to.c, to.c_row) } else { to };
-                    let a = Matrix { at: scratch.cast_const(), row: 1, column: m };
-                    few_rows::<V, F>(m, depth, a, panels, to);
-                    i += m;
+                    for column in (0..n).step_by(panel::<V>()) {
+                        let panels = Panels { from: column, to: (column + panel::<V>()).min(n), ..panels };
+                        let mut i = start;
+                        while i < end {
+                            let m = tile_rows::<V>(end - i);
+                            let to = target.at(i, columns.start);
+                            let to = if deep > 0 { Target::add(to.c, to.c_row) } else { to };
+                            let tile = scratch.add((i - start) * depth).cast_const();
+                            few_rows::<V, F>(m, depth, Matrix { at: tile, row: 1, column: m }, panels, to);
+                            i += m;
+                        }
+                    }
+                    start = end;
                 }
             }
         }
@@ -211,14 +233,14 @@ pub(super) unsafe fn multiply<S: Scalar, F: Factors>(
     target: Target<S>,
 ) {
     assert!(a.column == 1 && packed.len() >= packed_len(F::items(k), n));
-    let [each_rows, each_columns] = divide(team, m, n, 96);
+    let [each_rows, each_columns] = divide(team, m, n);
     let panels = Panels { at: packed.as_ptr(), depth: F::items(k), n, skip: 0, from: 0, to: n };
     let shared = Shared((a, panels, target));
     let across = n.div_ceil(each_columns);
     team.share(m.div_ceil(each_rows) * across, |task| {
         let (i, j) = (task / across * each_rows, task % across * each_columns);
         let (a, panels, target) = shared.get();
-        with_scratch(12 * ROW, |scratch: &mut [S]| {
+        with_scratch(ROWS * ROW, |scratch: &mut [S]| {
             let panels = Panels { from: j, to: (j + each_columns).min(n), ..panels };
             let (rows, scratch) = (i..(i + each_rows).min(m), scratch.as_mut_ptr());
             S::run(isa, Block::<S, F> { rows, k, a, panels, target, scratch, factors: PhantomData });
@@ -254,10 +276,10 @@ pub(super) unsafe fn multiply_transposed<S: Scalar, F: Factors>(
     });
 }
 
-/// Rows and columns of one task: about `most` rows, and enough tasks for all threads.
-fn divide(team: Team, m: usize, n: usize, most: usize) -> [usize; 2] {
+/// Rows and columns of one task: at most [`ROWS`] rows, and enough tasks for all threads.
+fn divide(team: Team, m: usize, n: usize) -> [usize; 2] {
     let wanted = if team.threads == 1 { 1 } else { 2 * team.threads };
-    let down = m.div_ceil(most).max(wanted.min(m / 48)).max(1);
+    let down = m.div_ceil(ROWS).max(wanted.min(m / 48)).max(1);
     // A multiple of the threads, so that they end together.
     let down = if down > team.threads { down.next_multiple_of(team.threads) } else { down };
     let rows = m.div_ceil(down).next_multiple_of(12);

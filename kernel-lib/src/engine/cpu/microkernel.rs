@@ -3,7 +3,7 @@
 //! A tile of c, 12 × 32 with AVX-512, stays in registers while it runs through k. Depths are counted in items of
 //! [`Factors`].
 
-use super::pack::{Factors, Matrix, PANEL, panel_width};
+use super::pack::{Factors, Matrix, panel, panel_width};
 use crate::simd::{LANES, Lanes, Number};
 
 /// Where the sums of a tile go: c = plus + sum, or c = sum.
@@ -122,20 +122,17 @@ unsafe fn rows<V: Lanes, F: Factors, const M: usize>(
     let Panels { at, depth, n, skip, from, to } = panels;
     let mut column = from;
     while column < to {
-        let (width, columns) = (panel_width(n, column), (n - column).min(PANEL));
+        let width = panel_width::<V>(n, column);
+        let columns = (n - column).min(width);
         let b = at.wrapping_add(column * depth + skip * width);
         unsafe {
-            if V::TILE_COLUMNS == 2 && width == PANEL {
+            if V::TILE_COLUMNS == 2 && width > LANES {
                 tile::<V, F, M, 2>(k, a, b, width, target.at(0, column), columns);
             } else {
-                tile::<V, F, M, 1>(k, a, b, width, target.at(0, column), columns.min(LANES));
-                if width == PANEL {
-                    let b = b.wrapping_add(LANES);
-                    tile::<V, F, M, 1>(k, a, b, width, target.at(0, column + LANES), columns - LANES);
-                }
+                tile::<V, F, M, 1>(k, a, b, width, target.at(0, column), columns);
             }
         }
-        column += PANEL;
+        column += panel::<V>();
     }
 }
 

@@ -85,7 +85,7 @@ impl Factors for Bf16 {
     }
 }
 
-/// Columns of a panel; the last one of a matrix has 16 if those suffice.
+/// Columns that are packed at a time.
 pub(super) const PANEL: usize = 2 * LANES;
 
 /// A matrix in memory, whose element (i, j) lies `i * row + j * column` after the start.
@@ -101,20 +101,27 @@ pub(super) fn packed_len(k: usize, n: usize) -> usize {
     k * n.next_multiple_of(LANES)
 }
 
+/// Columns of a panel: those of a tile, so that a tile reads its panel from end to end.
+#[inline(always)]
+pub(super) fn panel<V: Lanes>() -> usize {
+    V::TILE_COLUMNS * LANES
+}
+
+/// The width of the panel that begins at this column: the last one of a matrix has 16 if those suffice.
+#[inline(always)]
+pub(super) fn panel_width<V: Lanes>(n: usize, column: usize) -> usize {
+    if n - column > LANES { panel::<V>() } else { LANES }
+}
+
 /// Where element (i, j) of a packed (k, n) matrix is.
 #[inline(always)]
-pub(super) fn packed_place(k: usize, n: usize, i: usize, j: usize) -> usize {
-    let column = j / PANEL * PANEL;
-    column * k + i * panel_width(n, column) + (j - column)
+pub(super) fn packed_place<V: Lanes>(k: usize, n: usize, i: usize, j: usize) -> usize {
+    let column = j / panel::<V>() * panel::<V>();
+    column * k + i * panel_width::<V>(n, column) + (j - column)
 }
 
-/// The width of the panel that begins at this column.
-#[inline(always)]
-pub(super) fn panel_width(n: usize, column: usize) -> usize {
-    if n - column > LANES { PANEL } else { LANES }
-}
-
-/// Packs the panel of columns `column..` of a (k, n) matrix: (items, 32) or (items, 16), zeros beside the matrix.
+/// Packs [`PANEL`] columns, from `column` on, of a (k, n) matrix: (items, 32) or twice (items, 16), by the width of
+/// [`panel`]s, zeros beside the matrix.
 ///
 /// # Safety
 /// The matrix can be read, the panel written; its rows or its columns have consecutive numbers.
@@ -126,33 +133,67 @@ pub(super) unsafe fn pack_panel<V: Lanes, F: Factors>(
     column: usize,
     to: *mut V::Scalar,
 ) {
-    let (width, valid) = (panel_width(n, column), (n - column).min(PANEL));
     let items = F::items(k);
-    unsafe {
-        let from = b.at.add(column * b.column);
-        if b.column == 1 {
-            for i in 0..items {
-                let (from, to, left) = (from.add(i * F::EACH * b.row), to.add(i * width), k - i * F::EACH);
-                F::across::<V>(from, b.row, left, valid).store(to);
-                if width == PANEL {
-                    F::across::<V>(from.add(LANES), b.row, left, valid - LANES).store(to.add(LANES));
-                }
+    for first in (column..n.min(column + PANEL)).step_by(panel::<V>()) {
+        let (width, valid) = (panel_width::<V>(n, first), (n - first).min(panel::<V>()));
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (from, to) = (b.at.add(first * b.column), to.add((first - column) * items));
+            if b.column == 1 {
+                pack_rows::<V, F>(from, b.row, k, width, valid, to);
+            } else {
+                pack_transposed::<V, F>(from, b.column, k, width, valid, to);
             }
-        } else {
-            // A transposition, in blocks that stay in the first-level cache.
-            const BLOCK: usize = 64;
-            let mut block = [V::Scalar::ZERO; BLOCK];
-            for start in (0..items).step_by(BLOCK) {
-                let end = (start + BLOCK).min(items);
-                for j in 0..width {
-                    for at in (start..end).step_by(LANES) {
-                        let from = from.wrapping_add(j * b.column + at * F::EACH);
-                        let left = if j < valid { k - at * F::EACH } else { 0 };
-                        F::along::<V>(from, left).store(block.as_mut_ptr().add(at - start));
-                    }
-                    for i in start..end {
-                        *to.add(i * width + j) = block[i - start];
-                    }
+        }
+    }
+}
+
+/// One panel of a matrix whose rows have consecutive numbers.
+#[inline(always)]
+unsafe fn pack_rows<V: Lanes, F: Factors>(
+    from: *const V::Scalar,
+    row: usize,
+    k: usize,
+    width: usize,
+    valid: usize,
+    to: *mut V::Scalar,
+) {
+    for i in 0..F::items(k) {
+        unsafe {
+            let (from, to, left) = (from.add(i * F::EACH * row), to.add(i * width), k - i * F::EACH);
+            F::across::<V>(from, row, left, valid).store(to);
+            if width > LANES {
+                F::across::<V>(from.add(LANES), row, left, valid - LANES).store(to.add(LANES));
+            }
+        }
+    }
+}
+
+/// One panel of a matrix whose columns have consecutive numbers: a transposition, in blocks that stay in the first-level
+/// cache.
+#[inline(always)]
+unsafe fn pack_transposed<V: Lanes, F: Factors>(
+    from: *const V::Scalar,
+    column: usize,
+    k: usize,
+    width: usize,
+    valid: usize,
+    to: *mut V::Scalar,
+) {
+    const BLOCK: usize = 64;
+    let items = F::items(k);
+    let mut block = [V::Scalar::ZERO; BLOCK];
+    for start in (0..items).step_by(BLOCK) {
+        let end = (start + BLOCK).min(items);
+        for j in 0..width {
+            unsafe {
+                for at in (start..end).step_by(LANES) {
+                    let from = from.wrapping_add(j * column + at * F::EACH);
+                    let left = if j < valid { k - at * F::EACH } else { 0 };
+                    F::along::<V>(from, left).store(block.as_mut_ptr().add(at - start));
+                }
+                for i in start..end {
+                    *to.add(i * width + j) = block[i - start];
                 }
             }
         }
