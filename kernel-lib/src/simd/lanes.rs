@@ -155,6 +155,25 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// n numbers can be written there.
     unsafe fn store_first(self, to: *mut Self::Scalar, n: usize);
+    /// The transpose of a 16 × 16 matrix, given by its rows.
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let mut columns = [[Self::Scalar::ZERO; LANES]; LANES];
+        let mut row = [Self::Scalar::ZERO; LANES];
+        for i in 0..LANES {
+            // SAFETY: arrays of 16 numbers.
+            unsafe { rows[i].store(row.as_mut_ptr()) };
+            for j in 0..LANES {
+                columns[j][i] = row[j];
+            }
+        }
+        let mut found = rows;
+        for j in 0..LANES {
+            // SAFETY: the same.
+            found[j] = unsafe { Self::load(columns[j].as_ptr()) };
+        }
+        found
+    }
     /// Its first `n` lanes, and the others of `rest`.
     fn first(self, n: usize, rest: Self) -> Self;
     fn add(self, b: Self) -> Self;
@@ -366,5 +385,44 @@ impl<S: Number> Lanes for [S; LANES] {
         }
         let [[a_even, b_even], [a_odd, b_odd]] = numbers;
         S::fma_bf16(a_even, b_even, S::fma_bf16(a_odd, b_odd, c))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Isa, Scalar};
+
+    struct Transposed([[f32; LANES]; LANES]);
+
+    impl Kernel<f32> for Transposed {
+        type Output = [[u32; LANES]; LANES];
+        #[inline(always)]
+        fn run<V: Lanes<Scalar = f32>>(self) -> Self::Output {
+            let mut rows = [V::zero(); LANES];
+            let (mut columns, mut bits) = ([0f32; LANES], [[0; LANES]; LANES]);
+            for i in 0..LANES {
+                // SAFETY: arrays of 16 numbers.
+                rows[i] = unsafe { V::load(self.0[i].as_ptr()) };
+            }
+            for (to, column) in bits.iter_mut().zip(V::transpose(rows)) {
+                // SAFETY: the same.
+                unsafe { column.store(columns.as_mut_ptr()) };
+                *to = columns.map(f32::to_bits);
+            }
+            bits
+        }
+    }
+
+    #[test]
+    fn a_transpose_moves_each_number_as_it_is() {
+        // Any bits: pairs of bf16 are moved, too.
+        let bits = |i: usize, j: usize| 0x7f80_0001_u32.wrapping_add((i * 977 + j * 65_537) as u32 * 7919);
+        let rows = std::array::from_fn(|i| std::array::from_fn(|j| f32::from_bits(bits(i, j))));
+        let expected: [[u32; LANES]; LANES] = std::array::from_fn(|j| std::array::from_fn(|i| bits(i, j)));
+        let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+        for isa in all.into_iter().filter(|isa| isa.is_available()) {
+            assert_eq!(f32::run(isa, Transposed(rows)), expected, "{isa:?}");
+        }
     }
 }

@@ -131,6 +131,67 @@ fn mask(n: usize) -> __mmask16 {
     ((1u32 << n.min(LANES)) - 1) as __mmask16
 }
 
+/// Of four rows, whose pairs were taken apart: the columns within each half of the registers.
+#[inline(always)]
+unsafe fn fours([a, b]: [__m256; 2], [c, d]: [__m256; 2]) -> [__m256; 4] {
+    unsafe {
+        [
+            _mm256_shuffle_ps::<0b01_00_01_00>(a, c),
+            _mm256_shuffle_ps::<0b11_10_11_10>(a, c),
+            _mm256_shuffle_ps::<0b01_00_01_00>(b, d),
+            _mm256_shuffle_ps::<0b11_10_11_10>(b, d),
+        ]
+    }
+}
+
+/// The transpose of an 8 × 8 matrix.
+#[inline(always)]
+unsafe fn transpose_8(rows: [__m256; 8]) -> [__m256; 8] {
+    let [a, b, c, d, e, f, g, h] = rows;
+    unsafe {
+        // Pairs of rows, then fours, each within its half of the register; then halves change places.
+        let pairs = [
+            [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)],
+            [_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d)],
+            [_mm256_unpacklo_ps(e, f), _mm256_unpackhi_ps(e, f)],
+            [_mm256_unpacklo_ps(g, h), _mm256_unpackhi_ps(g, h)],
+        ];
+        let [a, b, c, d] = fours(pairs[0], pairs[1]);
+        let [e, f, g, h] = fours(pairs[2], pairs[3]);
+        [
+            _mm256_permute2f128_ps::<0x20>(a, e),
+            _mm256_permute2f128_ps::<0x20>(b, f),
+            _mm256_permute2f128_ps::<0x20>(c, g),
+            _mm256_permute2f128_ps::<0x20>(d, h),
+            _mm256_permute2f128_ps::<0x31>(a, e),
+            _mm256_permute2f128_ps::<0x31>(b, f),
+            _mm256_permute2f128_ps::<0x31>(c, g),
+            _mm256_permute2f128_ps::<0x31>(d, h),
+        ]
+    }
+}
+
+/// The transpose of a 16 × 16 matrix, whose rows are given in halves, by its blocks of 8 × 8. In loops, not by closures,
+/// which need not become a part of the kernel.
+#[inline(always)]
+unsafe fn transpose_halves(rows: [[__m256; 2]; LANES]) -> [[__m256; 2]; LANES] {
+    let mut columns = rows;
+    for down in [0, 8] {
+        for across in 0..2 {
+            let mut block = [rows[0][0]; 8];
+            for i in 0..8 {
+                block[i] = rows[down + i][across];
+            }
+            // SAFETY: the caller's kernel has these instructions.
+            let block = unsafe { transpose_8(block) };
+            for j in 0..8 {
+                columns[8 * across + j][down / 8] = block[j];
+            }
+        }
+    }
+    columns
+}
+
 // SAFETY of all that follows: see the type; memory is the caller's promise.
 impl<const BF16: bool> Lanes for Avx512<BF16> {
     type Scalar = f32;
@@ -157,6 +218,20 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, n: usize) {
         unsafe { _mm512_mask_storeu_ps(to, mask(n), self.0) }
+    }
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let (mut columns, mut halves) = (rows, [[unsafe { _mm256_setzero_ps() }; 2]; LANES]);
+        for i in 0..LANES {
+            let row = rows[i].0;
+            halves[i] = unsafe { [_mm512_castps512_ps256(row), _mm512_extractf32x8_ps::<1>(row)] };
+        }
+        let halves = unsafe { transpose_halves(halves) };
+        for j in 0..LANES {
+            let [lower, upper] = halves[j];
+            columns[j].0 = unsafe { _mm512_insertf32x8::<1>(_mm512_castps256_ps512(lower), upper) };
+        }
+        columns
     }
     #[inline(always)]
     fn first(self, n: usize, rest: Self) -> Self {
@@ -298,6 +373,18 @@ impl Lanes for Avx2 {
             _mm256_maskstore_ps(to, lanes_before(n, 0), self.0);
             _mm256_maskstore_ps(to.wrapping_add(8), lanes_before(n, 8), self.1);
         }
+    }
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let (mut columns, mut halves) = (rows, [[rows[0].0; 2]; LANES]);
+        for i in 0..LANES {
+            halves[i] = [rows[i].0, rows[i].1];
+        }
+        let halves = unsafe { transpose_halves(halves) };
+        for j in 0..LANES {
+            columns[j] = Self(halves[j][0], halves[j][1]);
+        }
+        columns
     }
     #[inline(always)]
     fn first(self, n: usize, rest: Self) -> Self {

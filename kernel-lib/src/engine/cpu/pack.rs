@@ -169,8 +169,7 @@ unsafe fn pack_rows<V: Lanes, F: Factors>(
     }
 }
 
-/// One panel of a matrix whose columns have consecutive numbers: a transposition, in blocks that stay in the first-level
-/// cache.
+/// One panel of a matrix whose columns have consecutive numbers: a transposition, by blocks of 16 × 16.
 #[inline(always)]
 unsafe fn pack_transposed<V: Lanes, F: Factors>(
     from: *const V::Scalar,
@@ -180,21 +179,18 @@ unsafe fn pack_transposed<V: Lanes, F: Factors>(
     valid: usize,
     to: *mut V::Scalar,
 ) {
-    const BLOCK: usize = 64;
     let items = F::items(k);
-    let mut block = [V::Scalar::ZERO; BLOCK];
-    for start in (0..items).step_by(BLOCK) {
-        let end = (start + BLOCK).min(items);
-        for j in 0..width {
-            unsafe {
-                for at in (start..end).step_by(LANES) {
-                    let from = from.wrapping_add(j * column + at * F::EACH);
-                    let left = if j < valid { k - at * F::EACH } else { 0 };
-                    F::along::<V>(from, left).store(block.as_mut_ptr().add(at - start));
-                }
-                for i in start..end {
-                    *to.add(i * width + j) = block[i - start];
-                }
+    for first in (0..width).step_by(LANES) {
+        for at in (0..items).step_by(LANES) {
+            let number = at * F::EACH;
+            let mut columns = [V::zero(); LANES];
+            for (j, items) in columns.iter_mut().enumerate().take(valid - first) {
+                // SAFETY: the caller's promise.
+                *items = unsafe { F::along(from.add((first + j) * column + number), k - number) };
+            }
+            for (i, items) in V::transpose(columns).into_iter().enumerate().take(items - at) {
+                // SAFETY: the same.
+                unsafe { items.store(to.add((at + i) * width + first)) };
             }
         }
     }
