@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use igpt_tests::{Executed, cell, igpt, set_up, write_notebook};
+use igpt_tests::{Executed, cell, igpt, second_checkout, set_up, write_notebook};
 
 fn said(command: &mut Command) -> (bool, String) {
     let output = command.output().expect("the command can be started");
@@ -19,39 +19,12 @@ fn said(command: &mut Command) -> (bool, String) {
 /// What a notebook prints of itself: the checkout whose library it has, and a sum.
 const SUM: &str = "println!(\"{}\", Tensor::arange(0f32, 4., &Device::Cpu)?.sum_all()?.to_scalar::<f32>()?);";
 
-/// A second checkout of the files as they are, in a folder with a space and an accent in its name.
-fn second_checkout() -> PathBuf {
-    let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let second = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("a sécond checkout");
-    let _ = fs::remove_dir_all(&second);
-    for folder in ["kernel-lib", "notebooks", "papers", "data", "tests"] {
-        copy(&first.join(folder), &second.join(folder));
-    }
-    for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
-        fs::copy(first.join(file), second.join(file)).expect("the checkout's files can be copied");
-    }
-    second
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder can be made");
-    for entry in fs::read_dir(from).expect("the folder can be listed") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).expect("the file can be copied");
-        }
-    }
-}
-
 /// Compiles the library twice: two minutes.
 #[test]
 #[ignore = "minutes; run by .ci/run"]
 fn two_checkouts_have_each_its_own_library_and_a_change_is_seen_by_the_next_kernel() {
     set_up();
-    let second = second_checkout();
+    let second = second_checkout("a sécond checkout");
     let notebooks = second.join("notebooks");
     let run = |name: &str| {
         let mut command = igpt();

@@ -150,10 +150,42 @@ pub fn igpt() -> Command {
     command
 }
 
+/// A second checkout of the files as they are, in a folder of this name. Its kernels copy the compiled library of the first one.
+pub fn second_checkout(name: &str) -> PathBuf {
+    let first = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let second = temporary().join(name);
+    let _ = fs::remove_dir_all(&second);
+    for folder in ["kernel-lib", "notebooks", "papers", "data", "tests"] {
+        copy(&first.join(folder), &second.join(folder));
+    }
+    for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        fs::copy(first.join(file), second.join(file)).expect("the checkout's files can be copied");
+    }
+    second
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("the folder can be listed") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("the file can be copied");
+        }
+    }
+}
+
+/// Where tests write.
+fn temporary() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own file");
+    test.ancestors().nth(3).expect("a target folder").join("tmp")
+}
+
 /// Jupyter's folder of these tests: they do not touch the user's kernelspec.
 pub fn jupyter_data() -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own file");
-    test.ancestors().nth(3).expect("a target folder").join("tmp/jupyter")
+    temporary().join("jupyter")
 }
 
 /// Sets the kernel up, once; a moment if the main command ran before, else minutes.
@@ -198,4 +230,39 @@ pub fn base64(bytes: &[u8]) -> String {
         text.push_str(&"==="[..3 - chunk.len()]);
     }
     text
+}
+
+/// A PNG file of RGB pixels, not compressed.
+pub fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+    assert_eq!(pixels.len() as u32, width * height * 3, "an image of {width} x {height}");
+    let rows = pixels.chunks(width as usize * 3).flat_map(|row| [&[0], row].concat());
+    let rows: Vec<u8> = rows.collect();
+    let mut stream = vec![0x78, 0x01];
+    let blocks = rows.chunks(0xffff).count();
+    for (number, block) in rows.chunks(0xffff).enumerate() {
+        let length = block.len() as u16;
+        stream.push(u8::from(number + 1 == blocks));
+        stream.extend(length.to_le_bytes());
+        stream.extend((!length).to_le_bytes());
+        stream.extend(block);
+    }
+    let (low, high) = rows.iter().fold((1, 0), |(low, high), byte| {
+        let low = (low + u32::from(*byte)) % 65_521;
+        (low, (high + low) % 65_521)
+    });
+    stream.extend((high << 16 | low).to_be_bytes());
+    let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    for (kind, data) in [(b"IHDR", header), (b"IDAT", stream), (b"IEND", Vec::new())] {
+        let chunk = [&kind[..], &data].concat();
+        let sum = chunk.iter().fold(u32::MAX, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+                (sum >> 1) ^ if sum & 1 == 1 { 0xedb8_8320 } else { 0 }
+            })
+        });
+        file.extend((data.len() as u32).to_be_bytes());
+        file.extend(chunk);
+        file.extend((!sum).to_be_bytes());
+    }
+    file
 }

@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn a_transpose_moves_each_number_as_it_is() {
         // Any bits: pairs of bf16 are moved, too.
-        let bits = |i: usize, j: usize| 0x7f80_0001_u32.wrapping_add((i * 977 + j * 65_537) as u32 * 7919);
+        let bits = |i: usize, j: usize| ((i * 977 + j * 65_537) as u32).wrapping_mul(7919) ^ 0x7f80_0001;
         let rows = std::array::from_fn(|i| std::array::from_fn(|j| f32::from_bits(bits(i, j))));
         let expected: [[u32; LANES]; LANES] = std::array::from_fn(|j| std::array::from_fn(|i| bits(i, j)));
         let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];

@@ -7,7 +7,7 @@
 //! with zero. Sums are never rounded to bf16. So both kinds go through the same microkernel; only packing makes them
 //! differ.
 
-use crate::simd::{LANES, Lanes, Number};
+use crate::simd::{LANES, Lanes};
 
 /// One kind of factors.
 pub(super) trait Factors: Copy + Send + Sync + 'static {
