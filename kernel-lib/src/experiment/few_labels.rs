@@ -2,10 +2,10 @@
 
 use super::linear_probe::L2;
 use super::probed::{self, Probed};
-use super::{AnyStep, Data, Features, Split, Step, Workspace};
-use crate::Result;
+use super::{AnyStep, Data, Features, Profile, Split, Step, Workspace};
 use crate::probe::{FeatureLayers as _, FewLabelsResult, FewLabelsSettings, TestSet, choose_by_few_labels};
 use crate::store::Context;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Linear classifiers of features, fitted to a few labelled images of each class. Layer and penalty are chosen by
@@ -59,6 +59,31 @@ impl FewLabels {
     pub fn labels(mut self, labels: impl Into<Vec<usize>>) -> Self {
         self.labels = labels.into();
         self
+    }
+
+    /// For a profile that judges nothing and may have few images: the same without those numbers of labels that some class has too
+    /// few training images for. For a profile that judges findings it stays as it is, and too few images are an error.
+    ///
+    /// # Errors
+    /// If the images cannot be read, or there are too few for any of these numbers.
+    pub fn as_far_as_there_are(mut self, profile: &Profile) -> Result<Self> {
+        if profile.judges {
+            return Ok(self);
+        }
+        let set = self.features.data.load()?;
+        let mut images = vec![0; set.classes().len()];
+        for label in &set.train().labels {
+            images[usize::from(*label)] += 1;
+        }
+        let smallest: usize = images.into_iter().min().unwrap_or(0);
+        let wanted = std::mem::take(&mut self.labels);
+        self.labels = wanted.iter().copied().filter(|labels| *labels <= smallest).collect();
+        if self.labels.is_empty() {
+            return Err(Error::invalid(format!(
+                "{wanted:?} labels of each class are asked for, but one class has {smallest} training images"
+            )));
+        }
+        Ok(self)
     }
 
     /// The same with other penalties to try.
@@ -124,5 +149,29 @@ impl Step for FewLabels {
         let choice = choose_by_few_labels(&features, &labels, classes, &layers, &self.settings())?;
         let (test, labels) = probed::test(&self.features, on)?;
         choice.test(TestSet::new(&test, labels)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Pretraining;
+
+    #[test]
+    fn only_a_profile_that_judges_nothing_leaves_out_what_it_has_too_few_images_for() {
+        let mut profile = Profile::named("smoke").unwrap();
+        profile.data.train_images = Some(300);
+        let of = |profile: &Profile, labels: &[usize]| {
+            FewLabels::of(Features::of(&Pretraining::of(profile))).labels(labels).as_far_as_there_are(profile)
+        };
+        assert!(!profile.judges);
+        assert_eq!(of(&profile, &[4, 9, 400]).unwrap().labels, [4, 9]);
+        let error = of(&profile, &[400, 500]).unwrap_err().to_string();
+        assert!(
+            error.contains("[400, 500] labels of each class are asked for, but one class has"),
+            "{error}"
+        );
+        profile.judges = true;
+        assert_eq!(of(&profile, &[4, 9, 400]).unwrap().labels, [4, 9, 400]);
     }
 }

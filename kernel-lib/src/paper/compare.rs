@@ -54,7 +54,7 @@ impl Comparison {
         let (verdict, criterion) = match &self.unjudged_by {
             Some(profile) if claim.kind == Kind::Finding => (
                 Verdict::Untested,
-                format!("Untested: the profile {profile} trains next to nothing, and judges no finding."),
+                format!("Untested: the profile {profile} is for a first look, and judges no finding."),
             ),
             _ => (judged, self.criterion(claim)),
         };
