@@ -20,6 +20,8 @@
 
 pub mod cell;
 mod failure;
+#[cfg(unix)]
+mod orphan;
 mod stdin;
 mod streams;
 
@@ -39,13 +41,16 @@ impl Session {
     }
 }
 
-/// Prepares the process that runs the cells, once: the panic hook, the filters of its outputs, the answer to interrupts.
+/// Prepares the process that runs the cells, once: the panic hook, the filters of its outputs, the answer to interrupts, its end.
 fn begin() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
         streams::filter();
         #[cfg(unix)]
-        ask_to_stop_at_interrupts();
+        {
+            ask_to_stop_at_interrupts();
+            orphan::end_with_parent();
+        }
         kernel::set_live();
         kernel::tell(&format!("session {}", std::process::id()));
     });

@@ -3,9 +3,9 @@
     .venv/bin/python tests/jupyter/killed.py [kernels, 50] [at once, 3] [seed, 1]
 
 Each kernel is started by a launcher, as a Jupyter server would, and gets a tensor cell to run. At a random moment of its
-first 12 seconds SIGKILL hits one of: the kernel, its launcher, evcxr, the process that runs the cells, a compiler, or
-whatever of them is there by then. Then compilers are killed below one kernel, which must run the next cells as if
-nothing had been. Afterwards: no process, no locked slot, no slot that a kernel cannot use; and the
+first 12 seconds SIGKILL hits, in turns: the kernel, its launcher, evcxr, the process that runs the cells, a compiler, or
+all but the process that runs the cells; or the kernel, if what is wanted is not there by then. Then compilers are killed below one
+kernel, which must run the next cells as if nothing had been. Afterwards: no process, no locked slot, no slot that a kernel cannot use; and the
 first tensor of the next kernels takes about what it took before. Needs `igpt setup` and tests/jupyter/requirements.txt.
 Exits 1 if something was left."""
 
@@ -25,7 +25,8 @@ import measure
 import processes
 
 TENSOR = 'println!("{}", Tensor::arange(0f32, 4., &Device::Cpu)?.sum_all()?);'
-TARGETS = ["kernel", "launcher", "evcxr", "cells", "compiler"]
+ALL_BUT_CELLS = "all but the cells"
+TARGETS = ["kernel", "launcher", "evcxr", "cells", "compiler", ALL_BUT_CELLS]
 # All that a kernel starts inherits this.
 MARK = "IGPT_KILLED_TEST"
 
@@ -58,21 +59,25 @@ def first_tensor():
 
 
 def find(target, launcher, kernel):
-    """The process to kill; None if it is not there (yet)."""
+    """The processes to kill; none if what is wanted is not there (yet)."""
     if target == "launcher":
-        return launcher
+        return [launcher]
     if target == "kernel":
-        return kernel
-    found = []
+        return [kernel]
+    found, others = [], []
     for pid in processes.below(kernel) - {kernel}:
         words = processes.command(pid)
         name = pathlib.Path(words[0]).name if words else ""
         is_evcxr = name == "evcxr_jupyter" and "--control_file" in words
         is_of_cells = name == "evcxr_jupyter" and not is_evcxr
         is_compiler = name in ("rustc", "cargo", "ld", "ld.lld", "rust-lld", "cc")
-        if {"evcxr": is_evcxr, "cells": is_of_cells, "compiler": is_compiler}[target]:
+        if {"evcxr": is_evcxr, "cells": is_of_cells, "compiler": is_compiler, ALL_BUT_CELLS: is_of_cells}[target]:
             found.append(pid)
-    return min(found, default=None)
+        if not is_of_cells and not is_compiler:
+            others.append(pid)
+    if target == ALL_BUT_CELLS and found:
+        return [*others, launcher, kernel]
+    return found and [min(found)]
 
 
 def kill_one(number, choice, seen):
@@ -83,22 +88,25 @@ def kill_one(number, choice, seen):
                                 env={**os.environ, MARK: mark}, start_new_session=True)
     start = time.monotonic()
     kernel = int(launcher.stdout.readline())
-    target, moment = choice.choice(TARGETS), choice.uniform(0, 12)
+    target, moment = TARGETS[number % len(TARGETS)], choice.uniform(0, 12)
     time.sleep(max(0, moment - (time.monotonic() - start)))
     # What is not there at its moment cannot be killed: wait a little, then take the kernel.
-    victim = None
-    for _ in range(40):
-        victim = find(target, launcher.pid, kernel)
-        if victim or target != "compiler":
+    victims = []
+    # The cells' process is there after some seconds, a compiler now and then.
+    for _ in range({"compiler": 40, ALL_BUT_CELLS: 400}.get(target, 1)):
+        victims = find(target, launcher.pid, kernel)
+        if victims:
             break
         time.sleep(0.05)
-    if victim is None:
-        target, victim = f"kernel (no {target} yet)", kernel
+    if not victims:
+        target, victims = f"kernel (no {target} yet)", [kernel]
     others = processes.marked(MARK, mark)
-    try:
-        os.kill(victim, signal.SIGKILL)
-    except ProcessLookupError:
-        target += " (gone already)"
+    # Of several none shall see another one's end and do something about it.
+    for victim, kind in [(victim, kind) for kind in [signal.SIGSTOP, signal.SIGKILL] for victim in victims]:
+        try:
+            os.kill(victim, kind)
+        except ProcessLookupError:
+            target += " (gone already)" if len(victims) == 1 else ""
     # A kernel whose evcxr was killed lives on and says so; its launcher's end is its end.
     survives = target in ("evcxr", "cells", "compiler")
     time.sleep(0.5)
