@@ -1,7 +1,7 @@
 //! Sixteen numbers treated alike: the one form in which all kernels are written.
 //!
-//! A kernel is generic over [`Lanes`] and compiled for each [`Isa`]: with AVX-512 (one register), with AVX2 (two), and
-//! as plain Rust (an array; `f32` or `f64`). Each computes the same sixteen virtual lanes with the same fused
+//! A kernel is generic over [`Lanes`] and compiled for each [`Isa`]: with AVX-512 (one register), AVX2 (two) or NEON (four),
+//! and as plain Rust (an array; `f32` or `f64`). Each computes the same sixteen virtual lanes with the same fused
 //! multiply-adds, the same exponential and the same order of summation, so all give the same bits.
 
 use super::bf16;
@@ -265,6 +265,22 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
+/// Sixteen numbers as an array, for what there is no instruction for.
+#[inline(always)]
+pub(super) fn array<V: Lanes<Scalar = f32>>(lanes: V) -> [f32; LANES] {
+    let mut array = [0.0; LANES];
+    // SAFETY: it has 16 numbers.
+    unsafe { lanes.store(array.as_mut_ptr()) };
+    array
+}
+
+/// Such an array in registers again.
+#[inline(always)]
+pub(super) fn of_array<V: Lanes<Scalar = f32>>(array: [f32; LANES]) -> V {
+    // SAFETY: it has 16 numbers.
+    unsafe { V::load(array.as_ptr()) }
+}
+
 macro_rules! each {
     ($i:ident => $e:expr) => {{
         let mut out = [S::ZERO; LANES];
@@ -368,3 +384,6 @@ impl<S: Number> Lanes for [S; LANES] {
         S::fma_bf16(a_even, b_even, S::fma_bf16(a_odd, b_odd, c))
     }
 }
+
+#[cfg(test)]
+mod tests;
