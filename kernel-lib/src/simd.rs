@@ -4,6 +4,8 @@ mod bf16;
 mod isa;
 mod lanes;
 mod loops;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -30,6 +30,14 @@ pub fn scrub(command: &mut Command) {
 const PLACES: [&str; 7] =
     ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_OPENAI", "IGPT_PALETTE", "IGPT_STORE"];
 
+/// Where systems' loaders look for libraries.
+pub(crate) const LIBRARY_PATHS: [&str; 3] =
+    ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
+
+/// Where this system's does.
+pub(crate) const LIBRARY_PATH: &str =
+    if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+
 enum Keep {
     AsIs,
     Changed(OsString),
@@ -38,7 +46,7 @@ enum Keep {
 
 fn replacement(name: &OsStr, value: &OsStr) -> Keep {
     let text = name.to_string_lossy();
-    if matches!(&*text, "LD_LIBRARY_PATH" | "DYLD_LIBRARY_PATH" | "DYLD_FALLBACK_LIBRARY_PATH") {
+    if LIBRARY_PATHS.contains(&&*text) {
         let all: Vec<_> = env::split_paths(value).collect();
         let kept: Vec<_> = all.iter().filter(|folder| !is_made_by_cargo(folder)).collect();
         return match (kept.len() == all.len(), env::join_paths(&kept)) {

@@ -238,7 +238,7 @@ impl Slot {
             command.env("RUSTUP_TOOLCHAIN", toolchain);
         }
         if let Some(folders) = self.library_folders() {
-            command.env("LD_LIBRARY_PATH", folders);
+            command.env(crate::environment::LIBRARY_PATH, folders);
         }
         command
             .env("EVCXR_TMPDIR", self.cell())
@@ -262,7 +262,7 @@ impl Slot {
         // …/lib/rustlib/<target>/lib
         let target = standard.parent()?.file_name()?;
         let own = self.cell().join("target").join(target).join("debug/deps");
-        let set = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let set = std::env::var_os(crate::environment::LIBRARY_PATH).unwrap_or_default();
         let kept = std::env::split_paths(&set).filter(|folder| !crate::environment::is_made_by_cargo(folder));
         std::env::join_paths([standard, own].into_iter().chain(kept)).ok()
     }

@@ -310,7 +310,7 @@ fn the_instructions_and_activation_checkpointing_change_no_bit() {
     for (config, precision) in cases() {
         let engine = || Engine::new(config).unwrap().with_precision(precision);
         let best = everything(&mut engine(), 2);
-        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16] {
+        for isa in Isa::ALL {
             match engine().with_isa(isa) {
                 Ok(mut engine) => {
                     assert!(everything(&mut engine, 2) == best, "{isa:?}, {config:?}, {precision:?}")

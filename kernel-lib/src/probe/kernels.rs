@@ -349,7 +349,7 @@ mod tests {
             (logits, log_sums, sums)
         };
         let portable = all(Isa::Portable);
-        for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             assert!(all(isa) == portable, "{isa:?}");
         }
     }

@@ -9,6 +9,8 @@ use super::loops::Loops;
 pub enum Isa {
     /// Plain Rust, for any processor. On x86-64 it is slow, because it must compute fused multiply-adds in software.
     Portable,
+    /// NEON: every 64-bit ARM processor (AArch64), as those of Macs since 2020.
+    Neon,
     /// AVX2 and FMA: x86-64 since 2013.
     Avx2,
     /// AVX-512 (F, VL, DQ, BW): servers since 2017, AMD since Zen 4.
@@ -19,20 +21,22 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// All of them; of those that a processor has, the fastest comes last.
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
     /// The fastest set that this processor has.
     pub fn best() -> Self {
-        [Self::Avx512Bf16, Self::Avx512, Self::Avx2]
-            .into_iter()
-            .find(|isa| isa.is_available())
-            .unwrap_or(Self::Portable)
+        Self::ALL.into_iter().rfind(|isa| isa.is_available()).unwrap_or(Self::Portable)
     }
 
     /// Whether this processor has it.
     pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
         match self {
             Self::Portable => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -40,10 +44,11 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512bw")
             }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        matches!(self, Self::Portable)
     }
 }
 
@@ -57,6 +62,7 @@ impl Isa {
             Self::Avx512 | Self::Avx512Bf16 => unsafe { super::x86::loops_avx512(loops) },
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { super::x86::loops_avx2(loops) },
+            // Those of AArch64 have NEON in any case.
             _ => loops.run(false),
         }
     }
@@ -79,6 +85,8 @@ impl Scalar for f32 {
             Isa::Avx512 => unsafe { super::x86::run_avx512(kernel) },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { super::x86::run_avx2(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => kernel.run::<super::neon::Neon>(),
             _ => kernel.run::<[f32; LANES]>(),
         }
     }

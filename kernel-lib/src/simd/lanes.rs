@@ -1,7 +1,7 @@
 //! Sixteen numbers treated alike: the one form in which all kernels are written.
 //!
-//! A kernel is generic over [`Lanes`] and compiled for each [`Isa`]: with AVX-512 (one register), with AVX2 (two), and
-//! as plain Rust (an array; `f32` or `f64`). Each computes the same sixteen virtual lanes with the same fused
+//! A kernel is generic over [`Lanes`] and compiled for each [`Isa`]: with AVX-512 (one register), AVX2 (two) or NEON (four),
+//! and as plain Rust (an array; `f32` or `f64`). Each computes the same sixteen virtual lanes with the same fused
 //! multiply-adds, the same exponential and the same order of summation, so all give the same bits.
 
 use super::bf16;
@@ -284,6 +284,22 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
+/// Sixteen numbers as an array, for what there is no instruction for.
+#[inline(always)]
+pub(super) fn array<V: Lanes<Scalar = f32>>(lanes: V) -> [f32; LANES] {
+    let mut array = [0.0; LANES];
+    // SAFETY: it has 16 numbers.
+    unsafe { lanes.store(array.as_mut_ptr()) };
+    array
+}
+
+/// Such an array in registers again.
+#[inline(always)]
+pub(super) fn of_array<V: Lanes<Scalar = f32>>(array: [f32; LANES]) -> V {
+    // SAFETY: it has 16 numbers.
+    unsafe { V::load(array.as_ptr()) }
+}
+
 macro_rules! each {
     ($i:ident => $e:expr) => {{
         let mut out = [S::ZERO; LANES];
@@ -389,40 +405,5 @@ impl<S: Number> Lanes for [S; LANES] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::{Isa, Scalar};
-
-    struct Transposed([[f32; LANES]; LANES]);
-
-    impl Kernel<f32> for Transposed {
-        type Output = [[u32; LANES]; LANES];
-        #[inline(always)]
-        fn run<V: Lanes<Scalar = f32>>(self) -> Self::Output {
-            let mut rows = [V::zero(); LANES];
-            let (mut columns, mut bits) = ([0f32; LANES], [[0; LANES]; LANES]);
-            for i in 0..LANES {
-                // SAFETY: arrays of 16 numbers.
-                rows[i] = unsafe { V::load(self.0[i].as_ptr()) };
-            }
-            for (to, column) in bits.iter_mut().zip(V::transpose(rows)) {
-                // SAFETY: the same.
-                unsafe { column.store(columns.as_mut_ptr()) };
-                *to = columns.map(f32::to_bits);
-            }
-            bits
-        }
-    }
-
-    #[test]
-    fn a_transpose_moves_each_number_as_it_is() {
-        // Any bits: pairs of bf16 are moved, too.
-        let bits = |i: usize, j: usize| ((i * 977 + j * 65_537) as u32).wrapping_mul(7919) ^ 0x7f80_0001;
-        let rows = std::array::from_fn(|i| std::array::from_fn(|j| f32::from_bits(bits(i, j))));
-        let expected: [[u32; LANES]; LANES] = std::array::from_fn(|j| std::array::from_fn(|i| bits(i, j)));
-        let all = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
-        for isa in all.into_iter().filter(|isa| isa.is_available()) {
-            assert_eq!(f32::run(isa, Transposed(rows)), expected, "{isa:?}");
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

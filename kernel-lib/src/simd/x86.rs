@@ -1,6 +1,6 @@
 //! The sixteen lanes in registers of x86-64: one of AVX-512, or two of AVX2.
 
-use super::lanes::{Kernel, LANES, Lanes};
+use super::lanes::{Kernel, LANES, Lanes, array, of_array};
 use super::loops::Loops;
 use std::arch::x86_64::*;
 use std::mem::transmute;
@@ -54,21 +54,6 @@ pub(super) unsafe fn loops_avx2<L: Loops>(loops: L) -> L::Output {
 /// its methods may use AVX-512.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512<const BF16: bool>(__m512);
-
-/// Sixteen numbers as an array, for what there is no instruction for.
-#[inline(always)]
-fn array<V: Lanes<Scalar = f32>>(lanes: V) -> [f32; LANES] {
-    let mut array = [0.0; LANES];
-    // SAFETY: it has 16 numbers.
-    unsafe { lanes.store(array.as_mut_ptr()) };
-    array
-}
-
-#[inline(always)]
-fn of_array<V: Lanes<Scalar = f32>>(array: [f32; LANES]) -> V {
-    // SAFETY: it has 16 numbers.
-    unsafe { V::load(array.as_ptr()) }
-}
 
 /// The even and the odd numbers of pairs.
 #[inline(always)]

@@ -53,7 +53,7 @@ fn it_computes_what_the_instruction_does() {
     for round in 0..60_000 {
         let numbers = numbers(&mut rng, round % 3);
         let expected = f32::run(Isa::Portable, All(numbers));
-        for isa in [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let found = f32::run(isa, All(numbers));
             for (found, expected) in found.as_flattened().iter().zip(expected.as_flattened()) {
                 let nan = f32::from_bits(*found).is_nan() && f32::from_bits(*expected).is_nan();

@@ -8,7 +8,10 @@
 //! its own copy of that, which nobody changes.
 
 use std::{
-    env,
+    env::{
+        self,
+        consts::{DLL_PREFIX, DLL_SUFFIX},
+    },
     ffi::OsString,
     fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -23,6 +26,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{LIBRARY, RECORDER, code, instrument::instrument, own_bin};
+use crate::environment::LIBRARY_PATHS;
 
 /// evcxr's name of a cell.
 pub(super) const CELL: &str = "ctx";
@@ -184,7 +188,7 @@ impl RustcCall {
         let of_cargo = environment.filter(|(name, _)| {
             // Whoever has none of cargo's tokens for parallel work is not told where they are.
             name.to_str().is_some_and(|name| {
-                (name.starts_with("CARGO_") && name != "CARGO_MAKEFLAGS") || name == "LD_LIBRARY_PATH"
+                (name.starts_with("CARGO_") && name != "CARGO_MAKEFLAGS") || LIBRARY_PATHS.contains(&name)
             })
         });
         let text =
@@ -261,7 +265,7 @@ impl RustcCall {
             return Ok(code(status));
         }
         // As cargo does: the library lies one folder higher, too, where evcxr takes it away.
-        let name = format!("lib{CELL}.so");
+        let name = format!("{DLL_PREFIX}{CELL}{DLL_SUFFIX}");
         let (made, taken) = (folder.join(&name), folder.with_file_name(&name));
         let _ = fs::remove_file(&taken);
         if fs::hard_link(&made, &taken).is_err() {
@@ -373,16 +377,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let deps = folder.path().join("deps");
         fs::create_dir(&deps).unwrap();
-        fs::write(deps.join("libctx.so"), "compiled").unwrap();
+        let library = format!("{DLL_PREFIX}{CELL}{DLL_SUFFIX}");
+        fs::write(deps.join(&library), "compiled").unwrap();
         let run = |script: &str| {
             let command = words(&["sh", "-c", script]);
             RustcCall::of("s".into(), &command, std::iter::empty()).unwrap().compile(&deps).unwrap()
         };
         assert_eq!(format!("{:?}", run("exit 0")), format!("{:?}", ExitCode::SUCCESS));
-        assert_eq!(fs::read_to_string(folder.path().join("libctx.so")).unwrap(), "compiled");
-        fs::remove_file(folder.path().join("libctx.so")).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join(&library)).unwrap(), "compiled");
+        fs::remove_file(folder.path().join(&library)).unwrap();
         assert_eq!(format!("{:?}", run("exit 1")), format!("{:?}", ExitCode::from(1)));
-        assert!(!folder.path().join("libctx.so").exists());
+        assert!(!folder.path().join(&library).exists());
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn the_backward_pass_is_that_of_plain_loops() {
         for causal in [true, false] {
             let exact = difference::<f64>(Isa::Portable, shape, causal);
             assert!(exact < 1e-11, "{shape:?}, causal {causal}: {exact:e}");
-            for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available()) {
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
                 let single = difference::<f32>(isa, shape, causal);
                 assert!(single < 2e-5, "{isa:?}, {shape:?}, causal {causal}: {single:e}");
             }
