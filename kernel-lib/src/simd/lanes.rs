@@ -405,5 +405,4 @@ impl<S: Number> Lanes for [S; LANES] {
 }
 
 #[cfg(test)]
-#[cfg(test)]
 mod tests;
