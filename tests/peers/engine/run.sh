@@ -2,7 +2,9 @@
 # The engine against PyTorch on the CPU: training step, features, sampling; the identical network, two threads each, in
 # turns. Needs python3, a C++ compiler (for torch.compile) and python's package registry once.
 #
-#     tests/peers/engine/run.sh [--rounds 5] [--sizes a,b,c] [--what train,features,sample]
+#     tests/peers/engine/run.sh [--rounds 5] [--sizes a,b,c,d,e,f] [--what train,features,sample]
+#
+# With AVX2 on a processor that has more: PEER_ISA=avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
 #
 # ENGINE_VENV names a virtual environment to make or to use (default: target/peers/engine).
 set -eu
