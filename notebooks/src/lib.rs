@@ -1,5 +1,10 @@
 //! The machinery of the igpt command.
 
+#[cfg(not(unix))]
+compile_error!(
+    "the command needs a Unix: use Linux, or on Windows WSL; README.md says why, under \"Where it runs\""
+);
+
 pub mod cli;
 mod compile;
 pub mod dirs;
