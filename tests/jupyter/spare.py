@@ -35,15 +35,21 @@ MARK = "IGPT_SPARE_TEST"
 READY, TOOK, NONE = "igpt spare: ready", "igpt kernel: took the spare engine", "igpt kernel: no spare engine"
 # What a cell sees of where it runs.
 SEEN = r"""
-let mut seen: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value:?}")).collect();
-seen.sort();
-let status = std::fs::read_to_string("/proc/self/status")?;
-let status: Vec<&str> = status.lines().filter(|line| ["Umask", "SigIgn", "SigBlk", "Cap"].iter().any(|name| line.starts_with(name))).collect();
-println!("folder {}\n{}\n{}\n{}", std::env::current_dir()?.display(), seen.join("\n"), status.join("\n"), std::fs::read_to_string("/proc/self/limits")?);
-println!("nice {}", std::fs::read_to_string("/proc/self/stat")?.rsplit(") ").next().unwrap().split(' ').nth(16).unwrap());
-println!("compiled for {:?}", option_env!("JPY_SESSION_NAME"));
-println!("terminal {:?}", std::fs::File::open("/dev/tty").is_ok());
-println!("sum {}, process {}", Tensor::arange(0f32, 4., &Device::Cpu)?.sum_all()?.to_scalar::<f32>()?, std::process::id());
+{
+    let mut seen: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value:?}")).collect();
+    seen.sort();
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let inherited = ["Umask", "SigIgn", "SigBlk", "Cap"];
+    let status: Vec<&str> = status.lines().filter(|line| inherited.iter().any(|name| line.starts_with(name))).collect();
+    println!("folder {}\n{}\n{}", std::env::current_dir()?.display(), seen.join("\n"), status.join("\n"));
+    println!("{}", std::fs::read_to_string("/proc/self/limits")?);
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    println!("nice {:?}", stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(16)));
+    println!("compiled for {:?}", option_env!("JPY_SESSION_NAME"));
+    println!("terminal {:?}", std::fs::File::open("/dev/tty").is_ok());
+    let sum = Tensor::arange(0f32, 4., &Device::Cpu)?.sum_all()?.to_scalar::<f32>()?;
+    println!("sum {sum}, process {}", std::process::id());
+}
 """
 
 
@@ -64,7 +70,7 @@ class Log:
         with self.more:
             return sum(text in line for line in self.lines)
 
-    def wait(self, text, count=1, patience=120):
+    def wait(self, text, count=1, patience=400):
         """Until `count` lines have had this text."""
         with self.more:
             enough = lambda: sum(text in line for line in self.lines) >= count
@@ -85,9 +91,9 @@ class Lab:
         self.process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                         start_new_session=True)
         self.log = Log(self.process.stderr)
-        self.log.wait("is running at")
+        self.log.wait("http://127.0.0.1:")
         with self.log.more:
-            self.url = next(m[1] for line in self.log.lines if (m := re.search(r"(http://(?:localhost|127\.0\.0\.1):\d+)/", line)))
+            self.url = next(m[1] for line in self.log.lines if (m := re.search(r"(http://127\.0\.0\.1:\d+)/", line)))
 
     def ask(self, method, path, content=None):
         data = None if content is None else json.dumps(content).encode()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::{getpriority_process, setpriority_process};
+use rustix::process::{getpriority_process, setpriority_pgrp, setpriority_process};
 
 use crate::host;
 
@@ -61,7 +61,8 @@ pub async fn wait() {
         tokio::time::sleep(LOOK).await;
     }
     if can_step_back {
-        let _ = setpriority_process(None, LOWEST);
+        // All threads of this process, which is alone in its group.
+        let _ = setpriority_pgrp(None, LOWEST);
     }
 }
 
