@@ -235,7 +235,7 @@ def use(lab):
     kept = first.run('print!("{} {}", std::env::var("JPY_SESSION_NAME")?, std::env::current_dir()?.display());')
     assert kept == "mine /", kept
     # A new process for cells has what it should have, too.
-    first.client.execute_interactive("std::process::abort();", timeout=60)
+    first.client.execute_interactive("std::process::abort();", output_hook=lambda message: None, timeout=300)
     again, _ = seen_by(first)
     assert again == taken, differences(taken, again)
     print("  a new notebook took it, and its cells see what they should, also in a process that is started again", flush=True)
