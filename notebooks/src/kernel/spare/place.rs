@@ -55,8 +55,13 @@ impl Place {
     /// # Errors
     /// If the folder is gone, or something is not Unicode.
     pub fn of_this_process(root: &Path) -> Result<Self> {
+        Self::with_evcxr(root, &dirs::evcxr()?)
+    }
+
+    /// With another program than that of evcxr, which is not there where unit tests run.
+    pub(super) fn with_evcxr(root: &Path, evcxr: &Path) -> Result<Self> {
         let program = env::current_exe().context("cannot find this program's own file")?;
-        let files = [("igpt", Path::new("/proc/self/exe")), ("evcxr", &dirs::evcxr()?)];
+        let files = [("igpt", Path::new("/proc/self/exe")), ("evcxr", evcxr)];
         let files = files.map(|(name, file)| anyhow::Ok((name.to_owned(), identity(file)?)));
         let start = Start {
             program,
@@ -236,9 +241,9 @@ mod tests {
 
     #[test]
     fn this_process_is_at_its_place() {
-        // evcxr may not be there where unit tests run.
-        let Ok(here) = Place::of_this_process(Path::new("/checkout")) else { return };
-        assert_eq!(here.differs_from(&Place::of_this_process(Path::new("/checkout")).unwrap()), None);
+        let here = || Place::with_evcxr(Path::new("/checkout"), Path::new("/proc/self/exe")).unwrap();
+        assert_eq!(here().differs_from(&here()), None);
+        let here = here();
         assert!(["Uid", "Umask", "cgroup", "mnt"].iter().all(|name| here.inherited.contains_key(*name)));
     }
 }
