@@ -29,6 +29,10 @@ enum Command {
     /// Build and install what the notebooks' kernel needs
     Setup,
     /// Open the notebooks in JupyterLab with this repository's kernel
+    ///
+    /// One engine is kept ready for the next notebook that is opened or restarted in the same folder, so that its first cell need
+    /// not wait (on Linux). It takes about 1 GB of memory; it is made only where 4 GiB are free, and let go when there are less than
+    /// 2 GiB.
     Lab(LabArgs),
     /// Look for what keeps notebooks from running, and say how to cure it; exit 1 if there is a problem
     Doctor,
@@ -79,6 +83,10 @@ enum Command {
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Guard(GuardArgs),
+    /// Keep an engine ready for a kernel
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Spare(SpareArgs),
     /// Pass on what cells print, in a form that harms nobody
     #[command(hide = true)]
     Filter,
@@ -98,6 +106,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct LabArgs {
+    /// Keep no engine ready
+    #[arg(long)]
+    no_spare: bool,
     /// Passed on to JupyterLab
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     arguments: Vec<String>,
@@ -128,6 +139,14 @@ struct GuardArgs {
     command: Vec<std::ffi::OsString>,
 }
 
+#[cfg(target_os = "linux")]
+#[derive(Debug, Args)]
+struct SpareArgs {
+    /// The checkout whose library it has
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+}
+
 #[derive(Debug, Args)]
 struct ToolArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -140,7 +159,7 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         None => main_job(),
         Some(Command::Run(args)) => Ok(run::command::run(&args)),
         Some(Command::Setup) => set_up(&repository::root()?).map(|()| ExitCode::SUCCESS),
-        Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments),
+        Some(Command::Lab(args)) => lab::lab(&repository::root()?, &args.arguments, !args.no_spare),
         Some(Command::Doctor) => {
             Ok(if doctor::doctor(&repository::root()?) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -166,6 +185,8 @@ pub fn main(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Clean) => setup::clean().map(|()| ExitCode::SUCCESS),
         Some(Command::Guard(args)) => kernel::guard::guard(&args.command),
+        #[cfg(target_os = "linux")]
+        Some(Command::Spare(args)) => kernel::spare::maker::make(&args.root),
         Some(Command::Filter) => kernel::filter::filter(),
         Some(Command::Cargo(args)) => kernel::cargo::cargo(&args.arguments),
         Some(Command::Rustup(args)) => kernel::cargo::rustup(&args.arguments),
@@ -206,6 +227,15 @@ mod tests {
         assert!(Cli::try_parse_from(["igpt", "kernel"]).is_err());
         assert!(Cli::try_parse_from(["igpt", "kernel", "--list"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "kernel", "--clean", "file.json"]).is_err());
+        let lab = |words: &[&str]| match Cli::try_parse_from(["igpt", "lab"].iter().chain(words))
+            .unwrap()
+            .command
+        {
+            Some(Command::Lab(args)) => (args.no_spare, args.arguments),
+            _ => panic!("{words:?} is not for the lab"),
+        };
+        assert_eq!(lab(&["--no-spare", "--port", "9"]), (true, vec!["--port".into(), "9".into()]));
+        assert_eq!(lab(&["--no-browser"]), (false, vec!["--no-browser".into()]));
         assert!(Cli::try_parse_from(["igpt", "run", "--profile", "cifar-short"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "record", "--uncommitted"]).is_ok());
         assert!(Cli::try_parse_from(["igpt", "results", "0123abcd"]).is_ok());

@@ -26,6 +26,14 @@ pub fn scrub(command: &mut Command) {
     }
 }
 
+/// What a Jupyter server sets for each kernel that it starts: the notebook's path, and its own process.
+pub const LAUNCH: [&str; 2] = [NOTEBOOK, "JPY_PARENT_PID"];
+/// The notebook's path. Only servers set it; clients without a server, as nbconvert, do not.
+pub const NOTEBOOK: &str = "JPY_SESSION_NAME";
+/// Where a kernel asks for the engine that `igpt lab` keeps ready, see `kernel::spare`. It is for kernels below the lab's server, and
+/// not for what they start.
+pub const SPARE: &str = "IGPT_SPARE";
+
 /// Variables that name a file or a folder.
 const PLACES: [&str; 7] =
     ["HF_HOME", "HF_HUB_CACHE", "IGPT_CACHE", "IGPT_DATA", "IGPT_OPENAI", "IGPT_PALETTE", "IGPT_STORE"];
@@ -46,6 +54,9 @@ enum Keep {
 
 fn replacement(name: &OsStr, value: &OsStr) -> Keep {
     let text = name.to_string_lossy();
+    if text == SPARE {
+        return Keep::Nothing;
+    }
     if LIBRARY_PATHS.contains(&&*text) {
         let all: Vec<_> = env::split_paths(value).collect();
         let kept: Vec<_> = all.iter().filter(|folder| !is_made_by_cargo(folder)).collect();
@@ -92,9 +103,15 @@ mod tests {
 
     #[test]
     fn build_settings_go_and_places_stay() {
-        for name in
-            ["CARGO", "CARGO_PKG_NAME", "CARGO_TARGET_DIR", "RUSTFLAGS", "RUSTC_WRAPPER", "RUST_BACKTRACE"]
-        {
+        for name in [
+            SPARE,
+            "CARGO",
+            "CARGO_PKG_NAME",
+            "CARGO_TARGET_DIR",
+            "RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUST_BACKTRACE",
+        ] {
             assert_eq!(kept(name, "x"), None, "{name}");
         }
         for name in

@@ -1,6 +1,6 @@
 //! What this machine is and what runs on it, by `/proc`; elsewhere than on Linux little is known.
 
-use std::fs;
+use std::{fs, path::Path};
 
 /// The processor's name, else its architecture.
 pub fn processor() -> String {
@@ -9,11 +9,47 @@ pub fn processor() -> String {
     model.map_or(std::env::consts::ARCH, |(_, model)| model.trim()).to_owned()
 }
 
-/// How many bytes of memory programs may still take.
+/// How many bytes of memory programs may still take: on the machine, and in the control groups of this process, which a container's
+/// limit is.
 pub fn available_memory() -> Option<u64> {
     let about = fs::read_to_string("/proc/meminfo").ok()?;
     let line = about.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    let machine = line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let left = own.and_then(|own| left_in_groups(Path::new("/sys/fs/cgroup"), Path::new(own)));
+    Some(left.map_or(machine, |left| left.min(machine)))
+}
+
+/// What the control group `own`, and those around it, leave; none if none has a limit.
+fn left_in_groups(all: &Path, own: &Path) -> Option<u64> {
+    let number = |file: &Path| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
+    let left = |group: &Path| {
+        let folder = all.join(group);
+        let limit = number(&folder.join("memory.max"))?;
+        let used = number(&folder.join("memory.current"))?;
+        // Of this, what files hold that nobody has looked at lately is given up when it is needed.
+        let about = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+        let files = about.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
+        Some(limit.saturating_sub(used.saturating_sub(files.unwrap_or(0))))
+    };
+    own.ancestors().filter_map(left).min()
+}
+
+/// The share of the last ten seconds, in percent, in which some program waited for memory; none where the system does not say.
+pub fn memory_pressure() -> Option<f64> {
+    let about = fs::read_to_string("/proc/pressure/memory").ok()?;
+    let some = about.lines().find_map(|line| line.strip_prefix("some avg10="))?;
+    some.split_whitespace().next()?.parse().ok()
+}
+
+/// Processor time of all processors so far, in ticks: what nobody used, and all.
+pub fn idle_and_all_ticks() -> Option<(u64, u64)> {
+    let about = fs::read_to_string("/proc/stat").ok()?;
+    let ticks = about.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    // user nice system idle iowait irq softirq steal; guests' time is a part of the first.
+    let ticks: Vec<u64> = ticks.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some((ticks.get(3)? + ticks.get(4)?, ticks.iter().sum()))
 }
 
 /// The numbers of all processes.
@@ -71,5 +107,33 @@ mod tests {
             std::hint::black_box((0..100_000).sum::<u64>());
         }
         assert!(available_memory().is_some_and(|bytes| bytes > 1_000_000));
+        assert!(idle_and_all_ticks().is_some_and(|(idle, all)| idle < all));
+        assert!(memory_pressure().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+    }
+
+    #[test]
+    fn a_control_group_leaves_what_it_and_those_around_it_leave() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |group: &str, files: [(&str, &str); 3]| {
+            fs::create_dir_all(folder.path().join(group)).unwrap();
+            files
+                .iter()
+                .for_each(|(name, text)| fs::write(folder.path().join(group).join(name), text).unwrap());
+        };
+        let left = || left_in_groups(folder.path(), Path::new("a/b"));
+        assert_eq!(left(), None);
+        write("a/b", [("memory.max", "max\n"), ("memory.current", "5\n"), ("memory.stat", "")]);
+        assert_eq!(left(), None);
+        write(
+            "a",
+            [
+                ("memory.max", "100\n"),
+                ("memory.current", "70\n"),
+                ("memory.stat", "anon 3\ninactive_file 20\n"),
+            ],
+        );
+        assert_eq!(left(), Some(50));
+        write("a/b", [("memory.max", "30\n"), ("memory.current", "40\n"), ("memory.stat", "")]);
+        assert_eq!(left(), Some(0));
     }
 }

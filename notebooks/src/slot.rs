@@ -111,6 +111,22 @@ impl Slot {
         bail!("256 kernels of this checkout are running; end some")
     }
 
+    /// One that another process has had: its folder and its lock, and the fingerprints of the library of `root` as it is now.
+    pub fn taken_over(folder: PathBuf, root: PathBuf, fingerprints: [String; 2], lock: File) -> Self {
+        let [dependencies, fingerprint] = fingerprints;
+        Self { folder, root, fingerprint, dependencies, _lock: lock }
+    }
+
+    /// Its folder and its lock, for another process.
+    pub fn hand_over(self) -> (PathBuf, File) {
+        (self.folder, self._lock)
+    }
+
+    /// The library that is compiled in it.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// Waits for the base of the checkout, in which no notebook runs: whoever has it may be building it.
     pub fn base(all: &Path, root: &Path) -> Result<Self> {
         let slots = slots_of(all, root)?;

@@ -1,10 +1,12 @@
 """How long a kernel lets a user wait, as any Jupyter client sees it."""
 
 import dataclasses
+import os
 import statistics
 import subprocess
 import threading
 import time
+import uuid
 
 from jupyter_client.manager import KernelManager
 
@@ -43,6 +45,7 @@ WHAT = {
     "println": "println cell (s)",
     "expression": "expression cell (s)",
     "completion": "completion (s)",
+    "restart": "restart to first tensor printed (s)",
     "later": "cell to first tensor printed, 12 s after launch (s)",
     "memory": "peak memory (MB)",
 }
@@ -52,17 +55,47 @@ TIMES = 5
 
 
 class Peak(threading.Thread):
-    """The most memory that a process and all that it started had."""
+    """The most memory that processes and all that they started had."""
 
-    def __init__(self, pid):
+    def __init__(self, *pids):
         super().__init__(daemon=True)
-        self.pid, self.peak, self.over = pid, 0.0, threading.Event()
+        self.pids, self.peak, self.over = pids, 0.0, threading.Event()
         self.start()
 
     def run(self):
         while not self.over.is_set():
-            self.peak = max(self.peak, processes.memory(self.pid))
+            self.peak = max(self.peak, sum(map(processes.memory, self.pids)))
             self.over.wait(0.2)
+
+
+class Spare:
+    """An engine that is kept ready for the next kernel that is started from here with `env`, as `igpt lab` keeps one."""
+
+    def __init__(self, program, root):
+        self.words, self.makers = [program, "spare", "--root", root], []
+        self.env = {**os.environ, "IGPT_SPARE": f"igpt-spare-{uuid.uuid4()}", "JPY_SESSION_NAME": "measured.ipynb"}
+        self.spares, self.pid = {name: value for name, value in self.env.items() if name != "JPY_SESSION_NAME"}, None
+
+    def make(self):
+        """Returns when one is ready."""
+        maker = subprocess.Popen(self.words, env=self.spares, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        self.makers.append(maker)
+        self.pid = maker.pid
+        for line in maker.stderr:
+            if line.startswith("igpt spare: ready"):
+                # What it says later must find room.
+                threading.Thread(target=maker.stderr.read, daemon=True).start()
+                return
+        raise AssertionError("no spare was made")
+
+    def is_taken(self):
+        return "Next" in self.makers[-1].stdout.readline()
+
+    def end(self):
+        for maker in self.makers:
+            maker.stdin.close()
+            maker.wait()
 
 
 class Kernel:
@@ -75,6 +108,9 @@ class Kernel:
         self.manager = KernelManager(kernel_name=name, cache_ports=True, **options)
         # What a kernel says to nobody in particular is not of interest here.
         self.manager.start_kernel(stderr=subprocess.DEVNULL, **({"env": env} if env else {}))
+        self.connect()
+
+    def connect(self):
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.kernel_info()
@@ -90,6 +126,14 @@ class Kernel:
                 break
             except Exception:  # Empty
                 pass
+
+    def restart(self):
+        """Seconds until it answers again."""
+        begin = time.perf_counter()
+        self.client.stop_channels()
+        self.manager.restart_kernel(now=False)
+        self.connect()
+        return time.perf_counter() - begin
 
     def run(self, code, until=None, timeout=3600):
         """Seconds until the cell ended, or until it printed `until`."""
@@ -124,10 +168,13 @@ class Kernel:
         self.manager.shutdown_kernel(now=False)
 
 
-def measure(cells, **kernel):
-    """Starts a kernel and measures everything but the late first tensor."""
+def measure(cells, spare=None, **kernel):
+    """Starts a kernel and measures everything but the late first tensor. With a `spare`, one is ready at the start and at the restart."""
+    if spare:
+        spare.make()
     kernel = Kernel(**kernel)
-    peak = Peak(kernel.manager.provisioner.process.pid)
+    # A spare was not started by the kernel that took it.
+    peak = Peak(kernel.manager.provisioner.process.pid, *([spare.pid] if spare else []))
     try:
         before = time.perf_counter() - kernel.start
         result = {"ready": kernel.ready, "tensor": before + kernel.run(cells.tensor, until=cells.printed)}
@@ -135,6 +182,12 @@ def measure(cells, **kernel):
             result[what] = statistics.median(kernel.run(getattr(cells, what)) for _ in range(TIMES))
         answers = [kernel.complete(cells.completion, cells.completed) for _ in range(TIMES)]
         result["completion"] = statistics.median(answers) if None not in answers else None
+        peak.over.set()
+        assert spare is None or spare.is_taken(), "the spare was not taken"
+        if spare:
+            spare.make()
+        result["restart"] = kernel.restart() + kernel.run(cells.tensor, until=cells.printed)
+        assert spare is None or spare.is_taken(), "the spare was not taken at the restart"
     finally:
         peak.over.set()
         kernel.end()
@@ -142,8 +195,10 @@ def measure(cells, **kernel):
     return result
 
 
-def measure_late(cells, wait=12.0, **kernel):
+def measure_late(cells, wait=12.0, spare=None, **kernel):
     """A client that connects, waits until `wait` seconds after the start, and then runs its first cell."""
+    if spare:
+        spare.make()
     kernel = Kernel(**kernel)
     try:
         time.sleep(max(0.0, wait - (time.perf_counter() - kernel.start)))

@@ -57,9 +57,6 @@ const RECORDER: &str = "recorded-rustc";
 /// # Errors
 /// If our folder cannot be written.
 pub fn prepare(command: &mut Command) -> Result<()> {
-    // This very program, even if its file was replaced meanwhile. The library starts it, too, to fetch data.
-    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
-    command.env(PROGRAM, if running.exists() { running } else { env::current_exe()? });
     let Some(real) = cargo_home() else { return Ok(()) };
     // With a number, for kernels of an older program find there what they can be.
     let home = dirs::cache()?.join("cargo-home-2");
@@ -95,6 +92,17 @@ pub fn prepare(command: &mut Command) -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([bin].into_iter().chain(env::split_paths(&path))).with_context(context)?;
     command.env("CARGO_HOME", home).env(REAL_HOME, real).env("PATH", path);
+    Ok(())
+}
+
+/// Tells evcxr, which is started here, where this program is: the very one that runs, even if its file was replaced meanwhile. The
+/// library starts it, too, to fetch data. To be called by the process that lives as long as evcxr: the guard.
+///
+/// # Errors
+/// If this program's file is not known.
+pub fn name_program(command: &mut Command) -> Result<()> {
+    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    command.env(PROGRAM, if running.exists() { running } else { env::current_exe()? });
     Ok(())
 }
 

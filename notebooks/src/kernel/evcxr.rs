@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -9,12 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::{ChildStdin, Command},
+    net::unix::pipe,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    task::JoinHandle,
     time::timeout,
 };
 use zeromq::{DealerSocket, Socket, SocketOptions, SocketRecv, SocketSend, SubSocket, util::PeerIdentity};
@@ -54,20 +56,53 @@ pub struct Evcxr {
     /// What it says.
     pub events: UnboundedReceiver<Event>,
     session: String,
-    /// The process that runs the cells.
-    process: Option<i32>,
-    /// The guard, of which all of evcxr's processes are descendants.
-    guard: Option<i32>,
+    /// How it is reached, by another process, too.
+    reached: Reached,
+    /// Variables that its processes get late, until a cell has set them where cells run.
+    late: Vec<(String, String)>,
     /// Where it builds.
     pub slot: Slot,
-    // While the kernel lives it holds this end of the pipe, see `guard`.
-    _lifeline: ChildStdin,
-    // The connection file.
-    _folder: TempDir,
+    pipes: Pipes,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How a running evcxr is reached, and which its processes are. With the pipes and the slot this is all that another process needs
+/// to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    ports: [u16; 5],
+    key: String,
+    /// The guard, of which all of evcxr's processes are descendants.
+    guard: i32,
+    /// The process that runs the cells.
+    process: Option<i32>,
+}
+
+impl Reached {
+    /// The guard's process.
+    pub fn guard(&self) -> i32 {
+        self.guard
+    }
+}
+
+/// The guard's pipes, see `guard`.
+#[derive(Debug)]
+pub struct Pipes {
+    /// Whoever has this end keeps evcxr alive.
+    pub lifeline: OwnedFd,
+    /// How evcxr ended, in a line.
+    pub news: OwnedFd,
+    /// What it writes for the log.
+    pub log: OwnedFd,
 }
 
 /// How long evcxr may take until it answers; it takes two seconds, on a busy machine ten.
 const START: Duration = Duration::from_secs(120);
+/// How long one may take that has started already.
+const TAKE_OVER: Duration = Duration::from_secs(3);
+/// How long one is asked whether it hears before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_SOON_AGAIN: Duration = Duration::from_millis(20);
 /// How often it is started, if it ends at once.
 const ATTEMPTS: u32 = 3;
 /// How long after the end of a cell its process's words may come.
@@ -87,7 +122,7 @@ impl Evcxr {
                 Err(error) => error,
                 Ok(in_slot) => {
                     let mut evcxr = in_slot(slot);
-                    match timeout(START, evcxr.wait_until_ready()).await {
+                    match timeout(START, evcxr.wait_until_ready(ASK_AGAIN)).await {
                         Ok(Ok(())) => {
                             eprintln!(
                                 "igpt kernel: evcxr answered after {:.1} s",
@@ -115,6 +150,7 @@ impl Evcxr {
 
     /// Starts it in a slot, which it is given when it listens.
     async fn launch(slot: &Slot, program: &Path) -> Result<impl FnOnce(Slot) -> Self + use<>> {
+        // evcxr reads it once, and has done so when it listens.
         let folder = tempfile::Builder::new().prefix("igpt-evcxr-").tempdir()?;
         let ports = free_ports()?;
         let key = uuid::Uuid::new_v4().to_string();
@@ -138,30 +174,90 @@ impl Evcxr {
         slot.configure(&mut command);
         cargo::prepare(&mut command)?;
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut guard = Command::from(command);
-        guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut guard = guard.spawn().context("cannot start evcxr's guard")?;
-        let group = guard.id().and_then(|id| i32::try_from(id).ok());
-        let (lifeline, news) = (guard.stdin.take(), guard.stdout.take());
-        let (Some(lifeline), Some(news)) = (lifeline, news) else { bail!("the guard has no pipes") };
-        let (sender, events) = mpsc::unbounded_channel();
-        if let Some(log) = guard.stderr.take() {
-            tokio::spawn(read_log(log, sender.clone()));
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = piped.context("cannot start evcxr's guard")?;
+        let (lifeline, news, log) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(lifeline), Some(news), Some(log)) = (lifeline, news, log) else {
+            bail!("the guard has no pipes")
+        };
+        let guard = i32::try_from(child.id()).context("a process number")?;
+        // Its end is learned by its pipe; this is for the system's list of processes.
+        std::thread::spawn(move || child.wait());
+        let pipes = Pipes { lifeline: lifeline.into(), news: news.into(), log: log.into() };
+        Self::connect(Reached { ports, key, guard, process: None }, pipes).await
+    }
+
+    /// Goes on with an evcxr that another process has started, and with that one's [`Evcxr::hand_over`].
+    ///
+    /// # Errors
+    /// If it does not answer at once.
+    pub async fn take_over(reached: Reached, pipes: Pipes, slot: Slot) -> Result<Self> {
+        let taken = async {
+            let mut evcxr = Self::connect(reached, pipes).await?(slot);
+            evcxr.wait_until_ready(ASK_SOON_AGAIN).await?;
+            Ok(evcxr)
+        };
+        timeout(TAKE_OVER, taken).await.context("it does not answer")?
+    }
+
+    /// Gives up all that is needed to go on with it in another process. From now on nothing is read here any more.
+    pub async fn hand_over(self) -> (Reached, Pipes, Slot) {
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
         }
-        let (exit_sender, exited) = (sender.clone(), tokio::sync::watch::channel(false));
-        tokio::spawn(async move {
+        (self.reached, self.pipes, self.slot)
+    }
+
+    /// How it is reached.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// Sets environment variables in all of its processes: at once in evcxr, and so in compilers and in all processes for cells that
+    /// it starts later; in the present one with the first cell.
+    ///
+    /// # Errors
+    /// Values that evcxr cannot be told, or if it ended.
+    pub async fn set_late(&mut self, variables: Vec<(String, String)>) -> Result<()> {
+        for (name, value) in &variables {
+            anyhow::ensure!(!value.contains(['\n', '\r']) && value.trim() == value, "{name} has blanks");
+            let (ending, _) = self.command(&format!(":env {name}={value}")).await?;
+            anyhow::ensure!(ending == Ending::Ok, "evcxr does not set {name}: {ending:?}");
+        }
+        self.late = variables;
+        Ok(())
+    }
+
+    /// A cell has run, and has set what was late.
+    pub fn note_begun(&mut self) {
+        self.late.clear();
+    }
+
+    /// Connects to one that was started; it gets its slot when it listens.
+    async fn connect(reached: Reached, pipes: Pipes) -> Result<impl FnOnce(Slot) -> Self + use<>> {
+        let (sender, events) = mpsc::unbounded_channel();
+        // These pipes may go to another process, and are read here by second names.
+        let log = pipe::Receiver::from_owned_fd(pipes.log.try_clone()?)?;
+        let news = pipe::Receiver::from_owned_fd(pipes.news.try_clone()?)?;
+        let (exit_sender, (exited, mut ended)) = (sender.clone(), tokio::sync::watch::channel(false));
+        let mut tasks = vec![tokio::spawn(read_log(log, sender.clone()))];
+        tasks.push(tokio::spawn(async move {
             let mut how = String::new();
-            let _ = BufReader::new(news).read_line(&mut how).await;
-            let _ = guard.wait().await;
+            let mut news = BufReader::new(news);
+            let _ = news.read_line(&mut how).await;
+            // The pipe is closed when the guard is gone.
+            while matches!(news.read_line(&mut String::new()).await, Ok(1..)) {}
             let how = if how.is_empty() { "killed".into() } else { how.trim().to_owned() };
             let _ = exit_sender.send(Event::Exited(how));
-            let _ = exited.0.send(true);
-        });
+            let _ = exited.send(true);
+        }));
 
-        let signer = Signer::new(&key);
+        let signer = Signer::new(&reached.key);
         let session = uuid::Uuid::new_v4().to_string();
         // evcxr finds the asker of a question by the name that the request came with: one name for both.
         let name: PeerIdentity = session.replace('-', "").into_bytes().try_into()?;
+        let ports = reached.ports;
         let connect = async {
             let url = |index: usize| format!("tcp://127.0.0.1:{}", ports[index]);
             let mut iopub = SubSocket::new();
@@ -172,35 +268,39 @@ impl Evcxr {
             let stdin = dealer(&url(2), Some(&name)).await?;
             anyhow::Ok((iopub, shell, control, stdin))
         };
-        let mut ended = exited.1;
         let (iopub, shell, control, stdin) = tokio::select! {
             sockets = timeout(START, connect) => sockets.context("evcxr does not listen")??,
             _ = ended.wait_for(|ended| *ended) => bail!("evcxr ended at once"),
         };
-        tokio::spawn(listen(iopub, signer.clone(), sender.clone(), Event::Iopub));
-        let shell = converse(shell, &signer, &sender, Event::Shell);
-        let stdin = converse(stdin, &signer, &sender, Event::Stdin);
-        let control = converse(control, &signer, &sender, |_| Event::Control);
+        tasks.push(tokio::spawn(listen(iopub, signer.clone(), sender.clone(), Event::Iopub)));
+        let mut converse = |socket, event| {
+            let (sender, both) = converse(socket, &signer, &sender, event);
+            tasks.extend(both);
+            sender
+        };
+        let shell = converse(shell, Event::Shell);
+        let stdin = converse(stdin, Event::Stdin);
+        let control = converse(control, |_| Event::Control);
         Ok(move |slot| Self {
             shell,
             control,
             stdin,
             events,
             session,
-            process: None,
-            guard: group,
+            reached,
+            late: Vec::new(),
             slot,
-            _lifeline: lifeline,
-            _folder: folder,
+            pipes,
+            tasks,
         })
     }
 
-    /// Waits until evcxr has answered and its outputs are heard.
-    async fn wait_until_ready(&mut self) -> Result<()> {
+    /// Waits until evcxr has answered and its outputs are heard; asks again and again.
+    async fn wait_until_ready(&mut self, again: Duration) -> Result<()> {
         let (mut replied, mut heard) = (false, false);
         while !(replied && heard) {
             self.ask("kernel_info_request", json!({}));
-            let ask_again = Instant::now() + Duration::from_millis(1000);
+            let ask_again = Instant::now() + again;
             while !(replied && heard) {
                 let left = ask_again.saturating_duration_since(Instant::now());
                 match timeout(left, self.next()).await {
@@ -250,19 +350,21 @@ impl Evcxr {
 
     /// Runs code that starts a session, and learns which process runs it.
     async fn run_session(&mut self, code: &str) -> Result<Ending> {
-        self.process = None;
+        self.reached.process = None;
+        // A new process has them from evcxr.
+        self.late.clear();
         let id = self.execute(code)?;
         let (ending, mut cell) = self.finish(Cell::unmarked(&id)).await?;
-        self.process = cell.process();
+        self.reached.process = cell.process();
         // The process's own word may come after evcxr's.
         let end = Instant::now() + WORD;
-        while ending == Ending::Ok && self.process.is_none() {
+        while ending == Ending::Ok && self.reached.process.is_none() {
             match timeout(end.saturating_duration_since(Instant::now()), self.next()).await {
                 Ok(Event::Stuck(how) | Event::Exited(how)) => bail!("evcxr ended ({how})"),
                 Ok(event) => drop(cell.handle(&event)),
                 Err(_) => break,
             }
-            self.process = cell.process();
+            self.reached.process = cell.process();
         }
         Ok(ending)
     }
@@ -303,7 +405,8 @@ impl Evcxr {
         // A cell that may ask gets evcxr's pipe as its standard input, by which the answers come.
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
         let asks = manifest.contains("evcxr_input") || sent.contains("evcxr_input");
-        Order::give(Some(&Order { nonce: nonce.clone(), asks }), &folder)?;
+        let order = Order { nonce: nonce.clone(), asks, variables: self.late.clone() };
+        Order::give(Some(&order), &folder)?;
         Ok(Cell::new(&self.send(sent), &nonce, code))
     }
 
@@ -342,20 +445,21 @@ impl Evcxr {
     /// Asks the process that runs the cells, and what they have started, to stop what they do, as a terminal would; false if
     /// it is not known.
     pub fn ask_to_stop(&self) -> bool {
-        let (Some(process), Some(below)) = (self.process, self.below()) else { return false };
+        let Some(process) = self.reached.process else { return false };
+        let below = self.below();
         processes::signal(below.started_by(process).into_iter().chain([process]), Signal::INT);
         !below.has_ended(process)
     }
 
     /// Ends the compiler that works on a cell. What runs cells is not touched, and no variable is lost.
     pub fn stop_compiling(&self) {
-        processes::kill(self.below().map(Below::compilers).unwrap_or_default());
+        processes::kill(self.below().compilers());
     }
 
     /// Kills the process that runs the cells, and what they have started: that holds its outputs open, and evcxr would
     /// wait for it.
     pub fn kill_cells(&self) {
-        let started = self.process.zip(self.below()).map(|(process, below)| below.started_by(process));
+        let started = self.reached.process.map(|process| self.below().started_by(process));
         let _ = self.control.send(Message::new(&self.session, "interrupt_request", &json!({}), json!({})));
         processes::kill(started.unwrap_or_default());
     }
@@ -363,32 +467,32 @@ impl Evcxr {
     /// If the process that runs the cells has ended, ends what it has left behind.
     pub fn end_orphans(&self) {
         if self.cells_have_ended() {
-            processes::kill(self.below().map(Below::orphans).unwrap_or_default());
+            processes::kill(self.below().orphans());
         }
     }
 
     /// Whether the process that runs the cells is gone.
     pub fn cells_have_ended(&self) -> bool {
-        self.process.zip(self.below()).is_some_and(|(process, below)| below.has_ended(process))
+        self.reached.process.is_some_and(|process| self.below().has_ended(process))
     }
 
     /// Whether a compiler works, or a command of the shell.
     pub fn compiles(&self) -> bool {
-        self.below().is_some_and(|below| !below.compilers().is_empty())
+        !self.below().compilers().is_empty()
     }
 
     /// Processor time that evcxr and its compilers have used, in ticks: as long as it grows they work.
     pub fn ticks(&self) -> u64 {
-        self.below().map_or(0, |below| below.ticks(self.process))
+        self.below().ticks(self.reached.process)
     }
 
     /// A cell began a new process: evcxr started it again within the cell.
     pub fn note_process(&mut self, process: Option<i32>) {
-        self.process = process.or(self.process);
+        self.reached.process = process.or(self.reached.process);
     }
 
-    fn below(&self) -> Option<Below> {
-        self.guard.map(Below)
+    fn below(&self) -> Below {
+        Below(self.reached.guard)
     }
 
     /// The next thing that evcxr says.
@@ -469,17 +573,17 @@ fn converse(
     signer: &Signer,
     events: &UnboundedSender<Event>,
     event: fn(Message) -> Event,
-) -> UnboundedSender<Message> {
+) -> (UnboundedSender<Message>, [JoinHandle<()>; 2]) {
     let (mut sending, receiving) = socket.split();
     let (sender, mut messages) = mpsc::unbounded_channel::<Message>();
     let own_signer = signer.clone();
-    tokio::spawn(async move {
+    let sends = tokio::spawn(async move {
         while let Some(message) = messages.recv().await {
             let _ = sending.send(own_signer.encode(&message)).await;
         }
     });
-    tokio::spawn(listen(receiving, signer.clone(), events.clone(), event));
-    sender
+    let listens = tokio::spawn(listen(receiving, signer.clone(), events.clone(), event));
+    (sender, [sends, listens])
 }
 
 async fn listen(

@@ -2,7 +2,8 @@
 //! the reading end of a pipe whose other end only the kernel has. When the kernel dies, however it dies, the pipe
 //! closes and the guard kills the group: evcxr, cells, cargo, rustc. (Linux's parent-death signal would not reach
 //! grandchildren, and fires when the spawning *thread* ends.) Processes whose parents have ended become its children, so
-//! that one that left the group, as a daemon does, is found, too.
+//! that one that left the group, as a daemon does, is found, too. A pipe can be passed on: an evcxr that was kept ready belongs to the
+//! kernel that took it from then on (see `spare`).
 
 use std::{
     ffi::OsString,
@@ -13,7 +14,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, WaitOptions, getpgrp, kill_process_group};
 
-use super::processes::{self, Below};
+use super::{
+    cargo,
+    processes::{self, Below},
+};
 
 /// Runs `command` until it ends or the lifeline (our stdin) closes; says on stdout how it ended, and ends everything
 /// that it started.
@@ -22,13 +26,11 @@ pub fn guard(command: &[OsString]) -> Result<ExitCode> {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let (program, arguments) = command.split_first().context("the guard has nothing to guard")?;
-    let spawned = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        // What evcxr itself prints belongs to the log. Our stdout is for the news of its end.
-        .stdout(std::io::stderr())
-        .spawn();
-    let evcxr = match spawned {
+    let mut command = Command::new(program);
+    // What evcxr itself prints belongs to the log. Our stdout is for the news of its end.
+    command.args(arguments).stdin(Stdio::null()).stdout(std::io::stderr());
+    cargo::name_program(&mut command)?;
+    let evcxr = match command.spawn() {
         Ok(evcxr) => evcxr,
         Err(error) => {
             println!("it cannot be started: {error}");

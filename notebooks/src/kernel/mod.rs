@@ -7,6 +7,7 @@
 //! * [`channels`]: the five channels to the client; [`wire`]: messages;
 //! * [`base`]: where the library for it is compiled; [`evcxr`]: its process, in a build slot; [`processes`]: what runs below
 //!   it; [`guard`]: its end; [`filter`]: what cells print;
+//! * [`spare`]: an evcxr that `igpt lab` keeps ready for the next kernel (on Linux);
 //! * [`cargo`]: what evcxr and rust-analyzer ask of cargo, and there the instrumented code that makes cells truthful;
 //! * [`check`]: what is refused before it is compiled; [`items`]: what each cell defines, and the cell as it is sent;
 //! * [`code`]: a cell's code as evcxr reads it; [`cell`]: which of evcxr's messages are for the user, and how a cell ended;
@@ -35,6 +36,8 @@ pub mod proxy;
 pub mod running;
 pub mod shown;
 pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod spare;
 pub mod starting;
 pub mod traceback;
 pub mod variables;

@@ -26,6 +26,11 @@ impl Below {
         descendants_of(self.0, &parents())
     }
 
+    /// The guard and all below it.
+    pub fn everyone(self) -> Vec<i32> {
+        std::iter::once(self.0).chain(self.all().into_iter().map(|(process, _)| process)).collect()
+    }
+
     /// The programs that evcxr has started to compile a cell, or for a line with `!`, and all that they have started.
     /// Not what cells started, and not cargo where it only reads manifests, which is quick.
     pub fn compilers(self) -> Vec<i32> {

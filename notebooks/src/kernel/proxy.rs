@@ -207,6 +207,10 @@ impl Proxy {
                      minutes); then run the cell again. `igpt doctor` says what else is missing"
                 );
             }
+            #[cfg(target_os = "linux")]
+            if let Some(evcxr) = super::spare::take(&root).await {
+                return Ok(evcxr);
+            }
             let slot = base::slot(root, program.clone(), &stage).await?;
             let begun = Instant::now();
             let evcxr = Evcxr::start(slot, &program).await?;
@@ -613,6 +617,9 @@ impl Proxy {
         self.sources.end();
         let Some((mut evcxr, mut running)) = self.send_again(evcxr, running) else { return };
         evcxr.note_process(running.cell.process());
+        if running.cell.has_begun() {
+            evcxr.note_begun();
+        }
         let lists_variables = commands(&running.code).any(|command| command == variables::COMMAND);
         for mut output in running.cell.last_outputs() {
             if let (true, Output::Value { data, .. }) = (lists_variables, &mut output) {

@@ -1,10 +1,11 @@
 """How long a user waits for a notebook's kernel: ours, stock evcxr and ipykernel with PyTorch, in turns on one machine.
 
-    tests/peers/kernel/run.sh [--rounds 5] [--variants igpt,static,dylib,torch]
+    tests/peers/kernel/run.sh [--rounds 5] [--variants igpt,spare,static,dylib,torch]
 
 The variants:
 
 * `igpt`: our kernel, as its kernelspec starts it;
+* `spare`: the same below `igpt lab`, which has kept an engine ready, at its start and at its restart;
 * `static`: stock evcxr_jupyter (the same program) with the same library, linked statically into each cell, as evcxr
   links any dependency (gradients are wrong then, see docs/evcxr.md);
 * `dylib`: the same with the library as the shared library that it is with us;
@@ -26,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from jupyter_client.kernelspec import KernelSpecManager
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "jupyter"))
@@ -88,7 +91,10 @@ class Variants:
         libdir = subprocess.run(["rustc", "--print", "target-libdir"], env=rustc, check=True, text=True,
                                 capture_output=True).stdout.strip()
         triple = pathlib.Path(libdir).parent.name
-        self.cells, self.environments = {"igpt": measure.OURS, "torch": PYTHON}, {"igpt": None, "torch": None}
+        self.cells = {"igpt": measure.OURS, "spare": measure.OURS, "torch": PYTHON}
+        self.environments = {"torch": None}
+        words = KernelSpecManager().get_kernel_spec("igpt").argv
+        self.spare = measure.Spare(words[0], words[words.index("--root") + 1])
         ipykernel = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         stock.name(self.specs.name, "torch", ipykernel)
         for name, types in [("static", ["lib"]), ("dylib", ["lib", "dylib"])]:
@@ -112,6 +118,8 @@ class Variants:
         """How to start it."""
         if name == "igpt":
             return {"name": "igpt"}
+        if name == "spare":
+            return {"name": "igpt", "env": self.spare.env, "spare": self.spare}
         env = self.environments[name]
         if env and offline:
             env = {**env, "CARGO_NET_OFFLINE": "true"}
@@ -137,14 +145,17 @@ class Variants:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--variants", default="igpt,static,dylib,torch")
+    parser.add_argument("--variants", default="igpt,spare,static,dylib,torch")
     arguments = parser.parse_args()
     names = arguments.variants.split(",")
     variants = Variants(names)
     variants.warm()
     results = {name: [] for name in names}
-    for number in range(arguments.rounds):
-        variants.round(number, results)
+    try:
+        for number in range(arguments.rounds):
+            variants.round(number, results)
+    finally:
+        variants.spare.end()
     print(f"\nmedians of {arguments.rounds} rounds (smallest to largest)\n")
     print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     for what, text in measure.WHAT.items():

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{LIBRARY, RECORDER, code, instrument::instrument, own_bin};
-use crate::environment::LIBRARY_PATHS;
+use crate::environment::{LAUNCH, LIBRARY_PATHS};
 
 /// evcxr's name of a cell.
 pub(super) const CELL: &str = "ctx";
@@ -151,8 +151,10 @@ fn state(
             return None;
         }
     }
-    // What evcxr tells its own wrapper of rustc differs between compiling a cell and checking it.
-    let mut environment: Vec<_> = environment.filter(|(name, _)| name != SO_PATH).collect();
+    // What evcxr tells its own wrapper of rustc differs between compiling a cell and checking it. What a Jupyter server sets for each
+    // kernel comes late to an evcxr that was kept ready; cargo does not look at it, and rustc gets it with the rest.
+    let is_of_no_matter = |name: &OsString| name == SO_PATH || LAUNCH.iter().any(|launch| *name == **launch);
+    let mut environment: Vec<_> = environment.filter(|(name, _)| !is_of_no_matter(name)).collect();
     environment.sort();
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -316,6 +318,8 @@ mod tests {
         let of_a_check = state(&cell, &as_build(&check), [set("A", "1")].into_iter());
         let with_path = state(&cell, &words(&BUILD), [set("A", "1"), set(SO_PATH, "x")].into_iter());
         assert_eq!((of_a_check, with_path), (Some(first.clone()), Some(first.clone())));
+        let in_notebook = [set("A", "1"), set("JPY_SESSION_NAME", "a.ipynb")].into_iter();
+        assert_eq!(state(&cell, &words(&BUILD), in_notebook), Some(first.clone()));
         fs::write(cell.join("Cargo.lock"), "[[package]]").unwrap();
         let locked = now(&BUILD, "1").unwrap();
         assert_ne!(locked, first);

@@ -38,6 +38,9 @@ pub struct Order {
     pub nonce: String,
     /// Whether it may ask the user, by `evcxr_input`.
     pub asks: bool,
+    /// Environment variables that it sets before anything else: those that its process should have had when it was started.
+    #[serde(default)]
+    pub variables: Vec<(String, String)>,
 }
 
 impl Order {
@@ -116,9 +119,13 @@ const CELL: &str = "::igpt::notebook::cell";
 /// The instrumented code, or what was not found.
 fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellVariables), String> {
     let mut lines: Vec<String> = code.lines().map(str::to_owned).collect();
-    let Order { nonce, asks } = order;
+    let Order { nonce, asks, variables } = order;
     let mut seen = CellVariables { nonce: nonce.clone(), ..CellVariables::default() };
-    let start = format!("{CELL}::start({nonce:?}, {asks});");
+    // No thread of the user's runs before the first cell.
+    let set =
+        |(name, value): &(String, String)| format!("unsafe {{ ::std::env::set_var({name:?}, {value:?}) }}; ");
+    let set: String = variables.iter().map(set).collect();
+    let start = format!("{set}{CELL}::start({nonce:?}, {asks});");
     let end = format!("{CELL}::end({nonce:?});");
 
     // The function; before it the user's items, and what evcxr needs.
@@ -340,7 +347,7 @@ evcxr_variable_store
 "#;
 
     fn order() -> Order {
-        Order { nonce: "n1".into(), asks: false }
+        Order { nonce: "n1".into(), asks: false, variables: Vec::new() }
     }
 
     #[test]
@@ -398,6 +405,20 @@ evcxr_variable_store
     }
 
     #[test]
+    fn what_is_late_is_set_before_anything_of_the_cell_runs() {
+        let late = ("JPY_SESSION_NAME".to_owned(), "a \"b\" {x} é.ipynb".to_owned());
+        let order = Order { variables: vec![late], ..order() };
+        let items = "#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_4(\nmut x: *mut std::os::raw::c_void) -> \
+                     *mut std::os::raw::c_void {x}\n";
+        for code in [GENERATED, &format!("fn f() {{}}\n{items}")] {
+            let (code, _) = instrumented(code, &order).unwrap();
+            let set = "unsafe { ::std::env::set_var(\"JPY_SESSION_NAME\", \"a \\\"b\\\" {x} é.ipynb\") }; \
+                       ::igpt::notebook::cell::start(\"n1\", false);";
+            assert!(code.contains(set), "{code}");
+        }
+    }
+
+    #[test]
     fn a_panic_that_ends_the_process_needs_no_match() {
         let code =
             GENERATED.replace("match std::panic::catch_unwind(\n  std::panic::AssertUnwindSafe(||{\n", "");
@@ -436,7 +457,8 @@ evcxr_variable_store
             GENERATED.split_inclusive('\n').filter(|line| !line.contains("stringify!(s)")).collect();
         let compile = |code: &str, nonce: &str| {
             fs::write(&file, code).unwrap();
-            Order::give(Some(&Order { nonce: nonce.into(), asks: false }), folder.path()).unwrap();
+            let order = Order { nonce: nonce.into(), ..order() };
+            Order::give(Some(&order), folder.path()).unwrap();
             instrument(folder.path()).unwrap()
         };
         assert_eq!(compile(GENERATED, "a"), None);
