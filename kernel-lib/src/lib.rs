@@ -1,10 +1,5 @@
 //! Image GPT ("Generative Pretraining from Pixels", Chen et al., ICML 2020) for Rust notebooks.
 
-#[cfg(not(unix))]
-compile_error!(
-    "the library needs a Unix: use Linux, or on Windows WSL; README.md says why, under \"Where it runs\""
-);
-
 pub use candle_core;
 pub use candle_nn;
 

@@ -18,6 +18,9 @@
 //!
 //! The kernel interrupts a cell by SIGINT, which only asks for a [`stop`].
 
+#[cfg(not(unix))]
+compile_error!("the library needs a Unix: on Windows use WSL; README.md says why, under \"Where it runs\"");
+
 pub mod cell;
 mod failure;
 #[cfg(unix)]
