@@ -27,6 +27,7 @@ from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 import processes
+import stock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 IGPT = pathlib.Path(os.environ.get("IGPT", "target/release/igpt")).resolve()
@@ -332,36 +333,38 @@ def changed_sources():
         copy_of_the_checkout(checkout)
         name = f"igpt-spare-{uuid.uuid4()}"
         env = {**os.environ, "IGPT_SPARE": name}
-        manager = lambda: KernelManager(kernel_cmd=[str(IGPT), "kernel", "-f", "{connection_file}", "--root", str(checkout)])
+        stock.name(temporary, "changing", [str(IGPT), "kernel", "-f", "{connection_file}", "--root", str(checkout)])
         kernels = []
 
         def start(**more):
-            kernel = manager()
-            kernel._kernel_cmd = kernel.kernel_cmd
+            kernel = KernelManager(kernel_name="changing", kernel_spec_manager=stock.manager(temporary))
             kernel.start_kernel(env={**env, **more}, cwd=str(checkout / "notebooks"), stderr=subprocess.PIPE)
             kernels.append(kernel)
             return kernel, Log(open(kernel.provisioner.process.stderr.fileno(), "rt", closefd=False))
 
-        # The folder of the parent, by which a kernel knows a server, is not part of the environment that is compared.
-        maker = subprocess.Popen([IGPT, "spare", "--root", checkout], cwd=checkout / "notebooks", env=env, stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        maker = None
         try:
-            log = Log(maker.stderr)
-            log.wait(READY)
+            # The first one brings the compiled library to this checkout, which a spare does not. It has no server, and does not ask.
+            kernel, said = start()
+            said.wait("igpt kernel: ready")
+            assert said.count("spare engine") == 0, said.lines
+            kernel.shutdown_kernel(now=True)
+            words = [IGPT, "spare", "--root", checkout]
+            maker = subprocess.Popen(words, cwd=checkout / "notebooks", env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
+            Log(maker.stderr).wait(READY)
             spare = below(maker.pid)
-            _, alone = start()
-            alone.wait("igpt kernel: ready")
-            assert alone.count("spare engine") == 0 and maker.poll() is None, alone.lines
             source = checkout / "kernel-lib" / "src" / "lib.rs"
             source.write_text(source.read_text() + "\n// changed\n")
             kernel, said = start(JPY_SESSION_NAME="a.ipynb")
             said.wait(f"{NONE}: the library has changed")
             # It would compile the library now, for minutes.
             kernel.shutdown_kernel(now=True)
-            assert "Next" in maker.stdout.readline() and maker.wait(10) == 0
+            assert "Next" in maker.stdout.readline() and maker.wait(30) == 0
             wait_for_end({pid: words for pid, words in spare.items() if pid != maker.pid})
         finally:
-            maker.kill()
+            if maker:
+                maker.kill()
             for kernel in kernels:
                 kernel.shutdown_kernel(now=True)
             slots = pathlib.Path(os.environ.get("IGPT_CACHE") or pathlib.Path.home() / ".cache" / "igpt") / "slots"
