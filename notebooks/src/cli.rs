@@ -31,7 +31,7 @@ enum Command {
     /// Open the notebooks in JupyterLab with this repository's kernel
     ///
     /// One engine is kept ready for the next notebook that is opened or restarted in the same folder, so that its first cell need
-    /// not wait (on Linux). It takes about 1 GB of memory; it is made only where 4 GiB are free, and let go when there are less than
+    /// not wait (on Linux). It takes .7 GB of memory; it is made only where 4 GiB are free, and let go when there are less than
     /// 2 GiB.
     Lab(LabArgs),
     /// Look for what keeps notebooks from running, and say how to cure it; exit 1 if there is a problem

@@ -190,7 +190,9 @@ mod tests {
 
     /// Whether the last one who had the other end is gone.
     fn is_closed(mut end: std::io::PipeReader) -> bool {
-        end.read(&mut [0]).unwrap() == 0
+        let (sender, read) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(end.read(&mut [0])));
+        matches!(read.recv_timeout(Duration::from_secs(5)), Ok(Ok(0)))
     }
 
     #[test]

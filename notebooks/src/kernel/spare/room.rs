@@ -6,7 +6,7 @@ use rustix::process::{getpriority_process, setpriority_pgrp, setpriority_process
 
 use crate::host;
 
-/// One is made if programs may take this much more memory. It has about 1 GB itself (docs/log/2026-11-30-spare.md).
+/// One is made if programs may take this much more memory. It has .7 GB itself (docs/log/2026-11-30-spare.md).
 const ROOMY: u64 = 4 << 30;
 /// It is let go if there is less than this.
 const TIGHT: u64 = 2 << 30;
