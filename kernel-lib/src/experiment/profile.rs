@@ -64,8 +64,8 @@ pub struct Profile {
     /// [`Profile::within_budget`].
     #[serde(default = "all_of_it")]
     pub budget: f64,
-    /// Whether findings are judged by what this profile computes. One for a first look (networks that learn next to nothing, few images) says no: then a comparison
-    /// shows what was measured, and no verdict on any finding.
+    /// Whether findings are judged by what this profile computes. One for a first look (networks that learn next to nothing, few
+    /// images) says no: then a comparison shows what was measured, and no verdict on any finding.
     #[serde(default = "yes")]
     pub judges: bool,
     /// The linear probe.
