@@ -1,10 +1,21 @@
-//! A profile with a released network, from the checkpoint to the report: the notebooks that such a profile lists are executed with a
-//! network of random weights in the released ones' layout, and with images in a folder.
+//! A profile with a released network, from the hub to the report: a network of random weights in the released ones' layout is fetched
+//! from a stub of the hub, and the notebooks that such a profile lists are executed with it.
+//!
+//! With the network of iGPT-S's shape and CIFAR-10 (`docs/log/2026-11-30-released-24-layers.md`), once:
+//!
+//!     cargo test --workspace --test paper_profile -- --ignored --nocapture
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use igpt_tests::{Executed, cell, igpt, png, second_checkout, set_up, write_notebook};
+use igpt_tests::{Executed, cell, igpt, png, second_checkout, set_up, stub_hub::StubHub, write_notebook};
 
+const NETWORK: &str = "openai/imagegpt-small";
+const CIFAR_10: &str = "datasets/uoft-cs/cifar10";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// As the released networks have it; all else is small enough for a test.
 const SIDE: u32 = 32;
@@ -40,41 +51,72 @@ fn write_images(folder: &Path) {
     }
 }
 
-/// A notebook that writes a network into a Hugging Face cache, as `openai/imagegpt-small`.
-fn writer(cache: &Path) -> String {
-    let model = cache.join("models--openai--imagegpt-small");
+/// A notebook that writes a network as the hub has it.
+fn writer(snapshot: &Path) -> String {
     format!(
         "let config = Config {{ layers: 2, width: 64, heads: 2, ..Config::igpt_s() }};\n\
          let colours: Vec<f32> = (0..512 * 3).map(|i| ((i * 7919) % 1536) as f32 / 768.0 - 1.0).collect();\n\
          let checkpoint = igpt::huggingface::Checkpoint {{\n\
              parameters: Parameters::init(config, 7)?, palette: Some(igpt::palette::Palette::new(3, colours)?),\n\
          }};\n\
-         checkpoint.write(&std::path::Path::new({model:?}).join(\"snapshots\").join({COMMIT:?}))?;\n\
-         std::fs::create_dir_all({:?})?;\n\
-         std::fs::write({:?}, {COMMIT:?})?;",
-        model.join("refs"),
-        model.join("refs/main"),
+         checkpoint.write(std::path::Path::new({snapshot:?}))?;"
     )
 }
 
+/// All files of a folder, by their paths in it.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![folder.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("it lies there").to_string_lossy().into_owned();
+                found.insert(name, fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    found
+}
+
+/// Runs to its end with success; what it printed.
+fn said(command: &mut Command) -> String {
+    let output = command.output().expect("igpt can be started");
+    let all = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{}", all.concat());
+    all.concat()
+}
+
+/// `igpt fetch`, with a cache that is empty before.
+fn fetch(hub: &StubHub, cache: &Path, names: &[&str]) {
+    let mut command = igpt();
+    command.arg("fetch").args(names).env("HF_ENDPOINT", &hub.endpoint).env("HF_HUB_CACHE", cache);
+    let said = said(&mut command);
+    assert!(said.contains("openai/imagegpt-small: revision 0123456789ab is whole"), "{said}");
+    assert!(hub.log().iter().any(|request| request.elsewhere), "no weights came from the hub");
+}
+
 #[test]
-fn notebooks_judge_a_released_network_and_images_of_a_folder() {
+fn notebooks_judge_a_network_of_the_hub_and_images_of_a_folder() {
     set_up();
     let checkout = second_checkout("a checkout with a released network");
-    let (cache, images, store) = (checkout.join("cache"), checkout.join("images"), checkout.join("store"));
+    let at = |name: &str| checkout.join(name);
+    let (cache, images, store) = (at("cache"), at("images"), at("store"));
     write_images(&images);
-    fs::write(checkout.join("papers/igpt/profiles/mine.toml"), profile(&images)).expect("a profile");
+    fs::write(at("papers/igpt/profiles/mine.toml"), profile(&images)).expect("a profile");
     let run = |arguments: &[&str]| {
         let mut command = igpt();
         command.current_dir(&checkout).args(["run", "--out", "out"]).args(arguments);
         command.env("CARGO_NET_OFFLINE", "true").env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", &cache);
-        let output = command.env("IGPT_STORE", &store).output().expect("igpt can be started");
-        let all = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        assert!(output.status.success(), "{}", all.concat());
-        all.concat()
+        said(command.env("IGPT_STORE", &store))
     };
-    let notebook = write_notebook(&checkout, "writer", &[cell(writer(&cache))]);
+    let notebook = write_notebook(&checkout, "writer", &[cell(writer(&at("on the hub")))]);
     run(&[notebook.to_str().expect("a name in UTF-8")]);
+    let hub = StubHub::new(NETWORK);
+    hub.commit_to(NETWORK, COMMIT, files(&at("on the hub")));
+    fetch(&hub, &cache, &["imagegpt-small"]);
 
     let said = run(&["--profile", "mine"]);
     assert!(said.contains("the profile mine computes 1_quickstart, 4.1_best_layer"), "{said}");
@@ -85,17 +127,52 @@ fn notebooks_judge_a_released_network_and_images_of_a_folder() {
         .filter(|name| name.contains("training") || name.starts_with("palette"))
         .collect();
     assert!(trained.is_empty(), "{trained:?}");
-    let shown = |name: &str| -> String {
-        let executed = Executed::read(&checkout.join(format!("out/{name}.ipynb")));
-        executed.code_cells().map(|cell| cell["outputs"].to_string()).collect()
-    };
-    let best_layer = shown("4.1_best_layer");
-    assert!(best_layer.contains("imagegpt-small"), "{best_layer}");
-    let report = fs::read_to_string(checkout.join("out/report.html")).expect("the report");
-    for name in NOTEBOOKS {
-        assert!(report.contains(name), "{name}");
-    }
+    assert_report(&at("out"));
     // The same again computes nothing.
     let again = run(&["--profile", "mine", "4.7_few_labels"]);
     assert!(again.contains("reused"), "{again}");
+}
+
+/// That each notebook is in the report, and the network that was judged.
+fn assert_report(out: &Path) {
+    let executed = Executed::read(&out.join("4.1_best_layer.ipynb"));
+    let best_layer: String = executed.code_cells().map(|cell| cell["outputs"].to_string()).collect();
+    assert!(best_layer.contains("imagegpt-small"), "{best_layer}");
+    let report = fs::read_to_string(out.join("report.html")).expect("the report");
+    for name in NOTEBOOKS {
+        assert!(report.contains(name), "{name}");
+    }
+}
+
+/// The network of iGPT-S's shape (`cargo test --workspace --test released a_random_network -- --ignored` writes it) and CIFAR-10, both
+/// from the stub: `IGPT_HUB` is a Hugging Face cache that has them. `IGPT_STORE` and `IGPT_DATA` are used if they are set, so that it
+/// can be ended and continued.
+#[test]
+#[ignore = "it takes half an hour, and needs CIFAR-10"]
+fn notebooks_judge_a_network_of_igpt_s_shape_and_cifar_10() {
+    set_up();
+    let on_the_hub = PathBuf::from(env::var_os("IGPT_HUB").expect("IGPT_HUB names a cache"));
+    let hub = StubHub::new(NETWORK);
+    for repository in [NETWORK, CIFAR_10] {
+        let kind = if repository.starts_with("datasets/") { "" } else { "models/" };
+        let snapshots = on_the_hub.join(format!("{kind}{repository}").replace('/', "--")).join("snapshots");
+        let mut commits = fs::read_dir(&snapshots).expect("a repository's snapshots");
+        let snapshot = commits.next().expect("a snapshot").expect("an entry").path();
+        let commit = snapshot.file_name().expect("a commit").to_string_lossy().into_owned();
+        hub.commit_to(repository, &commit, files(&snapshot));
+    }
+    let checkout = second_checkout("a checkout with a network of iGPT-S's shape");
+    let at = |name: &str| checkout.join(name);
+    let cache = at("cache");
+    fetch(&hub, &cache, &["imagegpt-small", "cifar10"]);
+    let profile = format!(
+        "extends = \"paper-s-short\"\njudges = false\nabout = \"300 images a split.\"\n\
+         notebooks = {NOTEBOOKS:?}\n[data]\ntrain_images = 300\ntest_images = 300\n"
+    );
+    fs::write(at("papers/igpt/profiles/mine.toml"), profile).expect("a profile");
+    let mut command = igpt();
+    command.current_dir(&checkout).args(["run", "--out", "out", "--profile", "mine"]);
+    command.env("CARGO_NET_OFFLINE", "true").env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", &cache);
+    println!("{}", said(&mut command));
+    assert_report(&at("out"));
 }

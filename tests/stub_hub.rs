@@ -1,4 +1,4 @@
-//! A hub on this machine, with the requests and answers of the real one: a repository's state in JSON, small files as
+//! A hub on this machine, with the requests and answers of the real one: repositories' state in JSON, small files as
 //! they are, large ones by way of another server. It misbehaves on demand.
 
 use std::{
@@ -66,11 +66,15 @@ struct Planned {
 }
 
 #[derive(Default)]
-struct State {
-    repository: String,
+struct Repository {
     /// Which commit the branch `main` is.
     main: String,
     commits: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+}
+
+#[derive(Default)]
+struct State {
+    repositories: BTreeMap<String, Repository>,
     planned: Vec<Planned>,
     log: Vec<Request>,
     elsewhere: u16,
@@ -92,25 +96,34 @@ struct Xet {
 pub struct StubHub {
     /// Its address, for `HF_ENDPOINT`.
     pub endpoint: String,
+    /// Its first repository.
+    repository: String,
     state: Arc<Mutex<State>>,
 }
 
 impl StubHub {
     /// A hub with one repository, `owner/name` or `datasets/owner/name`, which has no commit yet.
     pub fn new(repository: &str) -> Self {
-        let state = Arc::new(Mutex::new(State { repository: repository.into(), ..State::default() }));
+        let state = Arc::new(Mutex::new(State::default()));
+        lock(&state).repositories.insert(repository.into(), Repository::default());
         let port = serve(&state, false);
         let elsewhere = serve(&state, true);
         lock(&state).elsewhere = elsewhere;
-        Self { endpoint: format!("http://127.0.0.1:{port}"), state }
+        Self { endpoint: format!("http://127.0.0.1:{port}"), repository: repository.into(), state }
     }
 
     /// Adds a commit, which `main` is from now on.
     pub fn commit(&self, commit: &str, files: &[(&str, Vec<u8>)]) {
-        let mut state = lock(&self.state);
         let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
-        state.commits.insert(commit.into(), files);
-        state.main = commit.into();
+        self.commit_to(&self.repository, commit, files);
+    }
+
+    /// Adds a commit, which `main` is from now on, to any repository; a new one begins with it.
+    pub fn commit_to(&self, repository: &str, commit: &str, files: BTreeMap<String, Vec<u8>>) {
+        let mut state = lock(&self.state);
+        let repository = state.repositories.entry(repository.into()).or_default();
+        repository.commits.insert(commit.into(), files);
+        repository.main = commit.into();
     }
 
     /// The next `times` requests by `method` whose path contains `part` go wrong. The method `PART` stands for the bytes
@@ -227,12 +240,13 @@ impl State {
 
     fn reply(&self, request: &Request) -> Reply {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-        let kind = if self.repository.starts_with("datasets/") { "" } else { "models/" };
-        let api = format!("/api/{kind}{}/revision/", self.repository);
-        let files = format!("/{}/resolve/", self.repository);
-        if let Some(revision) = path.strip_prefix(&api) {
-            let commit = if revision == "main" { &self.main } else { revision };
-            let Some(files) = self.commits.get(commit) else {
+        let asked = self.repositories.iter().find_map(|(name, repository)| {
+            let kind = if name.starts_with("datasets/") { "" } else { "models/" };
+            Some((name, repository, path.strip_prefix(&format!("/api/{kind}{name}/revision/"))?))
+        });
+        if let Some((name, repository, revision)) = asked {
+            let commit = if revision == "main" { &repository.main } else { revision };
+            let Some(files) = repository.commits.get(commit) else {
                 return Reply::new(
                     404,
                     "X-Error-Code: RevisionNotFound\r\n",
@@ -243,7 +257,7 @@ impl State {
                 "blobs=true" => files.iter().map(|(name, bytes)| described(name, bytes)).collect(),
                 _ => files.keys().map(|name| json!({"rfilename": name})).collect(),
             };
-            let body = json!({"id": self.repository, "sha": commit, "siblings": siblings}).to_string();
+            let body = json!({"id": name, "sha": commit, "siblings": siblings}).to_string();
             return Reply::new(200, "Content-Type: application/json\r\n", body);
         }
         if let Some(server) = self.xet.as_ref().and_then(|xet| xet.server.as_ref())
@@ -261,8 +275,12 @@ impl State {
         }
         // The other server has the same paths, and a mirror has them once more.
         let moved = path.strip_prefix("/mirror");
-        let file = moved.unwrap_or(path).strip_prefix(&files).and_then(|rest| rest.split_once('/'));
-        let Some(bytes) = file.and_then(|(commit, name)| self.commits.get(commit)?.get(name)) else {
+        let found = self.repositories.iter().find_map(|(name, repository)| {
+            let rest = moved.unwrap_or(path).strip_prefix(&format!("/{name}/resolve/"))?;
+            let (commit, file) = rest.split_once('/')?;
+            repository.commits.get(commit)?.get(file)
+        });
+        let Some(bytes) = found else {
             return Reply::new(404, "X-Error-Code: EntryNotFound\r\n", "Entry not found");
         };
         let (hash, is_large) = (blob_name(bytes), bytes.len() >= LARGE);

@@ -3,7 +3,7 @@
 //! - `start PRECISION LAYERS WIDTH HEADS CONTEXT VOCABULARY PARAMETERS TOKENS`: reads parameters (f32, in the layout's
 //!   order) and a batch of tokens (u16) from files; trains in this precision, `f32` or `bf16`;
 //! - `train N`: N steps of gradients and AdamW, the seconds of each and the last loss;
-//! - `features`: features of the batch, the seconds and their mean square;
+//! - `features N`: features of the batch, N times, the seconds of each and their mean square;
 //! - `sample N`: draws N images, the seconds.
 //!
 //! `PEER_ISA` names other instructions than the best that the processor has: `avx2`.
@@ -88,12 +88,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 json!({ "seconds": seconds, "loss": loss })
             }
-            (["features"], Some(side)) => {
-                let start = Instant::now();
-                let features = side.engine.features(&side.parameters, &side.tokens, View::Causal)?;
-                let seconds = start.elapsed().as_secs_f64();
+            (["features", n], Some(side)) => {
+                let (mut seconds, mut features) = (Vec::new(), Vec::new());
+                for _ in 0..n.parse()? {
+                    let start = Instant::now();
+                    features = side.engine.features(&side.parameters, &side.tokens, View::Causal)?;
+                    seconds.push(start.elapsed().as_secs_f64());
+                }
                 let square: f64 = features.iter().map(|x| f64::from(*x).powi(2)).sum();
-                json!({ "seconds": [seconds], "square": square / features.len() as f64 })
+                json!({ "seconds": seconds, "square": square / features.len() as f64 })
             }
             (["sample", n], Some(side)) => {
                 let start = Instant::now();

@@ -16,5 +16,7 @@ if [ -z "$ours" ]; then
     ours=${CARGO_TARGET_DIR:-target}/release/examples/engine_peer
 fi
 threads=${PEER_THREADS:-2}
+# torch.compile's programs of one set of instructions have crashed with those of another from the same cache.
+export TORCHINDUCTOR_CACHE_DIR="$venv/inductor-${ATEN_CPU_CAPABILITY:-best}"
 export OMP_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" RAYON_NUM_THREADS="$threads" HF_HUB_OFFLINE=1
 exec "$python" "$here/compare.py" --ours "$ours" "$@"
