@@ -18,6 +18,7 @@
 //!     cell/lib/           snapshot of kernel-lib
 //! ```
 
+mod copy;
 pub mod inventory;
 mod snapshot;
 
@@ -172,7 +173,13 @@ impl Slot {
             let _ = fs::remove_file(self.folder.join(note));
         }
         remove(&self.cell())?;
-        copy_folder(&base.join("cell"), &self.cell())?;
+        // In a slot of cells the library is never compiled.
+        let is_base = self.folder.file_name().is_some_and(|name| name == "base");
+        let is_wanted = |path: &Path| is_base || !is_of_the_library(path);
+        if let Err(error) = copy::copy(&base.join("cell"), &self.cell(), &is_wanted) {
+            remove(&self.cell())?;
+            return Err(error);
+        }
         for (note, text) in [("built-with", built_with(base)), ("built", built_in(base))] {
             if let Some(text) = text {
                 write_if_different(&self.folder.join(note), text.as_bytes())?;
@@ -319,6 +326,12 @@ impl BuildProgress {
     }
 }
 
+/// Whether a folder has rustc's notes for compiling the library a second time.
+fn is_of_the_library(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    folder.parent().is_some_and(|parent| parent.ends_with("incremental")) && !name.starts_with("ctx-")
+}
+
 /// The toolchain that the checkout pins.
 pub fn toolchain(root: &Path) -> Result<String> {
     let file = root.join("rust-toolchain.toml");
@@ -387,19 +400,6 @@ fn write_if_different(file: &Path, bytes: &[u8]) -> Result<()> {
         fs::create_dir_all(folder).with_context(context)?;
     }
     fs::write(file, bytes).with_context(context)
-}
-
-/// Copies a folder with the times of its files, by which cargo knows what is up to date. Sharing of blocks makes this
-/// quick where the file system can.
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).output();
-    let copied = copied.context("cannot start `cp`")?;
-    if !copied.status.success() {
-        remove(to)?;
-        let reason = String::from_utf8_lossy(&copied.stderr).trim().to_owned();
-        bail!("cannot copy {} to {}: {reason}", from.display(), to.display());
-    }
-    Ok(())
 }
 
 fn remove(folder: &Path) -> Result<()> {
