@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,12 +14,12 @@ pub(crate) fn folders(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// The bytes of a folder's files.
+/// The bytes of a folder's files. What has several names (hard links) counts to each with its share.
 pub(crate) fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let size_of = |entry: fs::DirEntry| match entry.metadata() {
         Ok(about) if about.is_dir() => size(&entry.path()),
-        Ok(about) => about.len(),
+        Ok(about) => about.len() / about.nlink().max(1),
         Err(_) => 0,
     };
     entries.map(size_of).sum()

@@ -28,7 +28,7 @@ pub struct SlotInfo {
     pub checkout: Option<PathBuf>,
     /// Whether that checkout is still there.
     pub checkout_exists: bool,
-    /// The bytes of its files.
+    /// The bytes of its files; of those that it shares with other slots its part.
     pub bytes: u64,
     /// Who has it.
     pub state: SlotState,
