@@ -143,20 +143,23 @@ fn each_breakage_is_named_with_its_cure() {
 #[test]
 fn another_home_has_no_set_up() {
     let home = tempfile::tempdir().expect("a folder");
-    let mut command = igpt();
     let kept = |name: &str, usual: &str| {
         let own = std::env::var_os("HOME").map(|home| Path::new(&home).join(usual)).unwrap_or_default();
         std::env::var_os(name).map(PathBuf::from).unwrap_or(own)
     };
-    command
-        .env("RUSTUP_HOME", kept("RUSTUP_HOME", ".rustup"))
-        .env("CARGO_HOME", kept("CARGO_HOME", ".cargo"))
-        .env("HOME", home.path())
-        .env_remove("JUPYTER_DATA_DIR")
-        .env_remove("IGPT_CACHE")
-        .env_remove("XDG_CACHE_HOME")
-        .env_remove("XDG_DATA_HOME");
-    let (well, said) = examined(&mut command);
+    let igpt_there = || {
+        let mut command = igpt();
+        command
+            .env("RUSTUP_HOME", kept("RUSTUP_HOME", ".rustup"))
+            .env("CARGO_HOME", kept("CARGO_HOME", ".cargo"))
+            .env("HOME", home.path())
+            .env_remove("JUPYTER_DATA_DIR")
+            .env_remove("IGPT_CACHE")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_DATA_HOME");
+        command
+    };
+    let (well, said) = examined(&mut igpt_there());
     assert!(!well, "{said}");
     for what in ["evcxr", "kernelspec"] {
         let [line, cure] = finding(&said, what);
@@ -165,6 +168,20 @@ fn another_home_has_no_set_up() {
     }
     assert!(finding(&said, "toolchain")[0].starts_with("ok"), "{said}");
     assert!(!finding(&said, "GPU")[0].starts_with("problem"), "{said}");
+
+    // A run says so once, before any notebook, and that it is no notebook's fault.
+    for name in ["one", "other"] {
+        write_notebook(home.path(), name, &[cell("1 + 1")]);
+    }
+    let run = igpt_there()
+        .args(["run", "one.ipynb", "other.ipynb", "--out", "out"])
+        .current_dir(home.path())
+        .output()
+        .expect("igpt runs");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(6), "{said}");
+    assert_eq!(said.matches("the kernel is not set up yet: `igpt setup`").count(), 1, "{said}");
+    assert!(!String::from_utf8_lossy(&run.stdout).contains("FAILED"), "{run:?}");
 }
 
 /// A kernel that runs an endless cell.

@@ -87,3 +87,13 @@ fn non_empty(name: &str) -> Option<PathBuf> {
 fn is_writable(folder: &Path) -> bool {
     fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok()
 }
+
+/// What a user is told for as long as the kernel was never set up; afterwards nothing.
+///
+/// # Errors
+/// No folder for the cache.
+pub fn not_set_up() -> Result<Option<&'static str>> {
+    let text = "the kernel is not set up yet: `igpt setup` in a terminal builds what it needs (once, in 10 to 20 minutes). \
+                `igpt doctor` says what else is missing";
+    Ok((!evcxr()?.is_file()).then_some(text))
+}

@@ -201,11 +201,8 @@ impl Proxy {
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let program = dirs::evcxr()?;
-            if !program.is_file() {
-                bail!(
-                    "the kernel is not set up yet: `igpt setup` in a terminal builds what it needs (once, in 10 to 20 \
-                     minutes); then run the cell again. `igpt doctor` says what else is missing"
-                );
+            if let Some(missing) = dirs::not_set_up()? {
+                bail!("{missing}; then run the cell again");
             }
             #[cfg(target_os = "linux")]
             if let Some(evcxr) = super::spare::take(&root).await {

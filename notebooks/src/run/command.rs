@@ -22,7 +22,7 @@ use super::{
     settings::{duration, size},
     summary, times,
 };
-use crate::{host, profiles, repository};
+use crate::{dirs, host, profiles, repository};
 
 /// What to run and how.
 #[derive(Debug, Args)]
@@ -108,13 +108,24 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let exit = match prepare(arguments) {
         Ok(None) => Exit::Well,
-        Ok(Some(prepared)) => execute(arguments, prepared),
+        Ok(Some(prepared)) => match not_set_up(arguments) {
+            Some(missing) => {
+                eprintln!("error: {missing}");
+                Exit::Infrastructure
+            }
+            None => execute(arguments, prepared),
+        },
         Err(error) => {
             eprintln!("error: {error:#}");
             Exit::Usage
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// What is missing before any notebook can run: told once, and not for each.
+fn not_set_up(arguments: &Arguments) -> Option<&'static str> {
+    if arguments.kernel_command.is_some() { None } else { dirs::not_set_up().ok().flatten() }
 }
 
 /// What the command line stands for; `None` if there is nothing to run, which is then said.
