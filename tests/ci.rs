@@ -78,6 +78,32 @@ fn each_end_has_an_exit_code() {
     assert!(said.contains("(1 cannot-run, 2 time-limit)"), "{said}");
 }
 
+/// A training that shows its progress may take days, and one that hangs does not.
+#[test]
+fn a_cell_that_shows_progress_is_not_ended() {
+    let igpt = Igpt::new();
+    let updates: Vec<String> = (0..8).map(|n| format!("sleep 300\nupdate bar {n}")).collect();
+    let progress = format!("display bar start\n{}", updates.join("\n"));
+    igpt.write("shows", &[cell(&*progress)]);
+    igpt.write("hangs", &[cell(format!("{progress}\nsleep 60000"))]);
+    igpt.write("prints", &[cell("sleep 900\nprint 1\nsleep 900\nprint 2\nsleep 900")]);
+    let run = |name: &str, limit: &[&str]| {
+        let name = format!("{name}.ipynb");
+        igpt.run(&[&[&*name], limit].concat())
+    };
+    let (code, said) = run("shows", &["--progress-timeout", "1.5s"]);
+    assert_eq!(code, 0, "{said}");
+    for silent in ["hangs", "prints"] {
+        let (code, said) = run(silent, &["--progress-timeout", "1.5s"]);
+        assert_eq!(code, 4, "{said}");
+        assert!(said.contains("the cell did not end, and showed no progress for 1.5 s"), "{said}");
+    }
+    // A limit that somebody asked for holds for progress, too.
+    let (code, said) = run("shows", &["--progress-timeout", "1.5s", "--timeout", "1s"]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("the cell did not end within 1 s"), "{said}");
+}
+
 #[test]
 fn a_kernel_that_starts_slowly_uses_up_the_notebooks_time() {
     let igpt = Igpt::new();

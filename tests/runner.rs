@@ -9,7 +9,7 @@ use std::{
 
 use igpt_notebooks::run::{
     client::Client,
-    execute::{End, Limits, News, execute},
+    execute::{CellLimit, End, Limits, News, execute},
     notebook::Notebook,
     outcome::{Cause, CellRun, CellStatus},
     secrets::Secrets,
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 const LIMITS: Limits = Limits {
     start: Duration::from_secs(60),
-    cell: Duration::from_millis(1500),
+    cell: CellLimit::Whole(Duration::from_millis(1500)),
     interrupted: Duration::from_secs(1),
     reply_and_idle: Duration::from_millis(500),
     notebook: None,
@@ -284,7 +284,7 @@ async fn a_slow_cell_is_interrupted_and_a_deaf_one_given_up() {
 #[tokio::test]
 async fn a_dead_kernel_is_noticed_at_once_and_its_last_words_are_kept() {
     let started = Instant::now();
-    let limits = Limits::per_cell(Duration::from_secs(600));
+    let limits = Limits::per_cell(CellLimit::Whole(Duration::from_secs(600)));
     let ran = run_with(&[cell("print last words\ndie"), cell("print 2")], limits).await;
     assert!(ran.failure().1.contains("the kernel died while running the cell: it was told to die"));
     assert_eq!(ran.executed.stream(1, "stdout"), "last words");
@@ -322,7 +322,7 @@ async fn an_unreadable_message_fails_the_cell() {
 
 #[tokio::test]
 async fn nothing_is_lost_of_much_output() {
-    let limits = Limits::per_cell(Duration::from_secs(60));
+    let limits = Limits::per_cell(CellLimit::Whole(Duration::from_secs(60)));
     let ran = run_with(&[cell("print-many 20000"), cell("print-long 30000000")], limits).await;
     assert_eq!(ran.end, End::Finished);
     let expected: String = (0..20000).map(|i| format!("{i}\n")).collect();
@@ -343,7 +343,7 @@ async fn a_run_can_be_stopped() {
         stop_sender.send_replace(true);
         std::future::pending::<()>().await;
     });
-    let limits = Limits::per_cell(Duration::from_secs(60));
+    let limits = Limits::per_cell(CellLimit::Whole(Duration::from_secs(60)));
     let (runs, end, _) =
         execute(&mut client, &mut notebook, limits, &Secrets::default(), &turns(), &mut stop, &mut |_| {})
             .await;

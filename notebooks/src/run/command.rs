@@ -13,6 +13,7 @@ use clap::Args;
 use super::{
     Misused, Run, RunOptions,
     events::Events,
+    execute::CellLimit,
     exit::Exit,
     github,
     launch::KernelCommand,
@@ -68,9 +69,12 @@ pub struct Arguments {
     /// Write what each notebook took that passed into times.toml beside it. By it shares are balanced, and the quick notebooks run first
     #[arg(long, conflicts_with = "parameters")]
     update_times: bool,
-    /// Time for one cell, for example 90s, 30m, 2h30m; the tag `timeout:90s` goes before
+    /// Time for one cell, for example 90s, 30m, 2h30m; the tag `timeout:90s` goes before [default: none, while it shows progress]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Time for one cell without progress, where it has no other limit: without a change of what it displays
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
-    timeout: Duration,
+    progress_timeout: Duration,
     /// Time for one notebook, its kernel's start included; the tag `notebook-timeout:1h` goes before [default: none]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     notebook_timeout: Option<Duration>,
@@ -190,7 +194,10 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         check: arguments.check,
         in_place: arguments.in_place,
         parameters: arguments.parameters.clone(),
-        timeout: arguments.timeout,
+        cell_limit: match arguments.timeout {
+            Some(limit) => CellLimit::Whole(limit),
+            None => CellLimit::WithoutProgress(arguments.progress_timeout),
+        },
         notebook_timeout: arguments.notebook_timeout,
         output_limit: arguments.output_limit,
         notebook_output_limit: arguments.notebook_output_limit,

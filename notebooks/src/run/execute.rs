@@ -31,8 +31,8 @@ use super::{
 pub struct Limits {
     /// From the request to the begin of a cell: a kernel may start, and build what changed, while cells wait.
     pub start: Duration,
-    /// One cell, from its begin.
-    pub cell: Duration,
+    /// One cell that has no limit of its own.
+    pub cell: CellLimit,
     /// A cell that was told to stop.
     pub interrupted: Duration,
     /// From the reply to `idle`, or from `idle` to the reply.
@@ -45,9 +45,27 @@ pub struct Limits {
     pub outputs: usize,
 }
 
+/// How long a cell may take.
+#[derive(Debug, Clone, Copy)]
+pub enum CellLimit {
+    /// So long, from its begin.
+    Whole(Duration),
+    /// So long without progress, which is a change of what it displays: a training that goes on may take days, and one that
+    /// hangs is ended.
+    WithoutProgress(Duration),
+}
+
+impl CellLimit {
+    fn time(self) -> Duration {
+        match self {
+            Self::Whole(time) | Self::WithoutProgress(time) => time,
+        }
+    }
+}
+
 impl Limits {
-    /// The usual limits with this time per cell.
-    pub fn per_cell(cell: Duration) -> Self {
+    /// The usual limits with this one for each cell.
+    pub fn per_cell(cell: CellLimit) -> Self {
         let start = Duration::from_secs(20 * 60);
         let (interrupted, reply_and_idle) = (Duration::from_secs(20), Duration::from_secs(10));
         let (output, outputs) = (usize::MAX, usize::MAX);
@@ -210,7 +228,7 @@ enum Waited {
 #[derive(Debug, Clone, Copy)]
 enum Limit {
     /// Its own.
-    Cell(Duration),
+    Cell(CellLimit),
     /// That of the notebook.
     Notebook(Duration),
     /// It never began.
@@ -220,7 +238,10 @@ enum Limit {
 impl Limit {
     fn in_words(self) -> String {
         match self {
-            Self::Cell(limit) => format!("the cell did not end within {}", seconds(limit)),
+            Self::Cell(CellLimit::Whole(limit)) => format!("the cell did not end within {}", seconds(limit)),
+            Self::Cell(CellLimit::WithoutProgress(limit)) => {
+                format!("the cell did not end, and showed no progress for {}", seconds(limit))
+            }
             Self::Notebook(limit) => {
                 format!("the notebook did not end within {}, its kernel's start included", seconds(limit))
             }
@@ -261,7 +282,7 @@ impl Session<'_, '_> {
         };
         self.areas.begin(cell.position, output_limit.unwrap_or(self.limits.output));
         self.begun = None;
-        let timeout_of_cell = own_timeout.unwrap_or(self.limits.cell);
+        let limit_of_cell = own_timeout.map_or(self.limits.cell, CellLimit::Whole);
         if let Some((limit, until)) = self.limits.notebook
             && until <= Instant::now()
         {
@@ -272,7 +293,7 @@ impl Session<'_, '_> {
         let waited = match sent {
             Ok(id) => {
                 self.requests.insert(id.clone(), cell.position);
-                self.wait(&id, timeout_of_cell, stop).await
+                self.wait(&id, limit_of_cell, stop).await
             }
             // A kernel that has exited shows as a failed send first; its exit is the better explanation.
             Err(error) => match timeout(Duration::from_secs(1), self.exit()).await {
@@ -337,7 +358,7 @@ impl Session<'_, '_> {
         }
     }
 
-    async fn wait(&mut self, id: &str, of_cell: Duration, stop: &mut watch::Receiver<bool>) -> Waited {
+    async fn wait(&mut self, id: &str, of_cell: CellLimit, stop: &mut watch::Receiver<bool>) -> Waited {
         let (mut reply, mut idle) = (None, false);
         // The nearer of the cell's own limit and the notebook's.
         let notebook = self.limits.notebook;
@@ -345,7 +366,7 @@ impl Session<'_, '_> {
             Some((notebook, until)) if until < deadline => (Limit::Notebook(notebook), until),
             _ => (limit, deadline),
         };
-        let start = self.limits.start + of_cell;
+        let start = self.limits.start + of_cell.time();
         let (mut limit, mut deadline) = nearer(Limit::Start(start), Instant::now() + start);
         let (mut interrupted, mut half_done) = (false, false);
         loop {
@@ -377,10 +398,22 @@ impl Session<'_, '_> {
                             Channel::Iopub if ours && self.begun.is_none() && is_state(&message, "busy") => {
                                 self.begun = Some(Instant::now());
                                 if !interrupted && !half_done {
-                                    (limit, deadline) = nearer(Limit::Cell(of_cell), Instant::now() + of_cell);
+                                    (limit, deadline) =
+                                        nearer(Limit::Cell(of_cell), Instant::now() + of_cell.time());
                                 }
                             }
-                            Channel::Iopub => self.take(message),
+                            Channel::Iopub => {
+                                if message.kind == "update_display_data"
+                                    && matches!(of_cell, CellLimit::WithoutProgress(_))
+                                    && self.begun.is_some()
+                                    && !interrupted
+                                    && !half_done
+                                {
+                                    (limit, deadline) =
+                                        nearer(Limit::Cell(of_cell), Instant::now() + of_cell.time());
+                                }
+                                self.take(message);
+                            }
                             Channel::Shell => {}
                         }
                     }

@@ -54,7 +54,7 @@ use self::{
     account::Account,
     ended::Ended,
     events::Events,
-    execute::{End, Limits, News, stopped},
+    execute::{CellLimit, End, Limits, News, stopped},
     exit::Exit,
     journal::Journal,
     launch::{Kernel, KernelCommand, LaunchOptions},
@@ -91,7 +91,7 @@ pub struct RunOptions {
     /// Values for the cells that are tagged `parameters`.
     pub parameters: Vec<Parameter>,
     /// For each cell.
-    pub timeout: Duration,
+    pub cell_limit: CellLimit,
     /// For each notebook, its kernel's start included.
     pub notebook_timeout: Option<Duration>,
     /// How many bytes of each cell's output are kept.
@@ -560,7 +560,7 @@ async fn attempt<T: Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>
         notebook: timeout.map(|limit| (limit, started + limit.saturating_sub(start))),
         output: options.output_limit,
         outputs: *output_limit,
-        ..Limits::per_cell(options.timeout)
+        ..Limits::per_cell(options.cell_limit)
     };
     let (cells, end, waited) =
         execute::execute(&mut client, &mut notebook, limits, &options.secrets, &turns, stop, &mut observer)
