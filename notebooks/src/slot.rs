@@ -221,9 +221,7 @@ impl Slot {
     pub fn forget_partial_builds(&self) -> Result<()> {
         for target in folders(&self.cell().join("target")) {
             for notes in folders(&target.join("debug/incremental")) {
-                let name = notes.file_name().unwrap_or_default().to_string_lossy();
-                // `ctx` is the crate that evcxr makes of a cell. All others are compiled while the library is built.
-                if name.starts_with("ctx-") || !self.is_built() {
+                if !is_of_the_library(&notes) || !self.is_built() {
                     remove(&notes)?;
                 }
             }
@@ -326,7 +324,8 @@ impl BuildProgress {
     }
 }
 
-/// Whether a folder has rustc's notes for compiling the library a second time.
+/// Whether a folder has rustc's notes for compiling the library a second time. `ctx` is the crate that evcxr makes of a cell; all others are
+/// compiled while the library is built.
 fn is_of_the_library(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     folder.parent().is_some_and(|parent| parent.ends_with("incremental")) && !name.starts_with("ctx-")

@@ -366,6 +366,7 @@ impl Session<'_, '_> {
             Some((notebook, until)) if until < deadline => (Limit::Notebook(notebook), until),
             _ => (limit, deadline),
         };
+        let from_now = || nearer(Limit::Cell(of_cell), Instant::now() + of_cell.time());
         let start = self.limits.start + of_cell.time();
         let (mut limit, mut deadline) = nearer(Limit::Start(start), Instant::now() + start);
         let (mut interrupted, mut half_done) = (false, false);
@@ -398,8 +399,7 @@ impl Session<'_, '_> {
                             Channel::Iopub if ours && self.begun.is_none() && is_state(&message, "busy") => {
                                 self.begun = Some(Instant::now());
                                 if !interrupted && !half_done {
-                                    (limit, deadline) =
-                                        nearer(Limit::Cell(of_cell), Instant::now() + of_cell.time());
+                                    (limit, deadline) = from_now();
                                 }
                             }
                             Channel::Iopub => {
@@ -409,8 +409,7 @@ impl Session<'_, '_> {
                                     && !interrupted
                                     && !half_done
                                 {
-                                    (limit, deadline) =
-                                        nearer(Limit::Cell(of_cell), Instant::now() + of_cell.time());
+                                    (limit, deadline) = from_now();
                                 }
                                 self.take(message);
                             }

@@ -58,6 +58,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+    use crate::slot::write_if_different;
 
     #[test]
     fn a_copy_has_the_same_libraries_and_notes_of_its_own() -> Result<()> {
@@ -68,8 +69,7 @@ mod tests {
         let unwanted = "incremental/igpt-1/s-2/query-cache.bin";
         for file in libraries.iter().chain(&notes).chain([&unwanted]) {
             let file = from.join(file);
-            fs::create_dir_all(file.parent().context("a folder")?)?;
-            fs::write(&file, "before")?;
+            write_if_different(&file, b"before")?;
             let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
             File::options().write(true).open(&file)?.set_times(FileTimes::new().set_modified(long_ago))?;
         }
