@@ -182,6 +182,14 @@ fn another_home_has_no_set_up() {
     assert_eq!(run.status.code(), Some(6), "{said}");
     assert_eq!(said.matches("the kernel is not set up yet: `igpt setup`").count(), 1, "{said}");
     assert!(!String::from_utf8_lossy(&run.stdout).contains("FAILED"), "{run:?}");
+
+    // No run begins, for programs that read what happens either.
+    let run = igpt_there()
+        .args(["run", "--json", "one.ipynb", "--out", "out"])
+        .current_dir(home.path())
+        .output()
+        .expect("igpt runs");
+    assert_eq!((run.status.code(), &*run.stdout), (Some(6), &b""[..]), "{run:?}");
 }
 
 /// A kernel that runs an endless cell.

@@ -27,6 +27,8 @@ mod failure;
 mod orphan;
 mod stdin;
 mod streams;
+#[doc(hidden)]
+pub mod variables;
 
 use crate::{kernel, stop};
 use std::sync::Once;

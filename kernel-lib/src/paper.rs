@@ -422,9 +422,13 @@ impl Paper {
     ///
     /// If the current profile [judges nothing](crate::profile::Profile::judges), findings come out as untested.
     pub fn compare(&self, ours: impl Into<String>) -> Comparison {
+        self.compare_with(ours.into())
+    }
+
+    fn compare_with(&self, ours: String) -> Comparison {
         // A profile that cannot be read has been refused where it was asked for.
         let profile = Profile::current().ok().filter(|profile| !profile.judges);
-        Comparison::new(self.clone(), ours.into(), profile.map(|profile| profile.name))
+        Comparison::new(self.clone(), ours, profile.map(|profile| profile.name))
     }
 
     /// A table of what one section reports.

@@ -93,7 +93,6 @@ fn is_writable(folder: &Path) -> bool {
 /// # Errors
 /// No folder for the cache.
 pub fn not_set_up() -> Result<Option<&'static str>> {
-    let text = "the kernel is not set up yet: `igpt setup` in a terminal builds what it needs (once, in 10 to 20 minutes). \
-                `igpt doctor` says what else is missing";
+    let text = "the kernel is not set up yet: `igpt setup` in a terminal builds what it needs (once, in 10 to 20 minutes)";
     Ok((!evcxr()?.is_file()).then_some(text))
 }

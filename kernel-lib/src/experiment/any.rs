@@ -27,6 +27,43 @@ macro_rules! kinds {
             }
         })*
 
+        // What most cells call of a step. A trait's own methods are compiled in every crate that calls them, and so in every cell:
+        // with the store, and with reading and writing the step and its result as JSON, more than the rest of such a cell. These
+        // are compiled here.
+        $(impl $step {
+            /// As [`Step::run`].
+            ///
+            /// # Errors
+            /// As [`Step::run`].
+            pub fn run(&self) -> Result<<Self as Step>::Output> {
+                Step::run(self)
+            }
+
+            /// As [`Step::run_on`].
+            ///
+            /// # Errors
+            /// As [`Step::run`].
+            pub fn run_on(&self, on: &Workspace) -> Result<<Self as Step>::Output> {
+                Step::run_on(self, on)
+            }
+
+            /// As [`Step::description`].
+            ///
+            /// # Errors
+            /// As [`Step::description`].
+            pub fn description(&self, on: &Workspace) -> Result<Description> {
+                Step::description(self, on)
+            }
+
+            /// As [`Step::key`].
+            ///
+            /// # Errors
+            /// As [`Step::description`].
+            pub fn key(&self, on: &Workspace) -> Result<Key> {
+                Step::key(self, on)
+            }
+        })*
+
         impl AnyStep {
             /// What its kind is called in the store.
             pub fn name(&self) -> &'static str {

@@ -31,7 +31,10 @@ impl SeedCurves {
     /// # Errors
     /// If one cannot be had, there is no seed, or curves have other numbers of layers or of test images.
     pub fn of(seeds: &[u64], run: impl FnMut(u64) -> Result<Curve>) -> Result<Self> {
-        let curves = seeds.iter().copied().map(run).collect::<Result<Vec<_>>>()?;
+        Self::of_curves(seeds, seeds.iter().copied().map(run).collect::<Result<_>>()?)
+    }
+
+    fn of_curves(seeds: &[u64], curves: Vec<Curve>) -> Result<Self> {
         let shape =
             |curve: &Curve| curve.layers.iter().map(|layer| layer.is_correct.len()).collect::<Vec<_>>();
         let first = curves.first().map(shape);

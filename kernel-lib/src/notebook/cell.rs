@@ -42,8 +42,8 @@ pub fn start(nonce: &str, asks: bool) {
 
 /// A `?` turns its error into that of the cell, in line `line` of the generated code.
 #[doc(hidden)]
-pub fn question_mark(line: u32, evalue: &str, type_name: &str) {
-    let error = Failure::of_question_mark(line, evalue, type_name);
+pub fn question_mark(line: u32, error: &dyn std::fmt::Display, type_name: &str) {
+    let error = Failure::of_question_mark(line, &error.to_string(), type_name);
     running().error = Some(error);
 }
 
@@ -56,11 +56,15 @@ pub fn reached_its_end() {
 /// The cell's code is through without a panic: at its end, by a `?`, or by a `return`.
 #[doc(hidden)]
 pub fn returned<E>(result: Result<(), E>) {
+    has_returned(result.is_err());
+}
+
+fn has_returned(with_error: bool) {
     let mut running = running();
-    running.failure = match result {
-        Err(_) => Some(running.error.take().unwrap_or_else(Failure::of_unknown_error)),
-        Ok(()) if !running.reached_its_end => Some(Failure::of_return()),
-        Ok(()) => None,
+    running.failure = match with_error {
+        true => Some(running.error.take().unwrap_or_else(Failure::of_unknown_error)),
+        false if !running.reached_its_end => Some(Failure::of_return()),
+        false => None,
     };
 }
 

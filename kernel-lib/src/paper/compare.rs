@@ -28,6 +28,11 @@ impl Comparison {
     /// # Errors
     /// If the paper's data has no such key.
     pub fn value(mut self, key: &str, ours: impl IntoIterator<Item = f64>) -> Result<Self> {
+        self.add_value(key, ours.into_iter().collect())?;
+        Ok(self)
+    }
+
+    fn add_value(&mut self, key: &str, ours: Vec<f64>) -> Result<()> {
         let reported = self.paper.reported(key)?;
         let ours = with_unit(ours.into_iter().map(plain), &reported.unit);
         let reported_text = reported.text();
@@ -38,7 +43,7 @@ impl Comparison {
             Cell::text(""),
             Cell::text(""),
         ]);
-        Ok(self)
+        Ok(())
     }
 
     /// Adds a claim, judged by its criterion on what we measured: exact numbers for a check, an [`Effect`] or several for a
@@ -48,9 +53,13 @@ impl Comparison {
     /// # Errors
     /// If there is no such claim, or its criterion is for something else than what was measured.
     pub fn claim(mut self, key: &str, measured: impl Into<Measured>) -> Result<Self> {
-        let measured = measured.into();
+        self.add_claim(key, &measured.into())?;
+        Ok(self)
+    }
+
+    fn add_claim(&mut self, key: &str, measured: &Measured) -> Result<()> {
         let claim = self.paper.claim(key)?;
-        let judged = claim.judge(&measured)?;
+        let judged = claim.judge(measured)?;
         let (verdict, criterion) = match &self.unjudged_by {
             Some(profile) if claim.kind == Kind::Finding => (
                 Verdict::Untested,
@@ -58,10 +67,10 @@ impl Comparison {
             ),
             _ => (judged, self.criterion(claim)),
         };
-        let (reported, ours) = (self.reported(claim)?, ours(claim, &measured));
+        let (reported, ours) = (self.reported(claim)?, ours(claim, measured));
         let note = json!({
             "kind": "claim", "paper": self.paper.name(), "claim": key, "of": claim.kind.to_string(),
-            "verdict": verdict.text(), "reported": reported, "ours": ours, "measured": in_numbers(claim, &measured),
+            "verdict": verdict.text(), "reported": reported, "ours": ours, "measured": in_numbers(claim, measured),
             "label": self.label(),
         });
         self.rows.push([
@@ -73,7 +82,7 @@ impl Comparison {
         ]);
         crate::journal::note(&note);
         self.verdicts.push((claim.kind, verdict));
-        Ok(self)
+        Ok(())
     }
 
     /// What our side is, as the table says it.

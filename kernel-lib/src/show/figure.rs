@@ -82,8 +82,12 @@ pub struct Figure {
 impl Figure {
     /// An empty figure with this title.
     pub fn new(title: impl Into<String>) -> Self {
+        Self::of_title(&title.into())
+    }
+
+    fn of_title(title: &str) -> Self {
         Self {
-            title: clean(&title.into()),
+            title: clean(title),
             x: Default::default(),
             y: Default::default(),
             categories: Vec::new(),
@@ -167,7 +171,7 @@ impl Figure {
             let (low, high) = (low.into(), high.into());
             Point { x: x.into(), y: low + (high - low) / 2.0, interval: Some((low, high)) }
         });
-        self.push(name, Kind::Band, points.collect())
+        self.push(&name.into(), Kind::Band, points.collect())
     }
 
     /// Adds a line through points with error bars, (x, y, low, high).
@@ -182,7 +186,7 @@ impl Figure {
             y: y.into(),
             interval: Some((low.into(), high.into())),
         });
-        self.push(name, Kind::Errors, points.collect())
+        self.push(&name.into(), Kind::Errors, points.collect())
     }
 
     /// Adds bars, one for each category in order, from zero up; several series of bars stand side by side. `intervals` are drawn on
@@ -200,7 +204,7 @@ impl Figure {
             y: height.into(),
             interval: intervals.next(),
         });
-        self.push(name, Kind::Bars, points.collect())
+        self.push(&name.into(), Kind::Bars, points.collect())
     }
 
     /// Names what stands at 0, 1, 2, … on the horizontal axis: the categories of bars.
@@ -222,11 +226,15 @@ impl Figure {
         kind: Kind,
         points: impl IntoIterator<Item = (impl Into<f64>, impl Into<f64>)>,
     ) -> Self {
-        self.push(name, kind, points.into_iter().map(|(x, y)| Point::at(x.into(), y.into())).collect())
+        self.push(
+            &name.into(),
+            kind,
+            points.into_iter().map(|(x, y)| Point::at(x.into(), y.into())).collect(),
+        )
     }
 
-    fn push(mut self, name: impl Into<String>, kind: Kind, points: Vec<Point>) -> Self {
-        self.series.push(Series { name: clean(&name.into()), kind, points });
+    fn push(mut self, name: &str, kind: Kind, points: Vec<Point>) -> Self {
+        self.series.push(Series { name: clean(name), kind, points });
         self
     }
 

@@ -64,7 +64,11 @@ impl ImageGrid {
 
     /// As [`ImageGrid::row`], for use in a loop.
     pub fn push(&mut self, label: impl Into<String>, tiles: impl IntoIterator<Item = impl Into<Tile>>) {
-        self.rows.push((clean(&label.into()), tiles.into_iter().map(Into::into).collect()));
+        self.push_tiles(&label.into(), tiles.into_iter().map(Into::into).collect());
+    }
+
+    fn push_tiles(&mut self, label: &str, tiles: Vec<Tile>) {
+        self.rows.push((clean(label), tiles));
     }
 
     /// Sets how many screen pixels wide and high each pixel is (3 unless told).

@@ -31,10 +31,13 @@ impl Swatches {
     /// Adds a palette of (red, green, blue) colours.
     #[must_use]
     pub fn palette(mut self, label: impl Into<String>, colours: impl IntoIterator<Item = [u8; 3]>) -> Self {
-        let mut colours: Vec<_> = colours.into_iter().collect();
-        colours.sort_by_key(|colour| rank(*colour));
-        self.groups.push((clean(&label.into()), colours));
+        self.push(&label.into(), colours.into_iter().collect());
         self
+    }
+
+    fn push(&mut self, label: &str, mut colours: Vec<[u8; 3]>) {
+        colours.sort_by_key(|colour| rank(*colour));
+        self.groups.push((clean(label), colours));
     }
 
     /// Sets how many colours stand in a row (32 unless told).

@@ -27,7 +27,11 @@ pub struct Cell {
 impl Cell {
     /// A cell with this text.
     pub fn text(text: impl Into<String>) -> Self {
-        let text = clean(&text.into()).replace(['\n', '\t'], " ");
+        Self::of_text(&text.into())
+    }
+
+    fn of_text(text: &str) -> Self {
+        let text = clean(text).replace(['\n', '\t'], " ");
         Self { text, number: false, tone: None }
     }
 
@@ -48,7 +52,10 @@ impl Cell {
 
 /// A number with this many decimals, and its thousands set apart: `fixed(1234.5, 2)` is `1,234.50`.
 pub fn fixed(value: impl Into<f64>, decimals: usize) -> Cell {
-    let value = value.into();
+    of_number(value.into(), decimals)
+}
+
+fn of_number(value: f64, decimals: usize) -> Cell {
     if !value.is_finite() {
         let text = if value.is_nan() { "not a number" } else { if value > 0.0 { "∞" } else { "-∞" } };
         return Cell::number(text.into());
@@ -63,7 +70,11 @@ pub fn fixed(value: impl Into<f64>, decimals: usize) -> Cell {
 
 /// A share as per cent: `percent(0.963, 1)` is `96.3 %`.
 pub fn percent(share: impl Into<f64>, decimals: usize) -> Cell {
-    let cell = fixed(share.into() * 100.0, decimals);
+    of_share(share.into(), decimals)
+}
+
+fn of_share(share: f64, decimals: usize) -> Cell {
+    let cell = fixed(share * 100.0, decimals);
     Cell { text: format!("{} %", cell.text), ..cell }
 }
 
@@ -176,7 +187,11 @@ pub struct Table {
 impl Table {
     /// A table without rows, with these columns.
     pub fn new(headers: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let headers = headers.into_iter().map(|h| Cell::text(h).text).collect();
+        Self::with_headers(headers.into_iter().map(Into::into).collect())
+    }
+
+    fn with_headers(headers: Vec<String>) -> Self {
+        let headers = headers.iter().map(|header| Cell::of_text(header).text).collect();
         Self { caption: String::new(), note: String::new(), headers, rows: Vec::new() }
     }
 
@@ -220,7 +235,10 @@ impl Table {
     /// # Errors
     /// As [`Table::row`].
     pub fn push(&mut self, row: impl Row) -> Result<()> {
-        let cells = row.cells();
+        self.push_cells(row.cells())
+    }
+
+    fn push_cells(&mut self, cells: Vec<Cell>) -> Result<()> {
         if cells.len() != self.headers.len() {
             return Err(Error::invalid(format!(
                 "row {} of the table has {} cells, but there are {} columns ({})",

@@ -202,7 +202,7 @@ impl Proxy {
             tokio::time::sleep(after).await;
             let program = dirs::evcxr()?;
             if let Some(missing) = dirs::not_set_up()? {
-                bail!("{missing}; then run the cell again");
+                bail!("{missing}; then run the cell again. `igpt doctor` says what else is missing");
             }
             #[cfg(target_os = "linux")]
             if let Some(evcxr) = super::spare::take(&root).await {

@@ -112,24 +112,38 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let exit = match prepare(arguments) {
         Ok(None) => Exit::Well,
-        Ok(Some(prepared)) => match not_set_up(arguments) {
-            Some(missing) => {
-                eprintln!("error: {missing}");
-                Exit::Infrastructure
-            }
-            None => execute(arguments, prepared),
-        },
+        Ok(Some(prepared)) => execute(arguments, prepared),
         Err(error) => {
             eprintln!("error: {error:#}");
-            Exit::Usage
+            if error.is::<NoKernel>() { Exit::Infrastructure } else { Exit::Usage }
         }
     };
     ExitCode::from(exit.code())
 }
 
 /// What is missing before any notebook can run: told once, and not for each.
-fn not_set_up(arguments: &Arguments) -> Option<&'static str> {
-    if arguments.kernel_command.is_some() { None } else { dirs::not_set_up().ok().flatten() }
+#[derive(Debug)]
+struct NoKernel(String);
+
+impl std::fmt::Display for NoKernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoKernel {}
+
+fn kernel(arguments: &Arguments) -> Result<KernelCommand> {
+    if let Some(command) = &arguments.kernel_command {
+        return KernelCommand::parse(command);
+    }
+    match dirs::not_set_up() {
+        Ok(None) => KernelCommand::own(),
+        Ok(Some(missing)) => {
+            Err(NoKernel(format!("{missing}. `igpt doctor` says what else is missing")).into())
+        }
+        Err(error) => Err(NoKernel(format!("{error:#}")).into()),
+    }
 }
 
 /// What the command line stands for; `None` if there is nothing to run, which is then said.
@@ -165,10 +179,6 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
         (Some(out), _) => out.clone(),
         (None, root) => root?.join("target/notebooks"),
     };
-    let kernel = match &arguments.kernel_command {
-        Some(command) => KernelCommand::parse(command)?,
-        None => KernelCommand::own()?,
-    };
     let selection = Selection {
         named,
         last_failed: arguments.last_failed,
@@ -180,12 +190,14 @@ fn prepare(arguments: &Arguments) -> Result<Option<RunOptions>> {
     for note in &selected.notes {
         say(&events, note);
     }
-    events.run(&selected.notebooks, &selected.notes);
     if selected.notebooks.is_empty() {
+        events.run(&selected.notebooks, &selected.notes);
         say(&events, "nothing to run");
         events.nothing();
         return Ok(None);
     }
+    let kernel = kernel(arguments)?;
+    events.run(&selected.notebooks, &selected.notes);
     let withheld = if arguments.pass_token { Vec::new() } else { TOKENS.to_vec() };
     Ok(Some(RunOptions {
         notebooks: selected.notebooks,

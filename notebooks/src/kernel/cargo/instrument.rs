@@ -18,13 +18,21 @@
 //!   evcxr_variable_store                         end(nonce)
 //! ```
 //!
+//! evcxr also has each cell take all variables of earlier cells out of its store, and put them back at its end: more code for the compiler
+//! than most cells' own. So a variable of which a cell says nothing stays in the store, and the others go through functions of the
+//! library's (see [`variables`]).
+//!
 //! Code in which one of these places is not found is not compiled at all: a cell that cannot be judged is an error.
+
+mod variables;
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use syn::spanned::Spanned as _;
+
+use self::variables::{Access, Mentions, Statement};
 
 /// Where the kernel says which cell is compiled next, relative to the cell's folder.
 const ORDER: &str = "igpt-cell.json";
@@ -114,6 +122,7 @@ const FUNCTION: &str = "pub extern \"C\" fn run_user_code_";
 const CATCH: &str = "match std::panic::catch_unwind(";
 const BODY: &str = "let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {";
 const END_OF_BODY: &str = "Ok(())})();";
+const STORE: &str = "    variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,";
 const CELL: &str = "::igpt::notebook::cell";
 
 /// The instrumented code, or what was not found.
@@ -153,11 +162,14 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
     name_macros(&mut lines[..begin]);
 
     // The conversion of errors, and evcxr's module of its own.
-    let (mut converts, mut in_module) = (false, false);
+    let (mut converts, mut in_module, mut has_store) = (false, false, false);
     for line in &mut lines[begin..function] {
         in_module |= line.starts_with("mod evcxr_internal_runtime {");
         let text = line.trim();
-        if in_module {
+        if in_module && *line == STORE {
+            has_store = true;
+            *line = format!("    pub {text}");
+        } else if in_module {
             // What it says of variables that it drops is said by the kernel.
             let said = text.starts_with("eprintln!(").then(String::new);
             let absolute =
@@ -165,12 +177,9 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
             *line = said.unwrap_or_else(absolute);
         } else if text.starts_with("impl<T: ") {
             *line = line.replace("<T: std::", "<T: ::std::").replace(" From<", " ::std::convert::From<");
-        } else if let Some(arguments) = text.strip_prefix("eprintln!(") {
+        } else if text == "eprintln!(\"{}\", error);" {
             converts = true;
-            *line = format!(
-                "{CELL}::question_mark(::std::line!(), &::std::format!({}), ::std::any::type_name::<T>());",
-                arguments.trim_end_matches(");")
-            );
+            *line = format!("{CELL}::question_mark(::std::line!(), &error, ::std::any::type_name::<T>());",);
         } else if text.starts_with("println!(") {
             line.clear();
         }
@@ -179,15 +188,27 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
         return Err("no conversion of errors".into());
     }
 
+    if !has_store {
+        return Err("no store of variables".into());
+    }
+
     // Before the user's code: the variables of earlier cells.
-    for line in &mut lines[function..body] {
-        if let Some((new, name)) = without_stringify(line, false) {
-            if !seen.loads.contains(&name) {
-                seen.loads.push(name);
+    let users = lines[body + 1..last].to_vec();
+    let mentions = Mentions::of(&users);
+    for at in function..body {
+        match Statement::ending_at(&lines, at, function) {
+            Some(taken) if taken.access == Access::Take && !mentions.may_be(&taken.name) => {
+                taken.remove(&mut lines);
+                seen.loads.push(taken.name);
             }
-            *line = new;
+            Some(statement) => {
+                statement.call_the_library(&mut lines);
+                if statement.access == Access::Take {
+                    seen.loads.push(statement.name);
+                }
+            }
+            None => lines[at] = absolute(&lines[at]),
         }
-        *line = absolute(line);
     }
     let caught = lines[body - 1].contains("AssertUnwindSafe(||{");
     match caught {
@@ -204,12 +225,15 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
         .replace(BODY, &format!("{CELL}::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {{"));
 
     // Right before its end, where the user's code is over, and behind it: variables for later cells.
-    for at in (stores_before(&lines, body, last)..last).chain(last + 1..lines.len()) {
-        if let Some((line, name)) = without_stringify(&lines[at], true) {
-            if at < last {
-                seen.binds.push(name);
-            }
-            lines[at] = line;
+    for put in puts(&lines, body + 1, last) {
+        put.call_the_library(&mut lines);
+        seen.binds.push(put.name);
+    }
+    for at in last + 1..lines.len() {
+        match Statement::ending_at(&lines, at, last + 1) {
+            Some(put) if !mentions.may_be(&put.name) => put.remove(&mut lines),
+            Some(put) => put.call_the_library(&mut lines),
+            None => {}
         }
     }
     lines[last] = format!("{CELL}::reached_its_end(); ::std::result::Result::Ok(())}})());");
@@ -265,27 +289,18 @@ fn absolute(line: &str) -> String {
     line.to_owned()
 }
 
-/// The first of the statements in `lines`, between `body` and `last`, that store variables right before `last`. A type that
-/// was written in several lines makes several of such a statement.
-fn stores_before(lines: &[String], body: usize, last: usize) -> usize {
-    let mut first = last;
-    while without_stringify(&lines[first - 1], true).is_some() {
-        let begins = |at: &usize| lines[*at].starts_with("evcxr_variable_store.put_variable::<");
-        match (body + 1..first).rfind(begins) {
-            Some(start) => first = start,
-            None => break,
-        }
+/// The statements right before line `last`, and not before line `first`, that put variables into the store.
+fn puts(lines: &[String], first: usize, mut last: usize) -> Vec<Statement> {
+    let mut found = Vec::new();
+    while last > first
+        && let Some(put) =
+            Statement::ending_at(lines, last - 1, first).filter(|put| put.access == Access::Put)
+    {
+        last = put.start();
+        found.push(put);
     }
-    first
-}
-
-/// A line that ends in `>(stringify!(name));`, or if it stores the variable in `>(stringify!(name), name);`: with the name
-/// as a string, and the name.
-fn without_stringify(line: &str, stores: bool) -> Option<(String, String)> {
-    let (before, rest) = line.rsplit_once(">(stringify!(")?;
-    let (name, tail) = rest.split_once(')')?;
-    let expected = if stores { format!(", {name});") } else { ");".to_owned() };
-    (tail == expected).then(|| (format!("{before}>({name:?}{tail}"), name.to_owned()))
+    found.reverse();
+    found
 }
 
 #[cfg(test)]
@@ -308,6 +323,9 @@ fn f() { std::println!("EVCXR_PANIC_NOTIFICATION"); }
             }
         
 mod evcxr_internal_runtime {
+pub struct VariableStore {
+    variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,
+}
             eprintln!("The type of the variable {name} was redefined, so was lost.",);
             println!("{VARIABLE_CHANGED_TYPE}{name}");
             None => panic!("Variable '{name}' has gone missing"),
@@ -359,24 +377,29 @@ evcxr_variable_store
         let expected = [
             "use ::igpt::prelude::*;",
             "            impl<T: ::std::fmt::Display> ::std::convert::From<T> for EvcxrUserCodeError {",
-            "::igpt::notebook::cell::question_mark(::std::line!(), &::std::format!(\"{}\", error), ::std::any::type_name::<T>());",
+            "::igpt::notebook::cell::question_mark(::std::line!(), &error, ::std::any::type_name::<T>());",
             "",
+            "    pub variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,",
             "",
             "            ::std::println!(\"{VARIABLE_CHANGED_TYPE}{name}\");",
             "            None => ::std::panic!(\"Variable '{name}' has gone missing\"),",
-            "vars_ok &= evcxr_variable_store.check_variable::<S>(\"s\");",
-            "  Vec<u8>)>(\"pair\");",
-            "let mut s = evcxr_variable_store.take_variable::<S>(\"s\");",
-            "  Vec<u8>)>(\"pair\");",
+            "vars_ok &= ::igpt::notebook::variables::check::<S>(&evcxr_variable_store.variables, \"s\");",
+            "vars_ok &= ::igpt::notebook::variables::check::<(u8,",
+            "  Vec<u8>)>(&evcxr_variable_store.variables, \"pair\");",
+            "let mut s = ::igpt::notebook::variables::take::<S>(&mut evcxr_variable_store.variables, \"s\");",
+            // The cell says nothing of it.
+            "",
+            "",
             "::igpt::notebook::cell::start(\"n1\", false); match ::std::panic::catch_unwind(",
             "  ::std::panic::AssertUnwindSafe(||{",
             "::igpt::notebook::cell::returned((|| -> ::std::result::Result<(), EvcxrUserCodeError> {",
-            "evcxr_variable_store.put_variable::<S>(\"s\", s);",
+            "::igpt::notebook::variables::put::<S>(&mut evcxr_variable_store.variables, \"s\", s);",
             "::igpt::notebook::cell::reached_its_end(); ::std::result::Result::Ok(())})());",
             "  ::std::result::Result::Ok(_) => {}",
             "  ::std::result::Result::Err(payload) => {",
             "    ::igpt::notebook::cell::panicked(payload);",
-            "  Vec<u8>)>(\"pair\", pair);",
+            "",
+            "",
             "::igpt::notebook::cell::end(\"n1\"); evcxr_variable_store",
         ];
         assert_eq!(changed, expected);
@@ -438,6 +461,7 @@ evcxr_variable_store
             "                    eprintln!(\"{}\", error);",
             "            struct EvcxrUserCodeError {}",
             "#[unsafe(no_mangle)]",
+            STORE,
             "match std::panic::catch_unwind(",
         ] {
             let code = GENERATED.replacen(&format!("{missing}\n"), "other\n", 1);
