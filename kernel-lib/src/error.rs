@@ -77,9 +77,16 @@ pub enum Error {
     /// Someone asked to stop, see [`stop`](crate::stop). Nothing is wrong.
     #[error("{0}")]
     Interrupted(String),
-    /// An error of candle, passed on.
+    /// An error of candle, passed on: a [`candle_core::Error`]. As an object, since each cell with a `?` is compiled with all that it
+    /// takes to drop this error, and candle's has fifty kinds.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Candle(Box::new(error))
+    }
 }
 
 /// As many gigabytes as can be read: `0.5`, `24.0`, `1e20`.

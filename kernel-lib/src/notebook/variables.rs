@@ -14,6 +14,12 @@ pub type Variables = HashMap<String, Box<dyn Any>>;
 /// What evcxr takes for news of a variable whose type was defined anew, with its name behind it.
 const CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 
+/// An empty store, for evcxr, which never gives it back.
+#[doc(hidden)]
+pub fn create() -> *mut Variables {
+    Box::into_raw(Box::default())
+}
+
 /// Whether the variable, if it is there, is of this type. Says so to evcxr if not, which then forgets it.
 #[doc(hidden)]
 pub fn check<T: 'static>(variables: &Variables, name: &str) -> bool {

@@ -122,7 +122,11 @@ const FUNCTION: &str = "pub extern \"C\" fn run_user_code_";
 const CATCH: &str = "match std::panic::catch_unwind(";
 const BODY: &str = "let _ = (|| -> std::result::Result<(), EvcxrUserCodeError> {";
 const END_OF_BODY: &str = "Ok(())})();";
-const STORE: &str = "    variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,";
+const STORE: [&str; 2] = [
+    "pub struct VariableStore {",
+    "    variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,",
+];
+const NEW_STORE: &str = "  evcxr_variable_store = evcxr_internal_runtime::create_variable_store();";
 const CELL: &str = "::igpt::notebook::cell";
 
 /// The instrumented code, or what was not found.
@@ -163,11 +167,14 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
 
     // The conversion of errors, and evcxr's module of its own.
     let (mut converts, mut in_module, mut has_store) = (false, false, false);
-    for line in &mut lines[begin..function] {
+    for at in begin..function {
+        let is_of_store = lines[at - 1..=at] == STORE;
+        let [before, line] = &mut lines[at - 1..=at] else { continue };
         in_module |= line.starts_with("mod evcxr_internal_runtime {");
         let text = line.trim();
-        if in_module && *line == STORE {
+        if in_module && is_of_store {
             has_store = true;
+            *before = format!("#[repr(transparent)] {before}");
             *line = format!("    pub {text}");
         } else if in_module {
             // What it says of variables that it drops is said by the kernel.
@@ -206,6 +213,9 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
                 if statement.access == Access::Take {
                     seen.loads.push(statement.name);
                 }
+            }
+            None if lines[at] == NEW_STORE => {
+                lines[at] = "  evcxr_variable_store = ::igpt::notebook::variables::create().cast();".into();
             }
             None => lines[at] = absolute(&lines[at]),
         }
@@ -334,6 +344,9 @@ pub struct VariableStore {
 pub extern "C" fn run_user_code_3(
 mut evcxr_variable_store: *mut evcxr_internal_runtime::VariableStore)
   -> *mut evcxr_internal_runtime::VariableStore {
+if evcxr_variable_store.is_null() {
+  evcxr_variable_store = evcxr_internal_runtime::create_variable_store();
+}
 {let mut vars_ok = true;
 vars_ok &= evcxr_variable_store.check_variable::<S>(stringify!(s));
 vars_ok &= evcxr_variable_store.check_variable::<(u8,
@@ -379,10 +392,12 @@ evcxr_variable_store
             "            impl<T: ::std::fmt::Display> ::std::convert::From<T> for EvcxrUserCodeError {",
             "::igpt::notebook::cell::question_mark(::std::line!(), &error, ::std::any::type_name::<T>());",
             "",
+            "#[repr(transparent)] pub struct VariableStore {",
             "    pub variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,",
             "",
             "            ::std::println!(\"{VARIABLE_CHANGED_TYPE}{name}\");",
             "            None => ::std::panic!(\"Variable '{name}' has gone missing\"),",
+            "  evcxr_variable_store = ::igpt::notebook::variables::create().cast();",
             "vars_ok &= ::igpt::notebook::variables::check::<S>(&evcxr_variable_store.variables, \"s\");",
             "vars_ok &= ::igpt::notebook::variables::check::<(u8,",
             "  Vec<u8>)>(&evcxr_variable_store.variables, \"pair\");",
@@ -461,7 +476,8 @@ evcxr_variable_store
             "                    eprintln!(\"{}\", error);",
             "            struct EvcxrUserCodeError {}",
             "#[unsafe(no_mangle)]",
-            STORE,
+            STORE[0],
+            STORE[1],
             "match std::panic::catch_unwind(",
         ] {
             let code = GENERATED.replacen(&format!("{missing}\n"), "other\n", 1);
