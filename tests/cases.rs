@@ -211,7 +211,7 @@ const QUESTION_MARK: &str = "let before = 1;\n\"x\".parse::<i32>()?;";
 const RETURNED: Told = Line("ParseIntError", "invalid digit", "line 2");
 
 /// Cells that must fail among others, as they stand in a notebook. No story needs what another one has left.
-pub const STORIES: [(&str, &[(&str, Told)]); 15] = [
+pub const STORIES: [(&str, &[(&str, Told)]); 16] = [
     (
         "shadows",
         &[
@@ -405,6 +405,30 @@ pub const STORIES: [(&str, &[(&str, Told)]); 15] = [
                 "let text = concat!(stringify!(igpt_session), stringify!(a + b));\nprintln!(\"{text}\");",
                 Prints("igpt_sessiona + b\n"),
             ),
+        ],
+    ),
+    (
+        // A cell takes only the variables that it mentions.
+        "variables_not_mentioned",
+        &[
+            (
+                "struct Loud;\nimpl Drop for Loud { fn drop(&mut self) { println!(\"dropped\"); } }\nlet loud = Loud;\n\
+                 let (a, b, mut c, d) = (vec![1], String::from(\"b\"), 3, 4);",
+                Well,
+            ),
+            ("c += 1;\nprintln!(\"{b}\");", Prints("b\n")),
+            (
+                "macro_rules! named { ($x:ident) => { $x } }\nprintln!(\"{:?} {}\", named!(a), named!(c));",
+                Prints("[1] 4\n"),
+            ),
+            ("println!(\"{\\x64}\");", Prints("4\n")),
+            ("let a2 = a;\npanic!(\"{b}\");", Error("panic", "b")),
+            ("1 + 1;", Well),
+            ("println!(\"{b} {c} {d}\");", Prints("b 4 4\n")),
+            ("drop(loud);", Prints("dropped\n")),
+            ("loud;", Error("CompileError", "cannot find value `loud`")),
+            ("let r#type = d;", Well),
+            ("println!(\"{}\", r#type + d);", Prints("8\n")),
         ],
     ),
     (

@@ -44,6 +44,12 @@ pub use snapshot::fingerprints;
 /// Raised when slots of older versions cannot be used any more.
 const FORMAT: &str = "2";
 
+/// The variable that says which library is compiled in a kernel's slot: its fingerprint.
+pub const LIBRARY: &str = "IGPT_LIBRARY";
+
+/// Where it is kept how cargo has cells compiled, relative to their folder.
+pub const RECORDS: &str = "target/rustc-of-cells";
+
 /// evcxr compiles for debugging. The library gets what numeric code needs; cells keep line tables, from which
 /// tracebacks come. Overflow checks stay on in cells, where a user's mistakes are.
 const CARGO_CONFIG: &str = r#"[profile.dev]
@@ -150,8 +156,24 @@ impl Slot {
                 same || nearer || !slot.cell().join("target").is_dir()
             })?;
         }
+        if !slot.is_built() {
+            slot.forget_build()?;
+        }
         slot.prepare()?;
         Ok(slot)
+    }
+
+    /// What is compiled in it is not to be trusted any more: another library is going to be, and that may end half-way. Else, when the
+    /// checkout gets back to the library that was compiled before, the other one would be taken for it.
+    fn forget_build(&self) -> Result<()> {
+        match fs::remove_file(self.folder.join("built")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("cannot remove {}", self.folder.join("built").display()));
+            }
+            _ => {}
+        }
+        remove(&self.cell().join(RECORDS))
     }
 
     /// A slot whose library is not the wanted one takes over what a base has, if that is what it can use, and nobody builds
@@ -269,6 +291,7 @@ impl Slot {
             // evcxr turns backtraces on, and then candle's errors are pages long.
             .env("RUST_LIB_BACKTRACE", "0")
             .env("IGPT_ROOT", &self.root)
+            .env(LIBRARY, &self.fingerprint)
             .env("IGPT_KERNEL", "1");
     }
 

@@ -1,6 +1,6 @@
 //! What all probes read: features of training images with their classes, and, once everything is chosen, those of test images.
 
-use super::{AnyStep, Features, Split, Step as _, StoredFeatures, Workspace};
+use super::{AnyStep, Features, Split, StoredFeatures, Workspace};
 use crate::probe::FeatureLayers as _;
 use crate::{Error, Result};
 

@@ -229,6 +229,30 @@ mod tests {
         Ok(())
     }
 
+    /// The library is changed, the change is compiled in part, and taken back.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_failed_build_leaves_is_not_taken_for_the_library_before() -> Result<()> {
+        let (checkout, all) = (checkout()?, tempfile::tempdir()?);
+        let (stage, builds) = (Stage::default(), AtomicUsize::new(0));
+        let places = || (all.path().to_owned(), checkout.path().to_owned());
+        let (folder, root) = places();
+        drop(slot_of(folder, root, &stage, |base| compile(base, &builds)).await?);
+        assert!(Slot::base(all.path(), checkout.path())?.is_built());
+        let source = checkout.path().join("kernel-lib/src/lib.rs");
+        let before = fs::read(&source)?;
+        fs::write(&source, "pub fn changed() {}\n")?;
+        let (folder, root) = places();
+        let failed = slot_of(folder, root, &stage, |base| async move {
+            fs::write(base.cell().join(COMPILED), "half of the change")?;
+            ensure!(false, "killed");
+            Ok(())
+        });
+        assert!(failed.await.is_err());
+        fs::write(&source, before)?;
+        assert!(!Slot::base(all.path(), checkout.path())?.is_built());
+        Ok(())
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_library_that_changes_while_it_is_built_is_built_again() -> Result<()> {
         let (checkout, all) = (checkout()?, tempfile::tempdir()?);

@@ -6,6 +6,9 @@
 //! long as nothing on which cargo's answer depends is different: manifest, lock file, configuration, environment, and
 //! arguments. Dependencies that are folders, which may change, are left to cargo, but for the library: a kernel has
 //! its own copy of that, which nobody changes.
+//!
+//! The records stay in the slot, for the kernels that have it later: a kernel compiles twice before it is ready. If rustc refuses a cell by
+//! the record of an earlier kernel, cargo is asked after all: what was compiled then may be gone.
 
 use std::{
     env::{
@@ -25,13 +28,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{LIBRARY, RECORDER, code, instrument::instrument, own_bin};
-use crate::environment::{LAUNCH, LIBRARY_PATHS};
+use super::{LIBRARY, PROGRAM, REAL_HOME, RECORDER, code, instrument::instrument, own_bin};
+use crate::{
+    environment::{LAUNCH, LIBRARY_PATHS},
+    slot::{self, RECORDS},
+};
 
 /// evcxr's name of a cell.
 pub(super) const CELL: &str = "ctx";
-/// Where the recorder writes, relative to the cell's folder.
-const RECORD: &str = "target/rustc-of-cells.json";
+/// How many records are kept: each `:dep` makes another state.
+const KEPT: usize = 16;
 /// evcxr's variable for its own wrapper of rustc, when it compiles a cell and not when it checks one.
 const SO_PATH: &str = "EVCXR_EXECUTION_SO_PATH";
 /// Where what comes of a check is thrown.
@@ -42,8 +48,8 @@ const STATE: &str = "IGPT_CARGO_STATE";
 /// How cargo called rustc.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct RustcCall {
-    /// Of what its answer depends on, see [`state`].
-    state: String,
+    /// The kernel in which it was recorded, or used last.
+    session: String,
     /// The program and its arguments.
     command: Vec<String>,
     /// What cargo told rustc besides, by environment variables.
@@ -66,10 +72,13 @@ pub fn build(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         return refuse(&refused);
     }
     let state = state(Path::new("."), arguments, env::vars_os());
-    if let Some(record) = RustcCall::of_state(state.as_deref())
+    let records = Path::new(RECORDS);
+    if let Some(state) = &state
+        && let Some(record) = RustcCall::read(records, state)
         && let Some(folder) = record.argument("--out-dir")
+        && let Some(code) = record.compile(&folder, session(), records, state)?
     {
-        return record.compile(&folder);
+        return Ok(code);
     }
     let mut command = Command::new(cargo);
     command.args(arguments);
@@ -79,6 +88,11 @@ pub fn build(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
         command.env(STATE, state.unwrap_or_default());
     }
     Err(command.exec()).context("cannot start cargo")
+}
+
+/// The kernel for which this program runs.
+fn session() -> String {
+    env::var(PROGRAM).unwrap_or_default()
 }
 
 /// Whether these are the arguments with which evcxr has a cell checked, to explain what rust-analyzer did not understand.
@@ -97,8 +111,8 @@ fn as_build(arguments: &[OsString]) -> Vec<OsString> {
 /// If neither cargo nor rustc can be started.
 pub fn check(cargo: &Path, arguments: &[OsString]) -> Result<ExitCode> {
     let state = state(Path::new("."), &as_build(arguments), env::vars_os());
-    match RustcCall::of_state(state.as_deref()) {
-        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?)?)),
+    match state.and_then(|state| RustcCall::read(Path::new(RECORDS), &state)) {
+        Some(record) => Ok(code(record.run(&record.arguments_of_a_check()?, &mut std::io::stdout())?)),
         None => Err(Command::new(cargo).args(arguments).exec()).context("cannot start cargo"),
     }
 }
@@ -123,14 +137,12 @@ pub fn rustc(command: &[OsString]) -> Result<ExitCode> {
     let [program, arguments @ ..] = command else { bail!("no compiler was named") };
     let state = env::var(STATE).unwrap_or_default();
     if !state.is_empty()
-        && let Some(record) = RustcCall::of(state, command, env::vars_os())
+        && let Some(record) = RustcCall::of(session(), command, env::vars_os())
         && record.argument("--crate-name").is_some_and(|name| name.as_os_str() == CELL)
         && record.command.iter().any(|argument| argument.starts_with("--emit=") && argument.contains("link"))
-        // A record that cannot be written costs time, and nothing else.
-        && let Ok(mut file) = tempfile::NamedTempFile::new_in("target")
-        && file.write_all(&serde_json::to_vec(&record)?).is_ok()
     {
-        let _ = file.persist(RECORD);
+        // A record that cannot be written costs time, and nothing else.
+        let _ = record.keep(Path::new(RECORDS), &state);
     }
     Err(Command::new(program).args(arguments).env_remove(STATE).exec()).context("cannot start rustc")
 }
@@ -152,8 +164,13 @@ fn state(
         }
     }
     // What evcxr tells its own wrapper of rustc differs between compiling a cell and checking it. What a Jupyter server sets for each
-    // kernel comes late to an evcxr that was kept ready; cargo does not look at it, and rustc gets it with the rest.
-    let is_of_no_matter = |name: &OsString| name == SO_PATH || LAUNCH.iter().any(|launch| *name == **launch);
+    // kernel comes late to an evcxr that was kept ready, and most of our own variables are for cells, or name a process; cargo does not
+    // look at them, and rustc gets them with the rest.
+    let is_of_no_matter = |name: &OsString| {
+        let is_ours =
+            name.as_encoded_bytes().starts_with(b"IGPT_") && name != REAL_HOME && name != slot::LIBRARY;
+        name == SO_PATH || LAUNCH.iter().any(|launch| *name == **launch) || is_ours
+    };
     let mut environment: Vec<_> = environment.filter(|(name, _)| !is_of_no_matter(name)).collect();
     environment.sort();
     let mut hash = Sha256::new();
@@ -181,7 +198,7 @@ fn hide_await(message: &mut Value) {
 impl RustcCall {
     /// None if something is not Unicode.
     fn of(
-        state: String,
+        session: String,
         command: &[OsString],
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Option<Self> {
@@ -196,7 +213,7 @@ impl RustcCall {
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Some(Self {
-            state,
+            session,
             command: command.collect::<Option<_>>()?,
             environment: of_cargo.map(text).collect::<Option<_>>()?,
         })
@@ -208,10 +225,22 @@ impl RustcCall {
         self.command.get(place + 1).map(PathBuf::from)
     }
 
-    /// The one in this folder, if it is of this state.
-    fn of_state(state: Option<&str>) -> Option<Self> {
-        let record: Self = serde_json::from_slice(&fs::read(RECORD).ok()?).ok()?;
-        (Some(record.state.as_str()) == state).then_some(record)
+    /// The one of this state.
+    fn read(records: &Path, state: &str) -> Option<Self> {
+        serde_json::from_slice(&fs::read(records.join(state)).ok()?).ok()
+    }
+
+    /// Keeps it for this state.
+    fn keep(&self, records: &Path, state: &str) -> Result<()> {
+        fs::create_dir_all(records)?;
+        if fs::read_dir(records)?.count() >= KEPT {
+            fs::remove_dir_all(records)?;
+            fs::create_dir_all(records)?;
+        }
+        let mut file = tempfile::NamedTempFile::new_in(records)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.persist(records.join(state))?;
+        Ok(())
     }
 
     /// The arguments with which rustc only checks a cell, by what was compiled for others.
@@ -235,14 +264,13 @@ impl RustcCall {
         Ok(arguments)
     }
 
-    /// Calls rustc with these arguments, and says on stdout what cargo would say of its errors. Not of its warnings: where
+    /// Calls rustc with these arguments, and says what cargo would say of its errors. Not of its warnings: where
     /// there is an error, evcxr shows them as errors.
-    fn run(&self, arguments: &[String]) -> Result<std::process::ExitStatus> {
+    fn run(&self, arguments: &[String], out: &mut impl std::io::Write) -> Result<std::process::ExitStatus> {
         let program = self.command.first().context("an empty record")?;
         let mut rustc = Command::new(program);
         rustc.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut rustc = rustc.stderr(Stdio::piped()).spawn().context("cannot start rustc")?;
-        let mut out = std::io::stdout().lock();
         for line in BufReader::new(rustc.stderr.take().context("rustc has no stderr")?).split(b'\n') {
             let line = line?;
             match serde_json::from_slice::<Value>(&line) {
@@ -260,11 +288,28 @@ impl RustcCall {
         rustc.wait().context("rustc cannot be waited for")
     }
 
-    /// Calls rustc as cargo did, and says on stdout what cargo would say. `folder` is where rustc's output goes.
-    fn compile(&self, folder: &Path) -> Result<ExitCode> {
-        let status = self.run(self.command.get(1..).unwrap_or_default())?;
+    /// Calls rustc as cargo did, for the kernel `session`, and says on stdout what cargo would say. `folder` is where rustc's output goes.
+    /// None if cargo is to be asked after all, for this is the record of another kernel, and rustc refuses the cell.
+    fn compile(
+        mut self,
+        folder: &Path,
+        session: String,
+        records: &Path,
+        state: &str,
+    ) -> Result<Option<ExitCode>> {
+        let mut said = Vec::new();
+        let status = self.run(self.command.get(1..).unwrap_or_default(), &mut said)?;
+        if self.session != session {
+            if !status.success() {
+                let _ = fs::remove_file(records.join(state));
+                return Ok(None);
+            }
+            self.session = session;
+            let _ = self.keep(records, state);
+        }
+        std::io::stdout().write_all(&said)?;
         if !status.success() {
-            return Ok(code(status));
+            return Ok(Some(code(status)));
         }
         // As cargo does: the library lies one folder higher, too, where evcxr takes it away.
         let name = format!("{DLL_PREFIX}{CELL}{DLL_SUFFIX}");
@@ -277,7 +322,7 @@ impl RustcCall {
             "{}",
             json!({"reason": "compiler-artifact", "target": {"name": CELL}, "filenames": [taken]})
         );
-        Ok(code(status))
+        Ok(Some(code(status)))
     }
 }
 
@@ -318,8 +363,14 @@ mod tests {
         let of_a_check = state(&cell, &as_build(&check), [set("A", "1")].into_iter());
         let with_path = state(&cell, &words(&BUILD), [set("A", "1"), set(SO_PATH, "x")].into_iter());
         assert_eq!((of_a_check, with_path), (Some(first.clone()), Some(first.clone())));
-        let in_notebook = [set("A", "1"), set("JPY_SESSION_NAME", "a.ipynb")].into_iter();
+        let in_notebook =
+            [set("A", "1"), set("JPY_SESSION_NAME", "a.ipynb"), set("IGPT_JOURNAL", "j")].into_iter();
         assert_eq!(state(&cell, &words(&BUILD), in_notebook), Some(first.clone()));
+        // Another library in the same slot.
+        let library_of = |library: &str| {
+            state(&cell, &words(&BUILD), [set("A", "1"), set(slot::LIBRARY, library)].into_iter())
+        };
+        assert_ne!(library_of("f"), library_of("g"));
         fs::write(cell.join("Cargo.lock"), "[[package]]").unwrap();
         let locked = now(&BUILD, "1").unwrap();
         assert_ne!(locked, first);
@@ -383,15 +434,38 @@ mod tests {
         fs::create_dir(&deps).unwrap();
         let library = format!("{DLL_PREFIX}{CELL}{DLL_SUFFIX}");
         fs::write(deps.join(&library), "compiled").unwrap();
-        let run = |script: &str| {
-            let command = words(&["sh", "-c", script]);
-            RustcCall::of("s".into(), &command, std::iter::empty()).unwrap().compile(&deps).unwrap()
+        let records = folder.path().join("records");
+        let run = |script: &str, recorded_in: &str| {
+            let call = RustcCall::of(recorded_in.into(), &words(&["sh", "-c", script]), std::iter::empty());
+            call.as_ref().unwrap().keep(&records, "state").unwrap();
+            let code = call.unwrap().compile(&deps, "own".into(), &records, "state").unwrap();
+            (
+                code.map(|code| format!("{code:?}")),
+                RustcCall::read(&records, "state").map(|record| record.session),
+            )
         };
-        assert_eq!(format!("{:?}", run("exit 0")), format!("{:?}", ExitCode::SUCCESS));
+        let [well, badly] = [0, 1].map(|code| Some(format!("{:?}", ExitCode::from(code))));
+        let own = Some("own".to_owned());
+        assert_eq!(run("exit 0", "own"), (well.clone(), own.clone()));
         assert_eq!(fs::read_to_string(folder.path().join(&library)).unwrap(), "compiled");
         fs::remove_file(folder.path().join(&library)).unwrap();
-        assert_eq!(format!("{:?}", run("exit 1")), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(run("exit 1", "own"), (badly, own.clone()));
         assert!(!folder.path().join(&library).exists());
+        // The record of an earlier kernel: from now on this one's, or none.
+        assert_eq!(run("exit 0", "other"), (well, own));
+        assert_eq!(run("exit 1", "other"), (None, None));
+    }
+
+    #[test]
+    fn only_so_many_records_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let call = RustcCall::of("s".into(), &words(&["rustc"]), std::iter::empty()).unwrap();
+        for state in 0..3 * KEPT {
+            call.keep(folder.path(), &state.to_string()).unwrap();
+            assert_eq!(RustcCall::read(folder.path(), &state.to_string()).as_ref(), Some(&call));
+        }
+        assert!(fs::read_dir(folder.path()).unwrap().count() <= KEPT);
+        assert_eq!(RustcCall::read(folder.path(), "0"), None);
     }
 
     #[test]

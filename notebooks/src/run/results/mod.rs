@@ -25,7 +25,7 @@ pub struct Results {
     /// Say where this recorded run, or this stored result, comes from: the begin of its key
     #[arg(value_name = "KEY", conflicts_with = "readme")]
     key: Option<String>,
-    /// Make the README's tables of findings anew
+    /// Make the tables of findings anew, in the README and in docs/in_colour.md
     #[arg(long)]
     readme: bool,
     /// The output folder of the last run [default: target/notebooks]
@@ -36,13 +36,14 @@ pub struct Results {
 /// Tells of recorded runs.
 pub fn results(root: &Path, words: &Results) -> Result<()> {
     if words.readme {
-        let file = root.join("README.md");
-        let old = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let new = readme::made_anew(root, &old)?;
-        if new != old {
-            write_atomically(&file, new.as_bytes())?;
+        for file in readme::texts(root) {
+            let old = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let new = readme::made_anew(root, &old)?;
+            if new != old {
+                write_atomically(&file, new.as_bytes())?;
+            }
+            println!("{}: {}", file.display(), if new == old { "is as it was" } else { "made anew" });
         }
-        println!("{}: {}", file.display(), if new == old { "is as it was" } else { "made anew" });
         return Ok(());
     }
     let runs = recorded::all(&root.join("papers"))?;

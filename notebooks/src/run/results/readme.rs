@@ -7,7 +7,10 @@
 //!
 //! stands what the recorded run of that file found, and nothing else: a test compares it.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -20,6 +23,12 @@ use crate::run::{
 const BEGIN: &str = "<!-- findings: begin ";
 const BEGIN_ENDS: &str = " -->\n";
 const END: &str = "<!-- findings: end -->";
+
+/// The texts of a checkout that have such tables.
+pub fn texts(root: &Path) -> Vec<PathBuf> {
+    let all = ["README.md", "docs/in_colour.md"].map(|file| root.join(file));
+    all.into_iter().filter(|file| file.is_file()).collect()
+}
 
 /// The text with all its tables of findings made anew.
 ///
@@ -176,21 +185,26 @@ mod tests {
         }
     }
 
-    /// The README's tables are those of the committed records: `igpt results --readme` makes them.
+    /// The tables are those of the committed records: `igpt results --readme` makes them.
     #[test]
-    fn the_readme_has_what_was_recorded() {
+    fn the_texts_have_what_was_recorded() {
         let root = crate::repository::root().unwrap();
-        let text = fs::read_to_string(root.join("README.md")).unwrap();
-        assert!(text.contains(BEGIN), "the README has no table of findings");
-        let made = made_anew(&root, &text).unwrap();
-        assert!(
-            made == text,
-            "README.md differs from the recorded runs: `igpt results --readme` makes it anew"
-        );
-        // A claim with a criterion that the recorded run did not judge is one that was forgotten.
-        assert!(
-            !made.contains(NOT_JUDGED),
-            "a recorded run did not judge all that has a criterion: record another one"
-        );
+        let texts = texts(&root);
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        for file in texts {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains(BEGIN), "{} has no table of findings", file.display());
+            let made = made_anew(&root, &text).unwrap();
+            assert!(
+                made == text,
+                "{} differs from the recorded runs: `igpt results --readme` makes it anew",
+                file.display()
+            );
+            // A claim with a criterion that the recorded run did not judge is one that was forgotten.
+            assert!(
+                !made.contains(NOT_JUDGED),
+                "a recorded run did not judge all that has a criterion: record another one"
+            );
+        }
     }
 }
