@@ -17,7 +17,7 @@ use igpt_tests::{
 const NOTEBOOKS: [&[&str]; 7] = [
     &["forgotten", "types_anew", "types_of_std"],
     &["returns", "not_answered", "macros"],
-    &["threads", "words_of_ours"],
+    &["threads", "words_of_ours", "variables_not_mentioned"],
     &["hints"],
     &["shadows"],
     &["notices", "input", "large_values"],
@@ -139,6 +139,7 @@ stories! {
     threads,
     input,
     words_of_ours,
+    variables_not_mentioned,
     hints,
     large_values,
     macros,

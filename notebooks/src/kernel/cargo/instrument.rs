@@ -184,9 +184,12 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
             *line = said.unwrap_or_else(absolute);
         } else if text.starts_with("impl<T: ") {
             *line = line.replace("<T: std::", "<T: ::std::").replace(" From<", " ::std::convert::From<");
-        } else if text == "eprintln!(\"{}\", error);" {
+        } else if let Some(arguments) = text.strip_prefix("eprintln!(") {
             converts = true;
-            *line = format!("{CELL}::question_mark(::std::line!(), &error, ::std::any::type_name::<T>());",);
+            *line = format!(
+                "{CELL}::question_mark(::std::line!(), &::std::format_args!({}), ::std::any::type_name::<T>());",
+                arguments.trim_end_matches(");")
+            );
         } else if text.starts_with("println!(") {
             line.clear();
         }
@@ -390,7 +393,7 @@ evcxr_variable_store
         let expected = [
             "use ::igpt::prelude::*;",
             "            impl<T: ::std::fmt::Display> ::std::convert::From<T> for EvcxrUserCodeError {",
-            "::igpt::notebook::cell::question_mark(::std::line!(), &error, ::std::any::type_name::<T>());",
+            "::igpt::notebook::cell::question_mark(::std::line!(), &::std::format_args!(\"{}\", error), ::std::any::type_name::<T>());",
             "",
             "#[repr(transparent)] pub struct VariableStore {",
             "    pub variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,",

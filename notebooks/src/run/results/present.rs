@@ -55,7 +55,9 @@ pub fn differences(root: &Path, run: &Recorded) -> Result<Vec<String>> {
             Some(now) if now.criterion_sha256 != claim.criterion => {
                 found.push(format!("the claim {} has another statement or criterion now", claim.claim));
             }
-            Some(now) => found.extend(printed(root, run, claim, now)),
+            // The notebooks are committed with the outputs of the usual profile.
+            Some(now) if run.profile == profiles::USUAL => found.extend(printed(root, run, claim, now)),
+            Some(_) => {}
         }
     }
     Ok(found)
@@ -245,13 +247,14 @@ mod tests {
     }
 
     /// Each committed record is of the notebooks, the profile and the criteria that are committed beside it. Where this fails, the
-    /// notebooks have to be run and recorded again: docs/results.md.
+    /// notebooks have to be run and recorded again: docs/results.md. Of a profile that takes long, cells may have changed since: reports
+    /// and `igpt results` say so.
     #[test]
     fn committed_records_are_of_what_is_committed() {
         let root = crate::repository::root().unwrap();
         let runs = recorded::all(&root.join("papers")).unwrap();
         for paper in ["igpt", "simclr"] {
-            let of_paper = |run: &&Recorded| run.paper == paper && run.profile == "quick";
+            let of_paper = |run: &&Recorded| run.paper == paper && run.profile == profiles::USUAL;
             assert!(
                 runs.iter().any(|run| of_paper(&run)),
                 "no run of the profile quick is recorded for {paper}"
@@ -261,8 +264,11 @@ mod tests {
             .iter()
             .flat_map(|run| {
                 let found = differences(&root, run).unwrap();
+                let may_be =
+                    |what: &String| run.profile != profiles::USUAL && what.ends_with("has other cells now");
                 found
                     .into_iter()
+                    .filter(|what| !may_be(what))
                     .map(|what| format!("{} {}: {what}", run.paper, run.profile))
                     .collect::<Vec<_>>()
             })
