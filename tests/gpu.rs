@@ -2,7 +2,7 @@
 //! `cargo test -p igpt --lib engine::cuda`, and on a GPU `cargo test -p igpt --lib on_a_gpu -- --ignored`.
 
 use igpt::device::Device;
-use igpt::experiment::{Pretraining, Profile, Split, Step as _, Workspace};
+use igpt::experiment::{Pretraining, Profile, Split, Workspace};
 use igpt::store::Store;
 use std::process::Command;
 

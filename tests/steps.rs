@@ -10,7 +10,7 @@ use std::{
 use igpt::{
     experiment::Describer,
     huggingface::Checkpoint,
-    prelude::{AnyStep, Features, LinearProbe, Pretraining, Profile, Step as _, Store, Workspace},
+    prelude::{AnyStep, Features, LinearProbe, Pretraining, Profile, Store, Workspace},
 };
 use igpt_tests::{Executed, cell, igpt, set_up, write_notebook};
 
