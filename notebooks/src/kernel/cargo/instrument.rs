@@ -203,8 +203,7 @@ fn instrumented(code: &str, order: &Order) -> std::result::Result<(String, CellV
     }
 
     // Before the user's code: the variables of earlier cells.
-    let users = lines[body + 1..last].to_vec();
-    let mentions = Mentions::of(&users);
+    let mentions = Mentions::of(&lines[body + 1..last]);
     for at in function..body {
         match Statement::ending_at(&lines, at, function) {
             Some(taken) if taken.access == Access::Take && !mentions.may_be(&taken.name) => {

@@ -55,9 +55,7 @@ pub fn differences(root: &Path, run: &Recorded) -> Result<Vec<String>> {
             Some(now) if now.criterion_sha256 != claim.criterion => {
                 found.push(format!("the claim {} has another statement or criterion now", claim.claim));
             }
-            // The notebooks are committed with the outputs of the usual profile.
-            Some(now) if run.profile == profiles::USUAL => found.extend(printed(root, run, claim, now)),
-            Some(_) => {}
+            Some(now) => found.extend(printed(root, run, claim, now)),
         }
     }
     Ok(found)
@@ -69,6 +67,10 @@ fn printed(root: &Path, run: &Recorded, claim: &OfClaim, listed: &Listed) -> Opt
     let Some(notebook) = notebook else {
         return Some(format!("{} was judged by {}, which was not in the run", claim.claim, claim.notebook));
     };
+    // The notebooks are committed with the outputs of the usual profile.
+    if run.profile != profiles::USUAL {
+        return None;
+    }
     // One that cannot be read is told of already.
     let read = Notebook::read(&root.join(&notebook.file)).ok()?;
     let statement = format!("{} ({})", listed.statement, listed.kind);

@@ -24,10 +24,10 @@ const BEGIN: &str = "<!-- findings: begin ";
 const BEGIN_ENDS: &str = " -->\n";
 const END: &str = "<!-- findings: end -->";
 
-/// The texts of a checkout that have such tables.
+/// The texts of a checkout that have such tables: its README, and what else there is.
 pub fn texts(root: &Path) -> Vec<PathBuf> {
-    let all = ["README.md", "docs/in_colour.md"].map(|file| root.join(file));
-    all.into_iter().filter(|file| file.is_file()).collect()
+    let more = Some(root.join("docs/in_colour.md")).filter(|file| file.is_file());
+    [root.join("README.md")].into_iter().chain(more).collect()
 }
 
 /// The text with all its tables of findings made anew.

@@ -27,8 +27,7 @@ impl Statement {
     pub fn ending_at(lines: &[String], at: usize, first: usize) -> Option<Self> {
         let (_, rest) = lines[at].rsplit_once(">(stringify!(")?;
         let (name, tail) = rest.split_once(')')?;
-        let start = (first..=at).rfind(|at| access(&lines[*at]).is_some())?;
-        let (access, _) = access(&lines[start])?;
+        let (start, access) = (first..=at).rev().find_map(|at| Some((at, access(&lines[at])?)))?;
         let expected = if access == Access::Put { format!(", {name});") } else { ");".to_owned() };
         (tail == expected).then(|| Self { access, name: name.to_owned(), lines: start..=at })
     }
@@ -60,16 +59,16 @@ impl Statement {
     }
 }
 
-/// What the statement does that begins with this line, and the rest of the line.
-fn access(line: &str) -> Option<(Access, &str)> {
-    if let Some(rest) = line.strip_prefix("vars_ok &= evcxr_variable_store.check_variable::<") {
-        return Some((Access::Check, rest));
+/// What the statement does that begins with this line.
+fn access(line: &str) -> Option<Access> {
+    if line.starts_with("vars_ok &= evcxr_variable_store.check_variable::<") {
+        Some(Access::Check)
+    } else if line.starts_with("evcxr_variable_store.put_variable::<") {
+        Some(Access::Put)
+    } else {
+        let takes = line.starts_with("let ") && line.contains(" = evcxr_variable_store.take_variable::<");
+        takes.then_some(Access::Take)
     }
-    if let Some(rest) = line.strip_prefix("evcxr_variable_store.put_variable::<") {
-        return Some((Access::Put, rest));
-    }
-    let (_, rest) = line.strip_prefix("let ")?.split_once(" = evcxr_variable_store.take_variable::<")?;
-    Some((Access::Take, rest))
 }
 
 /// Macros that use no variable that is not in their text. Others may: a procedural one can make a name of two halves.
@@ -106,19 +105,19 @@ const MACROS: [&str; 28] = [
 
 /// Of which variables a cell's code says something: an answer too many costs time, one too few would be an error of the compiler.
 #[derive(Debug)]
-pub struct Mentions<'a> {
-    words: HashSet<&'a str>,
+pub struct Mentions {
+    words: HashSet<String>,
     all: bool,
 }
 
-impl<'a> Mentions<'a> {
+impl Mentions {
     /// By the cell's lines.
-    pub fn of(lines: &'a [String]) -> Self {
+    pub fn of(lines: &[String]) -> Self {
         let is_of_a_word = |c: char| c == '_' || c.is_alphanumeric();
         let mut words = HashSet::new();
         let mut all = false;
         for line in lines {
-            words.extend(line.split(|c| !is_of_a_word(c)));
+            words.extend(line.split(|c| !is_of_a_word(c)).map(str::to_owned));
             // `"{\x61}"` names `a`.
             all |= line.contains("{\\");
             for (at, _) in line.match_indices('!') {
